@@ -1,0 +1,260 @@
+"""The schema of `config.yaml`, the one file that describes a deployment, and errors that a person can act on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Self, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from contract.identifiers import RuntimeName, StackName
+from contract.task import RuntimeType
+
+_BUCKET_ARN: Final = re.compile(r"arn:(aws|aws-cn|aws-us-gov):s3:::[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", re.ASCII)
+_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+
+
+class ConfigError(Exception):
+    """A config.yaml that cannot be used; one line per fault: where, what was found, what is allowed."""
+
+
+def _bucket_arn(value: str) -> str:
+    if not _BUCKET_ARN.fullmatch(value):
+        raise ValueError("must be a bucket's ARN, such as arn:aws:s3:::my-models (arn:aws-cn:s3:::… in China)")
+    return value
+
+
+def _model_filename(value: str) -> str:
+    if not value or "/" in value or "\\" in value or value.startswith("."):
+        raise ValueError("must be a file name, such as v1-5-pruned-emaonly.safetensors")
+    return value
+
+
+def _namespace(value: str) -> str:
+    if not _NAMESPACE.fullmatch(value):
+        raise ValueError("must be a Kubernetes namespace: 1 to 63 lower-case letters, digits and dashes")
+    return value
+
+
+def _chart_repository(value: str) -> str:
+    if value and not value.startswith(("oci://", "https://", "http://")):
+        raise ValueError("must start with oci://, https:// or http://")
+    return value
+
+
+class _Strict(BaseModel):
+    """Refuses keys it does not know, and never turns one type into another."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class Throttle(_Strict):
+    """How many requests one API key may send."""
+
+    rate_limit: Annotated[float, Field(alias="rateLimit", gt=0, le=10_000)] = 30
+    """Requests per second, sustained."""
+    burst_limit: Annotated[int, Field(alias="burstLimit", gt=0, le=5_000)] = 50
+    """Requests at once."""
+
+
+class ApiGateway(_Strict):
+    """The front door."""
+
+    stage_name: Annotated[str, Field(alias="stageName", pattern=r"^[A-Za-z0-9_]{1,128}$")] = "prod"
+    throttle: Throttle = Throttle()
+
+
+class RuntimeConfig(_Strict):
+    """One runtime: one queue, one deployment, one kind of server."""
+
+    name: RuntimeName
+    namespace: Annotated[str, AfterValidator(_namespace)] = "default"
+    type: Annotated[RuntimeType, Field(strict=False)]
+    model_filename: Annotated[str | None, Field(alias="modelFilename")] = None
+    """SD Web UI: the checkpoint that a static runtime holds."""
+    dynamic_model: Annotated[bool, Field(alias="dynamicModel")] = False
+    """SD Web UI: whether a request may name its checkpoint."""
+    chart_repository: Annotated[str, Field(alias="chartRepository"), AfterValidator(_chart_repository)] = ""
+    chart_version: Annotated[str, Field(alias="chartVersion")] = ""
+    extra_values: Annotated[dict[str, Any], Field(alias="extraValues")] = {}
+    """Values handed to the Helm chart as they are; the chart has a schema of its own."""
+
+    @field_validator("model_filename")
+    @classmethod
+    def _check_model_filename(cls, value: str | None) -> str | None:
+        return None if value is None else _model_filename(value)
+
+    @property
+    def static_checkpoint(self) -> str | None:
+        """The checkpoint by which tasks reach this runtime; None for dynamic and ComfyUI runtimes."""
+        if self.type is RuntimeType.SDWEBUI and not self.dynamic_model:
+            return self.model_filename
+        return None
+
+
+class Config(_Strict):
+    """A whole deployment."""
+
+    stack_name: Annotated[StackName, Field(alias="stackName")] = "darkroom"
+    model_bucket_arn: Annotated[str, Field(alias="modelBucketArn"), AfterValidator(_bucket_arn)]
+    api_gateway: Annotated[ApiGateway, Field(alias="APIGW")] = ApiGateway()
+    runtimes: Annotated[tuple[RuntimeConfig, ...], Field(alias="modelsRuntime", min_length=1, strict=False)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        _refuse_repeats("name", [runtime.name for runtime in self.runtimes])
+        _refuse_repeats(
+            "modelFilename", [runtime.static_checkpoint for runtime in self.runtimes if runtime.static_checkpoint]
+        )
+        for index, runtime in enumerate(self.runtimes):
+            where = f"modelsRuntime.{index}"
+            if runtime.type is RuntimeType.COMFYUI and runtime.dynamic_model:
+                raise ValueError(
+                    f"{where}.dynamicModel: only an sdwebui runtime switches models; remove it or set it to false"
+                )
+            if len(self.stack_name) + len(runtime.name) > 74:
+                raise ValueError(
+                    f"{where}.name: stackName and name together must be at most 74 characters, "
+                    "because they name an SQS queue and its dead-letter queue (80 characters)"
+                )
+        return self
+
+    def runtime(self, name: str) -> RuntimeConfig | None:
+        """Returns the runtime of that name, or None."""
+        return next((runtime for runtime in self.runtimes if runtime.name == name), None)
+
+    def runtime_for_checkpoint(self, checkpoint: str | None) -> RuntimeConfig | None:
+        """Returns who serves a checkpoint: the static runtime that holds it, else the first dynamic one, else None."""
+        for runtime in self.runtimes:
+            if checkpoint is not None and runtime.static_checkpoint == checkpoint:
+                return runtime
+        return next((runtime for runtime in self.runtimes if runtime.dynamic_model), None)
+
+    @property
+    def model_bucket(self) -> str:
+        """The name of the bucket that holds the models."""
+        return self.model_bucket_arn.rpartition(":")[2]
+
+    @property
+    def partition(self) -> str:
+        """The AWS partition: `aws`, `aws-cn` or `aws-us-gov`."""
+        return self.model_bucket_arn.split(":")[1]
+
+
+def _refuse_repeats(key: str, values: list[str]) -> None:
+    seen: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if value in seen:
+            raise ValueError(
+                f"modelsRuntime.{index}.{key}: {value!r} is already the {key} of modelsRuntime.{seen[value]}"
+            )
+        seen[value] = index
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, which also refuses a key that is there twice (the last one would win silently)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen and key != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path) -> Config:
+    """Reads and checks a config.yaml.
+
+    Raises:
+        ConfigError: it is missing, unreadable, no YAML, or wrong; the text names the file and each faulty key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    try:
+        return parse_config(text)
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
+
+
+def parse_config(text: str) -> Config:
+    """Reads and checks the text of a config.yaml.
+
+    Raises:
+        ConfigError: it is no YAML, or wrong; one line for each faulty key.
+    """
+    try:
+        document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        raise ConfigError(f"is not YAML: {' '.join(str(error).split())[:500]}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"must be a mapping with the keys {_listed(_keys(Config))}; found {_found(document)}")
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(item) for item in error.errors(include_url=False))) from error
+
+
+def _line(item: Any) -> str:
+    """Returns one fault as `path.to.key: what is wrong; found …`."""
+    where = ".".join(str(part) for part in item["loc"])
+    kind, message = item["type"], item["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        allowed = _keys(_model_at(item["loc"][:-1]))
+        close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"{where}: unknown key; {hint}allowed here: {_listed(allowed)}"
+    if kind == "too_short":
+        return f"{where}: must not be empty"
+    if kind == "missing":
+        return f"{where}: is required and missing"
+    if not where:
+        return str(message)
+    return f"{where}: {message[:1].lower()}{message[1:]}; found {_found(item['input'])}"
+
+
+def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
+    """Returns the model that describes the mapping at a path of config.yaml."""
+    model: type[BaseModel] = Config
+    for part in path:
+        if isinstance(part, int):
+            continue
+        for name, field in model.model_fields.items():
+            if part in {name, field.alias}:
+                candidates = [field.annotation, *get_args(field.annotation)]
+                model = next(
+                    (item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), model
+                )
+    return model
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)
+
+
+def _found(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,105 @@
+"""Checks names, ids and prefixes at the edge, because they become queue names, S3 keys and URLs."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
+from ulid import ULID
+
+MAX_TASK_ID_BYTES: Final = 256
+"""An S3 key is at most 1,024 bytes of UTF-8 and holds the task id twice, the prefix once, and a short ending."""
+
+MAX_PREFIX_BYTES: Final = 400
+
+RUNTIME_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,51}[a-z0-9])?", re.ASCII)
+"""A runtime names a Helm release (53 characters) and Kubernetes objects (RFC 1123 label)."""
+
+STACK_NAME: Final = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,39}", re.ASCII)
+"""CloudFormation's rule for stack names, shortened so that derived bucket and queue names fit their limits."""
+
+# Control, format (bidirectional overrides, zero-width), surrogate, private use, unassigned, separators of lines.
+_REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def new_ulid() -> str:
+    """Returns a new ULID: 26 characters of Crockford's base 32, sortable by time of creation."""
+    return str(ULID())
+
+
+def _segment(value: str, what: str) -> str:
+    """Checks one path segment; `what` names it in the error."""
+    if not value:
+        raise ValueError(f"{what} must not be empty")
+    for character in value:
+        if unicodedata.category(character) in _REFUSED_CATEGORIES:
+            raise ValueError(f"{what} must not contain control or invisible characters (found U+{ord(character):04X})")
+        if character in "/\\":
+            raise ValueError(f"{what} must not contain {character!r}")
+    if value != unicodedata.normalize("NFC", value):
+        raise ValueError(f"{what} must be in Unicode normal form C (NFC)")
+    if value.startswith("."):
+        raise ValueError(f"{what} must not start with a dot: such names are reserved")
+    if value != value.strip():
+        raise ValueError(f"{what} must not start or end with white space")
+    return value
+
+
+def check_task_id(value: str) -> str:
+    """Returns a task id unchanged when it is safe as an S3 key segment and a URL segment.
+
+    Raises:
+        ValueError: it is empty, too long, not NFC, starts with a dot, or holds a slash or an invisible character.
+    """
+    _segment(value, "the task id")
+    if len(value.encode()) > MAX_TASK_ID_BYTES:
+        raise ValueError(f"the task id must be at most {MAX_TASK_ID_BYTES} bytes of UTF-8")
+    return value
+
+
+def check_prefix(value: str) -> str:
+    """Returns an S3 prefix without its trailing slash when each of its segments is safe.
+
+    Raises:
+        ValueError: a segment is empty, starts with a dot (so `..` never passes) or holds a refused character.
+    """
+    stripped = value.removesuffix("/")
+    for part in stripped.split("/"):
+        _segment(part, "each part of the prefix")
+    if len(stripped.encode()) > MAX_PREFIX_BYTES:
+        raise ValueError(f"the prefix must be at most {MAX_PREFIX_BYTES} bytes of UTF-8")
+    return stripped
+
+
+def check_runtime_name(value: str) -> str:
+    """Returns a runtime's name unchanged when Kubernetes and Helm accept it.
+
+    Raises:
+        ValueError: it is not 1 to 53 lower-case letters, digits and dashes that start and end with a letter or digit.
+    """
+    if not RUNTIME_NAME.fullmatch(value):
+        raise ValueError(
+            "a runtime's name is 1 to 53 lower-case letters, digits and dashes, with a letter or digit at both ends"
+        )
+    return value
+
+
+def check_stack_name(value: str) -> str:
+    """Returns a stack's name unchanged when CloudFormation, S3 and SQS accept what is derived from it.
+
+    Raises:
+        ValueError: it is not a letter followed by at most 39 letters, digits and dashes.
+    """
+    if not STACK_NAME.fullmatch(value) or value.endswith("-"):
+        raise ValueError(
+            "a stack's name is a letter followed by at most 39 letters, digits and dashes, not ending in a dash"
+        )
+    return value
+
+
+TaskId = Annotated[str, AfterValidator(check_task_id)]
+Prefix = Annotated[str, AfterValidator(check_prefix)]
+RuntimeName = Annotated[str, AfterValidator(check_runtime_name)]
+StackName = Annotated[str, AfterValidator(check_stack_name)]

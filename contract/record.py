@@ -1,0 +1,354 @@
+"""The record of a task: its states, who holds it, and the only transitions there are.
+
+Pure functions from record to record. `contract.store` applies them with S3's conditional writes, so that of two
+writers never both win.
+
+    queued ──start──▶ running ──finish──▶ succeeded | failed | cancelled
+      │                  │  └─start (a second attempt, after a crash or a transient error)
+      │                  └─request_cancel──▶ cancelling ──finish──▶ cancelled (or what the runtime had already done)
+      └─request_cancel──▶ cancelled
+
+A task id may be submitted again. The newest submission is `current`; earlier ones stay in `earlier` until they have
+ended and are crowded out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from contract.task import TaskType
+
+KEPT_EARLIER: Final = 20
+"""Ended earlier submissions of one task id that are kept in its record."""
+
+MAX_UNFINISHED: Final = 100
+"""Submissions of one task id that may be under way at once; bounds the record's size."""
+
+
+class Status(StrEnum):
+    """Where a submission stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether this is an end: it never changes again within one submission."""
+        return self in {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
+
+
+class Failure(BaseModel):
+    """Why a task failed: a stable code for programs and a sentence for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    message: str
+
+
+class Timings(BaseModel):
+    """Seconds spent in each phase of the attempt that ended the task."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    queued: float | None = None
+    inputs: float | None = None
+    generation: float | None = None
+    upload: float | None = None
+
+
+class Submission(BaseModel):
+    """One accepted request and what became of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    submission: str
+    runtime: str
+    tasktype: TaskType
+    prefix: str
+    context: JsonValue = None
+    status: Status = Status.QUEUED
+    submitted_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: int = 0
+    """How often a run was started."""
+    excused: int = 0
+    """How many of those runs ended without the task's fault: handed back at shutdown, or the runtime was away."""
+    holder: str | None = None
+    """The token of the agent process that started the newest attempt."""
+    progress: float | None = Field(default=None, ge=0, le=1)
+    image_url: list[str] = []
+    output_url: str = ""
+    error: Failure | None = None
+    timings: Timings | None = None
+    dead_lettered: bool = False
+    """The message went to the dead-letter queue."""
+    callback_sent: bool = False
+    """The callback went out and was noted here; false does not mean that it did not."""
+
+    @property
+    def blamed(self) -> int:
+        """Attempts that count against the task: each start that nobody excused."""
+        return self.attempts - self.excused
+
+
+class Record(BaseModel):
+    """The document at `.tasks/{id}.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int = 1
+    id: str
+    current: Submission
+    earlier: dict[str, Submission] = {}
+
+    def find(self, submission: str) -> Submission | None:
+        """Returns one submission, or None when this record does not know it."""
+        if self.current.submission == submission:
+            return self.current
+        return self.earlier.get(submission)
+
+    def replace(self, changed: Submission) -> Record:
+        """Returns the record with one known submission replaced."""
+        if self.current.submission == changed.submission:
+            return self.model_copy(update={"current": changed})
+        return self.model_copy(update={"earlier": {**self.earlier, changed.submission: changed}})
+
+
+class TransitionError(Exception):
+    """A transition that the record does not allow; `submission` is how it stands (None: unknown to the record)."""
+
+    def __init__(self, message: str, submission: Submission | None = None) -> None:
+        super().__init__(message)
+        self.submission = submission
+
+
+class AlreadyEndedError(TransitionError):
+    """The submission is in a terminal state."""
+
+
+class NotHolderError(TransitionError):
+    """Another attempt has begun since: the caller's result no longer counts."""
+
+
+class UnknownSubmissionError(TransitionError):
+    """The record does not know the submission."""
+
+
+class TooManyUnfinishedError(TransitionError):
+    """Too many submissions of one task id are under way."""
+
+
+Transition = Callable[[Record | None], Record]
+"""A change to a record; None stands for 'no record yet'. Raises TransitionError when it is not allowed."""
+
+
+def submit(record: Record | None, task_id: str, new: Submission) -> Record:
+    """Returns the record with a new submission as its current one; one that is known already changes nothing.
+
+    Raises:
+        TooManyUnfinishedError: `MAX_UNFINISHED` submissions of this id are under way.
+    """
+    if record is None:
+        return Record(id=task_id, current=new)
+    if record.find(new.submission) is not None:
+        return record
+    earlier = {**record.earlier, record.current.submission: record.current}
+    unfinished = {key: value for key, value in earlier.items() if not value.status.terminal}
+    if len(unfinished) >= MAX_UNFINISHED:
+        raise TooManyUnfinishedError(
+            f"{len(unfinished)} submissions of task {task_id!r} are under way; wait for one to end, or use another id"
+        )
+    ended = [key for key, value in earlier.items() if value.status.terminal]
+    kept = set(ended[-KEPT_EARLIER:]) | set(unfinished)
+    return Record(id=record.id, current=new, earlier={key: value for key, value in earlier.items() if key in kept})
+
+
+def _known(record: Record | None, submission: str) -> tuple[Record, Submission]:
+    found = record.find(submission) if record is not None else None
+    if record is None or found is None:
+        raise UnknownSubmissionError(f"the record does not know submission {submission}")
+    return record, found
+
+
+def _held(record: Record | None, submission: str, holder: str, attempt: int) -> tuple[Record, Submission]:
+    record, found = _known(record, submission)
+    if found.status.terminal:
+        raise AlreadyEndedError(f"submission {submission} has already ended as {found.status}", found)
+    if found.holder != holder or found.attempts != attempt:
+        raise NotHolderError(
+            f"attempt {attempt} of submission {submission} was overtaken by attempt {found.attempts}", found
+        )
+    return record, found
+
+
+def start(record: Record | None, submission: str, *, holder: str, now: datetime) -> Record:
+    """Returns the record with a new attempt running, held by `holder`.
+
+    Raises:
+        AlreadyEndedError, UnknownSubmissionError.
+        TransitionError: a cancel was asked for; `finish` it as cancelled instead.
+    """
+    record, found = _known(record, submission)
+    if found.status.terminal:
+        raise AlreadyEndedError(f"submission {submission} has already ended as {found.status}", found)
+    if found.status is Status.CANCELLING:
+        raise TransitionError(f"submission {submission} is being cancelled", found)
+    return record.replace(
+        found.model_copy(
+            update={
+                "status": Status.RUNNING,
+                "attempts": found.attempts + 1,
+                "holder": holder,
+                "started_at": now,
+                "progress": None,
+            }
+        )
+    )
+
+
+def excuse(record: Record | None, submission: str, *, holder: str, attempt: int) -> Record:
+    """Returns the record in which the running attempt no longer counts. The status stays: no record goes back.
+
+    Raises:
+        AlreadyEndedError, NotHolderError, UnknownSubmissionError.
+    """
+    record, found = _held(record, submission, holder, attempt)
+    return record.replace(found.model_copy(update={"excused": found.excused + 1, "holder": None, "progress": None}))
+
+
+def finish(
+    record: Record | None,
+    submission: str,
+    *,
+    holder: str,
+    attempt: int,
+    status: Status,
+    now: datetime,
+    image_url: list[str] | None = None,
+    output_url: str = "",
+    error: Failure | None = None,
+    timings: Timings | None = None,
+    dead_lettered: bool = False,
+) -> Record:
+    """Returns the record in which the holder's attempt has ended the submission.
+
+    Raises:
+        AlreadyEndedError, NotHolderError, UnknownSubmissionError.
+        ValueError: `status` is no end.
+    """
+    if not status.terminal:
+        raise ValueError(f"{status} is not a terminal status")
+    record, found = _held(record, submission, holder, attempt)
+    return record.replace(
+        _ended(
+            found,
+            status,
+            now,
+            error=error,
+            image_url=image_url,
+            output_url=output_url,
+            timings=timings,
+            dead_lettered=dead_lettered,
+        )
+    )
+
+
+def end_unstarted(
+    record: Record | None,
+    submission: str,
+    *,
+    status: Status,
+    now: datetime,
+    error: Failure | None = None,
+    dead_lettered: bool = False,
+) -> Record:
+    """Returns the record in which a submission has ended without a run by the caller.
+
+    For a task that used up its attempts, one that is refused before its run, and one whose cancel outlived its holder.
+
+    Raises:
+        AlreadyEndedError, UnknownSubmissionError.
+    """
+    if not status.terminal:
+        raise ValueError(f"{status} is not a terminal status")
+    record, found = _known(record, submission)
+    if found.status.terminal:
+        raise AlreadyEndedError(f"submission {submission} has already ended as {found.status}", found)
+    return record.replace(_ended(found, status, now, error=error, dead_lettered=dead_lettered))
+
+
+def _ended(
+    found: Submission,
+    status: Status,
+    now: datetime,
+    *,
+    error: Failure | None,
+    image_url: list[str] | None = None,
+    output_url: str = "",
+    timings: Timings | None = None,
+    dead_lettered: bool = False,
+) -> Submission:
+    return found.model_copy(
+        update={
+            "status": status,
+            "finished_at": now,
+            "image_url": image_url or [],
+            "output_url": output_url,
+            "error": error,
+            "timings": timings,
+            "dead_lettered": dead_lettered,
+            "progress": 1.0 if status is Status.SUCCEEDED else found.progress,
+        }
+    )
+
+
+def report_progress(record: Record | None, submission: str, *, holder: str, attempt: int, progress: float) -> Record:
+    """Returns the record with the running attempt's progress (0 to 1).
+
+    Raises:
+        AlreadyEndedError, NotHolderError, UnknownSubmissionError.
+    """
+    record, found = _held(record, submission, holder, attempt)
+    return record.replace(found.model_copy(update={"progress": min(1.0, max(0.0, progress))}))
+
+
+def request_cancel(record: Record | None, *, now: datetime) -> Record:
+    """Returns the record of a task whose current submission was asked to stop.
+
+    Queued: cancelled at once, it never runs. Running: `cancelling`, which only its agent ends.
+    Asking again changes nothing.
+
+    Raises:
+        AlreadyEndedError: it has succeeded, failed, or was cancelled before.
+        UnknownSubmissionError: there is no such task.
+    """
+    if record is None:
+        raise UnknownSubmissionError("there is no such task")
+    found = record.current
+    if found.status.terminal:
+        raise AlreadyEndedError(f"task {record.id!r} has already ended: it is {found.status}", found)
+    if found.status is Status.QUEUED:
+        error = Failure(code="cancelled", message="the task was cancelled before it ran")
+        return record.replace(_ended(found, Status.CANCELLED, now, error=error))
+    return record.replace(found.model_copy(update={"status": Status.CANCELLING}))
+
+
+def note_callback(record: Record | None, submission: str) -> Record:
+    """Returns the record in which the callback of an ended submission is noted as sent.
+
+    Raises:
+        UnknownSubmissionError.
+    """
+    record, found = _known(record, submission)
+    return record.replace(found.model_copy(update={"callback_sent": True}))

@@ -1,0 +1,122 @@
+"""Reads and writes task records with S3's conditional writes.
+
+The one piece of I/O in `contract`: API and agent must not each have an idea of their own of how a record is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from botocore.exceptions import ClientError
+
+from contract.objects import record_key
+from contract.record import Record, Transition
+
+_ATTEMPTS: Final = 12
+"""Tries to replace a record before giving up; only submissions of one and the same task id ever contend."""
+
+_LOST_RACES: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+"""Error codes of a conditional write that another writer won (Amazon S3, "How to prevent object overwrites")."""
+
+_ABSENT: Final = frozenset({"NoSuchKey", "404"})
+
+
+class S3Client(Protocol):
+    """The part of aiobotocore's S3 client that the store needs."""
+
+    async def get_object(self, **arguments: Any) -> Any:
+        """Amazon S3 GetObject."""
+
+    async def put_object(self, **arguments: Any) -> Any:
+        """Amazon S3 PutObject."""
+
+
+class ContendedRecordError(Exception):
+    """Too many writers at once for one task id; trying again later may help."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record as it lies in S3, with the entity tag that the next write must match."""
+
+    record: Record
+    etag: str
+
+
+class RecordStore:
+    """The task records of one output bucket."""
+
+    def __init__(self, s3: S3Client, bucket: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+
+    async def read(self, task_id: str) -> Stored | None:
+        """Returns a task's record, or None when there is none.
+
+        Raises:
+            botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
+            pydantic.ValidationError: the stored document is no record.
+        """
+        try:
+            answer = await self._s3.get_object(Bucket=self._bucket, Key=record_key(task_id))
+            async with answer["Body"] as body:
+                document = await body.read()
+        except ClientError as error:
+            if error_code(error) in _ABSENT:
+                return None
+            raise
+        return Stored(Record.model_validate_json(document), answer["ETag"])
+
+    async def change(self, task_id: str, transition: Transition, *, known: Stored | None = None) -> Stored:
+        """Applies a transition until it wins, and returns the record as it then stands.
+
+        Args:
+            task_id: whose record.
+            transition: a pure function; it is asked again with the newer record whenever another writer was faster.
+            known: the record as read before; saves one request when it is still current.
+
+        Raises:
+            contract.record.TransitionError: what the transition raised.
+            ContendedRecordError: other writers won too many times in a row.
+            botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
+        """
+        stored = known if known is not None else await self.read(task_id)
+        for attempt in range(_ATTEMPTS):
+            changed = transition(stored.record if stored else None)
+            if stored is not None and changed == stored.record:
+                return stored
+            won = await self._put(task_id, changed, stored)
+            if won is not None:
+                return won
+            # Full jitter: writers of one record come in bursts and must not stay in step.
+            await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**attempt)))  # noqa: S311 - no secret
+            stored = await self.read(task_id)
+        raise ContendedRecordError(
+            f"the record of task {task_id!r} changed {_ATTEMPTS} times while it was being replaced"
+        )
+
+    async def _put(self, task_id: str, record: Record, replaced: Stored | None) -> Stored | None:
+        """Writes a record if nobody was faster; returns None when somebody was."""
+        condition = {"IfNoneMatch": "*"} if replaced is None else {"IfMatch": replaced.etag}
+        try:
+            answer = await self._s3.put_object(
+                Bucket=self._bucket,
+                Key=record_key(task_id),
+                Body=record.model_dump_json().encode(),
+                ContentType="application/json",
+                **condition,
+            )
+        except ClientError as error:
+            # 404: the record was deleted between our read and our write.
+            if error_code(error) in _LOST_RACES | _ABSENT:
+                return None
+            raise
+        return Stored(record, answer["ETag"])
+
+
+def error_code(error: ClientError) -> str:
+    """Returns an AWS error's code, such as `NoSuchKey`; empty when the answer held none."""
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,145 @@
+"""The task as it travels from the API through SNS and SQS to the agent."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+
+from contract.identifiers import Prefix, RuntimeName, TaskId
+
+SNS_MESSAGE_LIMIT: Final = 256 * 1024
+"""Bytes of one SNS or SQS message, attributes counted (Amazon SNS quotas, "Message size")."""
+
+INLINE_LIMIT: Final = SNS_MESSAGE_LIMIT - 4 * 1024
+"""Bytes of task message that still travel inline; the rest of the limit is left to attributes."""
+
+
+class RuntimeType(StrEnum):
+    """The servers that an agent can drive."""
+
+    SDWEBUI = "sdwebui"
+    COMFYUI = "comfyui"
+
+
+class TaskType(StrEnum):
+    """What a task asks of its runtime, under the names of the reference API."""
+
+    TEXT_TO_IMAGE = "text-to-image"
+    IMAGE_TO_IMAGE = "image-to-image"
+    EXTRA_SINGLE_IMAGE = "extra-single-image"
+    EXTRA_BATCH_IMAGES = "extra-batch-images"
+    PIPELINE = "pipeline"
+
+
+TASK_TYPES: Final[dict[RuntimeType, frozenset[TaskType]]] = {
+    RuntimeType.SDWEBUI: frozenset(
+        {
+            TaskType.TEXT_TO_IMAGE,
+            TaskType.IMAGE_TO_IMAGE,
+            TaskType.EXTRA_SINGLE_IMAGE,
+            TaskType.EXTRA_BATCH_IMAGES,
+        }
+    ),
+    RuntimeType.COMFYUI: frozenset({TaskType.PIPELINE}),
+}
+"""The task types that each type of runtime accepts."""
+
+
+class Metadata(BaseModel):
+    """Who a task is, where it goes, and where its results go."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: TaskId
+    runtime: RuntimeName
+    tasktype: TaskType
+    prefix: Prefix
+    context: JsonValue = None
+    submission: str = Field(default="", max_length=100)
+    """A ULID for each accepted request; empty when someone else than our API published the message."""
+    submitted_at: datetime | None = None
+    trace: str | None = Field(default=None, max_length=400)
+    """The X-Ray trace header of the request (`Root=…;Parent=…;Sampled=…`)."""
+
+
+class TaskMessage(BaseModel):
+    """One message of the task topic. Exactly one of `content` and `content_ref` is there."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    metadata: Metadata
+    content: dict[str, Any] | None = None
+    content_ref: str | None = Field(default=None, pattern=r"^s3://[^/]+/.+$")
+    """Where the content lies when it is too large for SNS (the claim-check pattern)."""
+
+    @model_validator(mode="after")
+    def _one_content(self) -> Self:
+        if (self.content is None) == (self.content_ref is None):
+            raise ValueError("a task message has either 'content' or 'content_ref'")
+        return self
+
+    @field_validator("content_ref")
+    @classmethod
+    def _no_empty_reference(cls, value: str | None) -> str | None:
+        return value or None
+
+
+class UnreadableMessageError(ValueError):
+    """A queue message that is not a task message; its text says why."""
+
+
+def parse_task_message(body: str | bytes) -> TaskMessage:
+    """Reads a queue message's body, raw or inside SNS's own JSON envelope.
+
+    Raises:
+        UnreadableMessageError: it is not JSON, or not a task message; the text names the fields.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableMessageError(f"the body is not JSON: {error}") from error
+    if (
+        isinstance(document, dict)
+        and document.get("Type") == "Notification"
+        and isinstance(document.get("Message"), str)
+    ):
+        # A subscription without raw delivery wraps the message (Amazon SNS, "HTTP/HTTPS notification JSON format").
+        return parse_task_message(document["Message"])
+    try:
+        return TaskMessage.model_validate(document)
+    except ValidationError as error:
+        raise UnreadableMessageError(describe_validation_error(error)) from error
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """Returns one line that names each wrong field and says what is wrong with it, without the input."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'the message'}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False)
+    )
+
+
+def encode_task_message(message: TaskMessage) -> str:
+    """Returns the JSON text that is published; fields without a value are left out, `context` is always there."""
+    document = message.model_dump(mode="json", exclude_none=True)
+    document["metadata"]["context"] = message.metadata.context
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def requested_checkpoint(content: dict[str, Any]) -> str | None:
+    """Returns the checkpoint that an SD Web UI request names, or None.
+
+    The reference API puts it into `alwayson_scripts.sd_model_checkpoint`; SD Web UI's own place is
+    `override_settings.sd_model_checkpoint`. The former wins.
+    """
+    for place in ("alwayson_scripts", "override_settings"):
+        holder = content.get(place)
+        if isinstance(holder, dict):
+            name = holder.get("sd_model_checkpoint")
+            if isinstance(name, str) and name:
+                return name
+    return None

@@ -1,0 +1,199 @@
+"""The only place that knows queue names, filter policies, redrive and visibility settings.
+
+`local/` applies this with boto3, `cloud/` turns it into CDK constructs; neither decides anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from contract.config import Config, RuntimeConfig
+from contract.objects import IDEMPOTENCY, PAYLOADS, RECORDS
+
+LOCAL_ACCOUNT: Final = "000000000000"
+"""The account that LocalStack plays."""
+
+VISIBILITY_TIMEOUT: Final = 60
+"""Seconds. Short, because the agent's heartbeat renews it: so long does a killed agent's task wait for the next one."""
+
+RETENTION: Final = 14 * 24 * 3600
+"""Seconds; the most that SQS allows, since a queue with no GPU behind it must not forget."""
+
+RECEIVE_WAIT: Final = 20
+"""Seconds of a long poll; the most that SQS allows."""
+
+MAX_RECEIVE_COUNT: Final = 100
+"""Receives before SQS itself moves a message to the dead-letter queue.
+
+A backstop only. Receives are no attempts: prefetching, draining and waiting for a runtime all receive without running.
+Attempts are counted in the task's record (`MAX_ATTEMPTS`)."""
+
+MAX_ATTEMPTS: Final = 3
+"""Runs that may fail for transient reasons before the task fails for good."""
+
+RECORD_DAYS: Final = 30
+"""Days after which records, payloads and idempotency notes expire; longer than `RETENTION`."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The queue of one runtime, with its dead-letter queue and its subscription to the task topic."""
+
+    runtime: str
+    name: str
+    dead_letter_name: str
+    visibility_timeout: int
+    retention: int
+    receive_wait: int
+    max_receive_count: int
+    filter_policy: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Every messaging and storage resource of a deployment, by name."""
+
+    partition: str
+    region: str
+    account: str
+    task_topic: str
+    callback_topic: str
+    output_bucket: str
+    model_bucket: str
+    expiring_prefixes: tuple[str, ...]
+    expiry_days: int
+    queues: tuple[Queue, ...]
+
+    @property
+    def task_topic_arn(self) -> str:
+        """The ARN to which the API publishes."""
+        return self._arn("sns", self.task_topic)
+
+    @property
+    def callback_topic_arn(self) -> str:
+        """The ARN to which agents publish callbacks."""
+        return self._arn("sns", self.callback_topic)
+
+    def queue_arn(self, name: str) -> str:
+        """Returns the ARN of a queue of this deployment."""
+        return self._arn("sqs", name)
+
+    def queue(self, runtime: str) -> Queue:
+        """Returns a runtime's queue.
+
+        Raises:
+            KeyError: there is no such runtime.
+        """
+        for queue in self.queues:
+            if queue.runtime == runtime:
+                return queue
+        raise KeyError(runtime)
+
+    def _arn(self, service: str, name: str) -> str:
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{name}"
+
+
+def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_ACCOUNT) -> Topology:
+    """Returns the resources that a config describes."""
+    stack = config.stack_name
+    return Topology(
+        partition=config.partition,
+        region=region,
+        account=account,
+        task_topic=f"{stack}-tasks",
+        callback_topic=f"{stack}-callbacks",
+        # Bucket names are global, hence the account in it.
+        output_bucket=f"{stack.lower()}-output-{account}",
+        model_bucket=config.model_bucket,
+        expiring_prefixes=(RECORDS, PAYLOADS, IDEMPOTENCY),
+        expiry_days=RECORD_DAYS,
+        queues=tuple(
+            Queue(
+                runtime=runtime.name,
+                name=f"{stack}-{runtime.name}",
+                dead_letter_name=f"{stack}-{runtime.name}-dlq",
+                visibility_timeout=VISIBILITY_TIMEOUT,
+                retention=RETENTION,
+                receive_wait=RECEIVE_WAIT,
+                max_receive_count=MAX_RECEIVE_COUNT,
+                filter_policy=filter_policy(runtime),
+            )
+            for runtime in config.runtimes
+        ),
+    )
+
+
+def filter_policy(runtime: RuntimeConfig) -> dict[str, Any]:
+    """Returns the SNS filter policy (scope: message attributes) of a runtime's queue."""
+    by_name = {"runtime": [runtime.name]}
+    if runtime.static_checkpoint is None:
+        return by_name
+    return {"$or": [by_name, {"sd_model_checkpoint": [runtime.static_checkpoint]}]}
+
+
+def message_attributes(config: Config, runtime: RuntimeConfig, checkpoint: str | None) -> dict[str, str]:
+    """Returns the attributes with which a task is published, such that exactly one queue takes it.
+
+    A checkpoint that another static runtime holds is left out: with it, that runtime's queue would take the task too,
+    and it would be generated twice.
+    """
+    attributes = {"runtime": runtime.name}
+    held_elsewhere = any(
+        other.name != runtime.name and other.static_checkpoint == checkpoint for other in config.runtimes
+    )
+    if checkpoint is not None and not held_elsewhere:
+        attributes["sd_model_checkpoint"] = checkpoint
+    return attributes
+
+
+def subscription_attributes(queue: Queue) -> dict[str, Any]:
+    """Returns the attributes of a queue's subscription; `FilterPolicy` as a mapping, to be encoded as JSON."""
+    return {"RawMessageDelivery": "true", "FilterPolicyScope": "MessageAttributes", "FilterPolicy": queue.filter_policy}
+
+
+def queue_attributes(place: Topology, queue: Queue) -> dict[str, Any]:
+    """Returns the SQS attributes of a runtime's queue; policies as mappings, to be encoded as JSON."""
+    return {
+        "VisibilityTimeout": str(queue.visibility_timeout),
+        "MessageRetentionPeriod": str(queue.retention),
+        "ReceiveMessageWaitTimeSeconds": str(queue.receive_wait),
+        "SqsManagedSseEnabled": "true",
+        "RedrivePolicy": {
+            "deadLetterTargetArn": place.queue_arn(queue.dead_letter_name),
+            "maxReceiveCount": queue.max_receive_count,
+        },
+        "Policy": {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "TaskTopicMaySend",
+                    "Effect": "Allow",
+                    "Principal": {"Service": "sns.amazonaws.com"},
+                    "Action": "sqs:SendMessage",
+                    "Resource": place.queue_arn(queue.name),
+                    "Condition": {"ArnEquals": {"aws:SourceArn": place.task_topic_arn}},
+                }
+            ],
+        },
+    }
+
+
+def dead_letter_attributes(queue: Queue) -> dict[str, Any]:
+    """Returns the SQS attributes of a dead-letter queue."""
+    return {"MessageRetentionPeriod": str(queue.retention), "SqsManagedSseEnabled": "true"}
+
+
+def bucket_lifecycle(place: Topology) -> dict[str, Any]:
+    """Returns the S3 lifecycle configuration of the output bucket."""
+    return {
+        "Rules": [
+            {
+                "ID": f"expire-{prefix.strip('./')}",
+                "Status": "Enabled",
+                "Filter": {"Prefix": prefix},
+                "Expiration": {"Days": place.expiry_days},
+            }
+            for prefix in place.expiring_prefixes
+        ]
+    }
