@@ -1,0 +1,107 @@
+"""The commands of the project: `uvx nox -s up | test | lint | lock | compose` (`uvx nox -l` lists them)."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYTHON = "3.13"
+COMPONENTS = {
+    # dependency group -> the file that is compiled from it
+    "lint": "tests/requirements-lint.txt",
+    "tests": "tests/requirements.txt",
+    "api": "api/requirements.txt",
+    "agent": "agent/requirements.txt",
+    "fake-runtime": "fake_runtime/requirements.txt",
+    "local": "local/requirements.txt",
+    "harness": "local/harness/requirements.txt",
+    "localstack": "local/localstack/requirements.txt",
+}
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["test"]
+
+
+def _install(session: nox.Session, requirements: str) -> None:
+    """Installs a requirements file into the session's environment, unless that very file is there already."""
+    wanted = hashlib.sha256((ROOT / requirements).read_bytes()).hexdigest()
+    stamp = Path(session.virtualenv.location) / ".requirements"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    session.log(f"installing {requirements} (first start, or it has changed)")
+    session.install("--require-hashes", "-r", requirements, silent=True)
+    stamp.write_text(wanted)
+
+
+@nox.session(python=PYTHON)
+def up(session: nox.Session) -> None:
+    """Start the whole service on this machine without Docker; `-- --help` lists the options."""
+    _install(session, COMPONENTS["harness"])
+    # Ctrl-C goes to the whole foreground process group; the harness needs its time to end the stack in order.
+    session.run("python", "-m", "local", "up", *session.posargs, interrupt_timeout=60, terminate_timeout=10)
+
+
+@nox.session(python=PYTHON)
+def test(session: nox.Session) -> None:
+    """Run every test that needs nothing but this machine; arguments after `--` go to pytest."""
+    _install(session, COMPONENTS["tests"])
+    session.run("python", "-m", "local", "localstack", "install")
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "--dist", "loadgroup"]))
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check format, style and types."""
+    _install(session, COMPONENTS["lint"])
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Compile the pinned, hashed requirements files from pyproject.toml; `-- --upgrade` takes newer versions."""
+    uv = shutil.which("uv")
+    if uv is None:
+        session.error("`nox -s lock` needs uv on the PATH: https://docs.astral.sh/uv/")
+    constraint: list[str] = []
+    for group, path in COMPONENTS.items():
+        # One resolution for everybody but LocalStack: what the tests saw is what the images hold.
+        session.run(
+            uv,
+            "pip",
+            "compile",
+            "pyproject.toml",
+            f"--group={group}",
+            "--universal",
+            "--python-version=3.13",
+            "--generate-hashes",
+            "--no-emit-index-url",
+            "--no-emit-find-links",
+            "--custom-compile-command=uvx nox -s lock",
+            "--quiet",
+            f"--output-file={path}",
+            *([] if group == "localstack" else constraint),
+            *session.posargs,
+            external=True,
+        )
+        constraint = constraint or [f"--constraint={COMPONENTS['lint']}"]
+        session.log(f"{path}: {sum(1 for line in (ROOT / path).read_text().splitlines() if '==' in line)} packages")
+
+
+@nox.session(python=PYTHON)
+def compose(session: nox.Session) -> None:
+    """Build the images, start them with Docker Compose, send the seeds' requests through them, take all down."""
+    _install(session, COMPONENTS["tests"])
+    session.run("python", "-m", "pytest", "tests/compose", "-m", "compose", "-p", "no:xdist", "-s", *session.posargs)
+
+
+if __name__ == "__main__":
+    sys.exit("this file is run by nox: `uvx nox -l`")
