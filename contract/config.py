@@ -109,10 +109,12 @@ class Config(_Strict):
     stack_name: Annotated[StackName, Field(alias="stackName")] = "darkroom"
     model_bucket_arn: Annotated[str, Field(alias="modelBucketArn"), AfterValidator(_bucket_arn)]
     api_gateway: Annotated[ApiGateway, Field(alias="APIGW")] = ApiGateway()
-    runtimes: Annotated[tuple[RuntimeConfig, ...], Field(alias="modelsRuntime", min_length=1, strict=False)]
+    runtimes: Annotated[tuple[RuntimeConfig, ...], Field(alias="modelsRuntime", strict=False)]
 
     @model_validator(mode="after")
-    def _unique(self) -> Self:
+    def _consistent(self) -> Self:
+        if not self.runtimes:
+            raise ValueError("modelsRuntime: must name at least one runtime; found []")
         _refuse_repeats("name", [runtime.name for runtime in self.runtimes])
         _refuse_repeats(
             "modelFilename", [runtime.static_checkpoint for runtime in self.runtimes if runtime.static_checkpoint]
@@ -223,8 +225,6 @@ def _line(item: Any) -> str:
         close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{where}: unknown key; {hint}allowed here: {_listed(allowed)}"
-    if kind == "too_short":
-        return f"{where}: must not be empty"
     if kind == "missing":
         return f"{where}: is required and missing"
     if not where:

@@ -1,0 +1,180 @@
+"""A record only ever goes forward, and only the newest holder may end it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from contract.callback import callback_attributes, callback_for
+from contract.record import (
+    KEPT_EARLIER,
+    MAX_UNFINISHED,
+    AlreadyEndedError,
+    Failure,
+    NotHolderError,
+    Record,
+    Status,
+    Submission,
+    TooManyUnfinishedError,
+    TransitionError,
+    UnknownSubmissionError,
+    end_unstarted,
+    excuse,
+    finish,
+    note_callback,
+    report_progress,
+    request_cancel,
+    start,
+    submit,
+)
+from contract.task import TaskType
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def new(submission: str = "s1") -> Submission:
+    return Submission(
+        submission=submission,
+        runtime="sdruntime",
+        tasktype=TaskType.TEXT_TO_IMAGE,
+        prefix="output",
+        context={"abc": 123},
+        submitted_at=NOW,
+    )
+
+
+def queued() -> Record:
+    return submit(None, "t", new())
+
+
+def running(holder: str = "a") -> Record:
+    return start(queued(), "s1", holder=holder, now=NOW)
+
+
+def test_a_run_that_succeeds_ends_with_its_images() -> None:
+    done = finish(
+        running(),
+        "s1",
+        holder="a",
+        attempt=1,
+        status=Status.SUCCEEDED,
+        now=NOW,
+        image_url=["s3://b/i"],
+        output_url="s3://b/o",
+    )
+    callback = callback_for("t", done.current)
+    assert callback.model_dump() == {
+        "id": "t",
+        "result": True,
+        "image_url": ["s3://b/i"],
+        "output_url": "s3://b/o",
+        "context": {"abc": 123},
+    }
+    assert callback_attributes(callback, done.current) == {
+        "id": "t",
+        "runtime": "sdruntime",
+        "result": "true",
+        "submission": "s1",
+    }
+
+
+def test_there_is_no_callback_before_the_end() -> None:
+    with pytest.raises(ValueError, match="has not ended"):
+        callback_for("t", running().current)
+
+
+def test_a_holder_that_was_overtaken_cannot_finish() -> None:
+    overtaken = start(running("a"), "s1", holder="b", now=NOW)
+    with pytest.raises(NotHolderError):
+        finish(overtaken, "s1", holder="a", attempt=1, status=Status.SUCCEEDED, now=NOW)
+    with pytest.raises(NotHolderError):
+        report_progress(overtaken, "s1", holder="a", attempt=1, progress=0.5)
+
+
+def test_the_same_process_cannot_finish_with_an_old_attempt() -> None:
+    again = start(running("a"), "s1", holder="a", now=NOW)
+    with pytest.raises(NotHolderError):
+        finish(again, "s1", holder="a", attempt=1, status=Status.SUCCEEDED, now=NOW)
+
+
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED])
+def test_an_end_never_changes(status: Status) -> None:
+    done = finish(running(), "s1", holder="a", attempt=1, status=status, now=NOW)
+    with pytest.raises(AlreadyEndedError):
+        start(done, "s1", holder="b", now=NOW)
+    with pytest.raises(AlreadyEndedError):
+        finish(done, "s1", holder="a", attempt=1, status=Status.FAILED, now=NOW)
+    with pytest.raises(AlreadyEndedError):
+        end_unstarted(done, "s1", status=Status.FAILED, now=NOW)
+    with pytest.raises(AlreadyEndedError):
+        request_cancel(done, now=NOW)
+
+
+def test_excused_attempts_are_not_blamed_on_the_task() -> None:
+    record = running()
+    record = excuse(record, "s1", holder="a", attempt=1)
+    record = start(record, "s1", holder="b", now=NOW)
+    assert record.current.attempts == 2
+    assert record.current.blamed == 1
+    assert record.current.status is Status.RUNNING
+
+
+def test_a_queued_task_is_cancelled_at_once_and_a_running_one_by_its_agent() -> None:
+    assert request_cancel(queued(), now=NOW).current.status is Status.CANCELLED
+    asked = request_cancel(running(), now=NOW)
+    assert asked.current.status is Status.CANCELLING
+    assert request_cancel(asked, now=NOW) == asked
+    with pytest.raises(TransitionError, match="being cancelled"):
+        start(asked, "s1", holder="b", now=NOW)
+    assert (
+        finish(asked, "s1", holder="a", attempt=1, status=Status.CANCELLED, now=NOW).current.status is Status.CANCELLED
+    )
+
+
+def test_an_unknown_task_or_submission_is_said_to_be_unknown() -> None:
+    with pytest.raises(UnknownSubmissionError):
+        request_cancel(None, now=NOW)
+    with pytest.raises(UnknownSubmissionError):
+        start(queued(), "other", holder="a", now=NOW)
+
+
+def test_the_same_id_may_be_submitted_again_and_both_submissions_end_for_themselves() -> None:
+    record = submit(running(), "t", new("s2"))
+    assert record.current.submission == "s2"
+    record = finish(
+        record, "s1", holder="a", attempt=1, status=Status.FAILED, now=NOW, error=Failure(code="x", message="y")
+    )
+    assert record.current.status is Status.QUEUED
+    assert record.earlier["s1"].status is Status.FAILED
+    assert submit(record, "t", new("s2")) == record
+
+
+def test_ended_submissions_are_crowded_out_and_unfinished_ones_never() -> None:
+    record = submit(None, "t", new("open"))
+    for number in range(60):
+        name = f"s{number}"
+        record = end_unstarted(submit(record, "t", new(name)), name, status=Status.FAILED, now=NOW)
+    assert record.find("open") is not None
+    assert len(record.earlier) <= KEPT_EARLIER + 1
+    assert record.find("s58") is not None
+    assert record.find("s0") is None
+
+
+def test_the_number_of_unfinished_submissions_is_bounded() -> None:
+    record: Record | None = None
+    for number in range(MAX_UNFINISHED):
+        record = submit(record, "t", new(f"s{number}"))
+    with pytest.raises(TooManyUnfinishedError, match="another id"):
+        submit(record, "t", new("one-more"))
+
+
+def test_a_noted_callback_stays_noted() -> None:
+    record = note_callback(request_cancel(queued(), now=NOW), "s1")
+    assert record.current.callback_sent
+
+
+def test_progress_stays_between_nothing_and_all() -> None:
+    for given_value, expected in [(-1.0, 0.0), (0.5, 0.5), (7.0, 1.0)]:
+        record = report_progress(running(), "s1", holder="a", attempt=1, progress=given_value)
+        assert record.current.progress == expected

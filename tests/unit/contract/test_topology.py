@@ -1,0 +1,71 @@
+"""Every task reaches exactly one queue, and every derived name fits the limits of its service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.config import Config, RuntimeConfig
+from contract.topology import message_attributes, queue_attributes, topology
+
+CHECKPOINTS = [f"model-{number}.safetensors" for number in range(4)]
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    count = draw(st.integers(1, 5))
+    checkpoints = draw(st.permutations(CHECKPOINTS))
+    runtimes = []
+    for number in range(count):
+        kind = draw(st.sampled_from(["static", "plain", "dynamic", "comfyui"]))
+        document: dict[str, Any] = {"name": f"r{number}", "type": "comfyui" if kind == "comfyui" else "sdwebui"}
+        if kind == "static" and number < len(checkpoints):
+            document["modelFilename"] = checkpoints[number]
+        if kind == "dynamic":
+            document["dynamicModel"] = True
+        runtimes.append(document)
+    return Config.model_validate({"modelBucketArn": "arn:aws:s3:::my-models", "modelsRuntime": runtimes})
+
+
+def takes(policy: dict[str, Any], attributes: dict[str, str]) -> bool:
+    """SNS's rule for the operators used here: `$or` of alternatives, each attribute in its list."""
+    if "$or" in policy:
+        return any(takes(alternative, attributes) for alternative in policy["$or"])
+    return all(attributes.get(name) in allowed for name, allowed in policy.items())
+
+
+@given(configs(), st.data())
+def test_every_task_reaches_its_own_queue_and_no_other(config: Config, data: st.DataObject) -> None:
+    runtime: RuntimeConfig = data.draw(st.sampled_from(config.runtimes))
+    checkpoint = data.draw(st.none() | st.sampled_from([*CHECKPOINTS, "unknown.safetensors"]))
+    attributes = message_attributes(config, runtime, checkpoint)
+    takers = [queue.runtime for queue in topology(config).queues if takes(queue.filter_policy, attributes)]
+    assert takers == [runtime.name]
+
+
+def test_the_longest_names_fit_sqs_and_s3() -> None:
+    config = Config.model_validate(
+        {
+            "stackName": "S" * 40,
+            "modelBucketArn": "arn:aws:s3:::my-models",
+            "modelsRuntime": [{"name": "r" * 34, "type": "sdwebui"}],
+        }
+    )
+    place = topology(config)
+    assert max(len(name) for queue in place.queues for name in (queue.name, queue.dead_letter_name)) <= 80
+    assert len(place.output_bucket) <= 63
+    assert place.output_bucket == place.output_bucket.lower()
+
+
+def test_only_our_task_topic_may_send_to_a_queue() -> None:
+    config = Config.model_validate(
+        {"modelBucketArn": "arn:aws-cn:s3:::my-models", "modelsRuntime": [{"name": "r", "type": "sdwebui"}]}
+    )
+    place = topology(config, region="cn-northwest-1", account="123456789012")
+    (statement,) = queue_attributes(place, place.queue("r"))["Policy"]["Statement"]
+    assert statement["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": "arn:aws-cn:sns:cn-northwest-1:123456789012:darkroom-tasks"}
+    }
+    assert statement["Action"] == "sqs:SendMessage"
