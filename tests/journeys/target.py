@@ -30,7 +30,9 @@ class Target:
 
     def client(self, service: str) -> Any:
         """Returns a boto3 client of the stack's AWS."""
-        return boto3.client(
+        # Typed loosely: the stubs know one overload for each of some 400 service names, and none for a variable.
+        session: Any = boto3.session.Session()
+        return session.client(
             service,
             endpoint_url=self.aws,
             region_name="us-east-1",
