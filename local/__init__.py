@@ -1,0 +1,1 @@
+"""Everything that makes a laptop look like AWS: LocalStack, provisioning, the process harness, the terminal client."""

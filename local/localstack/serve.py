@@ -1,0 +1,103 @@
+"""Runs LocalStack on one address; a script for LocalStack's own environment, which has nothing of this project in it.
+
+`python -m localstack.runtime.main` is not used, for four reasons:
+
+- It listens on every address whatever `GATEWAY_LISTEN` says ("TODO: interface = host?" in its
+  `runtime/server/twisted.py`). Here it listens on the given address, or takes over the given socket.
+- It makes a TLS certificate at start, which fails with pyOpenSSL from 26 on ('X509' object has no attribute
+  'add_extensions'), and costs time. Nobody here speaks TLS to it.
+- On a signal it waits up to ten seconds for long polls that are under way. Nothing needs to be written at the end.
+- With `--leash` it ends when its standard input does, so that it never outlives whoever started it, not even
+  by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+
+PORT_IN_USE = 98
+"""Exit status."""
+
+
+def main() -> None:
+    """Reads the arguments, takes the port, and serves until a signal comes or the leash is let go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=4566)
+    parser.add_argument("--fd", type=int, help="a listening socket to take over, instead of --host and --port")
+    parser.add_argument("--leash", action="store_true", help="end when standard input ends")
+    arguments = parser.parse_args()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: os._exit(0))
+    if arguments.leash:
+        threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    try:
+        listener = _listener(arguments)
+    except OSError as error:
+        sys.stderr.write(f"LocalStack cannot listen on {arguments.host}:{arguments.port}: {error.strerror}\n")
+        sys.exit(PORT_IN_USE)
+    port = listener.getsockname()[1]
+    for name, value in settings(port).items():
+        os.environ.setdefault(name, value)
+    _serve(listener)
+
+
+def settings(port: int) -> dict[str, str]:
+    """Returns the environment that LocalStack is given, where the caller has not set it otherwise."""
+    return {
+        "SERVICES": "s3,sns,sqs",
+        # Loaded now, and not by the first request, which would take a second.
+        "EAGER_SERVICE_LOADING": "1",
+        # Nothing leaves this machine: no certificate, no usage events, no DNS server.
+        "SKIP_SSL_CERT_DOWNLOAD": "1",
+        "DISABLE_EVENTS": "1",
+        "DNS_ADDRESS": "0",
+        "GATEWAY_LISTEN": f"127.0.0.1:{port}",
+        "LOCALSTACK_HOST": f"127.0.0.1:{port}",
+        # Queue URLs with the address by which the caller came; the default is a DNS name of the internet.
+        "SQS_ENDPOINT_STRATEGY": "dynamic",
+        "SQS_DISABLE_CLOUDWATCH_METRICS": "1",
+        "LS_LOG": "warning",
+    }
+
+
+def _listener(arguments: argparse.Namespace) -> socket.socket:
+    if arguments.fd is not None:
+        return socket.socket(fileno=arguments.fd)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((arguments.host, arguments.port))
+    listener.listen(1024)
+    return listener
+
+
+def _serve(listener: socket.socket) -> None:
+    # ruff: noqa: PLC0415 - LocalStack reads its environment when it is imported, so it is imported last.
+    from localstack.logging.setup import setup_logging_from_config
+    from localstack.runtime import current, runtime
+    from rolo.serving.twisted import TwistedGateway
+    from twisted.internet import reactor
+
+    def take_over_listener(self: runtime.LocalstackRuntime) -> None:
+        listener.setblocking(False)
+        reactor.adoptStreamPort(listener.fileno(), listener.family, TwistedGateway(self.components.gateway))
+
+    runtime.LocalstackRuntime._init_gateway_server = take_over_listener  # noqa: SLF001
+    setup_logging_from_config()
+    current.initialize_runtime().run()
+
+
+def _end_with_standard_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

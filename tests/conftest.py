@@ -1,0 +1,42 @@
+"""Fixtures that every test may use: a LocalStack, and deployments on it that no other test sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.folders import state_folder
+from local.localstack.environment import ensure_environment
+from local.localstack.process import LocalStack
+from tests.support.deployment import Deployment, deploy
+
+
+@pytest.fixture(scope="session")
+def localstack_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The LocalStack of this test session; with pytest-xdist each worker has one (two seconds, 150 MB)."""
+    python = ensure_environment(state_folder(), say=print)
+    process = LocalStack(python=python, folder=tmp_path_factory.mktemp("localstack"))
+    try:
+        process.start()
+        yield process.wait_until_ready()
+    finally:
+        process.stop()
+
+
+@pytest.fixture(scope="session")
+def localstack(localstack_process: LocalStack) -> str:
+    """The URL of this session's LocalStack; use `deployment` unless a test needs nothing provisioned."""
+    return localstack_process.endpoint
+
+
+@pytest.fixture
+def deployment(localstack: str) -> Deployment:
+    """A provisioned stack of this test's own, with the runtimes sdruntime, dynamicruntime and comfyruntime."""
+    return deploy(localstack)
+
+
+@pytest.fixture(scope="module")
+def module_deployment(localstack: str) -> Deployment:
+    """A provisioned stack that the tests of one module share."""
+    return deploy(localstack)

@@ -1,0 +1,1 @@
+"""What tests share: waiting with a deadline, deployments on LocalStack, processes of the real programs."""

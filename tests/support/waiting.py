@@ -1,0 +1,53 @@
+"""Waiting for something to become true, with a deadline instead of a sleeping loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+_POLL = 0.02
+
+
+def eventually[T](check: Callable[[], T], *, within: float = 10.0) -> T:
+    """Returns the first truthy answer of `check`.
+
+    An AssertionError of the check counts as "not yet"; it is raised when `within` seconds have passed.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        last: AssertionError | None = None
+        try:
+            answer = check()
+            if answer:
+                return answer
+        except AssertionError as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise last or AssertionError(f"did not come true within {within} s; last answer: {answer!r}")
+        time.sleep(_POLL)
+
+
+async def eventually_async[T](check: Callable[[], Awaitable[T]], *, within: float = 10.0) -> T:
+    """Returns the first truthy answer of the coroutine function `check`; see `eventually`."""
+    deadline = time.monotonic() + within
+    while True:
+        last: AssertionError | None = None
+        try:
+            answer = await check()
+            if answer:
+                return answer
+        except AssertionError as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise last or AssertionError(f"did not come true within {within} s; last answer: {answer!r}")
+        await asyncio.sleep(_POLL)
+
+
+def free_port() -> int:
+    """Returns a port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
