@@ -49,6 +49,13 @@ def up(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def client(session: nox.Session) -> None:
+    """Submit, watch, cancel and fetch tasks from the terminal; `-- --help` lists the commands."""
+    _install(session, COMPONENTS["local"])
+    session.run("python", "-m", "local", *session.posargs)
+
+
+@nox.session(python=PYTHON)
 def test(session: nox.Session) -> None:
     """Run every test that needs nothing but this machine; arguments after `--` go to pytest."""
     _install(session, COMPONENTS["tests"])
