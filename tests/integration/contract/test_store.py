@@ -1,0 +1,107 @@
+"""The record store on real S3 semantics: of many writers exactly one wins, and nobody's change is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from aiobotocore.session import get_session
+
+from contract.record import (
+    AlreadyEndedError,
+    NotHolderError,
+    Record,
+    Status,
+    Submission,
+    TransitionError,
+    finish,
+    start,
+    submit,
+)
+from contract.store import RecordStore
+from contract.task import TaskType
+from tests.support.deployment import Deployment
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def new(name: str) -> Submission:
+    return Submission(
+        submission=name, runtime="sdruntime", tasktype=TaskType.TEXT_TO_IMAGE, prefix="output", submitted_at=NOW
+    )
+
+
+@pytest.fixture
+async def store(deployment: Deployment) -> AsyncIterator[RecordStore]:
+    async with get_session().create_client(
+        "s3",
+        endpoint_url=deployment.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    ) as s3:
+        yield RecordStore(s3, deployment.place.output_bucket)
+
+
+@pytest.fixture
+def task_id() -> str:
+    return f"task-{uuid.uuid4().hex[:8]}"
+
+
+async def test_a_record_that_is_not_there_is_none(store: RecordStore, task_id: str) -> None:
+    assert await store.read(task_id) is None
+
+
+async def test_of_many_agents_that_finish_one_attempt_only_one_wins(store: RecordStore, task_id: str) -> None:
+    await store.change(task_id, lambda record: submit(record, task_id, new("s")))
+    await store.change(task_id, lambda record: start(record, "s", holder="agent", now=NOW))
+
+    async def end(number: int) -> int | None:
+        def transition(record: Record | None) -> Record:
+            url = f"s3://bucket/{number}"
+            return finish(record, "s", holder="agent", attempt=1, status=Status.SUCCEEDED, now=NOW, output_url=url)
+
+        try:
+            await store.change(task_id, transition)
+        except AlreadyEndedError:
+            return None
+        return number
+
+    winners = [number for number in await asyncio.gather(*(end(number) for number in range(20))) if number is not None]
+    stored = await store.read(task_id)
+    assert stored is not None
+    assert len(winners) == 1
+    assert stored.record.current.output_url == f"s3://bucket/{winners[0]}"
+
+
+async def test_submissions_of_one_id_at_once_are_all_kept(store: RecordStore, task_id: str) -> None:
+    names = [f"s{number}" for number in range(8)]
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(store.change(task_id, lambda record, name=name: submit(record, task_id, new(name))))
+    stored = await store.read(task_id)
+    assert stored is not None
+    assert all(stored.record.find(name) for name in names)
+
+
+async def test_an_agent_that_was_overtaken_cannot_finish_even_with_the_record_it_knew(
+    store: RecordStore, task_id: str
+) -> None:
+    await store.change(task_id, lambda record: submit(record, task_id, new("s")))
+    known = await store.change(task_id, lambda record: start(record, "s", holder="frozen", now=NOW))
+    await store.change(task_id, lambda record: start(record, "s", holder="next", now=NOW))
+    with pytest.raises(NotHolderError):
+        await store.change(
+            task_id,
+            lambda record: finish(record, "s", holder="frozen", attempt=1, status=Status.SUCCEEDED, now=NOW),
+            known=known,
+        )
+
+
+async def test_a_transition_that_is_not_allowed_writes_nothing(store: RecordStore, task_id: str) -> None:
+    with pytest.raises(TransitionError):
+        await store.change(task_id, lambda record: start(record, "s", holder="a", now=NOW))
+    assert await store.read(task_id) is None
