@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -27,10 +28,12 @@ _ABSENT: Final = frozenset({"NoSuchKey", "404"})
 class S3Client(Protocol):
     """The part of aiobotocore's S3 client that the store needs."""
 
-    async def get_object(self, **arguments: Any) -> Any:
+    @property
+    def get_object(self) -> Callable[..., Awaitable[Any]]:
         """Amazon S3 GetObject."""
 
-    async def put_object(self, **arguments: Any) -> Any:
+    @property
+    def put_object(self) -> Callable[..., Awaitable[Any]]:
         """Amazon S3 PutObject."""
 
 
@@ -70,20 +73,23 @@ class RecordStore:
             raise
         return Stored(Record.model_validate_json(document), answer["ETag"])
 
-    async def change(self, task_id: str, transition: Transition, *, known: Stored | None = None) -> Stored:
+    async def change(
+        self, task_id: str, transition: Transition, *, known: Stored | None = None, expect_absent: bool = False
+    ) -> Stored:
         """Applies a transition until it wins, and returns the record as it then stands.
 
         Args:
             task_id: whose record.
             transition: a pure function; it is asked again with the newer record whenever another writer was faster.
             known: the record as read before; saves one request when it is still current.
+            expect_absent: there is most likely no record yet: write first, and read only when that is refused.
 
         Raises:
             contract.record.TransitionError: what the transition raised.
             ContendedRecordError: other writers won too many times in a row.
             botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
         """
-        stored = known if known is not None else await self.read(task_id)
+        stored = known if known is not None or expect_absent else await self.read(task_id)
         for attempt in range(_ATTEMPTS):
             changed = transition(stored.record if stored else None)
             if stored is not None and changed == stored.record:

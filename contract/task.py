@@ -124,10 +124,15 @@ def describe_validation_error(error: ValidationError) -> str:
 
 
 def encode_task_message(message: TaskMessage) -> str:
-    """Returns the JSON text that is published; fields without a value are left out, `context` is always there."""
+    """Returns the JSON text that is published; fields without a value are left out, `context` is always there.
+
+    U+FFFE and U+FFFF travel escaped: SQS refuses or replaces them (Amazon SQS, SendMessage, "MessageBody"). The control
+    characters that it refuses too are escaped by JSON itself.
+    """
     document = message.model_dump(mode="json", exclude_none=True)
     document["metadata"]["context"] = message.metadata.context
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def requested_checkpoint(content: dict[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from aiobotocore.session import get_session
@@ -81,7 +82,7 @@ async def test_submissions_of_one_id_at_once_are_all_kept(store: RecordStore, ta
     names = [f"s{number}" for number in range(8)]
     async with asyncio.TaskGroup() as group:
         for name in names:
-            group.create_task(store.change(task_id, lambda record, name=name: submit(record, task_id, new(name))))
+            group.create_task(store.change(task_id, partial(submit, task_id=task_id, new=new(name))))
     stored = await store.read(task_id)
     assert stored is not None
     assert all(stored.record.find(name) for name in names)
