@@ -106,3 +106,14 @@ async def test_a_transition_that_is_not_allowed_writes_nothing(store: RecordStor
     with pytest.raises(TransitionError):
         await store.change(task_id, lambda record: start(record, "s", holder="a", now=NOW))
     assert await store.read(task_id) is None
+
+
+async def test_a_writer_that_expected_no_record_does_not_overwrite_one(store: RecordStore, task_id: str) -> None:
+    for name in ("first", "second"):
+        await store.change(task_id, lambda record, name=name: submit(record, task_id, new(name)), expect_absent=True)  # type: ignore[misc]
+
+    stored = await store.read(task_id)
+
+    assert stored is not None
+    assert stored.record.current.submission == "second"
+    assert "first" in stored.record.earlier

@@ -79,3 +79,13 @@ def test_a_message_has_its_content_either_inline_or_by_reference() -> None:
 )
 def test_the_requested_checkpoint_is_found_in_both_places(content: dict[str, Any], expected: str | None) -> None:
     assert requested_checkpoint(content) == expected
+
+
+def test_characters_that_sqs_refuses_travel_escaped() -> None:
+    sent = message({"prompt": "a\ufffeb\uffffc\x00d\x1fe\U0001f436"})
+
+    text = encode_task_message(sent)
+
+    allowed = {*range(0x20, 0xD800), *range(0xE000, 0xFFFE), 0x1F436}
+    assert {ord(character) for character in text} <= allowed
+    assert parse_task_message(text) == sent
