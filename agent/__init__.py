@@ -1,0 +1,1 @@
+"""The queue worker: receives tasks, drives one runtime, stores what it answers."""

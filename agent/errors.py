@@ -1,0 +1,30 @@
+"""The errors that decide what becomes of a task: it fails, it is tried again, or its runtime is waited for."""
+
+from __future__ import annotations
+
+
+class TaskError(Exception):
+    """A run that gave no answer.
+
+    Attributes:
+        code: a word for programs, in snake_case, such as `input_refused`.
+        message: a sentence for the person who sent the task: what is wrong, with which part of it, and the way out.
+            It never holds a stack trace, a path of a server, or a credential.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class PermanentError(TaskError):
+    """Trying again cannot help: bad input, a refused link, the runtime's 4xx, an invalid workflow."""
+
+
+class TransientError(TaskError):
+    """Trying again may help: a 5xx, too little memory, an answer that makes no sense. Counts as an attempt."""
+
+
+class RuntimeUnavailableError(TaskError):
+    """The runtime is not there, or died in the middle. It is waited for, and the task bears no blame."""

@@ -1,0 +1,28 @@
+"""The servers that an agent can drive, behind one protocol."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from agent.inputs import InputSource
+from agent.runtimes.base import Answer, Output, Prepared, Runtime, Upload
+from agent.runtimes.http import open_session
+from agent.runtimes.sdwebui.adapter import SdWebUi
+from contract.task import RuntimeType
+
+__all__ = ["Answer", "Output", "Prepared", "Runtime", "Upload", "make_runtime", "open_session"]
+
+
+def make_runtime(
+    runtime_type: RuntimeType,
+    base_url: str,
+    session: aiohttp.ClientSession,
+    inputs: InputSource,
+    dynamic_model: bool,
+) -> Runtime:
+    """Returns the adapter for a type of runtime; use it with a session of `open_session`."""
+    match runtime_type:
+        case RuntimeType.SDWEBUI:
+            return SdWebUi(session, base_url, inputs, dynamic_model=dynamic_model)
+        case RuntimeType.COMFYUI:
+            raise NotImplementedError

@@ -1,0 +1,87 @@
+"""What the pipeline asks of a runtime, whichever server stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from contract.task import TaskType
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that the runtime gets before the run; the content names it already."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task whose inputs are all here, ready to run without another look at the network."""
+
+    task_type: TaskType
+    content: dict[str, Any]
+    """The request in the runtime's own shape, without links."""
+    checkpoint: str | None = None
+    """SD Web UI: the checkpoint that the request names."""
+    uploads: list[Upload] = field(default_factory=list)
+    """ComfyUI: the inputs that go through `/upload/image`."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One image, animation, video or sound that a run made."""
+
+    data: bytes
+    name: str = ""
+    """The runtime's own file name, if it has one: a hint only."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run made."""
+
+    outputs: list[Output]
+    """In the runtime's order, which is the order of their numbers."""
+    raw: bytes
+    """The runtime's full answer, JSON."""
+
+
+class Runtime(Protocol):
+    """One runtime server, driven by this agent alone, one run at a time."""
+
+    async def wait_until_ready(self) -> None:
+        """Returns once the server answers. Never gives up; can be cancelled."""
+
+    async def is_alive(self) -> bool:
+        """Tells whether the server answers now."""
+
+    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+        """Fetches the links in a task's content and checks it, without the GPU and without the server.
+
+        Raises:
+            PermanentError: the content or one of its links is refused.
+            TransientError: a link's host or S3 does not answer properly.
+        """
+
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
+        """Runs a task. When cancelled, interrupts its own job (and no other) before it lets the cancellation through.
+
+        Args:
+            prepared: what `prepare` returned.
+            run_id: names this run in the runtime's and our logs; unique per run.
+            progress: called with 0..1, about once a second, never with less than before.
+
+        Raises:
+            PermanentError: the runtime refuses the request.
+            TransientError: the runtime failed at it.
+            RuntimeUnavailableError: the runtime is not there, or went away in the middle.
+        """
+
+    async def interrupt(self) -> None:
+        """Stops the present run, if there is one; `run` then raises or returns what was made so far."""
+
+    async def close(self) -> None:
+        """Lets go of everything held."""

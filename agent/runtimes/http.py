@@ -1,0 +1,201 @@
+"""HTTP to one runtime server: every way in which a connection fails, told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import orjson
+import structlog
+from yarl import URL
+
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds to reach the server; it stands in the same pod."""
+
+SHORT: Final = 30.0
+"""Seconds for every request that is not a run. A server whose Python is busy with a run answers slowly."""
+
+THREAD_THRESHOLD: Final = 256 * 1024
+"""Bytes above which encoding and decoding leave the event loop, so that the heartbeat goes on."""
+
+_READY_PAUSE: Final = (0.1, 2.0)
+_PROBES: Final = (0.0, 0.25, 0.5)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole HTTP answer."""
+
+    status: int
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 200."""
+        return self.status == 200
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Returns a session for `make_runtime`: no kept connections, no cookies, no overall timeout.
+
+    A runtime closes idle connections after some seconds (uvicorn: 5). A run that is sent at that very moment dies
+    with its connection, and nobody can tell whether the server began it. A new connection costs less than 1 ms here.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+        trust_env=False,
+    )
+
+
+class Server:
+    """One runtime server.
+
+    Args:
+        session: see `open_session`.
+        base_url: where it listens; a user and password in it are sent as basic authentication.
+        title: what messages call it, such as `SD Web UI`.
+        ready_path: a cheap GET that answers 200 when the server can take work.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, *, title: str, ready_path: str) -> None:
+        url = URL(base_url)
+        self._session = session
+        self._auth = aiohttp.BasicAuth(url.user or "", url.password or "") if url.user or url.password else None
+        self._base = str(url.with_user(None)).rstrip("/")
+        self._ready_path = ready_path
+        self.title = title
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | aiohttp.FormData | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout: float | None = SHORT,  # noqa: ASYNC109 - handed to aiohttp
+    ) -> Reply:
+        """Sends a request and reads the whole answer, whatever its status.
+
+        Args:
+            method: GET or POST.
+            path: from the server's root, with its first slash.
+            body: JSON, encoded; or a form.
+            params: the query.
+            timeout: seconds for all of it; None waits as long as it takes.
+
+        Raises:
+            RuntimeUnavailableError: nobody listens, or the server went away while it was asked.
+            TransientError: it is there, but closed the connection or did not answer in time.
+        """
+        headers = {"Content-Type": "application/json"} if isinstance(body, bytes) else None
+        try:
+            async with self._session.request(
+                method,
+                self._base + path,
+                data=body,
+                params=params,
+                headers=headers,
+                auth=self._auth,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
+            ) as response:
+                return Reply(response.status, await response.read())
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise self._absent() from error
+        except TimeoutError as error:
+            raise TransientError(
+                "runtime_timeout", f"{self.title} did not answer {method} {path} within {timeout} s"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise await self.why_lost() from error
+
+    def websocket(self, path: str) -> aiohttp.client._WSRequestContextManager:
+        """Opens a WebSocket; frames of any size, since previews come through it."""
+        return self._session.ws_connect(
+            self._base + path,
+            auth=self._auth,
+            max_msg_size=0,
+            timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+        )
+
+    async def is_alive(self) -> bool:
+        """Tells whether the server answers its ready path now."""
+        try:
+            return (await self._probe()).ok
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    async def wait_until_ready(self) -> None:
+        """Returns once the ready path answers 200; says every ten seconds or so that it still waits."""
+        pause, most = _READY_PAUSE
+        loop = asyncio.get_running_loop()
+        started = said = loop.time()
+        while not await self.is_alive():
+            if loop.time() - said >= 10:
+                said = loop.time()
+                log.info("waiting for the runtime", runtime=self.title, seconds=round(said - started))
+            await asyncio.sleep(pause)
+            pause = min(most, pause * 1.5)
+
+    async def why_lost(self) -> TaskError:
+        """Returns what a lost connection means: did the server die, or did it drop just this connection?"""
+        for pause in _PROBES:
+            await asyncio.sleep(pause)
+            try:
+                await self._probe()
+            except (aiohttp.ClientError, OSError):
+                return RuntimeUnavailableError("runtime_lost", f"{self.title} went away in the middle of a request")
+        return TransientError("connection_lost", f"{self.title} closed the connection before it had answered")
+
+    async def _probe(self) -> Reply:
+        async with self._session.get(
+            self._base + self._ready_path,
+            auth=self._auth,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=10, sock_connect=CONNECT_TIMEOUT),
+        ) as response:
+            return Reply(response.status, await response.read())
+
+    def _absent(self) -> RuntimeUnavailableError:
+        return RuntimeUnavailableError("runtime_unreachable", f"{self.title} does not listen at its address")
+
+
+async def encode_json(document: Any) -> bytes:
+    """Returns a document as JSON, away from the event loop, since requests carry whole images.
+
+    Raises:
+        PermanentError: it is nested deeper than JSON encoders go.
+    """
+    try:
+        return await asyncio.to_thread(_encode, document)
+    except RecursionError as error:
+        raise PermanentError("invalid_content", "the content is nested too deeply") from error
+
+
+async def decode_json(body: bytes) -> Any:
+    """Reads JSON; away from the event loop when it is large.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    if len(body) > THREAD_THRESHOLD:
+        return await asyncio.to_thread(orjson.loads, body)
+    return orjson.loads(body)
+
+
+def _encode(document: Any) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except TypeError:
+        # Whole numbers beyond 64 bits and lone surrogates: Python's JSON takes both, so the runtime may judge them.
+        return json.dumps(document).encode()

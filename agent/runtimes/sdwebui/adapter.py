@@ -1,0 +1,223 @@
+"""Runs tasks on SD Web UI: the checkpoint first, then one long request, watched and stopped from beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import aiohttp
+import structlog
+
+from agent.errors import PermanentError, TaskError, TransientError
+from agent.inputs import InputSource
+from agent.runtimes.base import Answer, Prepared
+from agent.runtimes.http import Reply, Server, decode_json, encode_json
+from agent.runtimes.sdwebui.answer import read_answer
+from agent.runtimes.sdwebui.checkpoints import Checkpoint, describe_choice, find_checkpoint, read_checkpoints
+from agent.runtimes.sdwebui.failures import TITLE, failure_of
+from agent.runtimes.sdwebui.links import localise
+from agent.runtimes.sdwebui.request import GENERATING, ROUTES, request_body
+from contract.task import TaskType
+
+PROGRESS_INTERVAL: Final = 1.0
+"""Seconds between two looks at `/progress`."""
+
+INTERRUPT_GRACE: Final = 10.0
+"""Seconds that an interrupted run may still take: it stops between two sampling steps only."""
+
+INTERRUPT_INTERVAL: Final = 1.0
+"""Seconds between two interrupts. One is lost if the run had not begun: `state.begin()` clears the flag."""
+
+SWITCH_TIMEOUT: Final = 600.0
+"""Seconds to load another checkpoint, which may come from S3 through a file system."""
+
+log = structlog.get_logger(__name__)
+
+
+class SdWebUi:
+    """SD Web UI, which one agent drives alone: its interrupt and its progress name no request.
+
+    Args:
+        session: see `agent.runtimes.http.open_session`.
+        base_url: where the server listens.
+        inputs: fetches links.
+        dynamic_model: whether a request may switch the checkpoint.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource, *, dynamic_model: bool
+    ) -> None:
+        self._server = Server(session, base_url, title=TITLE, ready_path="/sdapi/v1/options")
+        self._inputs = inputs
+        self._dynamic_model = dynamic_model
+        self._running = False
+        self._known: list[Checkpoint] = []
+        self._current: Checkpoint | None = None
+
+    async def wait_until_ready(self) -> None:
+        """See `Runtime`. What was known of the server's checkpoints is forgotten: it may be another server now."""
+        self._known, self._current = [], None
+        await self._server.wait_until_ready()
+
+    async def is_alive(self) -> bool:
+        """See `Runtime`."""
+        return await self._server.is_alive()
+
+    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+        """See `Runtime`. Links become base64."""
+        if task_type not in ROUTES:
+            raise PermanentError(
+                "wrong_task_type", f"this runtime takes {', '.join(sorted(ROUTES))}; found {task_type.value}"
+            )
+        body, checkpoint = request_body(task_type, content)
+        return Prepared(task_type, await localise(body, self._inputs), checkpoint if task_type in GENERATING else None)
+
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
+        """See `Runtime`."""
+        try:
+            if prepared.checkpoint is not None:
+                await self._use(prepared.checkpoint)
+            body = await encode_json(prepared.content)
+            reply = await self._generate(ROUTES[prepared.task_type], body, progress)
+            answer, model = await read_answer(reply)
+            if prepared.checkpoint is not None:
+                self._check_model(prepared.checkpoint, model)
+        except BaseException:
+            # Whatever happened, the next run asks the server again which checkpoint it holds.
+            self._current = None
+            raise
+        log.debug("run ended", run_id=run_id, outputs=len(answer.outputs))
+        return answer
+
+    async def interrupt(self) -> None:
+        """See `Runtime`. The server ends the run with 200 and the images made so far."""
+        if self._running:
+            await self._server.request("POST", "/sdapi/v1/interrupt", body=b"{}")
+
+    async def close(self) -> None:
+        """See `Runtime`. The session belongs to whoever opened it."""
+
+    async def _generate(self, path: str, body: bytes, progress: Callable[[float], None]) -> Reply:
+        """Sends the run's request and waits, as long as the pipeline lets it."""
+        self._running = True
+        request = asyncio.create_task(self._server.request("POST", path, body=body, timeout=None))
+        watch = asyncio.create_task(self._watch(progress))
+        try:
+            # Shielded: a cancellation must not close the connection, or the server would go on unseen.
+            return await asyncio.shield(request)
+        except asyncio.CancelledError:
+            await self._stop(request)
+            raise
+        finally:
+            self._running = False
+            watch.cancel()
+            request.cancel()
+            await asyncio.gather(watch, request, return_exceptions=True)
+
+    async def _stop(self, request: asyncio.Task[Reply]) -> None:
+        """Interrupts until the request has returned, so that the next run does not meet this one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(INTERRUPT_GRACE):
+                while not request.done():
+                    with suppress(TaskError):
+                        await self.interrupt()
+                    await asyncio.wait({request}, timeout=INTERRUPT_INTERVAL)
+                return
+        log.warning("the runtime ignores the interrupt", seconds=INTERRUPT_GRACE)
+
+    async def _watch(self, progress: Callable[[float], None]) -> None:
+        """Reports progress until cancelled. It is a courtesy: what goes wrong here harms no run."""
+        reported = 0.0
+        while True:
+            await asyncio.sleep(PROGRESS_INTERVAL)
+            with suppress(TaskError, ValueError):
+                reply = await self._server.request(
+                    "GET", "/sdapi/v1/progress", params={"skip_current_image": "true"}, timeout=5.0
+                )
+                document = await decode_json(reply.body)
+                value = document.get("progress") if isinstance(document, dict) else None
+                if reply.ok and isinstance(value, int | float) and value > reported:
+                    reported = min(1.0, float(value))
+                    progress(reported)
+
+    async def _use(self, name: str) -> None:
+        """Makes a checkpoint the current one.
+
+        Raises:
+            PermanentError: the server does not have it, or this runtime does not switch.
+        """
+        if self._current is not None and name in self._current.names:
+            return
+        wanted = find_checkpoint(name, await self._checkpoints(refresh=False))
+        if wanted is None and self._dynamic_model:
+            wanted = find_checkpoint(name, await self._checkpoints(refresh=True))
+        current = await self._loaded()
+        if wanted is None or (wanted.title != current and not self._dynamic_model):
+            raise self._refusal(name, current)
+        if wanted.title != current:
+            log.info("switching the checkpoint", now=current, to=wanted.title)
+            await self._post("/sdapi/v1/options", {"sd_model_checkpoint": wanted.title}, SWITCH_TIMEOUT)
+            if (loaded := await self._loaded()) != wanted.title:
+                raise TransientError(
+                    "checkpoint_not_loaded", f"{TITLE} took the switch to {wanted.title!r}, but holds {loaded!r}"
+                )
+        self._current = wanted
+
+    def _refusal(self, name: str, current: str) -> PermanentError:
+        if self._dynamic_model:
+            return PermanentError(
+                "unknown_checkpoint",
+                f"{TITLE} does not have the checkpoint {name!r}; {describe_choice(name, self._known)}",
+            )
+        return PermanentError(
+            "wrong_checkpoint",
+            f"the request names the checkpoint {name!r}, but this runtime holds {current!r} and does not switch; "
+            "send it to the runtime that holds it, or to one with dynamicModel: true",
+        )
+
+    async def _checkpoints(self, *, refresh: bool) -> list[Checkpoint]:
+        if refresh:
+            await self._post("/sdapi/v1/refresh-checkpoints", {}, SWITCH_TIMEOUT)
+        if refresh or not self._known:
+            self._known = read_checkpoints(await self._get("/sdapi/v1/sd-models"))
+        return self._known
+
+    async def _loaded(self) -> str:
+        """Returns the title of the checkpoint that the server holds; empty when it does not say."""
+        options = await self._get("/sdapi/v1/options")
+        title = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
+        if not isinstance(title, str):
+            return ""
+        # The hash joins the title when it is computed, so the two lists may differ in it.
+        match = find_checkpoint(title, self._known)
+        return match.title if match else title
+
+    def _check_model(self, name: str, used: str | None) -> None:
+        """Catches an answer made with another checkpoint than asked for.
+
+        Raises:
+            TransientError: it was.
+        """
+        if used is None or self._current is None or used in self._current.shown:
+            return
+        raise TransientError(
+            "wrong_checkpoint_used", f"the request names the checkpoint {name!r}, but {TITLE} used {used!r}"
+        )
+
+    async def _get(self, path: str) -> Any:
+        reply = await self._server.request("GET", path)
+        return await self._document(reply, path)
+
+    async def _post(self, path: str, document: Any, seconds: float) -> Any:
+        reply = await self._server.request("POST", path, body=await encode_json(document), timeout=seconds)
+        return await self._document(reply, path)
+
+    async def _document(self, reply: Reply, path: str) -> Any:
+        if not reply.ok:
+            raise failure_of(reply.status, reply.body)
+        try:
+            return await decode_json(reply.body)
+        except ValueError as error:
+            raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that is no JSON") from error

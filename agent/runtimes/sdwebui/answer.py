@@ -1,0 +1,72 @@
+"""Reads the images out of SD Web UI's answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from typing import Any
+
+import orjson
+
+from agent.errors import TransientError
+from agent.runtimes.base import Answer, Output
+from agent.runtimes.http import THREAD_THRESHOLD, Reply, decode_json
+from agent.runtimes.sdwebui.failures import failure_of
+
+
+async def read_answer(reply: Reply) -> tuple[Answer, str | None]:
+    """Returns what was made, and the name of the checkpoint that made it if the answer tells.
+
+    Raises:
+        TaskError: its status is not 200.
+        TransientError: it is not such an answer, or holds no image.
+    """
+    if not reply.ok:
+        raise failure_of(reply.status, reply.body)
+    body = reply.body
+    try:
+        document = await decode_json(body)
+    except ValueError as error:
+        raise TransientError("garbage_answer", "SD Web UI answered 200 with something that is no JSON") from error
+    if not isinstance(document, dict):
+        raise TransientError("garbage_answer", "SD Web UI answered 200 with JSON that is no object")
+    encoded = document["images"] if "images" in document else [document.get("image")]
+    if not isinstance(encoded, list) or not all(isinstance(item, str) and item for item in encoded):
+        raise TransientError("garbage_answer", "SD Web UI answered 200 with images that are no base64 text")
+    if not encoded:
+        raise TransientError("no_images", "SD Web UI answered 200 without any image")
+    if len(body) > THREAD_THRESHOLD:
+        outputs = await asyncio.to_thread(_decode_all, encoded)
+    else:
+        outputs = _decode_all(encoded)
+    return Answer(outputs, body), _model_name(document)
+
+
+def _decode_all(encoded: list[str]) -> list[Output]:
+    return [Output(_decode(item, number)) for number, item in enumerate(encoded, 1)]
+
+
+def _decode(text: str, number: int) -> bytes:
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise TransientError(
+            "garbage_answer", f"SD Web UI answered 200, but image {number} is no base64: {error}"
+        ) from error
+    if not data:
+        raise TransientError("garbage_answer", f"SD Web UI answered 200, but image {number} is empty")
+    return data
+
+
+def _model_name(document: dict[str, Any]) -> str | None:
+    """Returns `sd_model_name` of `info`, which is JSON inside JSON; None on versions that lack it."""
+    info = document.get("info")
+    try:
+        parsed = orjson.loads(info) if isinstance(info, str) else info
+    except ValueError:
+        return None
+    name = parsed.get("sd_model_name") if isinstance(parsed, dict) else None
+    return name if isinstance(name, str) and name else None

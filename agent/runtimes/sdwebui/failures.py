@@ -1,0 +1,88 @@
+"""What an answer of SD Web UI that is no 200 means for the task."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+
+TITLE: Final = "SD Web UI"
+_MOST: Final = 500
+_RETRY_STATUSES: Final = frozenset({408, 425, 429})
+_BAD_INPUT: Final = ("Invalid encoded image", "Init image not found", "Incorrect image", "Invalid image url")
+
+
+def failure_of(status: int, body: bytes) -> TaskError:
+    """Returns the error for an answer, in the server's own words.
+
+    Both shapes are read: `{"error", "detail", "body", "errors"}` of its own handler, and FastAPI's `{"detail": …}`.
+    """
+    document = _document(body)
+    words = _words(document)
+    said = f": {words}" if words else ""
+    return (
+        _failure_of_setup(status, document, said)
+        or _failure_by_words(str(document.get("error") or ""), words, said)
+        or _failure_by_status(status, said)
+    )
+
+
+def _failure_of_setup(status: int, document: dict[str, Any], said: str) -> TaskError | None:
+    """What is wrong with the deployment, whichever task is sent."""
+    if status in {401, 403}:
+        return RuntimeUnavailableError(
+            "runtime_unauthorized",
+            f"{TITLE} refuses the agent ({status}){said}; put the user and password of --api-auth into API_BASE_URL",
+        )
+    if status == 405 or (status == 404 and document.get("detail") == "Not Found"):
+        return RuntimeUnavailableError(
+            "runtime_without_api", f"the server has no {TITLE} API at this address ({status}); start it with --api"
+        )
+    return None
+
+
+def _failure_by_words(kind: str, words: str, said: str) -> TaskError | None:
+    """Failures that the server answers with 500, whoever is to blame."""
+    if kind.endswith("OutOfMemoryError") or "out of memory" in words.lower():
+        return TransientError(
+            "out_of_memory", f"{TITLE} ran out of video memory{said}; ask for a smaller size or batch"
+        )
+    if any(phrase in words for phrase in _BAD_INPUT):
+        return PermanentError("invalid_image", f"{TITLE} cannot read an input image{said}")
+    if kind == "RuntimeError" and words.startswith("model ") and words.endswith("not found"):
+        return PermanentError("unknown_checkpoint", f"{TITLE} does not have the checkpoint{said}")
+    return None
+
+
+def _failure_by_status(status: int, said: str) -> TaskError:
+    if 400 <= status < 500 and status not in _RETRY_STATUSES:
+        return PermanentError("rejected_by_runtime", f"{TITLE} refuses the request ({status}){said}")
+    return TransientError("runtime_error", f"{TITLE} failed ({status}){said}")
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _words(document: dict[str, Any]) -> str:
+    detail = document.get("detail")
+    if isinstance(detail, list):
+        words = "; ".join(_field_fault(item) for item in detail)
+    else:
+        # `errors` repeats `detail` on newer starlette ("404: Sampler not found"), so it only fills a gap.
+        words = str(detail or document.get("errors") or document.get("error") or "")
+    words = " ".join(words.split())
+    return words if len(words) <= _MOST else f"{words[:_MOST]}…"
+
+
+def _field_fault(item: Any) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    path = [str(part) for part in item.get("loc") or () if part != "body"]
+    return f"{'.'.join(path) or 'the body'}: {item.get('msg', 'is wrong')}"

@@ -1,0 +1,34 @@
+"""Replaces the links in a request by what they name, as base64."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any, Final
+
+from agent.inputs import InputSource, find_links, replace_links
+
+_TEXT_ENDINGS: Final = ("prompt", "prompts")
+_TEXT_FIELDS: Final = frozenset({"styles", "infotext", "comments", "sampler_name", "sampler_index", "script_name"})
+
+
+def is_text_field(name: str) -> bool:
+    """Tells whether a field holds words for the model, in which an address is just words.
+
+    Scripts name theirs after the server's own: `ad_prompt`, `hr_negative_prompt`.
+    """
+    name = name.lower()
+    return name.endswith(_TEXT_ENDINGS) or name in _TEXT_FIELDS
+
+
+async def localise(body: dict[str, Any], inputs: InputSource) -> dict[str, Any]:
+    """Returns the request without links."""
+    links = find_links(body, is_text=is_text_field)
+    if not links:
+        return body
+    fetched = await inputs.fetch_all(links)
+    encoded = await asyncio.to_thread(
+        lambda: {link: base64.b64encode(data).decode("ascii") for link, data in fetched.items()}
+    )
+    localised: dict[str, Any] = replace_links(body, encoded, is_text=is_text_field)
+    return localised
