@@ -1,0 +1,131 @@
+"""Starts one fake runtime: ``python -m fake_runtime --type sdwebui --port 7860``."""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsError
+
+from fake_runtime.app import create_app, read_faults
+from fake_runtime.faults import Fault, FaultError, FaultName
+from fake_runtime.settings import Settings
+
+log = structlog.get_logger("fake_runtime")
+SLOW_START_SECONDS = 5.0
+
+
+def read_settings(arguments: list[str]) -> Settings:
+    """Reads the command line and the environment; a wrong one ends the process with one line per mistake."""
+    try:
+        return CliApp.run(Settings, cli_args=arguments)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            option = "--" + ".".join(str(part) for part in detail["loc"]).replace("_", "-")
+            sys.stderr.write(f"fake_runtime: {option}: {detail['msg']}; see --help\n")
+    except SettingsError as error:
+        sys.stderr.write(f"fake_runtime: {error}; see --help\n")
+    raise SystemExit(2)
+
+
+def configure_logging(level: str) -> None:
+    """Logs go to standard error, one JSON object a line; standard output has the address only."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Binds the port, so that a port in use is known before anything else is done.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=128)
+
+
+def leave_on_signal(loop: asyncio.AbstractEventLoop, scratch: Path | None) -> None:
+    """Ends at once on SIGTERM and SIGINT, as the real servers do: whatever runs is lost."""
+
+    def leave(number: signal.Signals) -> None:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+        sys.stderr.flush()
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave, number)
+
+
+async def _start_faults(faults: list[Fault]) -> None:
+    for fault in faults:
+        if fault.name is FaultName.SLOW_START:
+            await asyncio.sleep(SLOW_START_SECONDS if fault.seconds is None else fault.seconds)
+        if fault.name is FaultName.DEAD_START:
+            await asyncio.sleep(fault.seconds or 0)
+            sys.stderr.write(f"RuntimeError: {fault.message or 'Found no NVIDIA driver on your system.'}\n")
+            sys.stderr.flush()
+            os._exit(1 if fault.status is None else fault.status)
+
+
+async def serve(settings: Settings, faults: list[Fault]) -> None:
+    """Serves until a signal comes.
+
+    The port is opened only when start-up is over: while a real server loads, connections are refused.
+    """
+    scratch = None
+    if settings.type == "comfyui" and settings.directory is None:
+        scratch = Path(tempfile.mkdtemp(prefix="fake-comfyui-"))
+    leave_on_signal(asyncio.get_running_loop(), scratch)
+    await asyncio.sleep(settings.boot_seconds * settings.latency)
+    await _start_faults(faults)
+    try:
+        listener = listening_socket(settings.host, settings.port)
+    except OSError as error:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+        sys.stderr.write(
+            f"fake_runtime: cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+            "choose another --port, or 0 for a free one\n"
+        )
+        raise SystemExit(1) from error
+    host, port = listener.getsockname()[:2]
+    app = create_app(settings.model_copy(update={"port": port}), faults, directory=scratch)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    sys.stdout.write(f"fake {settings.type} listening on http://{f'[{host}]' if ':' in host else host}:{port}\n")
+    sys.stdout.flush()
+    log.info("listening", type=settings.type, host=host, port=port, latency=settings.latency, faults=settings.fault)
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Entry point."""
+    settings = read_settings(sys.argv[1:])
+    configure_logging(settings.log_level)
+    try:
+        faults = read_faults(settings)
+    except FaultError as error:
+        sys.stderr.write(f"fake_runtime: --fault: {error}\n")
+        raise SystemExit(2) from error
+    asyncio.run(serve(settings, faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Puts a fake runtime together from its settings."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from aiohttp import web
+
+from fake_runtime import admin
+from fake_runtime.comfyui.files import Files
+from fake_runtime.comfyui.routes import ComfyUi
+from fake_runtime.faults import Fault, FaultBook
+from fake_runtime.gpu.device import Gpu, leave_at_once
+from fake_runtime.gpu.latency import LatencyModel
+from fake_runtime.gpu.memory import GIB
+from fake_runtime.sdwebui.routes import WebUi
+from fake_runtime.settings import Settings
+
+GPU_KEY = web.AppKey("gpu", Gpu)
+FAULTS_KEY = web.AppKey("faults", FaultBook)
+
+
+def read_faults(settings: Settings) -> list[Fault]:
+    """The faults ordered at the start.
+
+    Raises:
+        FaultError: one of them does not exist, or not for this type of runtime.
+    """
+    faults = [Fault.parse(text) for text in settings.fault]
+    for fault in faults:
+        admin.check_order(fault, settings.type, at_start=True)
+    return faults
+
+
+def create_app(
+    settings: Settings,
+    faults: Iterable[Fault] = (),
+    *,
+    directory: Path | None = None,
+    leave: Callable[[int], None] = leave_at_once,
+) -> web.Application:
+    """Makes the application of one runtime; it needs a running event loop.
+
+    Args:
+        settings: as from the command line.
+        faults: ordered from the start.
+        directory: where ComfyUI keeps files; a new temporary folder if neither this nor the setting is given.
+        leave: ends the process for the ``exit-in-the-middle`` fault.
+    """
+    latency = LatencyModel(settings.latency, settings.seconds_per_task)
+    gpu = Gpu(latency, int(settings.vram_gib * GIB), leave=leave)
+    book = FaultBook(faults)
+    if settings.type == "sdwebui":
+        app = WebUi(settings, gpu, book).application()
+    else:
+        base = directory or settings.directory or Path(tempfile.mkdtemp(prefix="fake-comfyui-"))
+        app = ComfyUi(settings, gpu, book, Files(base, settings.keep_outputs)).application()
+    app[GPU_KEY] = gpu
+    app[FAULTS_KEY] = book
+    admin.add_routes(app, gpu, book, settings.type)
+    return app

@@ -1,0 +1,254 @@
+"""Decides whether a prompt can run, and words the refusals as ComfyUI 0.3.64 does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fake_runtime.comfyui.nodes import NODE_CLASSES, Input, NodeClass, Shelf, input_config
+
+type Prompt = dict[str, Any]
+type NodeError = dict[str, Any]
+
+_LONGEST_LIST_SHOWN = 20
+# Where the original puts its own stack trace, server paths included.
+_TRACEBACK = ['  File "/ComfyUI/execution.py", line 1035, in validate_prompt\n']
+
+NO_PROMPT = {
+    "type": "no_prompt",
+    "message": "No prompt provided",
+    "details": "No prompt provided",
+    "extra_info": {},
+}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of validation.
+
+    Attributes:
+        outputs: output nodes that can run, in the order of the prompt.
+        error: the refusal; None if at least one output can run.
+        node_errors: by node id; may be filled even without an error.
+    """
+
+    outputs: list[str] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+    node_errors: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    valid: bool
+    errors: list[NodeError]
+
+
+def _refusal(kind: str, message: str, details: str) -> Verdict:
+    return Verdict(error={"type": kind, "message": message, "details": details, "extra_info": {}})
+
+
+def validate_prompt(prompt: Any, shelf: Shelf) -> Verdict:
+    """Checks a prompt, and converts its widget values in place, as the original does.
+
+    Raises:
+        TypeError, AttributeError, KeyError: the prompt has a shape that makes the original fail too, with status 500.
+    """
+    outputs: list[str] = []
+    for node_id in prompt:
+        node = prompt[node_id]
+        if "class_type" not in node:
+            message = "Cannot execute because a node is missing the class_type property."
+            return _refusal("invalid_prompt", message, f"Node ID '#{node_id}'")
+        node_class = NODE_CLASSES.get(node["class_type"])
+        if node_class is None:
+            message = f"Cannot execute because node {node['class_type']} does not exist."
+            return _refusal("invalid_prompt", message, f"Node ID '#{node_id}'")
+        if node_class.output_node:
+            outputs.append(node_id)
+    if not outputs:
+        return _refusal("prompt_no_outputs", "Prompt has no outputs", "")
+    return _validate_outputs(prompt, outputs, shelf)
+
+
+def _validate_outputs(prompt: Prompt, outputs: list[str], shelf: Shelf) -> Verdict:
+    validator = _Validator(prompt, shelf)
+    verdict = Verdict()
+    lines: list[str] = []
+    for output in outputs:
+        try:
+            checked = validator.check(output)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            reason = _exception("exception_during_validation", "Exception when validating node", error)
+            checked = validator.checked[output] = _Checked(valid=False, errors=[reason])
+        if checked.valid:
+            verdict.outputs.append(output)
+            continue
+        lines += [f"{error['message']}: {error['details']}" for error in checked.errors]
+        for node_id, result in validator.checked.items():
+            if not result.valid and result.errors:
+                entry = verdict.node_errors.setdefault(
+                    node_id,
+                    {"errors": result.errors, "dependent_outputs": [], "class_type": prompt[node_id]["class_type"]},
+                )
+                entry["dependent_outputs"].append(output)
+    if not verdict.outputs:
+        verdict.error = {
+            "type": "prompt_outputs_failed_validation",
+            "message": "Prompt outputs failed validation",
+            "details": "\n".join(lines),
+            "extra_info": {},
+        }
+    return verdict
+
+
+def _exception(kind: str, message: str, error: Exception, **extra: Any) -> NodeError:
+    info = {**extra, "exception_type": type(error).__name__, "traceback": _TRACEBACK}
+    return {"type": kind, "message": message, "details": str(error), "extra_info": info}
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+
+
+def _types_fit(received: str, wanted: str) -> bool:
+    """Links fit when every type that may come is one that is wanted; ``*`` is any."""
+    if "*" in {received, wanted}:
+        return True
+    return set(received.split(",")) <= set(wanted.split(","))
+
+
+class _InputError(Exception):
+    """An input is wrong; the argument is the error as it is shown."""
+
+    def __init__(self, kind: str, message: str, details: str, **extra: Any) -> None:
+        super().__init__(details)
+        self.shown: NodeError = {"type": kind, "message": message, "details": details, "extra_info": extra}
+
+
+class _Validator:
+    def __init__(self, prompt: Prompt, shelf: Shelf) -> None:
+        self.prompt = prompt
+        self.shelf = shelf
+        self.checked: dict[str, _Checked] = {}
+        self._path: list[str] = []
+
+    def check(self, node_id: str) -> _Checked:
+        """Checks a node after those it depends on."""
+        if node_id in self.checked:
+            return self.checked[node_id]
+        if node_id in self._path:
+            # The original runs out of stack here; each frame then marks its node invalid without an error.
+            return _Checked(valid=False, errors=[])
+        self._path.append(node_id)
+        try:
+            result = self._check(node_id)
+        finally:
+            self._path.pop()
+        self.checked[node_id] = result
+        return result
+
+    def _check(self, node_id: str) -> _Checked:
+        inputs = self.prompt[node_id]["inputs"]
+        node_class = NODE_CLASSES[self.prompt[node_id]["class_type"]]
+        errors: list[NodeError] = []
+        valid = True
+        for name, spec in {**node_class.required, **node_class.optional}.items():
+            if name not in inputs:
+                if name in node_class.required:
+                    error = _InputError("required_input_missing", "Required input is missing", name, input_name=name)
+                    errors.append(error.shown)
+                continue
+            try:
+                if isinstance(inputs[name], list):
+                    valid = self._check_link(name, spec, inputs[name]) and valid
+                else:
+                    self._check_widget(node_class, name, spec, inputs)
+            except _InputError as error:
+                errors.append(error.shown)
+        if not errors and valid:
+            errors += self._check_file(node_class, inputs)
+        return _Checked(valid=valid and not errors, errors=errors)
+
+    def _check_link(self, name: str, spec: Input, value: list[Any]) -> bool:
+        config = input_config(spec, self.shelf)
+        if len(value) != 2:
+            raise _InputError(
+                "bad_linked_input",
+                "Bad linked input, must be a length-2 list of [node_id, slot_index]",
+                name,
+                input_name=name,
+                input_config=config,
+                received_value=value,
+            )
+        source, slot = value
+        received = NODE_CLASSES[self.prompt[source]["class_type"]].outputs[slot]
+        if not _types_fit(received, spec.type):
+            raise _InputError(
+                "return_type_mismatch",
+                "Return type mismatch between linked nodes",
+                f"{name}, received_type({received}) mismatch input_type({spec.type})",
+                input_name=name,
+                input_config=config,
+                received_type=received,
+                linked_node=value,
+            )
+        try:
+            return self.check(source).valid
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            reason = _exception(
+                "exception_during_inner_validation",
+                "Exception when validating inner node",
+                error,
+                input_name=name,
+                input_config=config,
+                exception_message=str(error),
+                linked_node=value,
+            )
+            self.checked[source] = _Checked(valid=False, errors=[reason])
+            return False
+
+    def _check_widget(self, node_class: NodeClass, name: str, spec: Input, inputs: dict[str, Any]) -> None:
+        value = inputs[name]
+        if isinstance(value, dict) and "__value__" in value:
+            value = inputs[name] = value["__value__"]
+        extra = {"input_name": name, "input_config": input_config(spec, self.shelf), "received_value": value}
+        convert = _CONVERT.get(spec.type)
+        if convert is not None:
+            try:
+                value = inputs[name] = convert(value)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise _InputError(
+                    "invalid_input_type",
+                    f"Failed to convert an input value to a {spec.type} value",
+                    f"{name}, {value}, {error}",
+                    **extra,
+                    exception_message=str(error),
+                ) from error
+        if node_class.file_input == name:
+            return
+        low, high = spec.config.get("min"), spec.config.get("max")
+        if low is not None and value < low:
+            raise _InputError("value_smaller_than_min", f"Value {value} smaller than min of {low}", name, **extra)
+        if high is not None and value > high:
+            raise _InputError("value_bigger_than_max", f"Value {value} bigger than max of {high}", name, **extra)
+        if spec.choices is not None:
+            self._check_choice(name, value, spec.choices(self.shelf), extra)
+
+    @staticmethod
+    def _check_choice(name: str, value: Any, choices: list[str], extra: dict[str, Any]) -> None:
+        if value in choices:
+            return
+        shown = str(choices)
+        if len(choices) > _LONGEST_LIST_SHOWN:
+            shown = f"(list of length {len(choices)})"
+            extra = {**extra, "input_config": None}
+        raise _InputError("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {shown}", **extra)
+
+    def _check_file(self, node_class: NodeClass, inputs: dict[str, Any]) -> list[NodeError]:
+        name = node_class.file_input
+        if name is None or name not in inputs or isinstance(inputs[name], list):
+            return []
+        if self.shelf.files.find(str(inputs[name])) is not None:
+            return []
+        kind = {"image": "image", "audio": "audio", "video": "video"}[name]
+        details = f"{name} - Invalid {kind} file: {inputs[name]}"
+        message = "Custom validation failed for node"
+        return [_InputError("custom_validation_failed", message, details, input_name=name).shown]

@@ -1,0 +1,461 @@
+"""SD Web UI's routes: reads requests, takes turns at the GPU, answers and fails as the original does."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from PIL import Image
+
+from fake_runtime import images
+from fake_runtime.admin import json_response
+from fake_runtime.faults import Fault, FaultBook, FaultName, Struck
+from fake_runtime.gpu import memory
+from fake_runtime.gpu.device import Gpu, Job
+from fake_runtime.sdwebui import catalog, errors, generation, listings, schema
+from fake_runtime.sdwebui.catalog import Checkpoint, Checkpoints
+from fake_runtime.sdwebui.errors import RequestValidationError, WebUiError
+from fake_runtime.sdwebui.generation import Plan
+from fake_runtime.sdwebui.state import State
+from fake_runtime.settings import Settings
+
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+type Values = Mapping[str, Any]
+
+# No limit in the original; this one only keeps a mistaken client from filling the memory.
+MAX_BODY_BYTES = 1024**3
+MAX_IMAGES = 4096
+PREVIEW_PIXELS = 64
+
+
+class _FaultAnswerError(Exception):
+    """An ordered error that is answered as it was ordered."""
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+def _error_answer(fault: Fault) -> web.Response:
+    status = fault.status or 500
+    message = fault.message or "something went wrong"
+    if fault.body == "text":
+        return web.Response(text="Internal Server Error" if fault.message is None else message, status=status)
+    return WebUiError(status, error="RuntimeError", errors=message).response()
+
+
+def _decode(text: str) -> Image.Image:
+    # The original fetches links itself; this one never does, and answers as if that were switched off.
+    if text.startswith(("http://", "https://")):
+        raise WebUiError(500, detail="Requests not allowed")
+    try:
+        return images.from_base64(text)
+    except images.InvalidImageError as error:
+        raise WebUiError(500, detail=errors.INVALID_IMAGE) from error
+
+
+class WebUi:
+    """One SD Web UI process."""
+
+    def __init__(self, settings: Settings, gpu: Gpu, faults: FaultBook) -> None:
+        self.settings = settings
+        self.gpu = gpu
+        self.faults = faults
+        self.state = State()
+        self.checkpoints = Checkpoints(settings.models)
+        self.checkpoint = self.checkpoints.all[0]
+        self.options = catalog.default_options(self.checkpoint)
+        self._preview: Plan | None = None
+        gpu.model = self.checkpoint.name
+
+    def application(self) -> web.Application:
+        """The aiohttp application with every route."""
+        app = web.Application(middlewares=[self._answer_errors, self._authenticate], client_max_size=MAX_BODY_BYTES)
+        post: dict[str, Handler] = {
+            "txt2img": self.text_to_image,
+            "img2img": self.image_to_image,
+            "extra-single-image": self.extra_single_image,
+            "extra-batch-images": self.extra_batch_images,
+            "png-info": self.png_info,
+            "interrogate": self.interrogate,
+            "interrupt": self.interrupt,
+            "skip": self.skip,
+            "options": self.set_options,
+            "refresh-checkpoints": self.refresh,
+            "refresh-embeddings": self.refresh,
+            "refresh-vae": self.refresh,
+            "refresh-loras": self.refresh,
+            "unload-checkpoint": self.unload_checkpoint,
+            "reload-checkpoint": self.reload_checkpoint,
+        }
+        get: dict[str, Handler] = {
+            "progress": self.progress,
+            "options": self.get_options,
+            "memory": self.memory,
+            "sd-models": self.sd_models,
+        }
+        for name, handler in post.items():
+            app.router.add_post(f"/sdapi/v1/{name}", handler)
+        for name, handler in get.items():
+            app.router.add_get(f"/sdapi/v1/{name}", handler, allow_head=False)
+        listings.add_routes(app, self.settings)
+        return app
+
+    # --- around every request
+
+    @web.middleware
+    async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (WebUiError, RequestValidationError) as error:
+            return error.response()
+        except _FaultAnswerError as error:
+            return error.response
+        except memory.OutOfMemoryError as error:
+            return WebUiError(500, error="OutOfMemoryError", errors=str(error)).response()
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            return errors.not_found(error.status)
+
+    @web.middleware
+    async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        expected = self.settings.api_auth
+        if expected is None or not request.path.startswith("/sdapi/"):
+            return await handler(request)
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            raise WebUiError(401, detail="Not authenticated")
+        try:
+            given = base64.b64decode(credentials, validate=True)
+        except binascii.Error as error:
+            raise WebUiError(401, detail="Invalid authentication credentials") from error
+        if not hmac.compare_digest(given, expected.encode()):
+            raise WebUiError(401, detail="Incorrect username or password")
+        return await handler(request)
+
+    async def _json(self, request: web.Request) -> Any:
+        data = await request.read()
+        if data and "json" not in request.headers.get("Content-Type", "application/json"):
+            # FastAPI leaves a body of another type as bytes, which no model accepts.
+            return data
+        try:
+            body, details = schema.read_json(data)
+        except UnicodeDecodeError as error:
+            raise _FaultAnswerError(json_response({"detail": "There was an error parsing the body"}, 400)) from error
+        if details:
+            raise RequestValidationError(details)
+        return body
+
+    async def _values(self, request: web.Request, wanted: schema.Schema) -> dict[str, Any]:
+        values, details = schema.validate(wanted, await self._json(request))
+        if details:
+            raise RequestValidationError(details)
+        return values
+
+    # --- generation
+
+    async def text_to_image(self, request: web.Request) -> web.Response:
+        """POST txt2img."""
+        return await self._generate("txt2img", await self._values(request, schema.TEXT_TO_IMAGE), None)
+
+    async def image_to_image(self, request: web.Request) -> web.Response:
+        """POST img2img."""
+        values = await self._values(request, schema.IMAGE_TO_IMAGE)
+        if values["init_images"] is None:
+            raise WebUiError(404, detail="Init image not found")
+        return await self._generate("img2img", values, values["init_images"])
+
+    def _check_scripts(self, values: Values, kind: str) -> None:
+        selectable = catalog.SELECTABLE_SCRIPTS if kind == "txt2img" else catalog.IMAGE_TO_IMAGE_SCRIPTS
+        always_on = [*catalog.ALWAYS_ON_SCRIPTS, *(name.lower() for name in self.settings.scripts)]
+        name = values["script_name"]
+        if name and name.lower() not in selectable:
+            raise WebUiError(422, detail=f"Script '{name}' not found")
+        for name in values["alwayson_scripts"]:
+            if name.lower() in selectable:
+                raise WebUiError(422, detail="Cannot have a selectable script in the always on scripts params")
+            if name.lower() not in always_on:
+                raise WebUiError(422, detail=f"Script '{name}' not found")
+
+    def _wanted_checkpoint(self, values: Values) -> Checkpoint:
+        """The checkpoint of the override if there is such a one; the original drops an unknown one without a word."""
+        override = (values["override_settings"] or {}).get("sd_model_checkpoint")
+        return self.checkpoints.find(override) or self.checkpoint
+
+    async def _generate(self, kind: str, values: dict[str, Any], sources: list[Any] | None) -> web.Response:
+        self._check_scripts(values, kind)
+        sampler = values["sampler_name"] or values["sampler_index"]
+        if sampler not in catalog.SAMPLERS:
+            raise WebUiError(int(self.settings.unknown_sampler_status), detail="Sampler not found")
+        if sources is not None and values["mask"]:
+            # Decoded before the turn, unlike init_images.
+            await asyncio.to_thread(_decode, values["mask"])
+        if max(values["batch_size"] or 1, 1) * max(values["n_iter"] or 1, 1) > MAX_IMAGES:
+            raise WebUiError(500, error="MemoryError")
+        prompt = values["prompt"] or ""
+        struck = self.faults.take(prompt)
+        answering = dict(struck)
+        async with self.gpu.turn():
+            with self.gpu.running(kind, prompt, struck, identifier=values["force_task_id"]) as job:
+                pictures, info = await self._run(job, values, sampler, sources)
+                job.record.images = len(pictures)
+        send = values["send_images"] and FaultName.ZERO_IMAGES not in answering
+        return await self._answer(
+            answering,
+            {
+                "images": [images.to_base64(picture) for picture in pictures] if send else [],
+                "parameters": self._echo(values),
+                "info": info,
+            },
+        )
+
+    @staticmethod
+    def _echo(values: dict[str, Any]) -> dict[str, Any]:
+        echo = dict(values)
+        if "init_images" in echo and not echo["include_init_images"]:
+            echo["init_images"] = echo["mask"] = None
+        return echo
+
+    async def _answer(self, struck: Struck, body: Mapping[str, Any]) -> web.Response:
+        """Answers, late or wrongly where a fault says so."""
+        if (slow := struck.get(FaultName.SLOW_RESPONSE)) is not None:
+            await asyncio.sleep(5 if slow.seconds is None else slow.seconds)
+        if FaultName.GARBAGE in struck:
+            return web.Response(text="<html><body>Bad gateway</body></html>", content_type="text/html")
+        return json_response(body)
+
+    def _fail_if_ordered(self, struck: Struck) -> None:
+        self.gpu.fail_if_ordered(struck)
+        if (fault := struck.get(FaultName.ERROR)) is not None:
+            raise _FaultAnswerError(_error_answer(fault))
+
+    async def _run(
+        self, job: Job, values: dict[str, Any], sampler: str, sources: list[Any] | None
+    ) -> tuple[list[bytes], str]:
+        source: Image.Image | None = None
+        if sources is not None:
+            decoded = [await asyncio.to_thread(_decode, text) for text in map(str, sources)]
+            if not decoded:
+                raise WebUiError(500, error="IndexError", errors="list index out of range")
+            source = decoded[0]
+        planned = generation.plan(values, sampler, self._wanted_checkpoint(values), from_images=sources is not None)
+        self.state.begin(kind_name(sources), planned.batches, planned.steps + planned.second_pass_steps)
+        self._preview = planned
+        try:
+            self._fail_if_ordered(job.faults)
+            await self.gpu.load(planned.checkpoint.name)
+            self.gpu.allocate(memory.generation_bytes(planned.width, planned.height, planned.batch_size))
+            pictures = await self._batches(job, planned, source)
+            return pictures, generation.info(planned, len(pictures), self.state.job_timestamp)
+        finally:
+            self._preview = None
+            self.state.end()
+
+    async def _batches(self, job: Job, planned: Plan, source: Image.Image | None) -> list[bytes]:
+        async def on_step(done: int) -> None:
+            self.state.sampling_step = offset + done
+
+        latency = self.gpu.latency
+        first = latency.step(planned.base_width, planned.base_height, planned.batch_size)
+        second = latency.step(planned.width, planned.height, planned.batch_size)
+        overhead = latency.overhead()
+        if latency.seconds_per_task is not None:
+            overhead = 0.0
+            first = second = latency.seconds_per_task / (planned.batches * (planned.steps + planned.second_pass_steps))
+        await job.spend(overhead)
+        pictures: list[bytes] = []
+        for batch in range(planned.batches):
+            self.state.job_no, self.state.sampling_step, offset = batch, 0, 0
+            if await job.steps(planned.steps, first, on_step):
+                offset = planned.steps
+                await job.steps(planned.second_pass_steps, second, on_step)
+            # What an interrupted batch has got so far is decoded and returned too.
+            for index in range(batch * planned.batch_size, (batch + 1) * planned.batch_size):
+                pictures.append(await asyncio.to_thread(generation.draw, planned, index, source))
+            if job.interrupted:
+                if self.state.interrupted:
+                    break
+                self.state.skipped = False
+                job.resume()
+        return pictures
+
+    # --- upscaling
+
+    async def extra_single_image(self, request: web.Request) -> web.Response:
+        """POST extra-single-image."""
+        values = await self._values(request, schema.EXTRA_SINGLE_IMAGE)
+        struck, pictures = await self._upscale("extra-single-image", values, [values["image"]])
+        image = images.to_base64(pictures[0]) if pictures else ""
+        return await self._answer(struck, {"html_info": "", "image": image})
+
+    async def extra_batch_images(self, request: web.Request) -> web.Response:
+        """POST extra-batch-images."""
+        values = await self._values(request, schema.EXTRA_BATCH_IMAGES)
+        items, details = [], []
+        for index, item in enumerate(values["imageList"]):
+            read, wrong = schema.validate(schema.BATCH_ITEM, item, ("body", "imageList", index))
+            items.append(read)
+            details += wrong
+        if details:
+            raise RequestValidationError(details)
+        struck, pictures = await self._upscale("extra-batch-images", values, [item["data"] for item in items])
+        return await self._answer(struck, {"html_info": "", "images": [images.to_base64(p) for p in pictures]})
+
+    async def _upscale(self, kind: str, values: Values, encoded: list[str]) -> tuple[Struck, list[bytes]]:
+        # Decoded before the turn here, unlike init_images.
+        sources = [await asyncio.to_thread(_decode, text) for text in encoded]
+        struck = self.faults.take("")
+        answering = dict(struck)
+        async with self.gpu.turn():
+            with self.gpu.running(kind, "", struck) as job:
+                self.state.begin("extras", len(sources), 0)
+                try:
+                    self._fail_if_ordered(struck)
+                    for key in ("upscaler_1", "upscaler_2"):
+                        if values[key] not in catalog.UPSCALERS:
+                            message = f"could not find upscaler named {values[key]}"
+                            raise WebUiError(500, error="AssertionError", errors=message)
+                    pictures = await self._upscale_each(job, values, sources)
+                finally:
+                    self.state.end()
+                job.record.images = len(pictures)
+        return answering, [] if FaultName.ZERO_IMAGES in answering else pictures
+
+    async def _upscale_each(self, job: Job, values: Values, sources: list[Image.Image]) -> list[bytes]:
+        latency = self.gpu.latency
+        pictures: list[bytes] = []
+        for number, source in enumerate(sources):
+            self.state.job_no = number
+            size = generation.upscaled_size(values, *source.size)
+            if number == 0 or size != generation.upscaled_size(values, *sources[number - 1].size):
+                self.gpu.allocate(memory.upscale_bytes(*size))
+            await job.steps(1, latency.task_seconds(latency.upscale(*size)) / len(sources))
+            pictures.append(await asyncio.to_thread(generation.upscale, source, size))
+            if job.interrupted:
+                break
+        return pictures
+
+    # --- what acts on the running job: no turn is taken
+
+    async def interrupt(self, request: web.Request) -> web.Response:
+        """POST interrupt: ends whatever runs, and nothing that waits."""
+        self.state.interrupted = True
+        if self.gpu.job is not None:
+            self.gpu.job.interrupt()
+        return json_response({})
+
+    async def skip(self, request: web.Request) -> web.Response:
+        """POST skip: goes on with the next batch."""
+        self.state.skipped = True
+        if self.gpu.job is not None:
+            self.gpu.job.interrupt()
+        return json_response(None)
+
+    async def progress(self, request: web.Request) -> web.Response:
+        """GET progress: of whatever runs."""
+        share, eta = self.state.progress()
+        preview, planned = None, self._preview
+        skip = request.query.get("skip_current_image", "false").lower() in {"1", "true", "on", "yes"}
+        if planned is not None and not skip and self.state.sampling_step > 0:
+            image = images.render(PREVIEW_PIXELS, PREVIEW_PIXELS, f"preview {self.state.sampling_step}", "")
+            preview = images.to_base64(images.encode_png(image))
+        return json_response(
+            {
+                "progress": share,
+                "eta_relative": eta,
+                "state": self.state.describe(),
+                "current_image": preview,
+                "textinfo": None,
+            }
+        )
+
+    async def memory(self, request: web.Request) -> web.Response:
+        """GET memory."""
+        total, used = self.gpu.total_bytes, self.gpu.bytes_in_use
+        usage = {"current": used, "peak": used}
+        ooms = sum(number for (_, outcome), number in self.gpu.outcomes.items() if outcome == "out-of-memory")
+        return json_response(
+            {
+                "ram": {"free": 16 * memory.GIB, "used": 16 * memory.GIB, "total": 32 * memory.GIB},
+                "cuda": {
+                    "system": {"free": total - used, "used": used, "total": total},
+                    "active": usage,
+                    "allocated": usage,
+                    "reserved": usage,
+                    "inactive": {"current": 0, "peak": 0},
+                    "events": {"retries": 0, "oom": ooms},
+                },
+            }
+        )
+
+    # --- checkpoints and settings
+
+    async def get_options(self, request: web.Request) -> web.Response:
+        """GET options."""
+        return json_response(self.options)
+
+    async def set_options(self, request: web.Request) -> web.Response:
+        """POST options; a change of checkpoint waits for its turn, as the original's change hook takes the lock."""
+        body = await self._json(request)
+        if not isinstance(body, dict):
+            raise RequestValidationError(schema.validate(schema.OPTIONS, body)[1])
+        checkpoint = self.checkpoint
+        if (name := body.get("sd_model_checkpoint")) is not None:
+            found = self.checkpoints.find(name)
+            if found is None:
+                raise WebUiError(500, error="RuntimeError", errors=f"model {name!r} not found")
+            checkpoint = found
+        self.options.update(body)
+        if checkpoint is not self.checkpoint:
+            self.checkpoint = checkpoint
+            self.options |= {"sd_model_checkpoint": checkpoint.title, "sd_checkpoint_hash": checkpoint.sha256}
+            async with self.gpu.turn():
+                await self.gpu.load(self.checkpoint.name)
+        return json_response(None)
+
+    async def sd_models(self, request: web.Request) -> web.Response:
+        """GET sd-models."""
+        return json_response([checkpoint.describe() for checkpoint in self.checkpoints.all])
+
+    async def refresh(self, request: web.Request) -> web.Response:
+        """POST refresh-…: takes a turn and finds nothing new."""
+        async with self.gpu.turn():
+            return json_response(None)
+
+    async def unload_checkpoint(self, request: web.Request) -> web.Response:
+        """POST unload-checkpoint: the next task loads it again."""
+        self.gpu.model = None
+        return json_response({})
+
+    async def reload_checkpoint(self, request: web.Request) -> web.Response:
+        """POST reload-checkpoint."""
+        await self.gpu.load(self.checkpoint.name)
+        return json_response({})
+
+    # --- pictures, without the GPU or nearly so
+
+    async def png_info(self, request: web.Request) -> web.Response:
+        """POST png-info."""
+        values = await self._values(request, schema.PNG_INFO)
+        image = await asyncio.to_thread(_decode, values["image"].strip())
+        text = str(image.info.get("parameters", ""))
+        items = {key: value for key, value in image.info.items() if isinstance(value, str | int | float)}
+        return json_response({"info": text, "items": items, "parameters": listings.parse_infotext(text)})
+
+    async def interrogate(self, request: web.Request) -> web.Response:
+        """POST interrogate: describes every image alike."""
+        values = await self._values(request, schema.INTERROGATE)
+        if not values["image"]:
+            raise WebUiError(404, detail="Image not found")
+        if values["model"] not in {"clip", "deepdanbooru"}:
+            raise WebUiError(404, detail="Model not found")
+        image = await asyncio.to_thread(_decode, values["image"])
+        async with self.gpu.turn():
+            return json_response({"caption": f"a picture of {image.width} by {image.height} pixels"})
+
+
+def kind_name(sources: list[Any] | None) -> str:
+    """What ``state.job`` says: the names of the web page's tasks."""
+    return "task(txt2img)" if sources is None else "task(img2img)"

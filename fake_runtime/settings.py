@@ -1,0 +1,75 @@
+"""What can be set about a fake runtime, from the command line or from the environment."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split_on_commas(value: object) -> object:
+    """Lets ``a,b`` stand for a list; what is a list already stays, its items split too."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    if isinstance(value, list | tuple):
+        return [part for item in value for part in (str(item).split(",")) if part.strip()]
+    return value
+
+
+def _one_or_many(value: object) -> object:
+    """Lets one text stand for a list of one: the options of a fault contain commas."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(";") if item.strip()]
+    return value
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_on_commas)]
+SemicolonSeparated = Annotated[list[str], NoDecode, BeforeValidator(_one_or_many)]
+
+
+class Settings(BaseSettings):
+    """A fake Stable Diffusion runtime. It plays one GPU and speaks SD Web UI's or ComfyUI's API.
+
+    Every option can also be an environment variable: --seconds-per-task is FAKE_RUNTIME_SECONDS_PER_TASK.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FAKE_RUNTIME_",
+        cli_prog_name="python -m fake_runtime",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        env_ignore_empty=True,
+        extra="forbid",
+    )
+
+    type: Literal["sdwebui", "comfyui"] = Field("sdwebui", description="Whose API to speak")
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container")
+    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    latency: float = Field(1.0, ge=0, description="Factor on all modelled times; 0 answers at once")
+    seconds_per_task: float | None = Field(
+        None, ge=0, description="Each task takes exactly this long, whatever it asks for; models load at once"
+    )
+    models: CommaSeparated = Field(
+        ["v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors"],
+        min_length=1,
+        description="Checkpoints on offer; SD Web UI has the first one loaded from the start",
+    )
+    vram_gib: float = Field(24.0, gt=0, description="Video memory of the GPU; 24 is an A10G's")
+    fault: SemicolonSeparated = Field(
+        [], description="A fault from the start, NAME[:key=value,...]; repeatable (';' between them in the environment)"
+    )
+    boot_seconds: float = Field(0.0, ge=0, description="Wait before listening, times latency")
+    unknown_sampler_status: Literal["404", "400"] = Field(
+        "404", description="SD Web UI: status for an unknown sampler, 404 up to 1.8 and 400 later"
+    )
+    api_auth: str | None = Field(None, description="SD Web UI: USER:PASSWORD that callers must send")
+    scripts: CommaSeparated = Field(
+        ["controlnet", "adetailer"], description="SD Web UI: always-on scripts beside the built-in ones"
+    )
+    directory: Path | None = Field(
+        None, description="ComfyUI: where input, output and temp lie; a temporary folder if not given"
+    )
+    keep_outputs: int = Field(1000, ge=1, description="ComfyUI: output files kept; the oldest beyond them are deleted")
+    previews: bool = Field(False, description="ComfyUI: send preview images over the WebSocket")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
