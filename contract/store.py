@@ -24,6 +24,8 @@ _LOST_RACES: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflic
 
 _ABSENT: Final = frozenset({"NoSuchKey", "404"})
 
+_UNCHANGED: Final = frozenset({"304", "NotModified"})
+
 
 class S3Client(Protocol):
     """The part of aiobotocore's S3 client that the store needs."""
@@ -56,20 +58,28 @@ class RecordStore:
         self._s3 = s3
         self._bucket = bucket
 
-    async def read(self, task_id: str) -> Stored | None:
+    async def read(self, task_id: str, *, known: Stored | None = None) -> Stored | None:
         """Returns a task's record, or None when there is none.
+
+        Args:
+            task_id: whose record.
+            known: the record as read before. It is returned itself when nobody has changed it since (`If-None-Match`),
+                so that watching a record costs no transfer and no parsing.
 
         Raises:
             botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
             pydantic.ValidationError: the stored document is no record.
         """
+        condition = {} if known is None else {"IfNoneMatch": known.etag}
         try:
-            answer = await self._s3.get_object(Bucket=self._bucket, Key=record_key(task_id))
+            answer = await self._s3.get_object(Bucket=self._bucket, Key=record_key(task_id), **condition)
             async with answer["Body"] as body:
                 document = await body.read()
         except ClientError as error:
             if error_code(error) in _ABSENT:
                 return None
+            if known is not None and error_code(error) in _UNCHANGED:
+                return known
             raise
         return Stored(Record.model_validate_json(document), answer["ETag"])
 

@@ -117,3 +117,12 @@ async def test_a_writer_that_expected_no_record_does_not_overwrite_one(store: Re
     assert stored is not None
     assert stored.record.current.submission == "second"
     assert "first" in stored.record.earlier
+
+
+async def test_a_record_that_did_not_change_is_not_transferred_again(store: RecordStore, task_id: str) -> None:
+    written = await store.change(task_id, lambda record: submit(record, task_id, new("s")))
+
+    assert await store.read(task_id, known=written) is written
+
+    changed = await store.change(task_id, lambda record: start(record, "s", holder="a", now=NOW))
+    assert await store.read(task_id, known=written) == changed
