@@ -6,13 +6,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fake_runtime.encoding import json_response
 from fake_runtime.faults import COMFYUI_FAULTS, START_FAULTS, Fault, FaultBook, FaultError
 from fake_runtime.gpu.device import Gpu
-
-
-def json_response(body: object, status: int = 200) -> web.Response:
-    """A JSON answer."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
 class GpuCollector(Collector):
@@ -64,17 +60,17 @@ def add_routes(app: web.Application, gpu: Gpu, faults: FaultBook, runtime_type: 
             return json_response({"error": str(error)}, 400)
         return json_response(faults.order(fault), 201)
 
-    async def list_faults(request: web.Request) -> web.Response:
+    async def list_faults(_: web.Request) -> web.Response:
         return json_response(faults.describe())
 
     async def clear_faults(request: web.Request) -> web.Response:
         identifier = request.match_info.get("id")
         return json_response({"removed": faults.clear(None if identifier is None else int(identifier))})
 
-    async def list_jobs(request: web.Request) -> web.Response:
+    async def list_jobs(_: web.Request) -> web.Response:
         return json_response(gpu.describe_jobs())
 
-    async def metrics(request: web.Request) -> web.Response:
+    async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app.router.add_post("/fake/faults", order_fault)

@@ -50,7 +50,7 @@ def encode_png(image: Image.Image, chunks: dict[str, str] | None = None) -> byte
     """Encodes as PNG with text chunks: SD Web UI's ``parameters``, ComfyUI's ``prompt``."""
     info = PngImagePlugin.PngInfo()
     for key, text in (chunks or {}).items():
-        info.add_text(key, text)
+        info.add_text(key, text.encode("utf-8", "replace").decode())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=_COMPRESS_LEVEL, pnginfo=info)
     return buffer.getvalue()

@@ -12,11 +12,12 @@ import structlog
 
 from fake_runtime import images
 from fake_runtime.comfyui.files import Files, OutsideFolderError
-from fake_runtime.comfyui.nodes import NODE_CLASSES, Context, NodeClass, Result, Work
+from fake_runtime.comfyui.node_types import Context, NodeClass, Result, Work
+from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.queue import Item, PromptQueue
 from fake_runtime.comfyui.websocket import Sockets
 from fake_runtime.faults import FaultBook, FaultName
-from fake_runtime.gpu.device import Gpu, Job
+from fake_runtime.gpu.device import Gpu, Job, JobInterruptedError
 from fake_runtime.gpu.memory import OutOfMemoryError
 
 type Prompt = Mapping[str, Any]
@@ -98,10 +99,6 @@ def run_order(prompt: Prompt, outputs: list[str], cached: frozenset[str]) -> lis
     return order
 
 
-class _InterruptedError(Exception):
-    """The running prompt was interrupted."""
-
-
 class _OrderedError(Exception):
     """An error that a fault orders."""
 
@@ -164,7 +161,12 @@ class Executor:
         while True:
             item = await self._queue.get()
             async with self._gpu.turn():
-                await self._work_on(item)
+                try:
+                    await self._work_on(item)
+                except Exception:
+                    # A mistake of ours must not leave all later prompts waiting for ever.
+                    log.exception("a prompt could not be run", prompt_id=item.prompt_id)
+                    self._queue.done({}, {}, {"status_str": "error", "completed": False, "messages": []})
             self._free()
 
     def free(self, *, unload_models: bool, free_memory: bool) -> None:
@@ -286,8 +288,6 @@ class Executor:
             node = run.item.prompt[node_id]
             values: dict[str, Any] = {}
             try:
-                if run.job.interrupted:
-                    raise _InterruptedError
                 cached = self._cache.get(run.signatures.get(node_id, ""))
                 if cached is not None:
                     self._show(run, node_id, cached.shown, always=True)
@@ -297,9 +297,10 @@ class Executor:
                 self._sockets.last_node_id = node_id
                 self._show_progress(run, node_id, "running", 0.0, 1.0)
                 self._tell_client(run, "executing", {"node": node_id, "display_node": node_id})
+                run.job.check()
                 values = self._values(run, node)
                 result = await self._execute(run, node_id, values, prompt_json)
-            except _InterruptedError:
+            except JobInterruptedError:
                 data = {"prompt_id": run.item.prompt_id, "node_id": node_id, "node_type": node["class_type"]}
                 self._tell(run, "execution_interrupted", {**data, "executed": run.executed}, everybody=True)
                 return False
@@ -317,9 +318,7 @@ class Executor:
     def _values(self, run: _Run, node: dict[str, Any]) -> dict[str, Any]:
         """What a node's inputs are, links resolved; unknown inputs are left out."""
         node_class = NODE_CLASSES[node["class_type"]]
-        values: dict[str, Any] = {
-            name: spec.config["default"] for name, spec in node_class.required.items() if "default" in spec.config
-        }
+        values: dict[str, Any] = {}
         for name, value in node["inputs"].items():
             if name not in node_class.required and name not in node_class.optional:
                 continue
@@ -392,7 +391,7 @@ class Executor:
         if work.steps > 0:
             seconds = work.seconds if run.seconds_per_step is None else run.seconds_per_step
             if not await run.job.steps(work.steps, seconds, on_step):
-                raise _InterruptedError
+                raise JobInterruptedError
             return
         if node_id == run.struck_node:
             await self._drop_websocket(run)

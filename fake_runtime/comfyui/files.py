@@ -12,6 +12,11 @@ FOLDER_TYPES: tuple[FolderType, ...] = ("input", "output", "temp")
 _ANNOTATION = re.compile(r" ?\[(input|output|temp)\]$")
 
 
+def folder_type(name: str) -> FolderType | None:
+    """The folder of this name, if it is one of the three."""
+    return next((folder for folder in FOLDER_TYPES if folder == name), None)
+
+
 class OutsideFolderError(Exception):
     """A path leads outside the folder it belongs to."""
 
@@ -21,7 +26,7 @@ def split_annotation(name: str) -> tuple[str, FolderType | None]:
     match = _ANNOTATION.search(name)
     if match is None:
         return name, None
-    return name[: match.start()], match.group(1)  # type: ignore[return-value]  # the pattern has only these three
+    return name[: match.start()], folder_type(match.group(1))
 
 
 class Files:

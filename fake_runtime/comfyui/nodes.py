@@ -1,17 +1,10 @@
-"""The nodes that the fake ComfyUI has: what each takes, gives, costs and does."""
+"""The table of nodes that the fake ComfyUI has: what each takes, gives and costs."""
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from PIL import Image, ImageFilter, ImageOps
-
-from fake_runtime import images, media
-from fake_runtime.comfyui.files import Files
-from fake_runtime.gpu import memory
-from fake_runtime.gpu.latency import LatencyModel
+from fake_runtime.comfyui import loading, pictures, sampling, saving
+from fake_runtime.comfyui.node_types import Context, Input, NodeClass, Result, Shelf, Values, Work
 
 SAMPLERS = [
     "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral",
@@ -20,445 +13,23 @@ SAMPLERS = [
     "gradient_estimation", "er_sde", "seeds_2", "seeds_3", "sa_solver", "ddim", "uni_pc", "uni_pc_bh2",
 ]  # fmt: skip
 SCHEDULERS = [
-    "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic", "kl_optimal",
+    "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic",
+    "kl_optimal",
 ]  # fmt: skip
 UPSCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
-_RESAMPLING = {
-    "nearest-exact": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "area": Image.Resampling.BOX,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 MAX_RESOLUTION = 16384
-_FRAMES_FROM_A_VIDEO = 8
-
-
-# --- what flows along the links
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A checkpoint's diffusion model, text encoder or image codec."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Conditioning:
-    """An encoded prompt."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Latent:
-    """A batch of latents: sizes in pixels, the recipe that the pictures follow from, and the pictures they came from."""
-
-    width: int
-    height: int
-    batch_size: int
-    recipe: str = ""
-    caption: str = ""
-    source: tuple[Image.Image, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """A sound."""
-
-    seconds: float
-
-
-type Pictures = list[Image.Image]
-type Values = dict[str, Any]
-
-
-# --- what a node is
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One input of a node; choices make it a combo box, of which there may be new ones at any time."""
-
-    type: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    choices: Callable[["Shelf"], list[str]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """What a server offers for choice."""
-
-    checkpoints: list[str]
-    files: Files
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a node asks of the GPU.
-
-    Attributes:
-        steps: sampling steps, each reported as progress; 0 for nodes without.
-        seconds: of one step, or of the node if it has none.
-        memory: bytes of activations.
-        model: the checkpoint that must be loaded.
-    """
-
-    steps: int = 0
-    seconds: float = 0.0
-    memory: int = 0
-    model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a node gives: a value per output, and what output nodes show."""
-
-    values: tuple[Any, ...] = ()
-    shown: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a running node may use beside its inputs."""
-
-    files: Files
-    prompt_json: str
-
-
-def _no_work(values: Values, latency: LatencyModel) -> Work:
-    return Work()
-
-
-@dataclass(frozen=True, slots=True)
-class NodeClass:
-    """A kind of node."""
-
-    name: str
-    outputs: tuple[str, ...]
-    run: Callable[[Context, Values], Result]
-    required: Mapping[str, Input] = field(default_factory=dict)
-    optional: Mapping[str, Input] = field(default_factory=dict)
-    output_names: tuple[str, ...] = ()
-    output_node: bool = False
-    category: str = "image"
-    display_name: str = ""
-    python_module: str = "nodes"
-    work: Callable[[Values, LatencyModel], Work] = _no_work
-    # The input that names a file in the input folder, which must be there.
-    file_input: str | None = None
-
-
-def _digest(picture: Image.Image) -> str:
-    return hashlib.sha256(picture.tobytes()).hexdigest()[:16]
-
-
-# --- loaders and encoders
-
-
-def _load_checkpoint(context: Context, values: Values) -> Result:
-    model = Model(values["ckpt_name"])
-    return Result((model, model, model))
-
-
-def _encode_text(context: Context, values: Values) -> Result:
-    return Result((Conditioning(values["text"]),))
-
-
-def _combine(context: Context, values: Values) -> Result:
-    texts = [
-        values[key].text
-        for key in ("conditioning_1", "conditioning_2", "conditioning_to", "conditioning_from")
-        if key in values
-    ]
-    return Result((Conditioning(" ".join(texts)),))
-
-
-def _empty_latent(context: Context, values: Values) -> Result:
-    return Result((Latent(values["width"], values["height"], values["batch_size"]),))
-
-
-def _open(path: Path) -> Image.Image:
-    # Pillow's UnidentifiedImageError goes to the client as it is, path included, as in the original.
-    image = Image.open(path)
-    image.load()
-    return image
-
-
-def _load_image(context: Context, values: Values) -> Result:
-    path = context.files.find(values["image"])
-    if path is None:
-        raise FileNotFoundError(2, "No such file or directory", str(context.files.folder("input") / values["image"]))
-    image = _open(path)
-    mask = ImageOps.invert(image.getchannel("A")) if "A" in image.getbands() else Image.new("L", (64, 64))
-    return Result(([image.convert("RGB")], [mask]))
-
-
-def _load_mask(context: Context, values: Values) -> Result:
-    path = context.files.find(values["image"])
-    if path is None:
-        raise FileNotFoundError(2, "No such file or directory", str(context.files.folder("input") / values["image"]))
-    image = _open(path)
-    channel = {"red": "R", "green": "G", "blue": "B", "alpha": "A"}[values["channel"]]
-    if channel == "A":
-        alpha = image.getchannel("A") if "A" in image.getbands() else Image.new("L", image.size, 255)
-        return Result(([ImageOps.invert(alpha)],))
-    return Result(([image.convert("RGB").getchannel(channel)],))
-
-
-def _load_frames(context: Context, values: Values) -> Result:
-    path = context.files.find(values["video"])
-    if path is None:
-        raise FileNotFoundError(2, "No such file or directory", str(context.files.folder("input") / values["video"]))
-    recipe = hashlib.sha256(path.read_bytes()).hexdigest()
-    frames = [images.render(256, 256, f"{recipe}|{index}", path.name) for index in range(_FRAMES_FROM_A_VIDEO)]
-    return Result((frames, _FRAMES_FROM_A_VIDEO, Audio(1.0), {"source_fps": 8.0}))
-
-
-def _load_audio(context: Context, values: Values) -> Result:
-    if context.files.find(values["audio"]) is None:
-        raise FileNotFoundError(2, "No such file or directory", str(context.files.folder("input") / values["audio"]))
-    return Result((Audio(1.0),))
-
-
-# --- sampling
-
-
-def _sample(context: Context, values: Values) -> Result:
-    latent: Latent = values["latent_image"]
-    seed = values.get("seed", values.get("noise_seed", 0))
-    recipe = "|".join(
-        str(part)
-        for part in (
-            values["model"].name,
-            values["positive"].text,
-            values["negative"].text,
-            seed,
-            values["steps"],
-            values["cfg"],
-            values["sampler_name"],
-            values["scheduler"],
-            values.get("denoise", 1.0),
-            latent.recipe,
-        )
-    )
-    return Result((replace(latent, recipe=recipe, caption=values["positive"].text),))
-
-
-def _sampling_work(values: Values, latency: LatencyModel) -> Work:
-    latent: Latent = values["latent_image"]
-    return Work(
-        steps=values["steps"],
-        seconds=latency.step(latent.width, latent.height, latent.batch_size),
-        memory=memory.generation_bytes(latent.width, latent.height, latent.batch_size),
-        model=values["model"].name,
-    )
-
-
-def _decode(context: Context, values: Values) -> Result:
-    latent: Latent = values["samples"]
-    pictures = []
-    for index in range(latent.batch_size):
-        picture = images.render(latent.width, latent.height, f"{latent.recipe}|{index}", latent.caption)
-        if latent.source:
-            source = latent.source[index % len(latent.source)].resize(picture.size)
-            picture = Image.blend(source, picture, 0.6) if latent.caption else source
-        pictures.append(picture)
-    return Result((pictures,))
-
-
-def _decoding_work(values: Values, latency: LatencyModel) -> Work:
-    latent: Latent = values["samples"]
-    pixels = latent.width * latent.height * latent.batch_size
-    return Work(seconds=latency.overhead(), memory=memory.upscale_bytes(pixels, 1))
-
-
-def _encode(context: Context, values: Values) -> Result:
-    pictures: Pictures = values["pixels"]
-    width, height = (max(8, size - size % 8) for size in pictures[0].size)
-    recipe = "+".join(_digest(picture) for picture in pictures)
-    return Result((Latent(width, height, len(pictures), recipe, "", tuple(pictures)),))
-
-
-def _upscale_latent(context: Context, values: Values) -> Result:
-    latent: Latent = values["samples"]
-    if "scale_by" in values:
-        width, height = int(latent.width * values["scale_by"]), int(latent.height * values["scale_by"])
-    else:
-        width, height = _target(latent.width, latent.height, values["width"], values["height"])
-    return Result((replace(latent, width=max(8, width), height=max(8, height)),))
-
-
-def _repeat_latent(context: Context, values: Values) -> Result:
-    latent: Latent = values["samples"]
-    return Result((replace(latent, batch_size=latent.batch_size * values["amount"]),))
-
-
-# --- pictures
-
-
-def _empty_image(context: Context, values: Values) -> Result:
-    color = values["color"]
-    picture = Image.new("RGB", (values["width"], values["height"]), (color >> 16 & 255, color >> 8 & 255, color & 255))
-    return Result(([picture.copy() for _ in range(values["batch_size"])],))
-
-
-def _empty_image_work(values: Values, latency: LatencyModel) -> Work:
-    return Work(memory=memory.upscale_bytes(values["width"] * values["height"], values["batch_size"]))
-
-
-def _invert(context: Context, values: Values) -> Result:
-    return Result(([ImageOps.invert(picture) for picture in values["image"]],))
-
-
-def _blur(context: Context, values: Values) -> Result:
-    return Result(([picture.filter(ImageFilter.GaussianBlur(values["blur_radius"])) for picture in values["image"]],))
-
-
-def _blur_work(values: Values, latency: LatencyModel) -> Work:
-    pixels = sum(picture.width * picture.height for picture in values["image"])
-    # On a real CPU server a 31-pixel blur of a large picture takes seconds; it cannot be interrupted in its middle.
-    return Work(seconds=latency.scale * 0.02 * values["blur_radius"] * pixels / 1e6)
-
-
-def _target(width: int, height: int, wanted_width: int, wanted_height: int) -> tuple[int, int]:
-    """A side given as 0 follows from the other one."""
-    if wanted_width == 0 and wanted_height == 0:
-        return width, height
-    if wanted_width == 0:
-        wanted_width = max(1, round(width * wanted_height / height))
-    elif wanted_height == 0:
-        wanted_height = max(1, round(height * wanted_width / width))
-    return wanted_width, wanted_height
-
-
-def _scale(context: Context, values: Values) -> Result:
-    resampling = _RESAMPLING[values["upscale_method"]]
-    scaled = []
-    for picture in values["image"]:
-        if "scale_by" in values:
-            size = (
-                max(1, round(picture.width * values["scale_by"])),
-                max(1, round(picture.height * values["scale_by"])),
-            )
-        else:
-            size = _target(picture.width, picture.height, values["width"], values["height"])
-        scaled.append(picture.resize(size, resampling))
-    return Result((scaled,))
-
-
-def _scaling_work(values: Values, latency: LatencyModel) -> Work:
-    factor = values.get("scale_by", 1.0)
-    if "upscale_model" in values:
-        factor = 4.0
-    pixels = [picture.width * picture.height for picture in values["image"]]
-    if "width" in values:
-        pixels = [max(1, values["width"]) * max(1, values["height"])] * len(pixels)
-    return Work(memory=max(memory.upscale_bytes(int(p * factor**2), 1) for p in pixels))
-
-
-def _upscale_with_model(context: Context, values: Values) -> Result:
-    return Result(([p.resize((p.width * 4, p.height * 4), Image.Resampling.NEAREST) for p in values["image"]],))
-
-
-def _upscaling_work(values: Values, latency: LatencyModel) -> Work:
-    work = _scaling_work(values, latency)
-    return replace(work, seconds=sum(latency.upscale(p.width * 4, p.height * 4) for p in values["image"]))
-
-
-def _batch(context: Context, values: Values) -> Result:
-    first: Pictures = values["image1"]
-    second = [picture.resize(first[0].size) for picture in values["image2"]]
-    return Result(([*first, *second],))
-
-
-# --- outputs
-
-
-def _png_chunks(context: Context) -> dict[str, str]:
-    return {"prompt": context.prompt_json}
-
-
-def _saver(kind: str, key: str = "images") -> Callable[[Context, Values], Result]:
-    def save(context: Context, values: Values) -> Result:
-        prefix = values.get("filename_prefix", "ComfyUI_temp")
-        folder = "temp" if kind == "preview" else "output"
-        saved = []
-        for picture in values[key]:
-            text = prefix.replace("%width%", str(picture.width)).replace("%height%", str(picture.height))
-            data = images.encode_png(picture, _png_chunks(context))
-            saved.append(context.files.save(folder, text, ".png", data))  # type: ignore[arg-type]
-        return Result((), {"images": saved})
-
-    return save
-
-
-def _save_animation(kind: str, suffix: str) -> Callable[[Context, Values], Result]:
-    def save(context: Context, values: Values) -> Result:
-        data = media.animated(values["images"], kind, values["fps"])
-        saved = context.files.save("output", values["filename_prefix"], suffix, data)
-        return Result((), {"images": [saved], "animated": [True]})
-
-    return save
-
-
-def _combine_video(context: Context, values: Values) -> Result:
-    pictures: Pictures = values["images"]
-    kind, _, codec = values["format"].partition("/")
-    frame_rate = float(values["frame_rate"])
-    if kind == "image":
-        data, suffix = media.animated(pictures, codec.upper(), frame_rate), f".{codec}"
-    else:
-        data = media.mp4([images.encode_jpeg(picture) for picture in pictures], frame_rate)
-        suffix = ".webm" if codec == "webm" else ".mp4"
-    folder = "output" if values.get("save_output", True) else "temp"
-    saved = context.files.save(folder, values["filename_prefix"], suffix, data, "{}_{:05}{}")  # type: ignore[arg-type]
-    full = {
-        "format": values["format"],
-        "frame_rate": frame_rate,
-        "fullpath": str(context.files.folder("output") / saved["filename"]),
-    }
-    return Result(((True, [saved["filename"]]),), {"gifs": [{**saved, **full}]})
-
-
-def _make_video(context: Context, values: Values) -> Result:
-    return Result((media.mp4([images.encode_jpeg(picture) for picture in values["images"]], values["fps"]),))
-
-
-def _save_video(context: Context, values: Values) -> Result:
-    saved = context.files.save("output", values["filename_prefix"], ".mp4", values["video"])
-    return Result((), {"images": [saved], "animated": [True]})
-
-
-def _save_audio(context: Context, values: Values) -> Result:
-    audio: Audio = values["audio"]
-    return Result(
-        (), {"audio": [context.files.save("output", values["filename_prefix"], ".flac", media.flac(audio.seconds))]}
-    )
-
-
-def _empty_audio(context: Context, values: Values) -> Result:
-    return Result((Audio(values["seconds"]),))
-
-
-def _show_text(context: Context, values: Values) -> Result:
-    return Result((values["text"],), {"text": [values["text"]]})
 
 
 def _pass_on(*keys: str) -> Callable[[Context, Values], Result]:
-    def run(context: Context, values: Values) -> Result:
+    def run(_context: Context, values: Values) -> Result:
         return Result(tuple(values[key] for key in keys))
 
     return run
 
 
-# --- the table
-
-
 def _combo(choices: Sequence[str], **config: Any) -> Input:
     options = list(choices)
-    return Input("COMBO", config, lambda shelf: options)
+    return Input("COMBO", config, lambda _: options)
 
 
 def _integer(default: int, low: int = 0, high: int = MAX_RESOLUTION, **config: Any) -> Input:
@@ -485,7 +56,7 @@ def _input_files(shelf: Shelf) -> list[str]:
     return shelf.files.input_names()
 
 
-def _none(shelf: Shelf) -> list[str]:
+def _none(_shelf: Shelf) -> list[str]:
     return []
 
 
@@ -511,12 +82,11 @@ _ALL = (
     NodeClass(
         "CheckpointLoaderSimple",
         ("MODEL", "CLIP", "VAE"),
-        _load_checkpoint,
+        loading.load_checkpoint,
         {"ckpt_name": Input("COMBO", {"tooltip": "The name of the checkpoint (model) to load."}, _checkpoints)},
         category="loaders",
         display_name="Load Checkpoint",
-        # Reading the file is this node's cost; it is moved to the GPU when it is sampled with.
-        work=lambda values, latency: Work(model=values["ckpt_name"]),
+        work=lambda values, _: Work(model=values["ckpt_name"]),
     ),
     NodeClass(
         "LoraLoader",
@@ -552,7 +122,7 @@ _ALL = (
     NodeClass(
         "CLIPTextEncode",
         ("CONDITIONING",),
-        _encode_text,
+        loading.encode_text,
         {"text": Input("STRING", {"multiline": True, "dynamicPrompts": True}), "clip": _link("CLIP")},
         category="conditioning",
         display_name="CLIP Text Encode (Prompt)",
@@ -568,7 +138,7 @@ _ALL = (
     NodeClass(
         "ConditioningCombine",
         ("CONDITIONING",),
-        _combine,
+        loading.combine,
         {"conditioning_1": _link("CONDITIONING"), "conditioning_2": _link("CONDITIONING")},
         category="conditioning",
         display_name="Conditioning (Combine)",
@@ -576,7 +146,7 @@ _ALL = (
     NodeClass(
         "EmptyLatentImage",
         ("LATENT",),
-        _empty_latent,
+        loading.empty_latent,
         _LATENT_SIZE,
         category="latent",
         display_name="Empty Latent Image",
@@ -584,7 +154,7 @@ _ALL = (
     NodeClass(
         "EmptySD3LatentImage",
         ("LATENT",),
-        _empty_latent,
+        loading.empty_latent,
         _LATENT_SIZE,
         category="latent/sd3",
         python_module="comfy_extras.nodes_sd3",
@@ -592,15 +162,15 @@ _ALL = (
     NodeClass(
         "KSampler",
         ("LATENT",),
-        _sample,
+        sampling.sample,
         {"model": _link("MODEL"), "seed": _SEED, **_SAMPLING, "denoise": _number(1.0, 0.0, 1.0)},
         category="sampling",
-        work=_sampling_work,
+        work=sampling.sampling_work,
     ),
     NodeClass(
         "KSamplerAdvanced",
         ("LATENT",),
-        _sample,
+        sampling.sample,
         {
             "model": _link("MODEL"),
             "add_noise": _combo(["enable", "disable"]),
@@ -612,21 +182,21 @@ _ALL = (
         },
         category="sampling",
         display_name="KSampler (Advanced)",
-        work=_sampling_work,
+        work=sampling.sampling_work,
     ),
     NodeClass(
         "VAEDecode",
         ("IMAGE",),
-        _decode,
+        sampling.decode,
         {"samples": _link("LATENT"), "vae": _link("VAE")},
         category="latent",
         display_name="VAE Decode",
-        work=_decoding_work,
+        work=sampling.decoding_work,
     ),
     NodeClass(
         "VAEEncode",
         ("LATENT",),
-        _encode,
+        sampling.encode,
         {"pixels": _link("IMAGE"), "vae": _link("VAE")},
         category="latent",
         display_name="VAE Encode",
@@ -634,7 +204,7 @@ _ALL = (
     NodeClass(
         "VAEEncodeForInpaint",
         ("LATENT",),
-        _encode,
+        sampling.encode,
         {"pixels": _link("IMAGE"), "vae": _link("VAE"), "mask": _link("MASK"), "grow_mask_by": _integer(6, 0, 64)},
         category="latent/inpaint",
         display_name="VAE Encode (for Inpainting)",
@@ -642,7 +212,7 @@ _ALL = (
     NodeClass(
         "LatentUpscale",
         ("LATENT",),
-        _upscale_latent,
+        sampling.upscale_latent,
         {
             "samples": _link("LATENT"),
             "upscale_method": _combo(["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]),
@@ -656,7 +226,7 @@ _ALL = (
     NodeClass(
         "LatentUpscaleBy",
         ("LATENT",),
-        _upscale_latent,
+        sampling.upscale_latent,
         {
             "samples": _link("LATENT"),
             "upscale_method": _combo(["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]),
@@ -668,7 +238,7 @@ _ALL = (
     NodeClass(
         "RepeatLatentBatch",
         ("LATENT",),
-        _repeat_latent,
+        sampling.repeat_latent,
         {"samples": _link("LATENT"), "amount": _integer(1, 1, 64)},
         category="latent/batch",
         display_name="Repeat Latent Batch",
@@ -676,7 +246,7 @@ _ALL = (
     NodeClass(
         "LoadImage",
         ("IMAGE", "MASK"),
-        _load_image,
+        loading.load_image,
         {"image": Input("COMBO", {"image_upload": True}, _input_files)},
         display_name="Load Image",
         file_input="image",
@@ -684,7 +254,7 @@ _ALL = (
     NodeClass(
         "LoadImageMask",
         ("MASK",),
-        _load_mask,
+        loading.load_mask,
         {
             "image": Input("COMBO", {"image_upload": True}, _input_files),
             "channel": _combo(["alpha", "red", "green", "blue"]),
@@ -696,29 +266,29 @@ _ALL = (
     NodeClass(
         "EmptyImage",
         ("IMAGE",),
-        _empty_image,
+        pictures.empty_image,
         {
             "width": _integer(512, 1),
             "height": _integer(512, 1),
             "batch_size": _integer(1, 1, 4096),
             "color": _integer(0, 0, 0xFFFFFF, step=1, display="color"),
         },
-        work=_empty_image_work,
+        work=pictures.empty_image_work,
     ),
-    NodeClass("ImageInvert", ("IMAGE",), _invert, {"image": _link("IMAGE")}, display_name="Invert Image"),
+    NodeClass("ImageInvert", ("IMAGE",), pictures.invert, {"image": _link("IMAGE")}, display_name="Invert Image"),
     NodeClass(
         "ImageBlur",
         ("IMAGE",),
-        _blur,
+        pictures.blur,
         {"image": _link("IMAGE"), "blur_radius": _integer(1, 1, 31, step=1), "sigma": _number(1.0, 0.1, 10.0, 0.1)},
         category="image/postprocessing",
         python_module="comfy_extras.nodes_post_processing",
-        work=_blur_work,
+        work=pictures.blur_work,
     ),
     NodeClass(
         "ImageScale",
         ("IMAGE",),
-        _scale,
+        pictures.scale,
         {
             "image": _link("IMAGE"),
             "upscale_method": _combo(UPSCALE_METHODS),
@@ -728,38 +298,38 @@ _ALL = (
         },
         category="image/upscaling",
         display_name="Upscale Image",
-        work=_scaling_work,
+        work=pictures.scaling_work,
     ),
     NodeClass(
         "ImageScaleBy",
         ("IMAGE",),
-        _scale,
+        pictures.scale,
         {"image": _link("IMAGE"), "upscale_method": _combo(UPSCALE_METHODS), "scale_by": _number(1.0, 0.01, 8.0)},
         category="image/upscaling",
         display_name="Upscale Image By",
-        work=_scaling_work,
+        work=pictures.scaling_work,
     ),
     NodeClass(
         "ImageUpscaleWithModel",
         ("IMAGE",),
-        _upscale_with_model,
+        pictures.upscale_with_model,
         {"upscale_model": _link("UPSCALE_MODEL"), "image": _link("IMAGE")},
         category="image/upscaling",
         display_name="Upscale Image (using Model)",
         python_module="comfy_extras.nodes_upscale_model",
-        work=_upscaling_work,
+        work=pictures.upscaling_work,
     ),
     NodeClass(
         "ImageBatch",
         ("IMAGE",),
-        _batch,
+        pictures.batch,
         {"image1": _link("IMAGE"), "image2": _link("IMAGE")},
         display_name="Batch Images",
     ),
     NodeClass(
         "SaveImage",
         (),
-        _saver("save"),
+        saving.saver("output"),
         {"images": _link("IMAGE"), "filename_prefix": _PREFIX},
         output_node=True,
         display_name="Save Image",
@@ -767,7 +337,7 @@ _ALL = (
     NodeClass(
         "PreviewImage",
         (),
-        _saver("preview"),
+        saving.saver("temp"),
         {"images": _link("IMAGE")},
         output_node=True,
         display_name="Preview Image",
@@ -775,7 +345,7 @@ _ALL = (
     NodeClass(
         "SaveAnimatedWEBP",
         (),
-        _save_animation("WEBP", ".webp"),
+        saving.save_animation("WEBP", ".webp"),
         {
             "images": _link("IMAGE"),
             "filename_prefix": _PREFIX,
@@ -791,7 +361,7 @@ _ALL = (
     NodeClass(
         "SaveAnimatedPNG",
         (),
-        _save_animation("PNG", ".png"),
+        saving.save_animation("PNG", ".png"),
         {
             "images": _link("IMAGE"),
             "filename_prefix": _PREFIX,
@@ -805,7 +375,7 @@ _ALL = (
     NodeClass(
         "CreateVideo",
         ("VIDEO",),
-        _make_video,
+        saving.make_video,
         {"images": _link("IMAGE"), "fps": _number(30.0, 1.0, 120.0, 1.0)},
         {"audio": _link("AUDIO")},
         category="image/video",
@@ -815,7 +385,7 @@ _ALL = (
     NodeClass(
         "SaveVideo",
         (),
-        _save_video,
+        saving.save_video,
         {
             "video": _link("VIDEO"),
             "filename_prefix": _string("video/ComfyUI"),
@@ -830,7 +400,7 @@ _ALL = (
     NodeClass(
         "EmptyLatentAudio",
         ("AUDIO",),
-        _empty_audio,
+        saving.empty_audio,
         {"seconds": _number(47.6, 1.0, 1000.0, 0.1), "batch_size": _integer(1, 1, 4096)},
         category="latent/audio",
         python_module="comfy_extras.nodes_audio",
@@ -838,7 +408,7 @@ _ALL = (
     NodeClass(
         "LoadAudio",
         ("AUDIO",),
-        _load_audio,
+        loading.load_audio,
         {"audio": Input("COMBO", {"audio_upload": True}, _input_files)},
         category="audio",
         python_module="comfy_extras.nodes_audio",
@@ -847,7 +417,7 @@ _ALL = (
     NodeClass(
         "SaveAudio",
         (),
-        _save_audio,
+        saving.save_audio,
         {"audio": _link("AUDIO"), "filename_prefix": _string("audio/ComfyUI")},
         output_node=True,
         category="audio",
@@ -857,7 +427,7 @@ _ALL = (
     NodeClass(
         "PreviewAny",
         ("STRING",),
-        lambda context, values: Result((str(values["source"]),), {"text": [str(values["source"])]}),
+        lambda _, values: Result((str(values["source"]),), {"text": [str(values["source"])]}),
         {"source": _link("*")},
         output_node=True,
         category="utils",
@@ -868,7 +438,7 @@ _ALL = (
     NodeClass(
         "VHS_LoadVideo",
         ("IMAGE", "INT", "AUDIO", "VHS_VIDEOINFO"),
-        _load_frames,
+        loading.load_frames,
         {
             "video": Input("COMBO", {"video_upload": True}, _input_files),
             "force_rate": _number(0.0, 0.0, 60.0, 1.0),
@@ -887,7 +457,7 @@ _ALL = (
     NodeClass(
         "VHS_VideoCombine",
         ("VHS_FILENAMES",),
-        _combine_video,
+        saving.combine_video,
         {
             "images": _link("IMAGE"),
             "frame_rate": _number(8.0, 1.0, 1000.0, 1.0),
@@ -907,7 +477,7 @@ _ALL = (
     NodeClass(
         "ShowText|pysssss",
         ("STRING",),
-        _show_text,
+        saving.show_text,
         {"text": _string(forceInput=True)},
         output_node=True,
         category="utils",

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 
 from aiohttp import BodyPartReader, web
 
-from fake_runtime.admin import json_response
 from fake_runtime.comfyui import nodes, validation
 from fake_runtime.comfyui.execution import Executor, prompt_text
-from fake_runtime.comfyui.files import Files, FolderType, OutsideFolderError, split_annotation
-from fake_runtime.comfyui.nodes import NODE_CLASSES, Shelf
+from fake_runtime.comfyui.files import Files, OutsideFolderError, folder_type, split_annotation
+from fake_runtime.comfyui.node_types import Shelf
+from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.queue import PromptQueue
 from fake_runtime.comfyui.websocket import FEATURES, Sockets
+from fake_runtime.encoding import json_response
 from fake_runtime.faults import FaultBook, FaultName, Place
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.device import Gpu
@@ -28,6 +29,7 @@ type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 VERSION = "0.3.64"
 MAX_BODY_BYTES = 104_857_600
+UPLOAD_CHUNK_BYTES = 2**16
 MODEL_FOLDERS = [
     "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision", "style_models",
     "embeddings", "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models", "hypernetworks", "photomaker",
@@ -52,7 +54,7 @@ def foreign_origin(host: str, origin: str) -> bool:
 
 
 def server_error() -> web.Response:
-    """aiohttp's answer when a handler fails: plain text, not JSON."""
+    """The answer of aiohttp when a handler fails: plain text, not JSON."""
     return web.Response(status=500, text="500 Internal Server Error\n\nServer got itself in trouble")
 
 
@@ -65,7 +67,7 @@ class ComfyUi:
         self.faults = faults
         self.files = files
         self.shelf = Shelf(settings.models, files)
-        self.sockets = Sockets(lambda: self._remaining())
+        self.sockets = Sockets(self._remaining)
         self.queue = PromptQueue(self.sockets.send_status)
         self.executor = Executor(gpu, faults, files, self.queue, self.sockets, previews=settings.previews)
         self._number = 0
@@ -117,7 +119,7 @@ class ComfyUi:
             return await handler(request)
         except web.HTTPRequestEntityTooLarge:
             return web.Response(status=413, text=f"Maximum request body size {MAX_BODY_BYTES} exceeded.")
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError):
             # A body of an unforeseen shape makes the original's handler fail.
             return server_error()
 
@@ -187,7 +189,7 @@ class ComfyUi:
     async def post_queue(self, request: web.Request) -> web.Response:
         """POST /queue: clear, delete."""
         body = json.loads(await request.read())
-        if "clear" in body and body["clear"]:
+        if body.get("clear"):
             self.queue.clear()
         if "delete" in body:
             for prompt_id in body["delete"]:
@@ -211,7 +213,7 @@ class ComfyUi:
     async def post_history(self, request: web.Request) -> web.Response:
         """POST /history: clear, delete."""
         body = json.loads(await request.read())
-        if "clear" in body and body["clear"]:
+        if body.get("clear"):
             self.queue.history.clear()
         if "delete" in body:
             for prompt_id in body["delete"]:
@@ -248,12 +250,9 @@ class ComfyUi:
         if (answer := await self._strike(name, "view")) is not None:
             return answer
         name, annotated = split_annotation(name)
-        if not name or name.startswith("/") or ".." in name:
+        folder = annotated or folder_type(request.query.get("type", "output"))
+        if not name or name.startswith("/") or ".." in name or folder is None:
             return web.Response(status=400)
-        kind = annotated or request.query.get("type", "output")
-        if kind not in {"input", "output", "temp"}:
-            return web.Response(status=400)
-        folder: FolderType = kind  # type: ignore[assignment]  # one of the three
         try:
             path = self.files.inside(folder, request.query.get("subfolder", ""), name.rpartition("/")[2])
         except (OutsideFolderError, ValueError):
@@ -277,25 +276,28 @@ class ComfyUi:
         while (part := await reader.next()) is not None:
             if not isinstance(part, BodyPartReader):
                 return web.Response(status=400)
-            content = bytes(await part.read())
-            received += len(content)
-            if received > MAX_BODY_BYTES:
-                raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, received)
+            content = bytearray()
+            while chunk := await part.read_chunk(UPLOAD_CHUNK_BYTES):
+                content += chunk
+                received += len(chunk)
+                if received > MAX_BODY_BYTES:
+                    raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, received)
             if part.name == "image" and part.filename is not None:
-                name, data = part.filename, content
+                name, data = part.filename, bytes(content)
             elif part.name is not None:
                 fields[part.name] = content.decode()
-        kind = fields.get("type", "input")
-        if data is None or not name or kind not in {"input", "output", "temp"}:
+        folder = folder_type(fields.get("type", "input"))
+        if folder is None:
+            raise ValueError("no such folder")
+        if data is None or not name:
             return web.Response(status=400)
-        folder: FolderType = kind  # type: ignore[assignment]  # one of the three
         subfolder = fields.get("subfolder", "")
         overwrite = fields.get("overwrite", "") in {"true", "1"}
         try:
             stored = await asyncio.to_thread(self.files.upload, folder, subfolder, name, data, overwrite=overwrite)
         except (OutsideFolderError, ValueError):
             return web.Response(status=400)
-        return json_response({"name": stored, "subfolder": subfolder, "type": kind})
+        return json_response({"name": stored, "subfolder": subfolder, "type": folder})
 
     # --- what there is
 

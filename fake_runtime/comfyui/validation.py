@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fake_runtime.comfyui.nodes import NODE_CLASSES, Input, NodeClass, Shelf, input_config
+from fake_runtime.comfyui.node_types import Input, NodeClass, Shelf
+from fake_runtime.comfyui.nodes import NODE_CLASSES, input_config
 
 type Prompt = dict[str, Any]
 type NodeError = dict[str, Any]
 
 _LONGEST_LIST_SHOWN = 20
+# What shapes that nobody foresaw make the original raise, and catch.
+_UNFORESEEN = (LookupError, TypeError, AttributeError, RecursionError)
 # Where the original puts its own stack trace, server paths included.
 _TRACEBACK = ['  File "/ComfyUI/execution.py", line 1035, in validate_prompt\n']
 
@@ -50,7 +53,7 @@ def validate_prompt(prompt: Any, shelf: Shelf) -> Verdict:
     """Checks a prompt, and converts its widget values in place, as the original does.
 
     Raises:
-        TypeError, AttributeError, KeyError: the prompt has a shape that makes the original fail too, with status 500.
+        TypeError, AttributeError, LookupError: the prompt has a shape that makes the original fail too, with status 500.
     """
     outputs: list[str] = []
     for node_id in prompt:
@@ -76,7 +79,7 @@ def _validate_outputs(prompt: Prompt, outputs: list[str], shelf: Shelf) -> Verdi
     for output in outputs:
         try:
             checked = validator.check(output)
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+        except _UNFORESEEN as error:
             reason = _exception("exception_during_validation", "Exception when validating node", error)
             checked = validator.checked[output] = _Checked(valid=False, errors=[reason])
         if checked.valid:
@@ -192,7 +195,7 @@ class _Validator:
             )
         try:
             return self.check(source).valid
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+        except _UNFORESEEN as error:
             reason = _exception(
                 "exception_during_inner_validation",
                 "Exception when validating inner node",

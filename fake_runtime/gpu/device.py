@@ -27,6 +27,10 @@ def leave_at_once(status: int) -> None:
     os._exit(status)
 
 
+class JobInterruptedError(Exception):
+    """The running job was interrupted."""
+
+
 @dataclass(slots=True)
 class JobRecord:
     """One thing the GPU was asked to do; times are seconds since the epoch."""
@@ -61,6 +65,15 @@ class Job:
         """Asks it to stop at its next step; without effect under ``interrupt-ignored``."""
         if FaultName.INTERRUPT_IGNORED not in self.faults:
             self._interrupt.set()
+
+    def check(self) -> None:
+        """Raises if it was interrupted.
+
+        Raises:
+            JobInterruptedError: it was.
+        """
+        if self.interrupted:
+            raise JobInterruptedError
 
     def resume(self) -> None:
         """Forgets an interrupt: SD Web UI's 'skip' ends one batch only."""

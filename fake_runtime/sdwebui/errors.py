@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from fake_runtime.admin import json_response
+from fake_runtime.encoding import json_response
 
 
 class WebUiError(Exception):

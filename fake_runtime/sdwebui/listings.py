@@ -4,7 +4,7 @@ import re
 
 from aiohttp import web
 
-from fake_runtime.admin import json_response
+from fake_runtime.encoding import json_response
 from fake_runtime.sdwebui import catalog
 from fake_runtime.settings import Settings
 
@@ -84,7 +84,7 @@ def add_routes(app: web.Application, settings: Settings) -> None:
     """Adds a GET route for each listing."""
     for name, body in _listings(settings).items():
 
-        async def answer(request: web.Request, body: object = body) -> web.Response:
+        async def answer(_: web.Request, body: object = body) -> web.Response:
             return json_response(body)
 
         app.router.add_get(f"/sdapi/v1/{name}", answer, allow_head=False)

@@ -7,11 +7,12 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import structlog
 from aiohttp import web
 from PIL import Image
 
 from fake_runtime import images
-from fake_runtime.admin import json_response
+from fake_runtime.encoding import json_response
 from fake_runtime.faults import Fault, FaultBook, FaultName, Struck
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.device import Gpu, Job
@@ -21,6 +22,8 @@ from fake_runtime.sdwebui.errors import RequestValidationError, WebUiError
 from fake_runtime.sdwebui.generation import Plan
 from fake_runtime.sdwebui.state import State
 from fake_runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 type Values = Mapping[str, Any]
@@ -118,6 +121,11 @@ class WebUi:
             return WebUiError(500, error="OutOfMemoryError", errors=str(error)).response()
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
             return errors.not_found(error.status)
+        except web.HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - the original's handler answers every exception in this shape
+            log.warning("a request failed", path=request.path, error=repr(error))
+            return WebUiError(500, error=type(error).__name__, errors=str(error)).response()
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -241,6 +249,7 @@ class WebUi:
                 raise WebUiError(500, error="IndexError", errors="list index out of range")
             source = decoded[0]
         planned = generation.plan(values, sampler, self._wanted_checkpoint(values), from_images=sources is not None)
+        job.resume()
         self.state.begin(kind_name(sources), planned.batches, planned.steps + planned.second_pass_steps)
         self._preview = planned
         try:
@@ -272,8 +281,8 @@ class WebUi:
                 offset = planned.steps
                 await job.steps(planned.second_pass_steps, second, on_step)
             # What an interrupted batch has got so far is decoded and returned too.
-            for index in range(batch * planned.batch_size, (batch + 1) * planned.batch_size):
-                pictures.append(await asyncio.to_thread(generation.draw, planned, index, source))
+            indexes = range(batch * planned.batch_size, (batch + 1) * planned.batch_size)
+            pictures += [await asyncio.to_thread(generation.draw, planned, index, source) for index in indexes]
             if job.interrupted:
                 if self.state.interrupted:
                     break

@@ -9,7 +9,7 @@ type Json = Any
 Detail = dict[str, object]
 
 
-class _Wrong(Exception):
+class _WrongValueError(Exception):
     """A value of the wrong kind, with pydantic 1's message and type."""
 
     def __init__(self, message: str, kind: str, context: dict[str, object] | None = None) -> None:
@@ -25,7 +25,7 @@ def _integer(value: Json) -> int:
             return int(value)
     except (ValueError, OverflowError):
         pass
-    raise _Wrong("value is not a valid integer", "type_error.integer")
+    raise _WrongValueError("value is not a valid integer", "type_error.integer")
 
 
 def _number(value: Json) -> float:
@@ -34,7 +34,7 @@ def _number(value: Json) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise _Wrong("value is not a valid float", "type_error.float")
+    raise _WrongValueError("value is not a valid float", "type_error.float")
 
 
 def _text(value: Json) -> str:
@@ -42,7 +42,7 @@ def _text(value: Json) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise _Wrong("str type expected", "type_error.str")
+    raise _WrongValueError("str type expected", "type_error.str")
 
 
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
@@ -58,19 +58,19 @@ def _boolean(value: Json) -> bool:
             return True
         if lowered in _FALSE or value == 0:
             return False
-    raise _Wrong("value could not be parsed to a boolean", "type_error.bool")
+    raise _WrongValueError("value could not be parsed to a boolean", "type_error.bool")
 
 
 def _list(value: Json) -> list[Json]:
     if isinstance(value, list):
         return value
-    raise _Wrong("value is not a valid list", "type_error.list")
+    raise _WrongValueError("value is not a valid list", "type_error.list")
 
 
 def _dictionary(value: Json) -> dict[str, Json]:
     if isinstance(value, dict):
         return value
-    raise _Wrong("value is not a valid dict", "type_error.dict")
+    raise _WrongValueError("value is not a valid dict", "type_error.dict")
 
 
 def _anything(value: Json) -> Json:
@@ -82,10 +82,10 @@ def _within(low: float, high: float, convert: Callable[[Json], float]) -> Callab
         number = convert(value)
         if number < low:
             message = f"ensure this value is greater than or equal to {low:g}"
-            raise _Wrong(message, "value_error.number.not_ge", {"limit_value": low})
+            raise _WrongValueError(message, "value_error.number.not_ge", {"limit_value": low})
         if number > high:
             message = f"ensure this value is less than or equal to {high:g}"
-            raise _Wrong(message, "value_error.number.not_le", {"limit_value": high})
+            raise _WrongValueError(message, "value_error.number.not_le", {"limit_value": high})
         return number
 
     return check
@@ -95,7 +95,7 @@ def _resize_mode(value: Json) -> int:
     if value in {0, 1} and not isinstance(value, bool):
         return int(value)
     message = "unexpected value; permitted: 0, 1"
-    raise _Wrong(message, "value_error.const", {"given": value, "permitted": [0, 1]})
+    raise _WrongValueError(message, "value_error.const", {"given": value, "permitted": [0, 1]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ INTERROGATE: Schema = {"image": _not_null(_text, ""), "model": _not_null(_text, 
 OPTIONS: Schema = {}
 
 
-def _detail(location: list[object], wrong: _Wrong) -> Detail:
+def _detail(location: list[object], wrong: _WrongValueError) -> Detail:
     detail: Detail = {"loc": location, "msg": wrong.message, "type": wrong.kind}
     return detail if wrong.context is None else {**detail, "ctx": wrong.context}
 
@@ -233,23 +233,25 @@ def validate(
         The values with defaults filled in, and FastAPI's details of what is wrong; one of the two is of use.
     """
     if not isinstance(body, dict):
-        return {}, [_detail([*location], _Wrong("value is not a valid dict", "type_error.dict"))]
+        return {}, [_detail([*location], _WrongValueError("value is not a valid dict", "type_error.dict"))]
     values: dict[str, Json] = {}
     details: list[Detail] = []
     for name, field in schema.items():
         here: list[object] = [*location, name]
         if name not in body:
             if field.required:
-                details.append(_detail(here, _Wrong("field required", "value_error.missing")))
+                details.append(_detail(here, _WrongValueError("field required", "value_error.missing")))
             values[name] = field.default
         elif body[name] is None:
             if not field.nullable:
-                details.append(_detail(here, _Wrong("none is not an allowed value", "type_error.none.not_allowed")))
+                details.append(
+                    _detail(here, _WrongValueError("none is not an allowed value", "type_error.none.not_allowed"))
+                )
             values[name] = None
         else:
             try:
                 values[name] = field.convert(body[name])
-            except _Wrong as wrong:
+            except _WrongValueError as wrong:
                 details.append(_detail(here, wrong))
     return values, details
 
@@ -257,9 +259,9 @@ def validate(
 def read_json(data: bytes) -> tuple[Json, list[Detail]]:
     """Decodes a body, with FastAPI's detail when it is empty or no JSON."""
     if not data:
-        return None, [_detail(["body"], _Wrong("field required", "value_error.missing"))]
+        return None, [_detail(["body"], _WrongValueError("field required", "value_error.missing"))]
     try:
         return json.loads(data), []
     except json.JSONDecodeError as error:
         context = {"msg": error.msg, "doc": error.doc, "pos": error.pos, "lineno": error.lineno, "colno": error.colno}
-        return None, [_detail(["body", error.pos], _Wrong(str(error), "value_error.jsondecode", context))]
+        return None, [_detail(["body", error.pos], _WrongValueError(str(error), "value_error.jsondecode", context))]
