@@ -1,0 +1,52 @@
+"""Every command of the README is one that CI or a test runs, and every file it links to is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    # A curl with its body spans lines: it counts as one command, and is run whole by tests/integration/readme.
+    for line in re.sub(r"'\{.*?\n\}'", "BODY", block, flags=re.DOTALL).splitlines()
+    if line.strip()
+]
+
+
+def _sessions() -> set[str]:
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and any("session" in ast.unparse(item) for item in node.decorator_list)
+    }
+
+
+def test_every_command_is_run_by_ci_or_by_a_test() -> None:
+    run_by_ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    run_by_tests = {
+        "uvx nox -s up": "tests/integration/local",
+        "uvx nox -s client": "tests/integration/readme",
+        "docker compose up --wait": "tests/compose",
+        "curl": "tests/integration/readme",
+    }
+    for command in COMMANDS:
+        covered = command in run_by_ci or any(
+            command.startswith(known) and (ROOT / where).is_dir() for known, where in run_by_tests.items()
+        )
+        assert covered, f"nothing runs `{command}`"
+
+
+def test_every_nox_session_that_is_named_exists() -> None:
+    named = set(re.findall(r"nox -s (\w+)", README))
+    assert named <= _sessions()
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
