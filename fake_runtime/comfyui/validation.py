@@ -53,7 +53,7 @@ def validate_prompt(prompt: Any, shelf: Shelf) -> Verdict:
     """Checks a prompt, and converts its widget values in place, as the original does.
 
     Raises:
-        TypeError, AttributeError, LookupError: the prompt has a shape that makes the original fail too, with status 500.
+        TypeError, AttributeError, LookupError: the prompt has a shape on which the original too fails with 500.
     """
     outputs: list[str] = []
     for node_id in prompt:
