@@ -77,7 +77,7 @@ def _same(wanted: Any, found: str | None) -> bool:
     if isinstance(wanted, str):
         return wanted == found
     try:
-        return _texts(json.loads(found)) == _texts(wanted)
+        return bool(_texts(json.loads(found)) == _texts(wanted))
     except ValueError:
         return False
 

@@ -77,7 +77,7 @@ class LocalStack:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=self._environment(),
+                    env=serve_environment(self._python, self._folder / "root"),
                     pass_fds=[listener.fileno()],
                     start_new_session=True,
                 )
@@ -117,6 +117,12 @@ class LocalStack:
             time.sleep(_POLL)
         return self
 
+    def wait(self) -> int:
+        """Returns its exit status once it has ended."""
+        if self._process is None:
+            raise LocalStackFailedError("LocalStack has not been started")
+        return self._process.wait()
+
     def stop(self) -> None:
         """Ends the process and deletes its temporary files; the log stays."""
         process, self._process = self._process, None
@@ -139,13 +145,18 @@ class LocalStack:
             return "none"
         return next((line.strip() for line in reversed(lines) if line.strip()), "none")
 
-    def _environment(self) -> dict[str, str]:
-        """Returns an environment with nothing of the caller's in it but what a process needs, and `LS_LOG`."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "LS_LOG") if name in os.environ}
-        root = self._folder / "root"
-        return kept | {
-            "FILESYSTEM_ROOT": str(root),
-            # The plugin index is kept beside the environment: with it, LocalStack starts faster.
-            "HOME": str(self._python.parent.parent),
-            "CONFIG_DIR": str(root / "config"),
-        }
+
+def serve_environment(python: Path, folder: Path) -> dict[str, str]:
+    """Returns LocalStack's environment: nothing of the caller's but what a process needs, and `LS_LOG`.
+
+    Args:
+        python: the Python of its environment (`ensure_environment`).
+        folder: that it may write to.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "LS_LOG") if name in os.environ}
+    return kept | {
+        "FILESYSTEM_ROOT": str(folder),
+        "CONFIG_DIR": str(folder / "config"),
+        # The plugin index is kept beside the environment: with it, LocalStack starts faster.
+        "HOME": str(python.parent.parent),
+    }

@@ -11,6 +11,7 @@
   by SIGKILL.
 """
 
+# mypy: disable-error-code="import-not-found"
 from __future__ import annotations
 
 import argparse

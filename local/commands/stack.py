@@ -1,0 +1,188 @@
+"""The commands that start things: up, provision, sink, localstack. What they need is imported when they are called."""
+
+# ruff: noqa: PLC0415 - the client's commands must not wait for boto3
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+from contract.config import Config, ConfigError, load_config
+from contract.topology import topology
+
+if TYPE_CHECKING:
+    from local.clients import Clients
+
+USAGE: Final = 2
+NOT_REACHABLE: Final = 3
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", envvar="CONFIG_FILE", help="The deployment's config.yaml.", show_envvar=True)
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option("--endpoint", envvar="AWS_ENDPOINT_URL", help="LocalStack's URL.", show_envvar=True),
+]
+
+CONFIG: Final = Path("config.yaml")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("up")(up)
+    app.command("provision")(provision)
+    app.command("sink")(sink)
+    localstack = typer.Typer(help="LocalStack alone.", no_args_is_help=True, rich_markup_mode=None)
+    localstack.command("install")(install_localstack)
+    localstack.command("run")(run_localstack)
+    app.add_typer(localstack, name="localstack")
+
+
+def up(  # noqa: PLR0917 - typer reads options from parameters
+    config: ConfigOption = CONFIG,
+    replicas: Annotated[int, typer.Option(min=1, max=50, help="Agents, each with a fake runtime, per runtime.")] = 1,
+    latency: Annotated[float, typer.Option(min=0, help="Factor on the fake runtimes' times; 0 answers at once.")] = 1.0,
+    seconds_per_task: Annotated[
+        float | None, typer.Option(min=0, help="Each task takes exactly so many seconds.")
+    ] = None,
+    port_base: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Count all ports from here; otherwise 8000, 8001, 4566, 8010 …")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Use the LocalStack that already runs there, instead of starting one.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Where to write addresses and process ids; otherwise .darkroom/up.json.")
+    ] = None,
+) -> None:
+    """Start the whole service as plain processes, keep it running, end it all on Ctrl-C."""
+    from rich.console import Console
+
+    from local.harness.options import Options
+    from local.harness.state import default_path
+    from local.harness.up import up as run_up
+
+    options = Options(
+        config=config,
+        state=state or default_path(),
+        replicas=replicas,
+        latency=latency,
+        seconds_per_task=seconds_per_task,
+        port_base=port_base,
+        endpoint=endpoint,
+    )
+    raise typer.Exit(asyncio.run(run_up(options, Console())))
+
+
+def provision(
+    config: ConfigOption = CONFIG,
+    endpoint: EndpointOption = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for LocalStack.")] = 30.0,
+) -> None:
+    """Make topics, queues and buckets on LocalStack; run again, it changes only what differs."""
+    from local.provision import provision as apply
+
+    loaded, clients = _loaded(config), _clients(endpoint)
+    place = topology(loaded, region=clients.region)
+    _wait_for(clients, wait)
+    for change in apply(place, clients):
+        typer.echo(str(change))
+
+
+def sink(
+    config: ConfigOption = CONFIG,
+    endpoint: EndpointOption = None,
+    host: Annotated[str, typer.Option(envvar="SINK_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="SINK_PORT", min=0, max=65535)] = 8001,
+) -> None:
+    """Show the callbacks that arrive, on a page and in the terminal."""
+    from local.sink.run import run_sink
+
+    loaded, clients = _loaded(config), _clients(endpoint)
+    try:
+        asyncio.run(run_sink(clients, topology(loaded, region=clients.region), host=host, port=port, say=typer.echo))
+    except OSError as error:
+        _fail(f"the sink cannot listen on {host}:{port}: {error.strerror}; choose another --port", USAGE)
+
+
+def install_localstack() -> None:
+    """Make LocalStack's environment, if it is not there."""
+    from local.folders import state_folder
+    from local.localstack.environment import EnvironmentFailedError, ensure_environment
+
+    try:
+        ensure_environment(state_folder(), say=typer.echo)
+    except EnvironmentFailedError as error:
+        _fail(str(error), 1)
+
+
+def run_localstack(port: Annotated[int, typer.Option(min=0, max=65535)] = 4566) -> None:
+    """Run LocalStack alone until Ctrl-C."""
+    from local.folders import state_folder
+    from local.localstack.environment import EnvironmentFailedError, ensure_environment
+    from local.localstack.process import LocalStack, LocalStackFailedError
+
+    try:
+        python = ensure_environment(state_folder(), say=typer.echo)
+        process = LocalStack(python=python, folder=state_folder() / "localstack" / f"alone-{port}", port=port)
+        try:
+            process.start()
+            process.wait_until_ready()
+            typer.echo(f"ready: {process.endpoint} (log: {process.log}); Ctrl-C ends it")
+            process.wait()
+        finally:
+            process.stop()
+    except (EnvironmentFailedError, LocalStackFailedError) as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"LocalStack cannot listen on port {port}: {error.strerror}; choose another --port", USAGE)
+
+
+def _loaded(path: Path) -> Config:
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        _fail(str(error), USAGE)
+
+
+def _clients(endpoint: str | None) -> Clients:
+    from local.clients import REGION, make_clients
+
+    if not endpoint:
+        _fail(
+            "name LocalStack's URL with --endpoint or AWS_ENDPOINT_URL, such as http://127.0.0.1:4566 "
+            "(this command is for LocalStack only; AWS itself is set up by the cloud stack)",
+            USAGE,
+        )
+    if not endpoint.startswith(("http://", "https://")):
+        _fail(f"--endpoint must be a URL such as http://127.0.0.1:4566; found {endpoint!r}", USAGE)
+    return make_clients(endpoint, region=os.environ.get("AWS_REGION") or REGION)
+
+
+def _wait_for(clients: Clients, seconds: float) -> None:
+    """Returns once the endpoint answers at all."""
+    import urllib.error
+    import urllib.request
+
+    deadline = time.monotonic() + seconds
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while True:
+        try:
+            direct.open(f"{clients.endpoint}/_localstack/health", timeout=5).close()
+        except urllib.error.HTTPError:
+            return  # another emulator, that has no such page
+        except OSError as error:
+            if time.monotonic() > deadline:
+                _fail(f"nothing answers at {clients.endpoint}: {error}", NOT_REACHABLE)
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _fail(sentence: str, status: int) -> NoReturn:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(status)

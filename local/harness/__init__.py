@@ -1,0 +1,1 @@
+"""`python -m local up`: the whole service as plain processes on this machine."""

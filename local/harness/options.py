@@ -1,0 +1,27 @@
+"""What can be chosen about `up`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices of one `up`."""
+
+    config: Path
+    state: Path
+    """Where the state file goes: addresses and process ids, for clients and tests."""
+    replicas: int = 1
+    """Agents with a fake runtime each, per runtime."""
+    latency: float = 1.0
+    """Factor on the fake runtimes' modelled times; 0 answers at once."""
+    seconds_per_task: float | None = None
+    """When set, each task takes exactly this long."""
+    port_base: int | None = None
+    """All ports count from here; None takes the usual ones."""
+    endpoint: str | None = None
+    """The URL of a LocalStack that already runs; None starts one."""
+    start_timeout: float = 90.0
+    """Seconds until all must be ready."""

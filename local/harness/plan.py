@@ -1,0 +1,233 @@
+"""Decides which processes make up the stack, and what each of them is told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from contract.config import Config, RuntimeConfig
+from contract.task import RuntimeType
+from contract.topology import Topology
+from local.clients import CREDENTIALS
+from local.folders import PROJECT
+from local.harness.options import Options
+from local.harness.ports import Ports, Worker
+
+AGENT_GRACE: Final = 10
+"""Seconds that a running task may finish after Ctrl-C; a person waits for it."""
+
+_MODELS: Final = ("v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors", "dreamshaper_8.safetensors")
+_READY_PATHS: Final = {RuntimeType.SDWEBUI: "/sdapi/v1/options", RuntimeType.COMFYUI: "/system_stats"}
+
+# Set by us or not at all: what a developer's shell has for real AWS must not leak in.
+_FOREIGN_PREFIXES: Final = ("AWS_", "BOTO_", "FAKE_RUNTIME_", "OTEL_")
+_FOREIGN: Final = frozenset({"HOST", "PORT", "ROOT_PATH", "PUBLIC_S3_ENDPOINT_URL", "S3_BUCKET", "CONFIG_FILE"})
+_KEPT: Final = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT"})
+
+
+class Stage(IntEnum):
+    """The order in which processes are ended."""
+
+    API = 0
+    AGENT = 1
+    RUNTIME = 2
+    SINK = 3
+    LOCALSTACK = 4
+
+
+@dataclass(frozen=True)
+class Component:
+    """One process of the stack."""
+
+    name: str
+    stage: Stage
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    port: int
+    ready_path: str
+    stop_timeout: float = 5.0
+    """Seconds between SIGTERM and SIGKILL."""
+    listens: bool = False
+    """The harness binds the port and hands the socket down; `{fd}` in the command stands for its number."""
+    leash: bool = False
+    """The process ends when its standard input does."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ready_url(self) -> str:
+        """What answers 200 once it is ready."""
+        return self.url + self.ready_path
+
+
+def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Returns what every process of ours gets of the caller's environment."""
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if name in _KEPT or not (name in _FOREIGN or name.startswith(_FOREIGN_PREFIXES))
+    }
+    # A proxy cannot reach this machine's own address.
+    own = "127.0.0.1,localhost"
+    for name in ("NO_PROXY", "no_proxy"):
+        kept[name] = f"{kept[name]},{own}" if kept.get(name) else own
+    return kept | {
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(PROJECT),
+        "LOG_FORMAT": inherited.get("LOG_FORMAT", "console"),
+    }
+
+
+def aws_environment(endpoint: str, region: str) -> dict[str, str]:
+    """Returns the environment by which a process reaches LocalStack, and nothing else that calls itself AWS."""
+    return CREDENTIALS | {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def runtimes(config: Config, options: Options, ports: Ports, inherited: Mapping[str, str]) -> list[Component]:
+    """Returns the fake runtimes: they need nobody, and start first."""
+    components = []
+    for runtime, name, worker in workers(config, options, ports):
+        command = [
+            *(sys.executable, "-m", "fake_runtime"),
+            *("--type", runtime.type.value),
+            *("--port", str(worker.runtime)),
+            *("--models", ",".join(models_of(runtime, config))),
+            *("--latency", f"{options.latency:g}"),
+        ]
+        if options.seconds_per_task is not None:
+            command += ["--seconds-per-task", f"{options.seconds_per_task:g}"]
+        components.append(
+            Component(
+                name=name,
+                stage=Stage.RUNTIME,
+                command=tuple(command),
+                environment=base_environment(inherited),
+                port=worker.runtime,
+                ready_path=_READY_PATHS[runtime.type],
+            )
+        )
+    return components
+
+
+def agents(
+    config: Config,
+    place: Topology,
+    options: Options,
+    ports: Ports,
+    inherited: Mapping[str, str],
+    *,
+    endpoint: str,
+    queue_urls: Mapping[str, str],
+    dead_letter_urls: Mapping[str, str],
+) -> list[Component]:
+    """Returns the agents; `queue_urls` and `dead_letter_urls` are by runtime."""
+    return [
+        Component(
+            name=f"{name}-agent",
+            stage=Stage.AGENT,
+            command=(sys.executable, "-m", "agent"),
+            environment=base_environment(inherited)
+            | aws_environment(endpoint, place.region)
+            | {
+                "RUNTIME_NAME": runtime.name,
+                "RUNTIME_TYPE": runtime.type.value,
+                "API_BASE_URL": f"http://127.0.0.1:{worker.runtime}",
+                "SQS_QUEUE_URL": queue_urls[runtime.name],
+                "SQS_DLQ_URL": dead_letter_urls[runtime.name],
+                "SNS_TOPIC_ARN": place.callback_topic_arn,
+                "S3_BUCKET": place.output_bucket,
+                "DYNAMIC_SD_MODEL": "true" if runtime.dynamic_model else "false",
+                # The sink has a sample picture to be named as an input.
+                "INPUT_ALLOWED_ORIGINS": f"http://127.0.0.1:{ports.sink}",
+                "GRACE_PERIOD_SECONDS": str(AGENT_GRACE),
+                "HEALTH_HOST": "127.0.0.1",
+                "HEALTH_PORT": str(worker.agent),
+            },
+            port=worker.agent,
+            ready_path="/readyz",
+            stop_timeout=AGENT_GRACE + 5.0,
+        )
+        for runtime, name, worker in workers(config, options, ports)
+    ]
+
+
+def api(place: Topology, options: Options, ports: Ports, inherited: Mapping[str, str], *, endpoint: str) -> Component:
+    """Returns the API."""
+    return Component(
+        name="api",
+        stage=Stage.API,
+        command=(sys.executable, "-m", "api"),
+        environment=base_environment(inherited)
+        | aws_environment(endpoint, place.region)
+        | {
+            "CONFIG_FILE": str(options.config.resolve()),
+            "TASK_TOPIC_ARN": place.task_topic_arn,
+            "CALLBACK_TOPIC_ARN": place.callback_topic_arn,
+            "S3_BUCKET": place.output_bucket,
+            "PUBLIC_S3_ENDPOINT_URL": endpoint,
+            "HOST": "127.0.0.1",
+            "PORT": str(ports.api),
+            "GRACE_PERIOD_SECONDS": "5",
+        },
+        port=ports.api,
+        ready_path="/readyz",
+        stop_timeout=10.0,
+    )
+
+
+def sink(place: Topology, options: Options, ports: Ports, inherited: Mapping[str, str], *, endpoint: str) -> Component:
+    """Returns the callback sink."""
+    return Component(
+        name="sink",
+        stage=Stage.SINK,
+        command=(
+            *(sys.executable, "-m", "local", "sink"),
+            *("--config", str(options.config.resolve())),
+            *("--port", str(ports.sink)),
+        ),
+        environment=base_environment(inherited) | aws_environment(endpoint, place.region),
+        port=ports.sink,
+        ready_path="/readyz",
+    )
+
+
+def localstack(python: Path, serve: Path, environment: Mapping[str, str], ports: Ports) -> Component:
+    """Returns LocalStack, which runs in an environment of its own."""
+    return Component(
+        name="localstack",
+        stage=Stage.LOCALSTACK,
+        command=(str(python), "-I", str(serve), "--leash", "--fd", "{fd}"),
+        environment=environment,
+        port=ports.localstack,
+        ready_path="/_localstack/health",
+        listens=True,
+        leash=True,
+    )
+
+
+def models_of(runtime: RuntimeConfig, config: Config) -> list[str]:
+    """Returns the checkpoints that a fake runtime offers: its own alone if it holds one, else all that are known."""
+    if runtime.static_checkpoint is not None:
+        return [runtime.static_checkpoint]
+    named = [item.model_filename for item in config.runtimes if item.model_filename is not None]
+    return list(dict.fromkeys([*named, *_MODELS]))
+
+
+def workers(config: Config, options: Options, ports: Ports) -> Iterator[tuple[RuntimeConfig, str, Worker]]:
+    """Yields each pair's runtime, name and ports."""
+    free = iter(ports.workers)
+    for runtime in config.runtimes:
+        for number in range(1, options.replicas + 1):
+            yield runtime, runtime.name if options.replicas == 1 else f"{runtime.name}-{number}", next(free)

@@ -1,0 +1,70 @@
+"""The state file of a running stack: how clients and tests find it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from local.folders import state_folder
+
+FILE_NAME: Final = "up.json"
+
+
+class Process(BaseModel):
+    """One process of a running stack."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    url: str
+
+
+class State(BaseModel):
+    """Where everything of a running stack is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    """Of the harness."""
+    api: str
+    sink: str
+    localstack: str
+    region: str
+    task_topic_arn: str
+    callback_topic_arn: str
+    output_bucket: str
+    queues: dict[str, str]
+    """URL by runtime."""
+    processes: dict[str, Process]
+    """By name; a restart changes the ids."""
+
+
+def default_path() -> Path:
+    """Returns where `up` writes its state if it is not told otherwise."""
+    return state_folder() / FILE_NAME
+
+
+def write_state(path: Path, state: State) -> None:
+    """Writes the file so that a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_state(path: Path) -> State | None:
+    """Returns the state, or None when no stack has left one that can be read."""
+    try:
+        return State.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def forget_state(path: Path, pid: int) -> None:
+    """Deletes the file, unless another harness has written it since."""
+    state = read_state(path)
+    if state is not None and state.pid == pid:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,228 @@
+"""The life of a stack: start all, wait until all is ready, keep it running, end it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from contract.config import Config, ConfigError, load_config
+from contract.topology import Topology, topology
+from local.clients import Clients, make_clients
+from local.folders import state_folder
+from local.harness import plan
+from local.harness.lines import Printer
+from local.harness.options import Options
+from local.harness.ports import Ports, PortsError, plan_ports, refuse_ports_in_use
+from local.harness.restarts import RestartPolicy
+from local.harness.sample import curl_line
+from local.harness.state import Process, State, forget_state, write_state
+from local.harness.supervisor import StartFailedError, Supervisor
+from local.localstack.environment import EnvironmentFailedError, ensure_environment
+from local.localstack.process import SERVE, serve_environment
+from local.provision import Action, provision
+
+ENDED: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+"""Ended before it was ready."""
+
+
+async def up(options: Options, console: Console) -> int:
+    """Runs the stack until a signal comes; returns the exit status."""
+    try:
+        config = load_config(options.config)
+        ports = plan_ports(len(config.runtimes) * options.replicas, options.port_base)
+        refuse_ports_in_use(_wanted(config, options, ports))
+    except (ConfigError, PortsError) as error:
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return USAGE
+    stack = Stack(options, config, ports, console)
+    signalled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stack.on_signal, signalled)
+    return await stack.run(signalled)
+
+
+class Stack:
+    """One run of `up`."""
+
+    def __init__(self, options: Options, config: Config, ports: Ports, console: Console) -> None:
+        self._options = options
+        self._config = config
+        self._place: Topology = topology(config)
+        self._ports = ports
+        self._endpoint = options.endpoint or f"http://127.0.0.1:{ports.localstack}"
+        self._folder = state_folder() / "localstack" / f"run-{ports.localstack}"
+        self._printer = Printer(console, list(_wanted(config, options, ports)))
+        self._supervisor = Supervisor(self._printer, RestartPolicy())
+        self._queues: dict[str, str] = {}
+        self._dead_letters: dict[str, str] = {}
+        self._components: list[plan.Component] = []
+
+    def on_signal(self, signalled: asyncio.Event) -> None:
+        """Ends the stack in order; the second time, at once."""
+        if signalled.is_set():
+            self._supervisor.hurry()
+        signalled.set()
+
+    async def run(self, signalled: asyncio.Event) -> int:
+        """Starts, keeps and ends the stack; returns the exit status."""
+        say = self._printer.say
+        status = INTERRUPTED
+        try:
+            async with self._supervisor:
+                starting = asyncio.create_task(self._start())
+                stopping = asyncio.create_task(signalled.wait())
+                await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    status = self._outcome(starting)
+                    if status == ENDED:
+                        await stopping
+                starting.cancel()
+                stopping.cancel()
+                await asyncio.gather(starting, stopping, return_exceptions=True)
+                if signalled.is_set():
+                    say("ending … (Ctrl-C again: at once)")
+        finally:
+            await asyncio.to_thread(forget_state, self._options.state, os.getpid())
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        say("ended")
+        return status
+
+    def _outcome(self, starting: asyncio.Task[None]) -> int:
+        """Returns the exit status of a start that is over; says what went wrong with it."""
+        try:
+            starting.result()
+        except (StartFailedError, EnvironmentFailedError, BotoCoreError, ClientError) as error:
+            self._printer.say(str(error), style="bold red")
+            return FAILED
+        return ENDED
+
+    async def _start(self) -> None:
+        began = time.monotonic()
+        options, config, ports = self._options, self._config, self._ports
+        self._printer.say(f"starting {len(_wanted(config, options, ports))} processes …")
+        if options.endpoint is None:
+            await self._start_localstack()
+        for component in plan.runtimes(config, options, ports, os.environ):
+            await self._launch(component)
+        # Making the clients takes nearly a second of reading models; LocalStack starts meanwhile.
+        clients = await asyncio.to_thread(make_clients, self._endpoint)
+        if options.endpoint is None:
+            await self._supervisor.wait_until_ready("localstack", within=options.start_timeout)
+        await asyncio.to_thread(self._provision, clients)
+        self._printer.say(f"topics, queues and buckets are there ({time.monotonic() - began:.1f} s)")
+        await self._launch(plan.api(self._place, options, ports, os.environ, endpoint=self._endpoint))
+        for component in plan.agents(
+            config,
+            self._place,
+            options,
+            ports,
+            os.environ,
+            endpoint=self._endpoint,
+            queue_urls=self._queues,
+            dead_letter_urls=self._dead_letters,
+        ):
+            await self._launch(component)
+        await self._launch(plan.sink(self._place, options, ports, os.environ, endpoint=self._endpoint))
+        await self._wait_for_all(began)
+        self._supervisor.settle()
+        await asyncio.to_thread(write_state, options.state, self._state())
+        self._announce(time.monotonic() - began)
+
+    async def _start_localstack(self) -> None:
+        python = await asyncio.to_thread(ensure_environment, state_folder(), say=self._printer.say)
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        component = plan.localstack(python, SERVE, serve_environment(python, self._folder), self._ports)
+        await self._launch(component)
+
+    async def _launch(self, component: plan.Component) -> None:
+        self._components.append(component)
+        lost = self._localstack_is_back if component.stage is plan.Stage.LOCALSTACK else None
+        await self._supervisor.start(component, after_restart=lost)
+
+    async def _localstack_is_back(self) -> None:
+        await asyncio.to_thread(self._provision, make_clients(self._endpoint))
+        self._printer.say("LocalStack keeps all in memory: tasks and images from before are gone", style="yellow")
+
+    def _provision(self, clients: Clients) -> None:
+        """Makes topics, queues and buckets; a thread's work."""
+        changes = list(provision(self._place, clients))
+        done = sum(change.action is not Action.UNCHANGED for change in changes)
+        self._printer.say(f"provisioned {len(changes)} resources, {done} of them new or changed", style="dim")
+        for queue in self._place.queues:
+            self._queues[queue.runtime] = clients.sqs.get_queue_url(QueueName=queue.name)["QueueUrl"]
+            url = clients.sqs.get_queue_url(QueueName=queue.dead_letter_name)["QueueUrl"]
+            self._dead_letters[queue.runtime] = url
+
+    async def _wait_for_all(self, began: float) -> None:
+        async def wait(name: str) -> None:
+            await self._supervisor.wait_until_ready(name, within=self._options.start_timeout)
+            self._printer.say(f"{name} is ready ({time.monotonic() - began:.1f} s)", style="dim")
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for component in self._components:
+                    group.create_task(wait(component.name))
+        except* StartFailedError as errors:
+            raise errors.exceptions[0] from None  # one sentence; the first is the cause
+
+    def _state(self) -> State:
+        pids = self._supervisor.pids()
+        return State(
+            pid=os.getpid(),
+            api=f"http://127.0.0.1:{self._ports.api}",
+            sink=f"http://127.0.0.1:{self._ports.sink}",
+            localstack=self._endpoint,
+            region=self._place.region,
+            task_topic_arn=self._place.task_topic_arn,
+            callback_topic_arn=self._place.callback_topic_arn,
+            output_bucket=self._place.output_bucket,
+            queues=self._queues,
+            processes={
+                component.name: Process(pid=pids[component.name], url=component.url)
+                for component in self._components
+                if component.name in pids
+            },
+        )
+
+    def _announce(self, seconds: float) -> None:
+        say, ports = self._printer.say, self._ports
+        say(f"ready after {seconds:.1f} s", style="bold green")
+        say(f"  API         http://127.0.0.1:{ports.api}  (page; /docs for its routes)")
+        say(f"  callbacks   http://127.0.0.1:{ports.sink}")
+        say(f"  LocalStack  {self._endpoint}")
+        for component in self._components:
+            if component.stage is plan.Stage.RUNTIME:
+                say(f"  runtime     {component.url}  ({component.name})")
+        line = curl_line(f"http://127.0.0.1:{ports.api}", self._config)
+        if line is not None:
+            say("a first task:")
+            self._printer.plain(f"\n  {line}\n")
+        say("Ctrl-C ends it all")
+
+
+def _wanted(config: Config, options: Options, ports: Ports) -> dict[str, int]:
+    """Returns who will listen on which port."""
+    wanted = {"api": ports.api, "sink": ports.sink}
+    if options.endpoint is None:
+        wanted["localstack"] = ports.localstack
+    for _, name, worker in plan.workers(config, options, ports):
+        wanted[name] = worker.runtime
+        wanted[f"{name}-agent"] = worker.agent
+    return wanted
+
+
+def default_config() -> Path:
+    """Returns the config.yaml that is meant when none is named."""
+    return Path(os.environ.get("CONFIG_FILE") or "config.yaml")

@@ -1,0 +1,46 @@
+"""Runs the sink: one thread that listens to the queue, one event loop that serves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+
+from contract.topology import Topology
+from local.clients import Clients
+from local.sink.server import Memory, make_app, sentence
+from local.sink.subscription import Heard, Listener
+
+
+async def run_sink(clients: Clients, place: Topology, *, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Raises:
+        OSError: the port is in use.
+    """
+    loop = asyncio.get_running_loop()
+    memory = Memory()
+
+    def remember(heard: Heard) -> None:
+        memory.add(heard)
+        say(sentence(heard))
+
+    def hear(heard: Heard) -> None:
+        loop.call_soon_threadsafe(remember, heard)
+
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    listener = Listener(clients, place, hear)
+    runner = web.AppRunner(make_app(memory, listener), access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        listener.start()
+        say(f"callbacks are shown at http://{host}:{port}")
+        await stopped.wait()
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,127 @@
+"""The sink's web server: the callbacks as JSON, as a page, as events, and a sample picture to use as an input."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from local.sink.picture import cat_png
+from local.sink.subscription import Heard, Listener
+
+KEPT: Final = 1000
+"""Callbacks that are remembered."""
+
+_PAGE: Final = Path(__file__).with_name("page.html")
+_KEEP_ALIVE: Final = 15.0
+"""Seconds between comments on a silent event stream, so that nobody in between hangs up."""
+
+
+class Memory:
+    """The newest callbacks, and those who wait for the next one. For one event loop."""
+
+    def __init__(self) -> None:
+        self._heard: deque[Heard] = deque(maxlen=KEPT)
+        self._waiting: set[asyncio.Queue[Heard]] = set()
+
+    def add(self, heard: Heard) -> None:
+        """Remembers a callback and tells it to everybody who waits."""
+        self._heard.appendleft(heard)
+        for queue in self._waiting:
+            with contextlib.suppress(asyncio.QueueFull):  # a page that reads too slowly misses one
+                queue.put_nowait(heard)
+
+    def newest_first(self, task_id: str | None = None) -> list[Heard]:
+        """Returns what is remembered; of one task, if an id is given."""
+        return [item for item in self._heard if task_id is None or item.body.get("id") == task_id]
+
+    @contextlib.contextmanager
+    def waiting(self) -> Any:
+        """Yields a queue that is given each new callback."""
+        queue: asyncio.Queue[Heard] = asyncio.Queue(maxsize=KEPT)
+        self._waiting.add(queue)
+        try:
+            yield queue
+        finally:
+            self._waiting.discard(queue)
+
+
+def make_app(memory: Memory, listener: Listener) -> web.Application:
+    """Returns the web application."""
+    app = web.Application()
+
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.FileResponse(_PAGE)
+
+    async def callbacks(request: web.Request) -> web.Response:
+        """Answers the callbacks exactly as they were published, newest first."""
+        found = memory.newest_first(request.query.get("id"))
+        return web.json_response([item.body for item in found])
+
+    async def deliveries(request: web.Request) -> web.Response:
+        """Answers the same with message attributes and times of arrival."""
+        found = memory.newest_first(request.query.get("id"))
+        return web.json_response([item.as_json() for item in found])
+
+    async def picture(_: web.Request) -> web.Response:
+        return web.Response(body=cat_png(), content_type="image/png")
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def ready(_: web.Request) -> web.Response:
+        listening = listener.listening.is_set()
+        return web.json_response(
+            {"status": "listening" if listening else "not subscribed to the callback topic yet"},
+            status=200 if listening else 503,
+        )
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        return await _stream(request, memory)
+
+    app.router.add_get("/", page)
+    app.router.add_get("/callbacks", callbacks)
+    app.router.add_get("/deliveries", deliveries)
+    app.router.add_get("/events", events)
+    app.router.add_get("/samples/cat.png", picture)
+    app.router.add_get("/healthz", healthy)
+    app.router.add_get("/readyz", ready)
+    return app
+
+
+async def _stream(request: web.Request, memory: Memory) -> web.StreamResponse:
+    """Sends what is remembered, oldest first, and then each new callback as a server-sent event."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    with memory.waiting() as queue:
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionResetError):
+            for item in reversed(memory.newest_first()):
+                await response.write(_event(item))
+            while True:
+                try:
+                    async with asyncio.timeout(_KEEP_ALIVE):
+                        heard = await queue.get()
+                except TimeoutError:
+                    await response.write(b": still here\n\n")
+                else:
+                    await response.write(_event(heard))
+    return response
+
+
+def _event(item: Heard) -> bytes:
+    return b"event: callback\ndata: " + json.dumps(item.as_json()).encode() + b"\n\n"
+
+
+def sentence(heard: Heard) -> str:
+    """Returns a callback in one line."""
+    body = heard.body
+    images = body.get("image_url") or []
+    what = "succeeded" if body.get("result") else "failed or cancelled"
+    where = f" {images[0]}" if images else ""
+    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+    return f"callback: task {body.get('id', '?')} on {heard.attributes.get('runtime', '?')} {what}{where}{more}"
