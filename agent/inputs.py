@@ -1,62 +1,162 @@
-"""Finds the links in a task's content and fetches what they name, within limits."""
+"""Fetches what a task's links name, from the web and from S3, within limits."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from agent.errors import PermanentError
+from botocore.exceptions import BotoCoreError, ClientError
 
-_LINK: Final = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*://|file:)\S+\s*", re.IGNORECASE)
-_DEEPEST: Final = 100
+from agent.errors import PermanentError, TaskError, TransientError
+from agent.fetch import Budget, Fetcher, check_type, refuse_scheme, shown, too_large
+from agent.media import SIGNATURE_SIZE
+from contract.objects import is_reserved_key, split_s3_url
+from contract.store import error_code
 
-type IsText = Callable[[str], bool]
-"""Tells whether a field of that name holds words, in which an address is no link."""
+_CHUNK: Final = 256 * 1024
+_ABSENT: Final = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchBucket"})
+_DENIED: Final = frozenset({"AccessDenied", "403", "Forbidden", "AllAccessDisabled"})
+_INVALID: Final = frozenset({"InvalidObjectState", "KeyTooLongError", "InvalidBucketName", "InvalidRequest"})
 
 
 class InputSource(Protocol):
     """Where the adapters get what links name."""
 
     async def fetch_all(self, links: Iterable[str]) -> dict[str, bytes]:
-        """Returns what each link names."""
+        """Returns what each link names.
+
+        Raises:
+            PermanentError: a link is refused, or what it names cannot be used.
+            TransientError: a host or S3 cannot be reached now.
+        """
 
 
-def is_link(text: str) -> bool:
-    """Tells whether a text is wholly an address, of any scheme, spaces around it aside.
+class S3Reader(Protocol):
+    """The call of an aiobotocore S3 client that is used here."""
 
-    Addresses that are never fetched (`file:`, `ftp://` …) count: left in place, the runtime might open them.
+    async def get_object(self, *, Bucket: str, Key: str) -> Any:  # noqa: N803 - S3's names
+        """Returns an object's head and its body as a stream."""
+
+
+class Inputs:
+    """Fetches a task's links, each once, several at a time.
+
+    Args:
+        fetcher: fetches http(s) links; its limits hold for S3 too.
+        s3: an aiobotocore S3 client.
+        buckets: the only buckets that links may name. Keys that start with a dot are the service's own, in any bucket.
     """
-    return _LINK.fullmatch(text) is not None
+
+    def __init__(self, fetcher: Fetcher, s3: S3Reader, buckets: Iterable[str]) -> None:
+        self._fetcher = fetcher
+        self._limits = fetcher.limits
+        self._s3 = s3
+        self._buckets = frozenset(buckets)
+
+    async def fetch_all(self, links: Iterable[str]) -> dict[str, bytes]:
+        """See `InputSource`."""
+        wanted = list(dict.fromkeys(links))
+        if len(wanted) > self._limits.links:
+            raise PermanentError(
+                "too_many_inputs", f"the task has {len(wanted)} links; at most {self._limits.links} are fetched"
+            )
+        budget = Budget(self._limits.bytes_per_task)
+        slots = asyncio.Semaphore(self._limits.parallel)
+
+        async def fetch(link: str) -> bytes:
+            async with slots:
+                return await self._fetch(link, budget)
+
+        try:
+            async with asyncio.timeout(self._limits.seconds_per_task), asyncio.TaskGroup() as group:
+                tasks = {link: group.create_task(fetch(link)) for link in wanted}
+        except* TaskError as errors:
+            raise _worst(errors) from None
+        except* TimeoutError:
+            raise PermanentError(
+                "input_timeout",
+                f"the links of this task did not arrive within {self._limits.seconds_per_task:g} s together",
+            ) from None
+        return {link: task.result() for link, task in tasks.items()}
+
+    async def _fetch(self, link: str, budget: Budget) -> bytes:
+        match link.strip().partition(":")[0].lower():
+            case "http" | "https":
+                return await self._fetcher.fetch(link.strip(), budget)
+            case "s3":
+                return await self._fetch_object(link.strip(), budget)
+            case _:
+                raise refuse_scheme(link)
+
+    async def _fetch_object(self, link: str, budget: Budget) -> bytes:
+        bucket, key = self._checked_place(link)
+        try:
+            async with asyncio.timeout(self._limits.seconds_per_link):
+                return await self._read_object(bucket, key, link, budget)
+        except ClientError as error:
+            raise _s3_failure(error, link) from error
+        except (BotoCoreError, TimeoutError, OSError) as error:
+            raise TransientError("input_unavailable", f"S3 cannot be reached for the link {shown(link)}") from error
+
+    def _checked_place(self, link: str) -> tuple[str, str]:
+        try:
+            bucket, key = split_s3_url(link)
+        except ValueError as error:
+            raise PermanentError(
+                "input_refused", f"the link {shown(link)} names no object; write s3://bucket/key"
+            ) from error
+        if bucket not in self._buckets:
+            raise PermanentError(
+                "input_refused",
+                f"the link {shown(link)} names a bucket that is not open for inputs; "
+                f"put the file into {' or '.join(sorted(self._buckets)) or 'an allowed bucket'}",
+            )
+        # S3 itself takes dots and slashes as they are, but emulators and proxies resolve them.
+        if is_reserved_key(key) or key.startswith("/") or {".", ".."} & set(key.split("/")):
+            raise PermanentError("input_refused", f"the link {shown(link)} names a reserved key; use another key")
+        return bucket, key
+
+    async def _read_object(self, bucket: str, key: str, link: str, budget: Budget) -> bytes:
+        most = self._limits.bytes_per_link
+        answer = await self._s3.get_object(Bucket=bucket, Key=key)
+        data = bytearray()
+        async with answer["Body"] as body:
+            if int(answer.get("ContentLength") or 0) > most:
+                raise too_large(link, most)
+            while chunk := await body.read(_CHUNK):
+                data += chunk
+                if len(data) > most:
+                    raise too_large(link, most)
+                budget.take(len(chunk), link)
+                if len(data) >= SIGNATURE_SIZE:
+                    check_type(data, link)
+        check_type(data, link)
+        return bytes(data)
 
 
-def find_links(content: Any, *, is_text: IsText) -> list[str]:
-    """Returns each link in a content once, in the order of their first places."""
-    found: dict[str, None] = {}
-
-    def note(text: str) -> str:
-        found.setdefault(text)
-        return text
-
-    _rewrite(content, note, is_text)
-    return list(found)
+def _worst(errors: BaseExceptionGroup[TaskError]) -> TaskError:
+    """Returns the error that decides: one refusal is enough to fail the task."""
+    every = list(_leaves(errors))
+    return next((error for error in every if isinstance(error, PermanentError)), every[0])
 
 
-def replace_links(content: Any, replacements: Mapping[str, str], *, is_text: IsText) -> Any:
-    """Returns a copy of a content in which each link is replaced."""
-    return _rewrite(content, replacements.__getitem__, is_text)
+def _leaves(errors: BaseExceptionGroup[TaskError]) -> Iterable[TaskError]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
-def _rewrite(value: Any, change: Callable[[str], str], is_text: IsText, depth: int = 0) -> Any:
-    if depth > _DEEPEST:
-        raise PermanentError("invalid_content", f"the content is nested more than {_DEEPEST} levels deep")
-    if isinstance(value, str):
-        return change(value) if is_link(value) else value
-    if isinstance(value, list):
-        return [_rewrite(item, change, is_text, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {
-            key: item if is_text(str(key)) else _rewrite(item, change, is_text, depth + 1)
-            for key, item in value.items()
-        }
-    return value
+def _s3_failure(error: ClientError, link: str) -> TaskError:
+    code = error_code(error)
+    if code in _ABSENT:
+        return PermanentError("input_not_found", f"the link {shown(link)} names nothing; upload the file first")
+    if code in _DENIED:
+        return PermanentError(
+            "input_forbidden", f"the agent may not read the link {shown(link)}, or it names nothing; check the key"
+        )
+    if code in _INVALID:
+        return PermanentError("input_refused", f"S3 refuses the link {shown(link)} ({code}); check the key")
+    return TransientError("input_unavailable", f"S3 failed for the link {shown(link)} ({code or 'no code'})")

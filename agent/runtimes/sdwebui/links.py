@@ -6,7 +6,8 @@ import asyncio
 import base64
 from typing import Any, Final
 
-from agent.inputs import InputSource, find_links, replace_links
+from agent.inputs import InputSource
+from agent.links import find_links, replace_links
 
 _TEXT_ENDINGS: Final = ("prompt", "prompts")
 _TEXT_FIELDS: Final = frozenset({"styles", "infotext", "comments", "sampler_name", "sampler_index", "script_name"})

@@ -1,0 +1,55 @@
+"""Finds the links in a task's content, and puts something else in their places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from agent.errors import PermanentError
+
+_LINK: Final = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*://|file:)\S+\s*", re.IGNORECASE)
+_DEEPEST: Final = 100
+
+type IsText = Callable[[str], bool]
+"""Tells whether a field of that name holds words, in which an address is no link."""
+
+
+def is_link(text: str) -> bool:
+    """Tells whether a text is wholly an address, of any scheme, spaces around it aside.
+
+    Addresses that are never fetched (`file:`, `ftp://` …) count: left in place, the runtime might open them.
+    """
+    return _LINK.fullmatch(text) is not None
+
+
+def find_links(content: Any, *, is_text: IsText) -> list[str]:
+    """Returns each link in a content once, in the order of their first places."""
+    found: dict[str, None] = {}
+
+    def note(text: str) -> str:
+        found.setdefault(text)
+        return text
+
+    _rewrite(content, note, is_text)
+    return list(found)
+
+
+def replace_links(content: Any, replacements: Mapping[str, str], *, is_text: IsText) -> Any:
+    """Returns a copy of a content in which each link is replaced."""
+    return _rewrite(content, replacements.__getitem__, is_text)
+
+
+def _rewrite(value: Any, change: Callable[[str], str], is_text: IsText, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise PermanentError("invalid_content", f"the content is nested more than {_DEEPEST} levels deep")
+    if isinstance(value, str):
+        return change(value) if is_link(value) else value
+    if isinstance(value, list):
+        return [_rewrite(item, change, is_text, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {
+            key: item if is_text(str(key)) else _rewrite(item, change, is_text, depth + 1)
+            for key, item in value.items()
+        }
+    return value
