@@ -1,0 +1,1 @@
+"""The HTTP API: accepts tasks, answers for them, cancels them."""

@@ -1,0 +1,68 @@
+"""`python -m api`: reads the settings and serves."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import structlog
+
+from api.app import create_app
+from api.server import Server, server_config
+from api.services import make_front
+from api.settings import Settings, SettingsError, load_settings
+from api.telemetry import configure_logging
+from contract.config import Config, ConfigError, load_config
+
+_HELP = """\
+Serves the HTTP API. Everything is set by environment variables:
+
+  CONFIG_FILE             the deployment's config.yaml (config.yaml)
+  TASK_TOPIC_ARN          where tasks are published; required
+  CALLBACK_TOPIC_ARN      where callbacks are published; required
+  S3_BUCKET               the output bucket; required
+  API_KEYS                name=key,name2=key2; empty: everybody may call
+  HOST, PORT              where to listen (127.0.0.1, 8000; port 0: a free one)
+  ROOT_PATH               a gateway's prefix, such as /prod
+  MAX_BODY_BYTES          largest request body (20971520)
+  CDN_BASE_URL            links to results go there instead of to S3
+  PUBLIC_S3_ENDPOINT_URL  the S3 endpoint as clients reach it
+  PRESIGNED_SECONDS       how long links work (3600)
+  MAX_EVENT_STREAMS       event streams open at once (1000)
+  GRACE_PERIOD_SECONDS    how long requests may take to end after SIGTERM (10)
+  AWS_ENDPOINT_URL, AWS_REGION and AWS credentials as usual
+  LOG_LEVEL, LOG_FORMAT   INFO; json or console
+  OTEL_EXPORTER_OTLP_ENDPOINT   where traces go; empty: no tracing
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves until a signal ends it; returns the exit code (2: the settings are wrong)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m api", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        config = load_config(settings.config_file)
+    except (SettingsError, ConfigError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging(settings)
+    return serve(settings, config)
+
+
+def serve(settings: Settings, config: Config) -> int:
+    """Serves; returns 1 when it cannot, such as when the port is in use."""
+    log = structlog.get_logger("api")
+    front = make_front(settings, config)
+    app = create_app(settings, config, front=front)
+    server = Server(
+        server_config(app, settings), front.stopping, lambda address: log.info("listening", address=address)
+    )
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

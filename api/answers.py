@@ -1,0 +1,21 @@
+"""JSON answers, encoded once with orjson."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from starlette.responses import Response
+
+JSON: Final = "application/json"
+
+
+def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Returns a JSON answer; times come out as RFC 3339 in UTC with a `Z`."""
+    return Response(
+        orjson.dumps(body, option=orjson.OPT_UTC_Z),
+        status_code=status,
+        headers=headers,
+        media_type=JSON,
+    )

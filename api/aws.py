@@ -1,0 +1,104 @@
+"""The AWS clients of the API: opened once, shared by every request, closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from aiohttp import ClientError as HttpClientError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from api.settings import Settings
+from contract.store import ContendedRecordError, S3Client
+
+AWS_ERRORS: Final = (BotoCoreError, ClientError, HttpClientError, TimeoutError, OSError)
+"""What a call to AWS raises when AWS is out of reach or refuses."""
+
+UNAVAILABLE: Final = (*AWS_ERRORS, ContendedRecordError)
+"""What becomes a 503."""
+
+
+class S3(S3Client, Protocol):
+    """The part of aiobotocore's S3 client that the API needs."""
+
+    async def delete_object(self, **arguments: Any) -> Any:
+        """Amazon S3 DeleteObject."""
+
+    async def head_bucket(self, **arguments: Any) -> Any:
+        """Amazon S3 HeadBucket."""
+
+    async def generate_presigned_url(self, *arguments: Any, **more: Any) -> str:
+        """Signs a request without sending it."""
+
+
+class Sns(Protocol):
+    """The part of aiobotocore's SNS client that the API needs."""
+
+    async def publish(self, **arguments: Any) -> Any:
+        """Amazon SNS Publish."""
+
+    async def get_topic_attributes(self, **arguments: Any) -> Any:
+        """Amazon SNS GetTopicAttributes."""
+
+
+class Sqs(Protocol):
+    """The part of aiobotocore's SQS client that the API needs."""
+
+    async def get_queue_url(self, **arguments: Any) -> Any:
+        """Amazon SQS GetQueueUrl."""
+
+    async def get_queue_attributes(self, **arguments: Any) -> Any:
+        """Amazon SQS GetQueueAttributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """One client for each service; `signer` is an S3 client that only signs links."""
+
+    s3: S3
+    sns: Sns
+    sqs: Sqs
+    signer: S3
+
+
+@asynccontextmanager
+async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
+    """Opens the clients, and closes them at the end."""
+    # Any: the stubs have one overload for each literal service name, and the name is an argument here.
+    session: Any = get_session()
+    custom = settings.aws_endpoint_url
+    public = settings.public_s3_endpoint_url or custom
+
+    def client(service: str, endpoint: str) -> Any:
+        return session.create_client(
+            service,
+            region_name=settings.aws_region,
+            endpoint_url=endpoint or None,
+            config=_config(service, custom_endpoint=bool(endpoint)),
+        )
+
+    async with AsyncExitStack() as stack:
+        yield Aws(
+            s3=await stack.enter_async_context(client("s3", custom)),
+            sns=await stack.enter_async_context(client("sns", custom)),
+            sqs=await stack.enter_async_context(client("sqs", custom)),
+            signer=await stack.enter_async_context(client("s3", public)),
+        )
+
+
+def _config(service: str, *, custom_endpoint: bool) -> AioConfig:
+    limits: dict[str, Any] = {
+        "connect_timeout": 2,
+        "read_timeout": 5,
+        "retries": {"mode": "standard", "max_attempts": 3},
+        "max_pool_connections": 200,
+    }
+    if service == "s3":
+        # Links must be signed with version 4, and an emulator's host name has no name for each bucket.
+        limits["signature_version"] = "s3v4"
+        limits["s3"] = {"addressing_style": "path" if custom_endpoint else "virtual"}
+    return AioConfig(**limits)

@@ -1,0 +1,110 @@
+"""Server-sent events of one task, from where it stands until it has ended.
+
+Each event carries the whole state, so a client that lost some has lost nothing, and to resume is to be told the newest
+state unless `Last-Event-ID` says that it is known (HTML Living Standard, section 9.2, "Server-sent events").
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import orjson
+from prometheus_client import Gauge
+
+from api.errors import ApiError
+from api.tasks import Tasks
+from contract.record import Record, Submission
+
+KEEP_ALIVE_SECONDS: Final = 15.0
+"""Shorter than the idle limits of the usual proxies (60 s at an Application Load Balancer)."""
+
+FIRST_POLL_SECONDS: Final = 0.25
+SLOWEST_POLL_SECONDS: Final = 2.0
+
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+
+def event_id(submission: Submission) -> str:
+    """Returns an id that changes whenever a client should be told."""
+    return f"{submission.submission}.{submission.status}.{submission.attempts}.{submission.progress}"
+
+
+def encode_event(name: str, data: object, identifier: str) -> bytes:
+    """Returns one event in wire format; `data` becomes one line of JSON."""
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (
+        name.encode(),
+        identifier.encode(),
+        orjson.dumps(data, option=orjson.OPT_UTC_Z),
+    )
+
+
+def next_poll(interval: float, *, changed: bool) -> float:
+    """Returns the seconds until the next look: short while things move, growing while they do not."""
+    return FIRST_POLL_SECONDS if changed else min(SLOWEST_POLL_SECONDS, interval * 1.3)
+
+
+def has_seen_the_end(record: Record, last_event_id: str) -> bool:
+    """Tells whether a client that comes back knows how the task ended; it is then told to stay away (204)."""
+    return record.current.status.terminal and last_event_id == event_id(record.current)
+
+
+async def task_events(
+    tasks: Tasks, record: Record, last_event_id: str, stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Yields the events of a task until it has ended or the server stops.
+
+    Args:
+        tasks: reads the record again and again.
+        record: as it was read to answer the request.
+        last_event_id: what the client has seen; empty: nothing.
+        stopping: set when the server is about to end.
+    """
+    # The first bytes tell the client that the stream is open; `retry` is how soon it comes back, in milliseconds.
+    yield b"retry: 1000\n\n"
+    seen, interval, silent = last_event_id, FIRST_POLL_SECONDS, 0.0
+    while True:
+        identifier = event_id(record.current)
+        changed = identifier != seen
+        if changed:
+            seen, silent = identifier, 0.0
+            yield encode_event(str(record.current.status), await tasks.view(record), identifier)
+        elif silent >= KEEP_ALIVE_SECONDS:
+            silent = 0.0
+            yield KEEP_ALIVE
+        if record.current.status.terminal or stopping.is_set():
+            return
+        interval = next_poll(interval, changed=changed)
+        try:
+            async with asyncio.timeout(interval):
+                await stopping.wait()
+                return
+        except TimeoutError:
+            silent += interval
+        try:
+            record = await tasks.read(record.id)
+        except ApiError as error:
+            if error.status == 404:
+                return
+            # AWS is out of reach: the client keeps its stream, and hears when there is something to say.
+
+
+class Streams:
+    """Counts the event streams that are open."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self.open = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Counts one stream while it is open."""
+        self.open += 1
+        self._gauge.set(self.open)
+        try:
+            yield
+        finally:
+            self.open -= 1
+            self._gauge.set(self.open)

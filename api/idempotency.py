@@ -1,0 +1,168 @@
+"""Makes `POST /v1/tasks` with an `Idempotency-Key` happen once, however often it is sent.
+
+A note in S3 holds what was decided about the first request (its ticket) and a digest of it. It is written before
+anything else and only if there is none (put first, as in Powertools for AWS Lambda), so that of two requests at once
+only one decides, and a request that died half-way is completed by its repetition with the same submission.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+import structlog
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
+
+from api.aws import AWS_ERRORS, Aws
+from api.errors import ApiError, InvalidRequestError, UnavailableError
+from api.requests import TaskRequest
+from api.submit import Acceptance, Accepted, Ticket, is_not_accepted, new_ticket
+from contract.objects import idempotency_key
+from contract.store import RecordStore, error_code
+
+MAX_KEY_LENGTH: Final = 255
+
+_TRIES: Final = 5
+_TAKEN: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+_GONE: Final = frozenset({"NoSuchKey", "404"})
+
+_log = structlog.get_logger(__name__)
+
+
+class Note(BaseModel):
+    """What is remembered about one key."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    request: str
+    """SHA-256 of the request."""
+    task_id: str
+    submission: str
+    submitted_at: datetime
+    published: bool = False
+
+    @property
+    def ticket(self) -> Ticket:
+        """What was decided."""
+        return Ticket(self.task_id, self.submission, self.submitted_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    note: Note
+    etag: str
+
+
+def check_key(key: str) -> str:
+    """Returns an `Idempotency-Key` unchanged.
+
+    Raises:
+        ApiError: 400; it is empty, longer than 255 characters, or not printable ASCII.
+    """
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        raise InvalidRequestError("Idempotency-Key", f"must be 1 to {MAX_KEY_LENGTH} printable ASCII characters")
+    return key
+
+
+def digest(document: Any) -> str:
+    """Returns a digest of a JSON document that does not depend on white space or the order of keys."""
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class Idempotency:
+    """Accepts requests that carry a key."""
+
+    def __init__(self, *, aws: Aws, store: RecordStore, acceptance: Acceptance, bucket: str) -> None:
+        self._s3 = aws.s3
+        self._store = store
+        self._acceptance = acceptance
+        self._bucket = bucket
+
+    async def accept(self, owner: str, key: str, request: TaskRequest, document: Any, *, trace: str) -> Accepted:
+        """Accepts a request, or returns the answer that its first sending deserved.
+
+        Raises:
+            ApiError: 409, the key was used for another request.
+            UnavailableError: AWS is out of reach.
+        """
+        place = idempotency_key(owner, key)
+        wanted = digest(document)
+        stored = await self._claim(place, wanted, request)
+        if stored.note.request != wanted:
+            raise ApiError(
+                409, "idempotency_conflict", "this Idempotency-Key was used for another request; use a new one"
+            )
+        if stored.note.published:
+            return self._acceptance.accepted(request, stored.note.ticket)
+        accepted = await self._acceptance.accept(request, stored.note.ticket, trace=trace)
+        await self._note_published(place, stored)
+        return accepted
+
+    async def _claim(self, place: str, wanted: str, request: TaskRequest) -> _Stored:
+        """Returns the note that counts: ours if there was none, or if the one there led to nothing."""
+        try:
+            for _ in range(_TRIES):
+                ticket = new_ticket(request)
+                ours = Note(
+                    request=wanted,
+                    task_id=ticket.task_id,
+                    submission=ticket.submission,
+                    submitted_at=ticket.submitted_at,
+                )
+                if won := await self._put(place, ours, {"IfNoneMatch": "*"}):
+                    return won
+                theirs = await self._read(place)
+                if theirs is None:
+                    continue
+                if theirs.note.request != wanted or not await self._was_refused(theirs.note):
+                    return theirs
+                # The first sending was answered with 503, and that submission has ended: begin anew, with the same id.
+                again = ours.model_copy(update={"task_id": theirs.note.task_id})
+                if won := await self._put(place, again, {"IfMatch": theirs.etag}):
+                    return won
+        except AWS_ERRORS as error:
+            raise UnavailableError("the Idempotency-Key could not be noted; try again") from error
+        raise UnavailableError("too many requests with this Idempotency-Key at once; try again")
+
+    async def _was_refused(self, note: Note) -> bool:
+        if note.published:
+            return False
+        record = await self._store.read(note.task_id)
+        found = record.record.find(note.submission) if record else None
+        return found is not None and is_not_accepted(found)
+
+    async def _read(self, place: str) -> _Stored | None:
+        try:
+            answer = await self._s3.get_object(Bucket=self._bucket, Key=place)
+            async with answer["Body"] as body:
+                return _Stored(Note.model_validate_json(await body.read()), answer["ETag"])
+        except ClientError as error:
+            if error_code(error) in _GONE:
+                return None
+            raise
+
+    async def _put(self, place: str, note: Note, condition: dict[str, str]) -> _Stored | None:
+        try:
+            answer = await self._s3.put_object(
+                Bucket=self._bucket,
+                Key=place,
+                Body=note.model_dump_json().encode(),
+                ContentType="application/json",
+                **condition,
+            )
+        except ClientError as error:
+            if error_code(error) in _TAKEN | _GONE:
+                return None
+            raise
+        return _Stored(note, answer["ETag"])
+
+    async def _note_published(self, place: str, stored: _Stored) -> None:
+        """Saves a repetition the second publishing; without it the agent recognises the submission all the same."""
+        try:
+            await self._put(place, stored.note.model_copy(update={"published": True}), {"IfMatch": stored.etag})
+        except AWS_ERRORS as error:
+            _log.info("cannot note that the task is on its way", task_id=stored.note.task_id, error=repr(error))

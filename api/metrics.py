@@ -1,0 +1,42 @@
+"""The Prometheus metrics of the API, in a registry of their own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """What the API counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "darkroom_api_requests",
+            "Requests answered.",
+            ("route", "method", "status"),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "darkroom_api_request_seconds",
+            "Seconds from the request's head to the last byte of its answer; event streams are left out.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.accepted = Counter(
+            "darkroom_api_tasks_accepted",
+            "Tasks accepted.",
+            ("runtime", "tasktype", "dialect"),
+            registry=self.registry,
+        )
+        self.throttled = Counter(
+            "darkroom_api_throttled", "Requests refused with 429.", ("owner",), registry=self.registry
+        )
+        self.streams = Gauge("darkroom_api_event_streams", "Event streams open.", registry=self.registry)
+
+    def text(self) -> bytes:
+        """Returns all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,198 @@
+"""What happens to every request before and after its route, as plain ASGI: path, log, headers, key, throttle."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.auth import ANONYMOUS, KeyRing
+from api.errors import ApiError
+from api.metrics import Metrics
+from api.telemetry import TRACE_HEADER
+from api.throttle import Throttle
+from api.tracing import Tracer
+
+STATE: Final = "darkroom.request"
+"""Where the scope holds the RequestState."""
+
+OPEN_PATHS: Final = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/favicon.ico"})
+OPEN_PREFIX: Final = "/static/"
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Routes whose success is not worth a line: they are asked every few seconds."""
+
+_SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+_log = structlog.get_logger("api.request")
+
+
+@dataclass(slots=True)
+class RequestState:
+    """What is known about a request beside its bytes."""
+
+    owner: str
+    """The name of its API key."""
+    trace: str
+    """Its X-Ray trace header."""
+    task_id: str | None = None
+    stream: bool = False
+
+
+def request_state(scope: Scope) -> RequestState:
+    """Returns the state that the middleware made for a request."""
+    state: RequestState = scope[STATE]
+    return state
+
+
+class Paths:
+    """Takes the gateway's prefix and a trailing slash off the path, so that no route needs a redirect."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._root = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if self._root and (path == self._root or path.startswith(f"{self._root}/")):
+                path = path[len(self._root) :]
+            scope = {**scope, "path": path.rstrip("/") or "/", "root_path": ""}
+        await self._app(scope, receive, send)
+
+
+class Observation:
+    """Logs and counts each request, adds the headers that every answer has, and turns a fault of ours into a 500."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), *_SECURITY_HEADERS]}
+            await send(message)
+
+        with self._tracer.request(scope["method"], header(scope, TRACE_HEADER)) as (trace, span):
+            state = scope[STATE] = RequestState(owner=ANONYMOUS, trace=trace)
+            try:
+                await self._app(scope, receive, observed)
+            except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, it becomes a 500 and a line
+                await self._fail(error, scope, receive, observed, begun=status != 0)
+            route = route_of(scope)
+            if span:
+                span.end(route, status)
+        self._note(scope, state, route, status, time.perf_counter() - started)
+
+    async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
+        identifier = secrets.token_hex(6)
+        _log.error("fault", error_id=identifier, route=route_of(scope), exc_info=error)
+        if not begun:
+            answer = ApiError(
+                500,
+                "internal_error",
+                f"something went wrong on our side; the log has it under {identifier}",
+                details={"error_id": identifier},
+            ).answer()
+            await answer(scope, receive, send)
+
+    def _note(self, scope: Scope, state: RequestState, route: str, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        if not state.stream:
+            self._metrics.seconds.labels(route).observe(seconds)
+        if route in _QUIET and status < 400:
+            return
+        line: dict[str, Any] = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
+        if state.owner:
+            line["key"] = state.owner
+        if state.task_id:
+            line["task_id"] = state.task_id
+        line["trace"] = state.trace
+        _log.info("request", **line)
+
+
+class Gate:
+    """Lets a request pass when its key is one of ours and has not used up its rate; nothing of its body is read before.
+
+    Everything needs a key that is not named as open, so that a new route is never open by mistake.
+    """
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, throttle: Throttle, metrics: Metrics) -> None:
+        self._app = app
+        self._keys = keys
+        self._throttle = throttle
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
+        if scope["type"] == "http" and not _is_open(scope["path"]):
+            try:
+                self._admit(scope)
+            except ApiError as error:
+                await error.answer()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        presented = header(scope, "x-api-key")
+        owner = self._keys.owner(presented)
+        if owner is None:
+            problem = "the API key is not known" if presented else "an API key is required"
+            raise ApiError(
+                401,
+                "unauthorized",
+                f"{problem}; send it in the header x-api-key",
+                headers={"www-authenticate": 'ApiKey header="x-api-key"'},
+            )
+        request_state(scope).owner = owner
+        wait = self._throttle.admit(owner)
+        if wait > 0:
+            self._metrics.throttled.labels(owner).inc()
+            raise ApiError(
+                429,
+                "throttled",
+                "too many requests with this API key; slow down",
+                details={"retry_after_seconds": round(wait, 3)},
+                headers={"retry-after": str(math.ceil(wait))},
+            )
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+
+
+def header(scope: Scope, name: str) -> str | None:
+    """Returns the first header of that name (lower case), or None."""
+    wanted = name.encode()
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), None)
+
+
+def route_of(scope: Scope) -> str:
+    """Returns the template of the route that took the request, `unknown` when none did."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "unknown"

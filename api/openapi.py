@@ -1,0 +1,311 @@
+"""The OpenAPI 3.1 document; written here, because the routes read raw bodies (for speed, and for their errors)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api import examples, schemas
+from api.requests import RequestTask, RequestV1, RequestV1Alpha1, RequestV1Alpha2
+from contract.config import Config
+
+DESCRIPTION: Final = """Asynchronous image generation with Stable Diffusion.
+
+A task is accepted at once; its images come later. Ask `GET /v1/tasks/{id}`, follow `GET /v1/tasks/{id}/events`, or
+subscribe to the callback topic. Every answer that is no success has one shape:
+`{"error": {"code", "message", "details"}}`.
+"""
+
+_REQUESTS: Final[tuple[type[BaseModel], ...]] = (RequestV1, RequestV1Alpha2, RequestV1Alpha1, RequestTask)
+_ANSWERS: Final[tuple[type[BaseModel], ...]] = (
+    schemas.Error,
+    schemas.AcceptedV1Alpha2,
+    schemas.AcceptedV1Alpha1,
+    schemas.AcceptedTask,
+    schemas.TaskState,
+    schemas.AcceptedV1,
+    schemas.Task,
+    schemas.RuntimeList,
+    schemas.Health,
+    schemas.Ready,
+)
+
+_FAULTS: Final = {
+    400: "Malformed or invalid; the message names the field.",
+    401: "No API key, or one that is not known.",
+    404: "There is no such task.",
+    405: "This path does not have this method.",
+    409: "A conflict with how things stand.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    429: "Too many requests with this key.",
+    500: "A fault of ours; the log has it under the id in the answer.",
+    503: "AWS is out of reach.",
+}
+_RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+
+
+def openapi_document(config: Config, *, root_path: str, keys_needed: bool) -> dict[str, Any]:
+    """Returns the document.
+
+    Args:
+        config: its runtimes are named in descriptions.
+        root_path: the gateway's prefix, or nothing.
+        keys_needed: whether an API key is required.
+    """
+    references, definitions = models_json_schema(
+        [(model, "validation") for model in _REQUESTS] + [(model, "serialization") for model in _ANSWERS],
+        ref_template="#/components/schemas/{model}",
+    )
+    schema_of = {model: reference for (model, _), reference in references.items()}
+    build = _Builder(schema_of, keys_needed=keys_needed)
+    runtimes = ", ".join(f"`{runtime.name}` ({runtime.type})" for runtime in config.runtimes)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Darkroom",
+            "version": "1",
+            "description": f"{DESCRIPTION}\nRuntimes of this deployment: {runtimes}.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": root_path or "/"}],
+        "tags": [
+            {"name": "submit", "description": "Accept a task."},
+            {"name": "tasks", "description": "Follow and cancel it."},
+            {"name": "operations", "description": "Probes and metrics."},
+        ],
+        "paths": _paths(build),
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+        },
+    }
+
+
+class _Builder:
+    def __init__(self, schema_of: dict[Any, Any], *, keys_needed: bool) -> None:
+        self._schema_of = schema_of
+        self._keys_needed = keys_needed
+
+    def operation(
+        self,
+        name: str,
+        summary: str,
+        answers: dict[int, Any],
+        *faults: int,
+        tag: str,
+        description: str = "",
+        body: dict[str, Any] | None = None,
+        parameters: list[dict[str, Any]] | None = None,
+        guarded: bool = True,
+    ) -> dict[str, Any]:
+        """Returns one operation; what every guarded one may answer is added."""
+        every = {*faults, 500, *((401, 429) if guarded else ())}
+        responses = {str(status): answer for status, answer in answers.items()}
+        responses |= {str(status): self._fault(status) for status in sorted(every)}
+        operation: dict[str, Any] = {"operationId": name, "tags": [tag], "summary": summary, "responses": responses}
+        if description:
+            operation["description"] = description
+        if parameters:
+            operation["parameters"] = parameters
+        if body:
+            operation["requestBody"] = body
+        if guarded and self._keys_needed:
+            operation["security"] = [{"key": []}]
+        return operation
+
+    def submit(
+        self,
+        name: str,
+        summary: str,
+        request: type[BaseModel],
+        sent: dict[str, Any],
+        answers: dict[int, Any],
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Returns an operation that accepts a task."""
+        media = {
+            "schema": self._schema_of[request],
+            "examples": {key: {"summary": key, "value": value} for key, value in sent.items()},
+        }
+        body = {"required": True, "content": {"application/json": media}}
+        return self.operation(name, summary, answers, 400, 409, 413, 415, 503, tag="submit", body=body, **more)
+
+    def json(self, description: str, model: type[BaseModel], **more: Any) -> dict[str, Any]:
+        """Returns a JSON answer."""
+        return {
+            "description": description,
+            "content": {"application/json": {"schema": self._schema_of[model]}},
+            **more,
+        }
+
+    def _fault(self, status: int) -> dict[str, Any]:
+        headers = {"headers": _RETRY_AFTER} if status in {429, 503} else {}
+        return self.json(_FAULTS[status], schemas.Error, **headers)
+
+
+_TASK_ID: Final = {
+    "name": "task_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "description": "The task's id.",
+}
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
+    "description": "The same key with the same body happens once, however often it is sent; with another body: 409.",
+}
+_LAST_EVENT_ID: Final = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The id of the last event seen; a client that knows the end is answered with 204.",
+}
+
+
+def _text(description: str, media_type: str) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}
+
+
+def _paths(build: _Builder) -> dict[str, Any]:
+    v1_examples = {**examples.V1ALPHA2, "extra-batch-images": examples.EXTRA_BATCH}
+    location = {"headers": {"Location": {"description": "The task.", "schema": {"type": "string"}}}}
+    return {
+        "/v1/tasks": {
+            "post": build.submit(
+                "submitTask",
+                "Submit a task",
+                RequestV1,
+                v1_examples,
+                {202: build.json("Accepted.", schemas.AcceptedV1, **location)},
+                parameters=[_IDEMPOTENCY_KEY],
+            )
+        },
+        "/v1/tasks/{task_id}": {
+            "get": build.operation(
+                "getTask",
+                "Ask for a task",
+                {200: build.json("How it stands.", schemas.Task)},
+                404,
+                503,
+                tag="tasks",
+                parameters=[_TASK_ID],
+            ),
+            "delete": build.operation(
+                "cancelTask",
+                "Cancel a task",
+                {
+                    200: build.json("It had not begun, and will not.", schemas.Task),
+                    202: build.json("It runs; its agent was asked to stop it.", schemas.Task),
+                },
+                404,
+                409,
+                503,
+                tag="tasks",
+                parameters=[_TASK_ID],
+            ),
+        },
+        "/v1/tasks/{task_id}/events": {
+            "get": build.operation(
+                "followTask",
+                "Follow a task",
+                {
+                    200: _text("Server-sent events named after the states; data is the task.", "text/event-stream"),
+                    204: {"description": "The client has seen the end."},
+                },
+                404,
+                503,
+                tag="tasks",
+                description="Ends when the task has ended.",
+                parameters=[_TASK_ID, _LAST_EVENT_ID],
+            )
+        },
+        "/v1/runtimes": {
+            "get": build.operation(
+                "listRuntimes",
+                "List the runtimes",
+                {200: build.json("The runtimes with the depth of their queues.", schemas.RuntimeList)},
+                tag="tasks",
+            )
+        },
+        "/v1alpha2": {
+            "post": build.submit(
+                "submitV1Alpha2",
+                "Submit a task (v1alpha2)",
+                RequestV1Alpha2,
+                v1_examples,
+                {200: build.json("Accepted.", schemas.AcceptedV1Alpha2)},
+            )
+        },
+        "/v1alpha1": {
+            "post": build.submit(
+                "submitV1Alpha1",
+                "Submit a task (v1alpha1)",
+                RequestV1Alpha1,
+                examples.V1ALPHA1,
+                {200: build.json("Accepted.", schemas.AcceptedV1Alpha1)},
+                description="SD Web UI only. The runtime is the one that holds the checkpoint, else a dynamic one.",
+            )
+        },
+        "/task": {
+            "post": build.submit(
+                "submitRuntimeRequest",
+                "Submit one of the runtimes' own requests",
+                RequestTask,
+                examples.TASK,
+                {200: build.json("Accepted.", schemas.AcceptedTask)},
+            ),
+            "get": build.operation(
+                "queryTask",
+                "Ask for a task",
+                {200: build.json("How it stands.", schemas.TaskState)},
+                400,
+                404,
+                503,
+                tag="tasks",
+                parameters=[
+                    {
+                        "name": "taskId",
+                        "in": "query",
+                        "required": True,
+                        "schema": {"type": "string", "minLength": 1},
+                        "description": "As answered by POST /task.",
+                    }
+                ],
+            ),
+        },
+        "/healthz": {
+            "get": build.operation(
+                "healthz",
+                "Is the process alive?",
+                {200: build.json("Yes.", schemas.Health)},
+                tag="operations",
+                guarded=False,
+            )
+        },
+        "/readyz": {
+            "get": build.operation(
+                "readyz",
+                "Can it do its work?",
+                {200: build.json("Yes.", schemas.Ready)},
+                503,
+                tag="operations",
+                guarded=False,
+            )
+        },
+        "/metrics": {
+            "get": build.operation(
+                "metrics",
+                "Prometheus metrics",
+                {200: _text("Prometheus' text format.", "text/plain")},
+                tag="operations",
+                guarded=False,
+            )
+        },
+    }

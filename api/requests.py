@@ -1,0 +1,351 @@
+"""Translates the three dialects of a request into one task. Pure: no I/O, no clock.
+
+The dialects are those of the reference documents: `v1alpha2` (also `/v1/tasks`), `v1alpha1`, and `/task`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from api.errors import ApiError, InvalidRequestError
+from contract.config import Config, RuntimeConfig
+from contract.identifiers import Prefix, TaskId
+from contract.task import TASK_TYPES, RuntimeType, TaskType, requested_checkpoint
+
+MAX_CONTEXT_BYTES: Final = 64 * 1024
+"""The context travels in the message, the record and the callback, and SNS gives each message 256 KiB."""
+
+MAX_CHECKPOINT_BYTES: Final = 255
+"""A checkpoint is a file name, and becomes a message attribute."""
+
+DEFAULT_SAVE_DIR: Final = "outputs"
+"""v1alpha1's prefix when `save_dir` is left out, as in the reference's image-to-image request."""
+
+TASK_PREFIX: Final = "output"
+"""The prefix of results of `POST /task`, whose requests have no place for one."""
+
+TASK_APIS: Final[Mapping[str, TaskType]] = {
+    "/sdapi/v1/txt2img": TaskType.TEXT_TO_IMAGE,
+    "/sdapi/v1/img2img": TaskType.IMAGE_TO_IMAGE,
+    "/sdapi/v1/extra-single-image": TaskType.EXTRA_SINGLE_IMAGE,
+    "/sdapi/v1/extra-batch-images": TaskType.EXTRA_BATCH_IMAGES,
+    "/prompt": TaskType.PIPELINE,
+}
+"""The runtimes' own paths that `POST /task` accepts as `api`."""
+
+V1ALPHA1_TYPES: Final = (TaskType.TEXT_TO_IMAGE, TaskType.IMAGE_TO_IMAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """A request that may be accepted, whatever dialect it came in."""
+
+    task_id: str | None
+    """None: the API makes one."""
+    runtime: RuntimeConfig
+    task_type: TaskType
+    prefix: str
+    context: JsonValue
+    content: dict[str, Any]
+    checkpoint: str | None
+    """The SD Web UI checkpoint that the content names."""
+
+
+class MetadataV1(BaseModel):
+    """Who the task is, where it runs, and where its results go."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: Annotated[
+        TaskId | None,
+        Field(description="Task id; becomes part of the results' keys. A ULID is made when it is left out."),
+    ] = None
+    runtime: Annotated[str, Field(description="The name of the runtime used for the task.", min_length=1)]
+    tasktype: Annotated[TaskType, Field(description="Task type.")]
+    prefix: Annotated[Prefix, Field(description="The prefix (directory name) of the results in the S3 bucket.")]
+    context: Annotated[
+        JsonValue, Field(description="Optional; any JSON of at most 64 KiB. It is part of the callback.")
+    ] = None
+
+
+class MetadataV1Alpha2(MetadataV1):
+    """The metadata of `v1alpha2`, where the id is required."""
+
+    id: Annotated[TaskId, Field(description="Task id; becomes part of the results' keys.")]
+
+
+class _Task[M: MetadataV1](BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    metadata: M
+    content: Annotated[dict[str, Any], Field(description="The runtime's own request, passed on as it is.")]
+
+
+class RequestV1(BaseModel):
+    """The body of `POST /v1/tasks`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", title="TaskV1")
+
+    task: _Task[MetadataV1]
+
+
+class RequestV1Alpha2(BaseModel):
+    """The body of `POST /v1alpha2`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", title="TaskV1Alpha2")
+
+    task: _Task[MetadataV1Alpha2]
+
+
+class RoutingV1Alpha1(BaseModel):
+    """The routing fields of `v1alpha1`, which lie among SD Web UI's own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    task: Annotated[TaskType, Field(description="Task type: text-to-image or image-to-image.")]
+    sd_model_checkpoint: Annotated[str, Field(min_length=1, description="The model's file name; finds the runtime.")]
+    id_task: Annotated[TaskId, Field(description="Task id; becomes part of the results' keys.")]
+    save_dir: Annotated[Prefix, Field(description="The prefix (directory name) of the results in the S3 bucket.")] = (
+        DEFAULT_SAVE_DIR
+    )
+    image_link: Annotated[
+        str | None,
+        Field(description="The input image's address; required for image-to-image unless init_images is given."),
+    ] = None
+
+
+class RequestV1Alpha1(BaseModel):
+    """The body of `POST /v1alpha1`: SD Web UI's request with the routing fields inside `alwayson_scripts`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", title="TaskV1Alpha1")
+
+    alwayson_scripts: RoutingV1Alpha1
+
+
+class RequestTask(BaseModel):
+    """The body of `POST /task`: one of the runtimes' own API paths, and its request."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    api: Annotated[str, Field(min_length=1, description="Such as /sdapi/v1/txt2img.")]
+    payload: Annotated[dict[str, Any], Field(description="The body that the path expects.")]
+
+
+def from_v1(document: Any, config: Config) -> TaskRequest:
+    """Reads `{"task": {"metadata": …, "content": …}}`, in which the id may be left out.
+
+    Raises:
+        ApiError: 400, naming the field.
+    """
+    return _from_task(_validated(RequestV1, document).task, config)
+
+
+def from_v1alpha2(document: Any, config: Config) -> TaskRequest:
+    """Reads `{"task": {"metadata": …, "content": …}}`.
+
+    Raises:
+        ApiError: 400, naming the field.
+    """
+    return _from_task(_validated(RequestV1Alpha2, document).task, config)
+
+
+def from_v1alpha1(document: Any, config: Config) -> TaskRequest:
+    """Reads an SD Web UI request that carries its routing fields in `alwayson_scripts`.
+
+    The content is the whole document: the agent takes the routing fields out before the runtime sees it.
+
+    Raises:
+        ApiError: 400, naming the field.
+    """
+    routing = _validated(RequestV1Alpha1, document).alwayson_scripts
+    if routing.task not in V1ALPHA1_TYPES:
+        raise InvalidRequestError(
+            "alwayson_scripts.task",
+            f"v1alpha1 accepts {_listed(V1ALPHA1_TYPES)}; {routing.task} needs v1alpha2",
+            allowed=list(V1ALPHA1_TYPES),
+        )
+    if routing.task is TaskType.IMAGE_TO_IMAGE and not routing.image_link and not document.get("init_images"):
+        raise InvalidRequestError(
+            "alwayson_scripts.image_link", "is required for image-to-image, unless init_images holds the image"
+        )
+    checkpoint = routing.sd_model_checkpoint
+    _checked_checkpoint("alwayson_scripts.sd_model_checkpoint", checkpoint)
+    return TaskRequest(
+        task_id=routing.id_task,
+        runtime=_runtime_for_checkpoint("alwayson_scripts.sd_model_checkpoint", checkpoint, config),
+        task_type=routing.task,
+        prefix=routing.save_dir,
+        context=None,
+        content=document,
+        checkpoint=checkpoint,
+    )
+
+
+def from_task(document: Any, config: Config) -> TaskRequest:
+    """Reads `{"api": …, "payload": …}`; the runtime follows from the payload's checkpoint, or is the first of its type.
+
+    Raises:
+        ApiError: 400, naming the field.
+    """
+    request = _validated(RequestTask, document)
+    path = "/" + request.api.strip("/")
+    task_type = TASK_APIS.get(path)
+    if task_type is None:
+        raise InvalidRequestError(
+            "api", f"unknown path {_shown(request.api)}; known are {_listed(TASK_APIS)}", allowed=list(TASK_APIS)
+        )
+    content, checkpoint = request.payload, None
+    if task_type is TaskType.PIPELINE:
+        # ComfyUI's own POST /prompt wraps the workflow; only the workflow is the task.
+        content = content.get("prompt", content)
+        _check_workflow("payload.prompt", content)
+        runtime = _first_of_type("api", RuntimeType.COMFYUI, config)
+    else:
+        checkpoint = _checked_checkpoint("payload", requested_checkpoint(content))
+        runtime = (
+            _first_of_type("api", RuntimeType.SDWEBUI, config)
+            if checkpoint is None
+            else _runtime_for_checkpoint("payload.override_settings.sd_model_checkpoint", checkpoint, config)
+        )
+    return TaskRequest(
+        task_id=None,
+        runtime=runtime,
+        task_type=task_type,
+        prefix=TASK_PREFIX,
+        context=None,
+        content=content,
+        checkpoint=checkpoint,
+    )
+
+
+def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
+    metadata: MetadataV1 = task.metadata
+    runtime = config.runtime(metadata.runtime)
+    if runtime is None:
+        names = [known.name for known in config.runtimes]
+        raise InvalidRequestError(
+            "task.metadata.runtime",
+            f"unknown runtime {_shown(metadata.runtime)}; known are {_listed(names)}",
+            allowed=names,
+        )
+    accepted = sorted(TASK_TYPES[runtime.type])
+    if metadata.tasktype not in accepted:
+        raise InvalidRequestError(
+            "task.metadata.tasktype",
+            f"runtime {runtime.name} is of type {runtime.type}, which accepts {_listed(accepted)}; "
+            f"found {metadata.tasktype}",
+            allowed=accepted,
+        )
+    _check_context(metadata.context)
+    checkpoint = None
+    if metadata.tasktype is TaskType.PIPELINE:
+        _check_workflow("task.content", task.content)
+    else:
+        checkpoint = _checked_checkpoint("task.content", requested_checkpoint(task.content))
+    return TaskRequest(
+        task_id=metadata.id,
+        runtime=runtime,
+        task_type=metadata.tasktype,
+        prefix=metadata.prefix,
+        context=metadata.context,
+        content=task.content,
+        checkpoint=checkpoint,
+    )
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _validated(model: type[_Model], document: Any) -> _Model:  # noqa: UP047 - reads the same
+    if not isinstance(document, dict):
+        raise InvalidRequestError("body", "must be a JSON object")
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        details = [
+            {"field": ".".join(str(part) for part in item["loc"]) or "body", "message": _sentence(item)}
+            for item in error.errors(include_url=False, include_input=False, include_context=False)[:20]
+        ]
+        summary = "; ".join(f"{detail['field']}: {detail['message']}" for detail in details)
+        raise ApiError(400, "invalid_request", summary, details=details) from error
+
+
+def _sentence(item: Any) -> str:
+    if item["type"] == "missing":
+        return "is required and missing"
+    message: str = item["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _runtime_for_checkpoint(field: str, checkpoint: str, config: Config) -> RuntimeConfig:
+    runtime = config.runtime_for_checkpoint(checkpoint)
+    if runtime is None:
+        known = [item.static_checkpoint for item in config.runtimes if item.static_checkpoint]
+        raise InvalidRequestError(
+            field,
+            f"no runtime holds {_shown(checkpoint)} and none loads models on demand; known are {_listed(known)}",
+            allowed=known,
+        )
+    return runtime
+
+
+def _first_of_type(field: str, wanted: RuntimeType, config: Config) -> RuntimeConfig:
+    runtime = next((item for item in config.runtimes if item.type is wanted), None)
+    if runtime is None:
+        names = [f"{item.name} ({item.type})" for item in config.runtimes]
+        raise InvalidRequestError(field, f"needs a runtime of type {wanted}; known are {_listed(names)}", allowed=names)
+    return runtime
+
+
+def _checked_checkpoint(field: str, checkpoint: str | None) -> str | None:
+    """Refuses a checkpoint that no file can have, and that SNS would refuse as a message attribute."""
+    if checkpoint is None:
+        return None
+    if len(checkpoint.encode()) > MAX_CHECKPOINT_BYTES:
+        raise InvalidRequestError(field, f"the checkpoint's name must be at most {MAX_CHECKPOINT_BYTES} bytes of UTF-8")
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Cn"} for character in checkpoint) or not checkpoint.strip():
+        raise InvalidRequestError(field, "the checkpoint's name must not be blank or contain control characters")
+    return checkpoint
+
+
+def _check_context(context: JsonValue) -> None:
+    if context is None or isinstance(context, bool | int | float):
+        return
+    size = len(orjson.dumps(context))
+    if size > MAX_CONTEXT_BYTES:
+        raise InvalidRequestError(
+            "task.metadata.context", f"must be at most {MAX_CONTEXT_BYTES} bytes of JSON; found {size}"
+        )
+
+
+def _check_workflow(field: str, content: Any) -> None:
+    """Refuses what ComfyUI would certainly refuse: anything but an object of nodes that each name their class."""
+    if isinstance(content, dict) and isinstance(content.get("prompt"), dict) and "class_type" not in content["prompt"]:
+        field, content = f"{field}.prompt", content["prompt"]
+    if not isinstance(content, dict) or not content:
+        raise InvalidRequestError(
+            field, "must be a workflow in API format: a non-empty object of nodes (ComfyUI: 'Save (API Format)')"
+        )
+    for name, node in content.items():
+        if not isinstance(node, dict):
+            raise InvalidRequestError(
+                f"{field}.{name[:80]}",
+                "is no node: a workflow in API format is an object of nodes with class_type and inputs "
+                "(ComfyUI: 'Save (API Format)')",
+            )
+        if not isinstance(node.get("class_type"), str) or not node["class_type"]:
+            raise InvalidRequestError(f"{field}.{name[:80]}.class_type", "is required: it names the node's class")
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(str(value) for value in values) or "none"
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= 80 else f"{value[:77]}…")

@@ -1,0 +1,35 @@
+"""`POST /task` and `GET /task?taskId=`, as the older of the reference documents has them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.errors import InvalidRequestError
+from api.middleware import request_state
+from api.requests import from_task
+from api.routes.accepting import accept, document_of
+from api.services import services_of
+
+router = APIRouter()
+
+
+@router.post("/task")
+async def submit(request: Request) -> Response:
+    """Accepts one of the runtimes' own requests."""
+    document = await document_of(request)
+    accepted = await accept(request, document, from_task, dialect="task")
+    return json_answer({"taskId": accepted.ticket.task_id})
+
+
+@router.get("/task")
+async def query(request: Request) -> Response:
+    """Tells how a task stands."""
+    task_id = request.query_params.get("taskId", "")
+    if not task_id:
+        raise InvalidRequestError("taskId", "is required: GET /task?taskId=…")
+    request_state(request.scope).task_id = task_id
+    tasks = services_of(request).tasks
+    return json_answer(await tasks.task_view(await tasks.read(task_id)))

@@ -1,0 +1,103 @@
+"""The tasks as a resource: `/v1/tasks` and `/v1/runtimes`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from api.answers import json_answer
+from api.errors import UnavailableError
+from api.events import has_seen_the_end, task_events
+from api.idempotency import check_key
+from api.middleware import request_state
+from api.requests import from_v1
+from api.routes.accepting import accept, document_of
+from api.services import services_of
+from contract.record import Record
+
+router = APIRouter()
+
+
+@router.post("/v1/tasks")
+async def submit(request: Request) -> Response:
+    """Accepts a task; the same Idempotency-Key makes the same request happen once."""
+    key = request.headers.get("idempotency-key")
+    if key is not None:
+        check_key(key)
+    document = await document_of(request)
+    accepted = await accept(request, document, from_v1, dialect="v1", idempotency_key=key)
+    root = services_of(request).front.settings.root_path
+    here = f"{root}/v1/tasks/{quote(accepted.ticket.task_id, safe='')}"
+    return json_answer(
+        {
+            "id": accepted.ticket.task_id,
+            "status": "queued",
+            "runtime": accepted.request.runtime.name,
+            "tasktype": accepted.request.task_type,
+            "submission": accepted.ticket.submission,
+            "submitted_at": accepted.ticket.submitted_at,
+            "output_location": accepted.output_location,
+            "links": {"self": here, "events": f"{here}/events"},
+        },
+        status=202,
+        headers={"location": here},
+    )
+
+
+@router.get("/v1/tasks/{task_id}")
+async def show(request: Request) -> Response:
+    """Tells how a task stands, with links to its images."""
+    tasks = services_of(request).tasks
+    return json_answer(await tasks.view(await tasks.read(_task_id(request))), headers={"cache-control": "no-store"})
+
+
+@router.delete("/v1/tasks/{task_id}")
+async def cancel(request: Request) -> Response:
+    """Cancels a task: 200 when it will not run, 202 when its agent was asked to stop it."""
+    tasks = services_of(request).tasks
+    cancelled = await tasks.cancel(_task_id(request))
+    return json_answer(await tasks.view(cancelled.record), status=200 if cancelled.at_once else 202)
+
+
+@router.get("/v1/tasks/{task_id}/events")
+async def events(request: Request) -> Response:
+    """Tells each change of a task until it has ended."""
+    services = services_of(request)
+    record = await services.tasks.read(_task_id(request))
+    last_event_id = request.headers.get("last-event-id", "")
+    if has_seen_the_end(record, last_event_id):
+        return Response(status_code=204)
+    front = services.front
+    if front.streams.open >= front.settings.max_event_streams:
+        raise UnavailableError(
+            "too many event streams are open; ask GET /v1/tasks/{id} instead", code="too_many_streams"
+        )
+    request_state(request.scope).stream = True
+
+    async def stream(record: Record) -> AsyncIterator[bytes]:
+        with front.streams.one():
+            async for event in task_events(services.tasks, record, last_event_id, front.stopping):
+                yield event
+
+    return StreamingResponse(
+        stream(record),
+        media_type="text/event-stream",
+        # X-Accel-Buffering: nginx would hold the events back until its buffer is full.
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+@router.get("/v1/runtimes")
+async def runtimes(request: Request) -> Response:
+    """Lists the runtimes with the depth of their queues."""
+    return json_answer({"runtimes": await services_of(request).runtimes.describe()})
+
+
+def _task_id(request: Request) -> str:
+    task_id: str = request.path_params["task_id"]
+    request_state(request.scope).task_id = task_id
+    return task_id

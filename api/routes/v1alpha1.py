@@ -1,0 +1,27 @@
+"""`POST /v1alpha1`, as the reference documents it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.requests import from_v1alpha1
+from api.routes.accepting import accept, document_of
+
+router = APIRouter()
+
+
+@router.post("/v1alpha1")
+async def submit(request: Request) -> Response:
+    """Accepts a task for the runtime that holds the checkpoint."""
+    document = await document_of(request)
+    accepted = await accept(request, document, from_v1alpha1, dialect="v1alpha1")
+    return json_answer(
+        {
+            "id_task": accepted.ticket.task_id,
+            "sd_model_checkpoint": accepted.request.checkpoint,
+            "output_location": accepted.output_location,
+        }
+    )

@@ -1,0 +1,80 @@
+"""What `GET /v1/runtimes` answers: the runtimes of config.yaml with the depth of their queues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from api.aws import AWS_ERRORS, Sqs
+from contract.config import Config, RuntimeConfig
+from contract.task import TASK_TYPES
+from contract.topology import Topology
+
+CACHE_SECONDS: Final = 1.0
+"""Depths are approximate anyway (Amazon SQS, GetQueueAttributes), and many dashboards may ask at once."""
+
+_CALL_SECONDS: Final = 5
+
+_ATTRIBUTES: Final = {
+    "ApproximateNumberOfMessages": "waiting",
+    "ApproximateNumberOfMessagesNotVisible": "in_flight",
+    "ApproximateNumberOfMessagesDelayed": "delayed",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class Runtimes:
+    """Describes the runtimes; asks SQS at most once a second."""
+
+    def __init__(self, *, sqs: Sqs, config: Config, place: Topology, clock: Callable[[], float]) -> None:
+        self._sqs = sqs
+        self._config = config
+        self._place = place
+        self._clock = clock
+        self._urls: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+        self._cached: list[dict[str, Any]] = []
+        self._cached_at = float("-inf")
+
+    async def describe(self) -> list[dict[str, Any]]:
+        """Returns each runtime; `queue` is None where SQS does not answer."""
+        async with self._lock:
+            if self._clock() - self._cached_at >= CACHE_SECONDS:
+                async with asyncio.TaskGroup() as group:
+                    depths = [group.create_task(self._depth(runtime.name)) for runtime in self._config.runtimes]
+                self._cached = [
+                    describe_runtime(runtime, depth.result())
+                    for runtime, depth in zip(self._config.runtimes, depths, strict=True)
+                ]
+                self._cached_at = self._clock()
+            return self._cached
+
+    async def _depth(self, runtime: str) -> dict[str, int] | None:
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):
+                url = self._urls.get(runtime)
+                if url is None:
+                    name = self._place.queue(runtime).name
+                    url = self._urls[runtime] = (await self._sqs.get_queue_url(QueueName=name))["QueueUrl"]
+                answer = await self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_ATTRIBUTES))
+        except AWS_ERRORS as error:
+            _log.warning("cannot read the queue's depth", runtime=runtime, error=repr(error))
+            self._urls.pop(runtime, None)
+            return None
+        return {word: int(answer["Attributes"].get(name, 0)) for name, word in _ATTRIBUTES.items()}
+
+
+def describe_runtime(runtime: RuntimeConfig, queue: dict[str, int] | None) -> dict[str, Any]:
+    """Returns one runtime as the API shows it."""
+    return {
+        "name": runtime.name,
+        "type": runtime.type,
+        "tasktypes": sorted(TASK_TYPES[runtime.type]),
+        "model": runtime.static_checkpoint,
+        "dynamic_model": runtime.dynamic_model,
+        "queue": queue,
+    }

@@ -1,0 +1,168 @@
+"""The shapes of answers, for the OpenAPI document; a test holds the real answers against them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, JsonValue
+
+from contract.record import Status
+from contract.task import RuntimeType, TaskType
+
+
+class Fault(BaseModel):
+    """What went wrong."""
+
+    code: Annotated[str, Field(description="Stable, for programs.", examples=["invalid_request"])]
+    message: Annotated[str, Field(description="A sentence for people; it names the field and the way out.")]
+    details: Annotated[Any, Field(description="More for programs, such as the faulty fields or the allowed values.")]
+
+
+class Error(BaseModel):
+    """Every answer that is no success."""
+
+    error: Fault
+
+
+class AcceptedV1Alpha2(BaseModel):
+    """The answer of `POST /v1alpha2`."""
+
+    id_task: str
+    runtime: str
+    output_location: str
+
+
+class AcceptedV1Alpha1(BaseModel):
+    """The answer of `POST /v1alpha1`."""
+
+    id_task: str
+    sd_model_checkpoint: str
+    output_location: str
+
+
+class AcceptedTask(BaseModel):
+    """The answer of `POST /task`."""
+
+    taskId: str  # noqa: N815 - the reference's spelling
+
+
+class ProcessResult(BaseModel):
+    """The result part of `GET /task`."""
+
+    cnt: Annotated[int, Field(description="How many images there are.")]
+    images: Annotated[list[str], Field(description="Links to the images.")]
+    error: Annotated[str, Field(description="Why it failed; empty otherwise.")]
+
+
+class TaskState(BaseModel):
+    """The answer of `GET /task`."""
+
+    taskId: str  # noqa: N815
+    taskStatus: Literal["waiting", "running", "finished", "failed"]  # noqa: N815
+    submitTime: datetime  # noqa: N815
+    processTime: Annotated[datetime | None, Field(description="When the runtime began on it.")]  # noqa: N815
+    processRes: ProcessResult  # noqa: N815
+
+
+class TaskLinks(BaseModel):
+    """Where to go on."""
+
+    self: str
+    events: str
+
+
+class AcceptedV1(BaseModel):
+    """The answer of `POST /v1/tasks`."""
+
+    id: str
+    status: Literal["queued"]
+    runtime: str
+    tasktype: TaskType
+    submission: Annotated[str, Field(description="A ULID for this request; the same id may be submitted again.")]
+    submitted_at: datetime
+    output_location: str
+    links: TaskLinks
+
+
+class ResultLink(BaseModel):
+    """One object in the output bucket."""
+
+    url: Annotated[str, Field(description="Presigned, or the CDN's.")]
+    s3: Annotated[str, Field(description="The s3:// address, as in the callback.")]
+
+
+class FailureView(BaseModel):
+    """Why a task failed."""
+
+    code: str
+    message: str
+
+
+class TimingsView(BaseModel):
+    """Seconds spent in each phase of the attempt that ended the task."""
+
+    queued: float | None
+    inputs: float | None
+    generation: float | None
+    upload: float | None
+
+
+class Task(BaseModel):
+    """The answer of `GET /v1/tasks/{id}`: the task's newest submission."""
+
+    id: str
+    status: Status
+    runtime: str
+    tasktype: TaskType
+    submission: str
+    submitted_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    progress: Annotated[float | None, Field(description="0 to 1.")]
+    output_location: str
+    images: list[ResultLink]
+    output: Annotated[ResultLink | None, Field(description="The runtime's full answer.")]
+    error: FailureView | None
+    context: JsonValue
+    timings: TimingsView | None
+    dead_lettered: bool
+
+
+class QueueDepth(BaseModel):
+    """How many messages a queue holds, about."""
+
+    waiting: int
+    in_flight: int
+    delayed: int
+
+
+class Runtime(BaseModel):
+    """One runtime of config.yaml."""
+
+    name: str
+    type: RuntimeType
+    tasktypes: list[TaskType]
+    model: Annotated[str | None, Field(description="The checkpoint that a static SD Web UI runtime holds.")]
+    dynamic_model: Annotated[bool, Field(description="Whether a request may name its checkpoint.")]
+    queue: Annotated[QueueDepth | None, Field(description="null: SQS does not answer.")]
+
+
+class RuntimeList(BaseModel):
+    """The answer of `GET /v1/runtimes`."""
+
+    runtimes: list[Runtime]
+
+
+class Health(BaseModel):
+    """The answer of a probe."""
+
+    status: str
+
+
+class Ready(BaseModel):
+    """The answer of `GET /readyz`."""
+
+    status: Literal["ready"]
+    checks: dict[str, str]

@@ -1,0 +1,105 @@
+"""Everything that a request may need, made once per process and handed to the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from api.auth import KeyRing
+from api.aws import Aws
+from api.events import Streams
+from api.idempotency import Idempotency
+from api.links import Links
+from api.metrics import Metrics
+from api.readiness import Readiness
+from api.runtimes import Runtimes
+from api.settings import Settings
+from api.submit import Acceptance
+from api.tasks import Tasks
+from api.throttle import Throttle
+from api.tracing import Tracer, make_tracer
+from contract.config import Config
+from contract.store import RecordStore
+from contract.topology import topology
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What works without AWS: made before the server starts."""
+
+    settings: Settings
+    config: Config
+    keys: KeyRing
+    throttle: Throttle
+    metrics: Metrics
+    streams: Streams
+    tracer: Tracer
+    stopping: asyncio.Event
+    """Set when the server is about to end; event streams end with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes use."""
+
+    front: Front
+    acceptance: Acceptance
+    idempotency: Idempotency
+    tasks: Tasks
+    runtimes: Runtimes
+    readiness: Readiness
+
+
+def make_front(settings: Settings, config: Config) -> Front:
+    """Makes the parts that need no AWS."""
+    throttle, metrics = config.api_gateway.throttle, Metrics()
+    return Front(
+        settings=settings,
+        config=config,
+        keys=KeyRing(settings.api_keys),
+        throttle=Throttle(throttle.rate_limit, throttle.burst_limit, time.monotonic),
+        metrics=metrics,
+        streams=Streams(metrics.streams),
+        tracer=make_tracer(settings),
+        stopping=asyncio.Event(),
+    )
+
+
+def make_services(front: Front, aws: Aws) -> Services:
+    """Makes the parts that call AWS."""
+    settings, config = front.settings, front.config
+    clock = asyncio.get_running_loop().time
+    store = RecordStore(aws.s3, settings.s3_bucket)
+    acceptance = Acceptance(
+        aws=aws, store=store, config=config, bucket=settings.s3_bucket, topic_arn=settings.task_topic_arn
+    )
+    links = Links(aws.signer, cdn_base_url=settings.cdn_base_url, seconds=settings.presigned_seconds)
+    return Services(
+        front=front,
+        acceptance=acceptance,
+        idempotency=Idempotency(aws=aws, store=store, acceptance=acceptance, bucket=settings.s3_bucket),
+        tasks=Tasks(
+            aws=aws,
+            store=store,
+            links=links,
+            bucket=settings.s3_bucket,
+            callback_topic_arn=settings.callback_topic_arn,
+        ),
+        runtimes=Runtimes(sqs=aws.sqs, config=config, place=topology(config, region=settings.aws_region), clock=clock),
+        readiness=Readiness(
+            aws=aws,
+            bucket=settings.s3_bucket,
+            topics={"task_topic": settings.task_topic_arn, "callback_topic": settings.callback_topic_arn},
+            stopping=front.stopping,
+            clock=clock,
+        ),
+    )
+
+
+def services_of(request: Request) -> Services:
+    """Returns the services of the application that got the request."""
+    return cast("Services", request.app.state.services)

@@ -1,0 +1,136 @@
+"""The settings of the API, one typed object read from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIB: Final = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; one line for each faulty variable."""
+
+
+class Settings(BaseSettings):
+    """Every variable the API reads. An empty variable counts as absent."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True)
+
+    config_file: Path = Path("config.yaml")
+    """The deployment's config.yaml."""
+    task_topic_arn: str
+    """Where tasks are published."""
+    callback_topic_arn: str
+    """Where the callback of a task that was cancelled before it ran is published."""
+    s3_bucket: str
+    """The output bucket: records, payloads, results."""
+    api_keys: Annotated[dict[str, SecretStr], NoDecode] = {}
+    """`name=key,name2=key2`; empty: everybody may call."""
+    cdn_base_url: str = ""
+    """When set, links to results are this address and the object's key instead of presigned S3 addresses."""
+    public_s3_endpoint_url: str = ""
+    """The S3 endpoint as clients reach it, for presigned links; empty: the one that the API uses."""
+    presigned_seconds: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 3600
+    """How long a presigned link works; SigV4 allows seven days at most."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """0: a free one."""
+    root_path: str = ""
+    """A path that a gateway puts in front of every route, such as `/prod`; accepted with it and without."""
+    max_body_bytes: Annotated[int, Field(ge=1024, le=256 * MIB)] = 20 * MIB
+    """The largest request body."""
+    aws_endpoint_url: str = ""
+    aws_region: Annotated[str, Field(validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))] = "us-east-1"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    otel_exporter_otlp_endpoint: str = ""
+    """Where traces go; empty: no tracing."""
+    grace_period_seconds: Annotated[int, Field(ge=0, le=300)] = 10
+    """How long requests under way may take to end after SIGTERM."""
+    max_event_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Event streams open at once."""
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        keys: dict[str, SecretStr] = {}
+        for number, part in enumerate((item.strip() for item in value.split(",")), start=1):
+            if not part:
+                continue
+            name, separator, key = part.partition("=")
+            name, key = name.strip(), key.strip()
+            # The entry itself is never shown: without a '=' it is most likely a bare key.
+            if not separator or not name or not key:
+                raise ValueError(f"entry {number} is not name=key")
+            if not (name.isprintable() and key.isascii() and key.isprintable()):
+                raise ValueError(f"entry {number} holds characters that a header cannot carry")
+            if name in keys:
+                raise ValueError(f"the name {name!r} is there twice")
+            if any(key == other.get_secret_value() for other in keys.values()):
+                raise ValueError(f"the key of {name!r} is there under another name too")
+            keys[name] = SecretStr(key)
+        return keys
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("cdn_base_url", "public_s3_endpoint_url", "aws_endpoint_url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
+            raise ValueError("must be an http:// or https:// address")
+        return value.rstrip("/")
+
+    @field_validator("root_path")
+    @classmethod
+    def _root(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not value.startswith("/"):
+            raise ValueError("must start with a slash, such as /prod")
+        return value
+
+    @field_validator("task_topic_arn", "callback_topic_arn")
+    @classmethod
+    def _topic_arn(cls, value: str) -> str:
+        parts = value.split(":")
+        if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sns" or not parts[5]:
+            raise ValueError("must be an SNS topic's ARN, such as arn:aws:sns:us-east-1:000000000000:darkroom-tasks")
+        return value
+
+    @model_validator(mode="after")
+    def _different_topics(self) -> Self:
+        if self.task_topic_arn == self.callback_topic_arn:
+            raise ValueError("TASK_TOPIC_ARN and CALLBACK_TOPIC_ARN must not be the same topic")
+        return self
+
+
+def load_settings() -> Settings:
+    """Reads the settings from the environment.
+
+    Raises:
+        SettingsError: one line for each variable that is missing or wrong; no value of a secret is in it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_lines(error))) from error
+
+
+def _lines(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        name = str(item["loc"][0]).upper() if item["loc"] else ""
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            message = "is required and missing"
+        lines.append(f"{name}: {message}" if name else message)
+    return lines

@@ -1,0 +1,144 @@
+"""An API of each test's own, served over real sockets in the test's event loop, on the module's deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from api.app import create_app
+from api.aws import Aws, open_aws
+from api.server import Server, server_config
+from api.services import Front, make_front
+from api.settings import Settings
+from contract.config import Config
+from tests.support.deployment import Deployment
+
+StartApi = Callable[..., Awaitable["Api"]]
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running API and what a test needs beside it."""
+
+    client: httpx.AsyncClient
+    deployment: Deployment
+    front: Front
+    server: Server
+    faults: Faults
+
+    def messages(self, runtime: str) -> list[dict[str, Any]]:
+        """Takes every message that waits in a runtime's queue, as the documents they hold."""
+        sqs, url = self.deployment.clients.sqs, self.deployment.queue_url(runtime)
+        taken = []
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            for message in messages:
+                taken.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return taken
+
+    def message(self, runtime: str, task_id: str) -> dict[str, Any]:
+        """Takes the one message of a task, and fails if there is none or more than one."""
+        mine = [message for message in self.messages(runtime) if message["metadata"]["id"] == task_id]
+        assert len(mine) == 1, mine
+        return mine[0]
+
+
+class Faults:
+    """Lets calls to AWS fail: `fail["publish"] = 1` fails the next one as if AWS could not be reached."""
+
+    def __init__(self) -> None:
+        self.fail: dict[str, int] = {}
+        self.lose_answer: dict[str, int] = {}
+        """As `fail`, but the call is made, and only its answer is lost."""
+
+    def around(self, client: Any) -> Any:
+        faults = self
+
+        class Wrapped:
+            def __getattr__(self, name: str) -> Any:
+                method = getattr(client, name)
+
+                async def call(*arguments: Any, **more: Any) -> Any:
+                    if faults.fail.get(name, 0) > 0:
+                        faults.fail[name] -= 1
+                        raise EndpointConnectionError(endpoint_url="http://nowhere")
+                    answer = await method(*arguments, **more)
+                    if faults.lose_answer.get(name, 0) > 0:
+                        faults.lose_answer[name] -= 1
+                        raise EndpointConnectionError(endpoint_url="http://nowhere")
+                    return answer
+
+                return call
+
+        return Wrapped()
+
+
+@pytest.fixture
+async def start_api(module_deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
+    """Starts APIs with settings of the test's choice; `throttle` and `config` may replace the deployment's."""
+    for name, value in module_deployment.aws_environment().items():
+        monkeypatch.setenv(name, value)
+    place = module_deployment.place
+    async with AsyncExitStack() as stack:
+
+        async def start(*, config: Config | None = None, **more: Any) -> Api:
+            settings = Settings(
+                **{
+                    "task_topic_arn": place.task_topic_arn,
+                    "callback_topic_arn": place.callback_topic_arn,
+                    "s3_bucket": place.output_bucket,
+                    "aws_endpoint_url": module_deployment.endpoint,
+                    "port": 0,
+                    "grace_period_seconds": 1,
+                    **more,
+                }
+            )
+            config = config or _unhurried(module_deployment.config)
+            front, faults = make_front(settings, config), Faults()
+
+            @asynccontextmanager
+            async def aws(settings: Settings) -> AsyncIterator[Aws]:
+                async with open_aws(settings) as clients:
+                    yield replace(clients, s3=faults.around(clients.s3), sns=faults.around(clients.sns))
+
+            app = create_app(settings, config, aws=aws, front=front)
+            addresses: list[str] = []
+            server = Server(server_config(app, settings), front.stopping, addresses.append)
+            # `_serve` without uvicorn's signal handlers, which are the test runner's here.
+            running = asyncio.create_task(server._serve())
+            while not addresses:
+                await asyncio.sleep(0.01)
+                if running.done():
+                    running.result()
+                    raise AssertionError("the server did not start")
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=addresses[0], timeout=20))
+
+            async def stop() -> None:
+                front.stopping.set()
+                server.should_exit = True
+                await running
+
+            stack.push_async_callback(stop)
+            return Api(client, module_deployment, front, server, faults)
+
+        yield start
+
+
+@pytest.fixture
+async def api(start_api: StartApi) -> Api:
+    """An open API."""
+    return await start_api()
+
+
+def _unhurried(config: Config) -> Config:
+    """Returns the config with a throttle that no test runs into by chance."""
+    throttle = config.api_gateway.throttle.model_copy(update={"rate_limit": 5000, "burst_limit": 5000})
+    return config.model_copy(update={"api_gateway": config.api_gateway.model_copy(update={"throttle": throttle})})
