@@ -1,0 +1,75 @@
+"""`python -m agent`: feeds one runtime from one queue."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from agent.application import run_agent
+from agent.settings import Settings, SettingsError, describe_settings, load_settings
+from agent.telemetry import configure_logging
+
+EXIT_SETTINGS: Final = 2
+EXIT_AT_ONCE: Final = 128 + signal.SIGTERM
+
+
+def main() -> int:
+    """Reads the environment, runs the agent, and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m agent",
+        description="Takes tasks from an SQS queue, runs them on a Stable Diffusion runtime, and stores the images.",
+        epilog=f"environment variables:\n{describe_settings()}\n\nAWS credentials are found as usual.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"agent: {line}\n")
+        return EXIT_SETTINGS
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(settings))
+    except OSError as error:
+        where = f"{settings.health_host}:{settings.health_port}"
+        sys.stderr.write(f"agent: HEALTH_HOST/HEALTH_PORT: cannot listen on {where}: {error.strerror or error}\n")
+        return EXIT_SETTINGS
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            # Asked twice: leave now. What is held comes back when its visibility timeout ends.
+            structlog.get_logger().warning("leaving_at_once", signal=signal.Signals(number).name)
+            os._exit(EXIT_AT_ONCE)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await run_agent(settings, stop)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Returns uvloop's loop where uvloop is installed."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Puts the agent together from its settings, and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from contextlib import AsyncExitStack
+
+from agent.aws import open_clients
+from agent.callbacks import Callbacks
+from agent.completion import Completion
+from agent.fetch import Fetcher, parse_origins
+from agent.health import HealthServer
+from agent.holdings import Holdings
+from agent.inputs import Inputs
+from agent.metrics import Metrics
+from agent.outputs import Outputs
+from agent.payloads import Payloads
+from agent.pipeline import Pipeline
+from agent.preparation import Preparation
+from agent.runtimes import make_runtime, open_session
+from agent.settings import Settings
+from agent.task_queue import TaskQueue
+from agent.telemetry import make_tracer
+from contract.identifiers import new_ulid
+from contract.store import RecordStore
+
+
+async def run_agent(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs an agent until `stop` is set and what it holds is finished or handed back.
+
+    Raises:
+        OSError: the health port is in use.
+    """
+    async with AsyncExitStack() as stack:
+        clients = await open_clients(stack, region=settings.aws_region, emulated=bool(settings.aws_endpoint_url))
+        session = await stack.enter_async_context(open_session())
+        tracer = make_tracer(settings)
+        stack.callback(tracer.close)
+
+        metrics = Metrics(settings.runtime_name)
+        holdings = Holdings()
+        store = RecordStore(clients.s3, settings.s3_bucket)
+        payloads = Payloads(clients.s3, settings.s3_bucket)
+        queue = TaskQueue(
+            clients.sqs,
+            settings.sqs_queue_url,
+            dead_letter_url=settings.sqs_dlq_url,
+            visibility_timeout=settings.visibility_timeout,
+        )
+        inputs = Inputs(
+            Fetcher(allowed_origins=parse_origins(settings.input_allowed_origins)),
+            clients.s3,
+            (settings.s3_bucket, *settings.input_s3_buckets),
+        )
+        runtime = make_runtime(settings.runtime_type, settings.api_base_url, session, inputs, settings.dynamic_sd_model)
+        stack.push_async_callback(runtime.close)
+
+        process = f"{socket.gethostname()}-{new_ulid()}"
+        runs = itertools.count(1)
+        pipeline = Pipeline(
+            queue=queue,
+            store=store,
+            runtime=runtime,
+            holdings=holdings,
+            preparation=Preparation(
+                holdings=holdings,
+                store=store,
+                payloads=payloads,
+                runtime=runtime,
+                runtime_type=settings.runtime_type,
+                visibility_timeout=settings.visibility_timeout,
+            ),
+            completion=Completion(
+                queue=queue,
+                store=store,
+                outputs=Outputs(clients.s3, settings.s3_bucket),
+                payloads=payloads,
+                callbacks=Callbacks(clients.sns, settings.sns_topic_arn),
+                metrics=metrics,
+                runtime_name=settings.runtime_name,
+                visibility_timeout=settings.visibility_timeout,
+                new_holder=lambda: f"{process}/{next(runs)}",
+            ),
+            metrics=metrics,
+            tracer=tracer,
+            visibility_timeout=settings.visibility_timeout,
+            prefetch=settings.prefetch,
+            task_timeout=settings.task_timeout_seconds,
+            grace_period=settings.grace_period_seconds,
+        )
+        health = HealthServer(pipeline, holdings, metrics, runtime=settings.runtime_name)
+        await stack.enter_async_context(health.listen(settings.health_host, settings.health_port))
+        await pipeline.run(stop)

@@ -1,0 +1,168 @@
+"""Makes the AWS clients, tells an outage from a refusal, and waits outages out."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import structlog
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+from contract.store import ContendedRecordError, error_code
+from contract.topology import RECEIVE_WAIT
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+    from types_aiobotocore_sns.client import SNSClient
+    from types_aiobotocore_sqs.client import SQSClient
+
+log = structlog.get_logger()
+
+CALL_TIMEOUT: Final = 20.0
+"""Seconds for one call, botocore's own retries included."""
+
+CONNECT_TIMEOUT: Final = 3.0
+READ_TIMEOUT: Final = 15.0
+LONG_POLL_READ_TIMEOUT: Final = RECEIVE_WAIT + 10.0
+
+_BACKOFF_BASE: Final = 0.2
+_BACKOFF_CAP: Final = 10.0
+
+_OUTAGE_CODES: Final = frozenset(
+    {
+        # Throttling (botocore's standard retry mode has the same list).
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "KmsThrottled",
+        "PriorRequestNotComplete",
+        "SlowDown",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        # Credentials that were rotated, have expired, or are not there yet: new ones come without a restart.
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "TokenRefreshRequired",
+        "RequestExpired",
+        "InvalidClientTokenId",
+        "InvalidAccessKeyId",
+        "UnrecognizedClientException",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+        # A permission or resource that somebody will put right; nothing here can be decided without it.
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "AuthorizationErrorException",
+        "NoSuchBucket",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueDoesNotExist",
+    }
+)
+
+OUTAGES: Final = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError, OSError, ContendedRecordError)
+"""What a call may raise when AWS is out of reach; `is_outage` decides."""
+
+
+@dataclass(frozen=True)
+class Clients:
+    """One client for each service."""
+
+    s3: S3Client
+    sqs: SQSClient
+    sns: SNSClient
+
+
+async def open_clients(stack: AsyncExitStack, *, region: str, emulated: bool) -> Clients:
+    """Returns clients that close with the stack. They find credentials and `AWS_ENDPOINT_URL` as botocore does."""
+    session = get_session()
+
+    def config(read_timeout: float) -> AioConfig:
+        return AioConfig(
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=read_timeout,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=32,
+            tcp_keepalive=True,
+            parameter_validation=False,
+            connector_args={"keepalive_timeout": 60},
+            # An emulator's host name has no subdomain for each bucket.
+            s3={"addressing_style": "path"} if emulated else {},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+
+    s3 = await stack.enter_async_context(
+        session.create_client("s3", region_name=region, config=config(READ_TIMEOUT)),
+    )
+    sqs = await stack.enter_async_context(
+        session.create_client("sqs", region_name=region, config=config(LONG_POLL_READ_TIMEOUT))
+    )
+    sns = await stack.enter_async_context(
+        session.create_client("sns", region_name=region, config=config(READ_TIMEOUT)),
+    )
+    return Clients(s3, sqs, sns)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tells whether an error may go away by itself, or once somebody has put AWS right."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status == 429 or error_code(error) in _OUTAGE_CODES
+    return isinstance(error, OUTAGES) and not isinstance(error, ParamValidationError)
+
+
+def backoff(attempt: int) -> float:
+    """Returns seconds to wait after the `attempt`-th failure (from 1): doubled each time, capped, with jitter."""
+    delay = min(_BACKOFF_CAP, _BACKOFF_BASE * 2.0 ** min(attempt - 1, 16))
+    return delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+
+async def persist[T](call: Callable[[], Awaitable[T]], what: str, *, seconds: float = CALL_TIMEOUT) -> T:
+    """Calls until AWS answers, however long it is out of reach.
+
+    Args:
+        call: the call; it must be safe to repeat.
+        what: names the call in the log.
+        seconds: that one try may take.
+
+    Raises:
+        botocore.exceptions.ClientError: AWS refuses this call, and would again.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await call()
+        except OUTAGES as error:
+            if not is_outage(error):
+                raise
+            log.warning("aws_out_of_reach", call=what, tries=attempt, error=describe(error))
+        else:
+            if attempt > 1:
+                log.info("aws_back", call=what, tries=attempt)
+            return answer
+        await asyncio.sleep(backoff(attempt))
+
+
+def describe(error: BaseException) -> str:
+    """Returns one line about an error, without anything that was sent."""
+    if isinstance(error, ClientError):
+        return f"{error.operation_name}: {error_code(error)}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__

@@ -1,0 +1,64 @@
+"""Publishes the callback that ends a task, and remembers which ones this process has published."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from agent.aws import persist
+from contract.callback import callback_attributes, callback_for
+from contract.record import Submission
+from contract.task import SNS_MESSAGE_LIMIT
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sns.client import SNSClient
+
+log = structlog.get_logger()
+
+_REMEMBERED: Final = 2_000
+"""Published callbacks of which a redelivery is recognised; more than one agent ends within a message's redelivery."""
+
+
+class Callbacks:
+    """The callback topic."""
+
+    def __init__(self, sns: SNSClient, topic: str) -> None:
+        self._sns = sns
+        self._topic = topic
+        self._published: OrderedDict[str, None] = OrderedDict()
+
+    def was_published(self, submission: Submission) -> bool:
+        """Tells whether an ended submission's callback is known to have gone out."""
+        return submission.callback_sent or submission.submission in self._published
+
+    async def publish(self, task_id: str, submission: Submission) -> bool:
+        """Publishes an ended submission's callback, however long SNS is out of reach.
+
+        Returns:
+            False when it went out before and was not published again.
+
+        Raises:
+            botocore.exceptions.ClientError: SNS refuses it.
+        """
+        if self.was_published(submission):
+            return False
+        callback = callback_for(task_id, submission)
+        message = callback.model_dump_json()
+        if len(message.encode()) > SNS_MESSAGE_LIMIT - 2048:
+            # The user's own context is the only part that can be so long. A callback without it beats none.
+            log.warning("callback_context_dropped", bytes=len(message))
+            message = callback.model_copy(update={"context": None}).model_dump_json()
+        attributes = {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in callback_attributes(callback, submission).items()
+        }
+        await persist(
+            lambda: self._sns.publish(TopicArn=self._topic, Message=message, MessageAttributes=attributes),  # type: ignore[arg-type]
+            "sns:Publish",
+        )
+        self._published[submission.submission] = None
+        while len(self._published) > _REMEMBERED:
+            self._published.popitem(last=False)
+        return True

@@ -1,0 +1,375 @@
+"""Ends what was prepared or run: results, record, callback and deletion, always in that order.
+
+What is written before the record is fenced by it; what comes after follows from it and can be repeated by any agent:
+whoever receives the message of an ended task again only publishes what the record says and deletes the message.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+from botocore.exceptions import ClientError
+
+from agent.aws import OUTAGES, describe, persist
+from agent.callbacks import Callbacks
+from agent.decisions import Fail, begin, ended_by, exhausted, may_have_orphans, on_error
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.holdings import Held
+from agent.metrics import Metrics
+from agent.outcomes import (
+    Abandoned,
+    Answered,
+    Cancelled,
+    Exhausted,
+    HandedBack,
+    Outcome,
+    Raised,
+    Settled,
+    Unreadable,
+)
+from agent.outputs import Outputs, OvertakenError
+from agent.payloads import Payloads
+from agent.task_queue import TaskQueue, delete_for_good
+from contract.record import (
+    AlreadyEndedError,
+    Failure,
+    NotHolderError,
+    Status,
+    Submission,
+    Timings,
+    Transition,
+    TransitionError,
+    end_unstarted,
+    excuse,
+    finish,
+)
+from contract.store import RecordStore
+
+log = structlog.get_logger()
+
+_CANCELLED = Failure(code="cancelled", message="the task was cancelled")
+
+
+class Completion:
+    """The stage after the run.
+
+    Args:
+        queue: where messages are deleted or handed back.
+        store: the task records.
+        outputs: where results go.
+        payloads: contents that were too large for their messages; deleted when their task has ended.
+        callbacks: the callback topic.
+        metrics: counts outcomes.
+        runtime_name: named in dead letters.
+        visibility_timeout: seconds after which a message that was not confirmed may be somebody else's.
+        new_holder: makes the token of an attempt.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: TaskQueue,
+        store: RecordStore,
+        outputs: Outputs,
+        payloads: Payloads,
+        callbacks: Callbacks,
+        metrics: Metrics,
+        runtime_name: str,
+        visibility_timeout: float,
+        new_holder: Callable[[], str],
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._outputs = outputs
+        self._payloads = payloads
+        self._callbacks = callbacks
+        self._metrics = metrics
+        self._runtime_name = runtime_name
+        self._visibility_timeout = visibility_timeout
+        self._new_holder = new_holder
+
+    async def start(self, held: Held) -> None:
+        """Writes the start of an attempt; a refusal is left in `held.refused`."""
+        held.holder = self._new_holder()
+        transition = partial(
+            begin,
+            submission=held.submission_id,
+            seen_attempts=held.seen_attempts,
+            holder=held.holder,
+            now=datetime.now(UTC),
+        )
+        try:
+            await self._change(held, transition)
+        except TransitionError as error:
+            held.refused = error
+        else:
+            held.attempt = held.submission.attempts
+
+    async def complete(self, held: Held, outcome: Outcome, *, stored: Callable[[], None] = lambda: None) -> str:
+        """Ends a message.
+
+        Args:
+            held: the message.
+            outcome: what preparing or running came to.
+            stored: called as soon as the result is in S3 and the record: what follows needs no memory.
+
+        Returns:
+            What became of it: succeeded, failed, cancelled, retried, handed_back, abandoned, or dead_lettered.
+
+        Raises:
+            botocore.exceptions.ClientError: AWS refuses a request that cannot be done without.
+        """
+        if held.starting is not None:
+            await held.starting
+        try:
+            outcome = await self._check_holder(held, outcome)
+            return await self._dispatch(held, outcome, stored)
+        except OvertakenError:
+            return self._abandon()
+
+    async def _check_holder(self, held: Held, outcome: Outcome) -> Outcome:
+        """Returns the outcome as the record lets it stand."""
+        if held.refused is not None:
+            return _after_refusal(held.refused)
+        if held.attempt and isinstance(outcome, Answered | Raised | Cancelled) and not await self._is_mine(held):
+            return Abandoned()
+        return outcome
+
+    async def _dispatch(self, held: Held, outcome: Outcome, stored: Callable[[], None]) -> str:
+        match outcome:
+            case Answered():
+                return await self._succeed(held, outcome, stored)
+            case Raised(error):
+                return await self._fail(held, error)
+            case HandedBack(delay):
+                if held.attempt:
+                    await self._excuse(held)
+                await self._hand_back(held, delay)
+                return "handed_back"
+            case Unreadable(reason):
+                return await self._bury(held, reason)
+            case Abandoned():
+                return self._abandon()
+            case Cancelled():
+                await self._end(held, Status.CANCELLED, error=_CANCELLED)
+            case Exhausted():
+                await self._end(held, Status.FAILED, error=exhausted(held.submission), dead_lettered=True)
+            case Settled():
+                await self._reread(held)
+        return await self._settle(held)
+
+    async def _succeed(self, held: Held, outcome: Answered, stored: Callable[[], None]) -> str:
+        began = time.monotonic()
+        try:
+            result = await self._outputs.store(
+                held.metadata.id, held.submission, outcome.answer, is_mine=partial(self._reread_is_mine, held)
+            )
+        except ClientError as error:
+            log.error("results_refused", error=describe(error))  # noqa: TRY400 - no trace: AWS's own words say it all
+            return await self._fail(
+                held, TransientError("storage_refused", f"the results could not be stored: {describe(error)}")
+            )
+        upload = time.monotonic() - began
+        self._metrics.phases.labels("upload").observe(upload)
+        await self._end(
+            held,
+            Status.SUCCEEDED,
+            image_url=result.image_url,
+            output_url=result.output_url,
+            timings=_timings(held, generation=outcome.seconds, upload=upload),
+        )
+        stored()
+        return await self._settle(held)
+
+    async def _fail(self, held: Held, error: TaskError) -> str:
+        if not held.attempt and isinstance(error, TransientError):
+            # It counts as an attempt all the same: an input whose host is broken must not be tried for ever.
+            await self.start(held)
+            if held.refused is not None:
+                return await self._dispatch(held, _after_refusal(held.refused), lambda: None)
+        if not held.attempt and isinstance(error, RuntimeUnavailableError):
+            await self._hand_back(held, 1)
+            return "handed_back"
+        verdict = on_error(
+            error,
+            blamed=held.submission.blamed,
+            excused=held.submission.excused,
+            jitter=random.random(),  # noqa: S311 - no secret
+        )
+        if isinstance(verdict, Fail):
+            log.warning("task_failed", code=verdict.failure.code, error=verdict.failure.message)
+            await self._end(held, Status.FAILED, error=verdict.failure, dead_lettered=verdict.dead_letter)
+            return await self._settle(held)
+        log.warning("task_retried", code=error.code, error=error.message, delay=verdict.delay, excused=verdict.excuse)
+        if verdict.excuse:
+            await self._excuse(held)
+        await self._hand_back(held, verdict.delay)
+        return "handed_back" if verdict.excuse else "retried"
+
+    async def _settle(self, held: Held) -> str:
+        """Does what an ended record calls for, and deletes the message."""
+        submission = held.submission
+        if held.stored is not None and may_have_orphans(submission):
+            await self._outputs.sweep(held.stored.record, submission)
+        if submission.dead_lettered and not self._callbacks.was_published(submission):
+            await self._send_dead_letter(held, submission.error.message if submission.error else "failed")
+        began = time.monotonic()
+        published = await self._callbacks.publish(held.metadata.id, submission)
+        self._metrics.phases.labels("callback").observe(time.monotonic() - began)
+        await delete_for_good(self._queue, held)
+        await self._delete_payload(held)
+        log.info("task_ended", status=submission.status, attempts=submission.attempts, callback=published)
+        return "dead_lettered" if submission.dead_lettered else submission.status.value
+
+    async def _bury(self, held: Held, reason: str) -> str:
+        log.warning("message_unreadable", reason=reason[:500], bytes=len(held.delivery.body))
+        await self._send_dead_letter(held, f"unreadable: {reason}")
+        await delete_for_good(self._queue, held)
+        return "dead_lettered"
+
+    async def _send_dead_letter(self, held: Held, reason: str) -> None:
+        attributes = {"reason": reason, "runtime": self._runtime_name}
+        if held.task is not None:
+            attributes |= {"task_id": held.metadata.id, "submission": held.submission_id}
+        sent = await persist(lambda: self._queue.send_dead_letter(held.delivery.body, attributes), "sqs:SendMessage")
+        if not sent:
+            log.error("no_dead_letter_queue", reason=reason[:500], message_id=held.delivery.message_id)
+
+    async def _delete_payload(self, held: Held) -> None:
+        """Deletes the payload; the bucket's lifecycle is the backstop."""
+        try:
+            key = self._payloads.key_of(held.task) if held.task is not None else None
+        except PermanentError:
+            return
+        if key is not None:
+            await self._outputs.delete([key])
+
+    async def _end(
+        self,
+        held: Held,
+        status: Status,
+        *,
+        error: Failure | None = None,
+        image_url: list[str] | None = None,
+        output_url: str = "",
+        timings: Timings | None = None,
+        dead_lettered: bool = False,
+    ) -> None:
+        """Writes the end of the submission into its record.
+
+        Raises:
+            OvertakenError: another attempt holds or has ended it.
+        """
+        now = datetime.now(UTC)
+        if not held.attempt:
+            unstarted = partial(
+                end_unstarted,
+                submission=held.submission_id,
+                status=status,
+                now=now,
+                error=error,
+                dead_lettered=dead_lettered,
+            )
+            try:
+                await self._change(held, unstarted)
+            except AlreadyEndedError:
+                # By us, by the API's cancel, or by another agent: what the record says is true in each case.
+                await self._reread(held)
+            return
+        held_by_us = partial(
+            finish,
+            submission=held.submission_id,
+            holder=held.holder,
+            attempt=held.attempt,
+            status=status,
+            now=now,
+            image_url=image_url,
+            output_url=output_url,
+            error=error,
+            timings=timings,
+            dead_lettered=dead_lettered,
+        )
+        try:
+            await self._change(held, held_by_us)
+        except TransitionError as refused:
+            if not ended_by(refused, holder=held.holder):
+                raise OvertakenError(str(refused)) from refused
+            await self._reread(held)
+
+    async def _excuse(self, held: Held) -> None:
+        try:
+            await self._change(
+                held, partial(excuse, submission=held.submission_id, holder=held.holder, attempt=held.attempt)
+            )
+        except NotHolderError as error:
+            # Our own write, answered late, has taken the holder out of the record.
+            if error.submission is None or error.submission.holder is not None:
+                raise OvertakenError(str(error)) from error
+        except TransitionError as error:
+            raise OvertakenError(str(error)) from error
+
+    async def _hand_back(self, held: Held, delay: int) -> None:
+        if held.is_stale(self._visibility_timeout):
+            return
+        try:
+            await self._queue.hand_back([held], delay)
+        except OUTAGES as error:
+            log.info("hand_back_failed", error=describe(error), back_in="at most the visibility timeout")
+
+    def _abandon(self) -> str:
+        log.warning("task_overtaken")
+        return "abandoned"
+
+    async def _change(self, held: Held, transition: Transition) -> None:
+        """Applies a transition, first to the record as last seen, and keeps the record as it then stands."""
+        known = held.stored
+
+        async def change() -> None:
+            nonlocal known
+            trusted, known = known, None  # after a failed try, only a fresh read is trusted
+            held.keep(await self._store.change(held.metadata.id, transition, known=trusted))
+
+        await persist(change, "s3:PutObject record")
+
+    async def _reread(self, held: Held) -> None:
+        stored = await persist(lambda: self._store.read(held.metadata.id), "s3:GetObject record")
+        if stored is None or stored.record.find(held.submission_id) is None:
+            raise OvertakenError("the record is gone")
+        held.keep(stored)
+
+    async def _is_mine(self, held: Held) -> bool:
+        """Tells whether this attempt holds the task; asks the record only when others may have the message."""
+        if held.is_stale(self._visibility_timeout):
+            await self._reread(held)
+        return held.is_holder
+
+    async def _reread_is_mine(self, held: Held) -> bool:
+        await self._reread(held)
+        return held.is_holder
+
+
+def _after_refusal(error: TransitionError) -> Outcome:
+    """Returns what becomes of a message whose start the record refused."""
+    if isinstance(error, AlreadyEndedError):
+        return Settled()
+    if isinstance(error, NotHolderError) or error.submission is None:
+        return Abandoned()
+    return Cancelled()
+
+
+def _timings(held: Held, *, generation: float, upload: float) -> Timings:
+    submission: Submission = held.submission
+    queued = None
+    if submission.started_at is not None:
+        queued = max(0.0, round((submission.started_at - submission.submitted_at).total_seconds(), 3))
+    return Timings(
+        queued=queued,
+        inputs=round(held.preparing_seconds, 3),
+        generation=round(generation, 3),
+        upload=round(upload, 3),
+    )

@@ -1,0 +1,178 @@
+"""Decides what becomes of a message, of an attempt and of an error; pure functions, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError
+from contract.record import (
+    AlreadyEndedError,
+    Failure,
+    NotHolderError,
+    Record,
+    Status,
+    Submission,
+    TransitionError,
+    start,
+)
+from contract.task import TASK_TYPES, RuntimeType, TaskMessage
+from contract.topology import MAX_ATTEMPTS
+
+RETRY_BASE: Final = 2.0
+"""Seconds before the second attempt; doubled for each further one."""
+
+RETRY_CAP: Final = 300.0
+"""Seconds; the longest delay. A person waits at the other end."""
+
+MAX_EXCUSES_FOR_CRASHES: Final = 10
+"""Excused attempts after which a runtime that dies in mid-task is no excuse any more: a task that kills every runtime
+it meets must end at some time."""
+
+
+class Arrival(StrEnum):
+    """What a received message calls for."""
+
+    RUN = "run"
+    SETTLE = "settle"
+    """It has ended: publish its callback again where needed, and delete the message."""
+    CANCEL = "cancel"
+    """A cancel was asked for and its holder is gone: end it as cancelled."""
+    EXHAUST = "exhaust"
+    """Its attempts are used up (its agents died): it fails for good."""
+    DEFER = "defer"
+    """A second copy of a task that another agent runs right now: look again later."""
+
+
+def on_arrival(submission: Submission, *, receive_count: int, max_attempts: int = MAX_ATTEMPTS) -> Arrival:
+    """Returns what to do with a received message whose submission stands as given.
+
+    Args:
+        submission: as the record has it.
+        receive_count: how often this copy of the message was received, this time included. A copy that is received for
+            the first time, of a task that runs already, is a duplicate: the copy that was run was received before.
+        max_attempts: blamed attempts that a task may have.
+    """
+    if submission.status.terminal:
+        return Arrival.SETTLE
+    if receive_count <= 1 and submission.holder is not None:
+        return Arrival.DEFER
+    if submission.status is Status.CANCELLING:
+        return Arrival.CANCEL
+    if submission.blamed >= max_attempts:
+        return Arrival.EXHAUST
+    return Arrival.RUN
+
+
+def begin(record: Record | None, submission: str, *, seen_attempts: int, holder: str, now: datetime) -> Record:
+    """Returns the record with a new attempt running; asked again after an uncertain write, it changes nothing.
+
+    Args:
+        record: as it stands.
+        submission: which one starts.
+        seen_attempts: attempts when this agent decided to run. More means that another agent was faster.
+        holder: a token that no other attempt has.
+        now: the time of the start.
+
+    Raises:
+        NotHolderError: another agent has started an attempt since.
+        TransitionError: as `contract.record.start`.
+    """
+    found = record.find(submission) if record is not None else None
+    if record is not None and found is not None and not found.status.terminal:
+        if found.holder == holder:
+            return record
+        if found.attempts > seen_attempts:
+            raise NotHolderError(f"attempt {found.attempts} of submission {submission} began meanwhile", found)
+    return start(record, submission, holder=holder, now=now)
+
+
+def ended_by(error: TransitionError, *, holder: str) -> bool:
+    """Tells whether a refused `finish` was our own write, which had won although its answer was lost."""
+    return isinstance(error, AlreadyEndedError) and error.submission is not None and error.submission.holder == holder
+
+
+@dataclass(frozen=True)
+class Fail:
+    """The task has failed for good."""
+
+    failure: Failure
+    dead_letter: bool
+    """Whether its message goes to the dead-letter queue: what nobody understands, somebody should look at."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The message goes back to the queue."""
+
+    delay: int
+    """Seconds until it is visible again."""
+    excuse: bool
+    """Whether the attempt does not count."""
+
+
+def on_error(
+    error: TaskError, *, blamed: int, excused: int, jitter: float, max_attempts: int = MAX_ATTEMPTS
+) -> Fail | Retry:
+    """Returns what an attempt that raised an error leads to.
+
+    Args:
+        error: what the attempt raised.
+        blamed: blamed attempts, this one included.
+        excused: excused attempts, without this one.
+        jitter: 0 to 1, drawn by the caller.
+        max_attempts: blamed attempts that a task may have.
+    """
+    failure = Failure(code=error.code, message=error.message)
+    if isinstance(error, PermanentError):
+        return Fail(failure, dead_letter=False)
+    if isinstance(error, RuntimeUnavailableError) and excused < MAX_EXCUSES_FOR_CRASHES:
+        return Retry(retry_delay(excused + 1, jitter=jitter, base=1.0), excuse=True)
+    if blamed >= max_attempts:
+        return Fail(failure, dead_letter=True)
+    return Retry(retry_delay(blamed, jitter=jitter), excuse=False)
+
+
+def may_have_orphans(submission: Submission) -> bool:
+    """Tells whether objects may lie about that an ended submission's record does not name.
+
+    Only an attempt that began may have uploaded, and the one that succeeded has named all that it made.
+    """
+    return submission.attempts > (1 if submission.status is Status.SUCCEEDED else 0)
+
+
+def exhausted(submission: Submission) -> Failure:
+    """Returns the failure of a task whose attempts all began and never ended."""
+    return Failure(
+        code="attempts_exhausted",
+        message=f"each of {submission.blamed} attempts ended without an answer: the agents that ran it died",
+    )
+
+
+def retry_delay(attempt: int, *, jitter: float, base: float = RETRY_BASE, cap: float = RETRY_CAP) -> int:
+    """Returns whole seconds to wait after the `attempt`-th attempt (from 1): doubled each time, then cut by up to half.
+
+    "Equal jitter": tasks that failed together do not come back together, and none comes back at once.
+    """
+    doublings = min(max(attempt, 1) - 1, 30)
+    delay = min(cap, base * 2.0**doublings)
+    return max(1, round(delay * (1 - 0.5 * jitter)))
+
+
+def refusal(task: TaskMessage, runtime_type: RuntimeType) -> PermanentError | None:
+    """Returns why this type of runtime cannot take a task, or None when it can."""
+    allowed = TASK_TYPES[runtime_type]
+    if task.metadata.tasktype in allowed:
+        return None
+    names = ", ".join(sorted(allowed))
+    return PermanentError(
+        "unsupported_task_type",
+        f"a runtime of type {runtime_type} does not take {task.metadata.tasktype} tasks; it takes {names}",
+    )
+
+
+def room(*, prefetch: int, waiting: int, running: bool) -> int:
+    """Returns how many more messages may be received: what is held ought to be run soon, and not by somebody else."""
+    return max(0, max(prefetch, 0 if running else 1) - waiting)

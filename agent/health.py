@@ -1,0 +1,84 @@
+"""Serves /healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from agent.holdings import Holdings, Stage
+from agent.metrics import Metrics
+from agent.pipeline import Pipeline, State
+
+log = structlog.get_logger()
+
+_READY: Final = {State.READY, State.BUSY}
+_METRICS_TYPE: Final = "text/plain; version=0.0.4"
+
+
+class HealthServer:
+    """The probes of one agent.
+
+    `/healthz` asks only whether the process should be restarted; `/readyz` whether it takes tasks, and names its state.
+    """
+
+    def __init__(self, pipeline: Pipeline, holdings: Holdings, metrics: Metrics, *, runtime: str) -> None:
+        self._pipeline = pipeline
+        self._holdings = holdings
+        self._metrics = metrics
+        self._runtime = runtime
+        self._began = time.monotonic()
+
+    @asynccontextmanager
+    async def listen(self, host: str, port: int) -> AsyncIterator[int]:
+        """Serves while the context lasts, and says on which port.
+
+        Raises:
+            OSError: the address is in use or not ours.
+        """
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._render_metrics),
+            ]
+        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+            bound = int(runner.addresses[0][1])
+            log.info("health_listening", host=host, port=bound)
+            yield bound
+        finally:
+            await runner.cleanup()
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        heartbeat = self._pipeline.heartbeat
+        # A beat waits for SQS at most as long as its calls may take; three periods beyond that, something is stuck.
+        late = time.monotonic() - heartbeat.last_turn > 3 * heartbeat.period + 60
+        return web.json_response({"status": "stuck" if late else "alive"}, status=503 if late else 200)
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        state = self._pipeline.state
+        body = {
+            "state": state,
+            "runtime": self._runtime,
+            "held": len(self._holdings),
+            "uptime": round(time.monotonic() - self._began, 1),
+        }
+        if self._pipeline.reason:
+            body["reason"] = self._pipeline.reason
+        return web.json_response(body, status=200 if state in _READY else 503)
+
+    async def _render_metrics(self, request: web.Request) -> web.Response:
+        self._metrics.settle()
+        for stage in Stage:
+            self._metrics.held.labels(stage).set(self._holdings.count(stage))
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": _METRICS_TYPE})

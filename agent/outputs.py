@@ -1,0 +1,165 @@
+"""Stores a task's results in S3 such that of two attempts only the record's holder can leave objects behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from botocore.exceptions import ClientError
+
+from agent.aws import CALL_TIMEOUT, persist
+from agent.media import content_type_of, extension_of
+from agent.runtimes.base import Answer
+from contract.objects import answer_key, image_key, output_prefix, rand4, s3_url
+from contract.record import Record, Submission
+from contract.store import error_code
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+
+log = structlog.get_logger()
+
+_PARALLEL: Final = 8
+"""Uploads at once."""
+
+_BYTES_PER_SECOND: Final = 1_000_000
+"""Each upload may take `CALL_TIMEOUT`, and longer by this rate."""
+
+_LOST_RACES: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+_ABSENT: Final = frozenset({"NoSuchKey", "NotFound", "404"})
+
+
+class OvertakenError(Exception):
+    """Another attempt holds the task now; what this one made no longer counts."""
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """Where a run's results lie, as `s3://` addresses."""
+
+    image_url: list[str]
+    output_url: str
+
+
+class Outputs:
+    """The output bucket, as the place of results."""
+
+    def __init__(self, s3: S3Client, bucket: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+
+    async def store(
+        self, task_id: str, submission: Submission, answer: Answer, *, is_mine: Callable[[], Awaitable[bool]]
+    ) -> StoredAnswer:
+        """Uploads every output and the full answer, in parallel.
+
+        Args:
+            task_id: whose results.
+            submission: names the keys.
+            answer: what the run made.
+            is_mine: asks the record whether this attempt still holds the task; asked only when an object is in the way.
+
+        Raises:
+            OvertakenError: it does not.
+            botocore.exceptions.ClientError: S3 refuses an object.
+        """
+        prefix, name = submission.prefix, submission.submission
+        uploads: list[tuple[str, bytes, str]] = []
+        for number, output in enumerate(answer.outputs, 1):
+            extension = extension_of(output.data)
+            key = image_key(prefix, task_id, name, number, extension)
+            uploads.append((key, output.data, content_type_of(output.data)))
+        output_key = answer_key(prefix, task_id, name)
+        images = [s3_url(self._bucket, key) for key, _, _ in uploads]
+        uploads.append((output_key, answer.raw, "application/json"))
+
+        parallel = asyncio.Semaphore(_PARALLEL)
+
+        async def upload(key: str, data: bytes, content_type: str) -> None:
+            async with parallel:
+                await self._put(key, data, content_type, is_mine)
+
+        results = await asyncio.gather(*(upload(*item) for item in uploads), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return StoredAnswer(images, s3_url(self._bucket, output_key))
+
+    async def sweep(self, record: Record, submission: Submission) -> list[str]:
+        """Deletes this submission's objects that the record does not name: what attempts that died left behind.
+
+        Returns:
+            The deleted keys.
+
+        Raises:
+            botocore.exceptions.ClientError: S3 refuses.
+        """
+        prefix = f"{output_prefix(submission.prefix, record.id)}/{record.id}-{rand4(submission.submission)}"
+        named: set[str] = set()
+        for item in (record.current, *record.earlier.values()):
+            named |= {*item.image_url, item.output_url}
+        found = await self._list(prefix)
+        orphans = [key for key in found if s3_url(self._bucket, key) not in named and _is_output(key, prefix)]
+        await self.delete(orphans)
+        if orphans:
+            log.info("orphans_deleted", count=len(orphans))
+        return orphans
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Deletes objects of the output bucket; what is not there is no error.
+
+        Raises:
+            botocore.exceptions.ClientError: S3 refuses.
+        """
+        for key in keys:
+            await persist(partial(self._s3.delete_object, Bucket=self._bucket, Key=key), "s3:DeleteObject")
+
+    async def _list(self, prefix: str) -> list[str]:
+        # One page: a thousand keys; a task makes far fewer.
+        answer: Any = await persist(
+            lambda: self._s3.list_objects_v2(Bucket=self._bucket, Prefix=prefix), "s3:ListObjectsV2"
+        )
+        return [item["Key"] for item in answer.get("Contents", [])]
+
+    async def _put(self, key: str, data: bytes, content_type: str, is_mine: Callable[[], Awaitable[bool]]) -> None:
+        """Writes an object: freely where there is none, over an older one only while the task is ours."""
+        arguments: dict[str, Any] = {"Bucket": self._bucket, "Key": key, "Body": data, "ContentType": content_type}
+        condition: dict[str, Any] = {"IfNoneMatch": "*"}
+        while True:
+            try:
+                await persist(
+                    partial(self._s3.put_object, **arguments, **condition),
+                    "s3:PutObject",
+                    seconds=CALL_TIMEOUT + len(data) / _BYTES_PER_SECOND,
+                )
+            except ClientError as error:
+                if error_code(error) not in _LOST_RACES | _ABSENT:
+                    raise
+            else:
+                return
+            if not await is_mine():
+                raise OvertakenError(key)
+            etag = await self._etag(key)
+            condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+
+    async def _etag(self, key: str) -> str | None:
+        try:
+            answer = await persist(lambda: self._s3.head_object(Bucket=self._bucket, Key=key), "s3:HeadObject")
+        except ClientError as error:
+            if error_code(error) in _ABSENT:
+                return None
+            raise
+        return answer["ETag"]
+
+
+def _is_output(key: str, prefix: str) -> bool:
+    """Tells whether a key that starts with `prefix` is `…-{number}.{extension}` or `….out`."""
+    rest = key.removeprefix(prefix)
+    if rest == ".out":
+        return True
+    number, dot, extension = rest.removeprefix("-").partition(".")
+    return rest.startswith("-") and number.isdigit() and dot == "." and extension.isalnum()

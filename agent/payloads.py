@@ -1,0 +1,82 @@
+"""Fetches the content of a task that was too large for its message (the claim-check pattern)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from botocore.exceptions import ClientError
+
+from agent.aws import CALL_TIMEOUT, persist
+from agent.errors import PermanentError
+from contract.objects import PAYLOADS, split_s3_url
+from contract.store import error_code
+from contract.task import TaskMessage
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+
+MAX_PAYLOAD: Final = 64 * 1024 * 1024
+"""Bytes; three times what the API lets in by default."""
+
+_OFF_LOOP: Final = 256 * 1024
+"""Bytes from which parsing would hold up heartbeat and health."""
+
+_ABSENT: Final = frozenset({"NoSuchKey", "404"})
+
+
+class Payloads:
+    """The payloads in the output bucket."""
+
+    def __init__(self, s3: S3Client, bucket: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+
+    def key_of(self, task: TaskMessage) -> str | None:
+        """Returns the key of a task's payload; None when its content travels inline.
+
+        Raises:
+            PermanentError: the message names anything but a payload of this very task: it would be read, and deleted
+                in the end, with this agent's permissions.
+        """
+        if task.content_ref is None:
+            return None
+        bucket, key = split_s3_url(task.content_ref)
+        if bucket != self._bucket or not key.startswith(f"{PAYLOADS}{task.metadata.id}/"):
+            raise PermanentError("content_ref_refused", "content_ref must name the payload of this very task")
+        return key
+
+    async def content_of(self, task: TaskMessage) -> dict[str, Any]:
+        """Returns a task's content, wherever it lies.
+
+        Raises:
+            PermanentError: the payload is refused, gone, too large, or no JSON object.
+        """
+        key = self.key_of(task)
+        if key is None:
+            return task.content or {}
+        try:
+            data = await persist(lambda: self._get(key), "s3:GetObject", seconds=3 * CALL_TIMEOUT)
+        except ClientError as error:
+            if error_code(error) in _ABSENT:
+                raise PermanentError(
+                    "payload_missing", "the task's content is no longer stored; send it again"
+                ) from error
+            raise
+        try:
+            content = orjson.loads(data) if len(data) < _OFF_LOOP else await asyncio.to_thread(orjson.loads, data)
+        except orjson.JSONDecodeError as error:
+            raise PermanentError("payload_invalid", f"the task's stored content is not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise PermanentError("payload_invalid", "the task's stored content is not a JSON object")
+        return content
+
+    async def _get(self, key: str) -> bytes:
+        answer = await self._s3.get_object(Bucket=self._bucket, Key=key)
+        async with answer["Body"] as body:
+            if answer["ContentLength"] > MAX_PAYLOAD:
+                raise PermanentError(
+                    "payload_too_large", f"the task's content is larger than {MAX_PAYLOAD // 1024 // 1024} MiB"
+                )
+            return await body.read()

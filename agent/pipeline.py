@@ -1,0 +1,443 @@
+"""The agent's pipeline: receive, prepare, run, complete, each stage beside the others, so that the GPU never waits.
+
+While one task runs, the next ones are received and prepared, and the last ones' results are uploaded and announced.
+
+Shutdown goes in this order: no more messages are received; what was not started goes back at once; the running task
+may finish within the grace period and is otherwise interrupted, excused and handed back; what is being completed is
+completed. The heartbeat beats until the last message is gone.
+
+A long poll that is open at that moment is dropped. Should SQS hand a message to it in the same instant, that message
+is not lost: it is received again when its visibility timeout ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any, Final
+
+import structlog
+
+from agent.aws import OUTAGES, backoff, describe, is_outage
+from agent.completion import Completion
+from agent.decisions import room
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.heartbeat import Heartbeat
+from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
+from agent.metrics import Metrics
+from agent.outcomes import Abandoned, Answered, Cancelled, HandedBack, Outcome, Raised
+from agent.preparation import Preparation
+from agent.runtimes.base import Answer, Runtime
+from agent.task_queue import TaskQueue
+from agent.telemetry import Tracer
+from agent.watch import RecordWatch
+from contract.store import RecordStore
+
+log = structlog.get_logger()
+
+RESULTS_IN_MEMORY: Final = 4
+"""Answers that may wait for S3 at once. With more, nothing is started: memory is bounded,
+and so is what a crash costs."""
+
+MAX_COMPLETING: Final = 200
+"""Ended tasks whose callback or deletion is still under way, when SNS or SQS is out of reach but S3 is not."""
+
+INTERRUPT_TIMEOUT: Final = 15.0
+"""Seconds that a runtime has to end an interrupted run before the agent goes on without it."""
+
+COMPLETION_GRACE: Final = 8.0
+"""Seconds for uploads, callback and deletion after the grace period of the run."""
+
+ALIVE_INTERVAL: Final = 5.0
+"""Seconds between two looks at an idle runtime."""
+
+_RECEIVE_FAILURES: Final = 5
+"""Failed receives in a row after which the agent calls itself failed (and goes on trying)."""
+
+
+class State(StrEnum):
+    """What the agent is doing, as `/readyz` says it."""
+
+    STARTING = "starting"
+    WAITING_FOR_RUNTIME = "waiting-for-runtime"
+    READY = "ready"
+    BUSY = "busy"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Pipeline:
+    """One queue, one runtime, one GPU."""
+
+    def __init__(
+        self,
+        *,
+        queue: TaskQueue,
+        store: RecordStore,
+        runtime: Runtime,
+        holdings: Holdings,
+        preparation: Preparation,
+        completion: Completion,
+        metrics: Metrics,
+        tracer: Tracer,
+        visibility_timeout: float,
+        prefetch: int,
+        task_timeout: float,
+        grace_period: float,
+    ) -> None:
+        self._queue = queue
+        self._runtime = runtime
+        self._holdings = holdings
+        self._preparation = preparation
+        self._completion = completion
+        self._metrics = metrics
+        self._tracer = tracer
+        self._visibility_timeout = visibility_timeout
+        self._prefetch = prefetch
+        self._task_timeout = task_timeout
+        self._grace_period = grace_period
+        self.heartbeat = Heartbeat(queue, holdings, metrics, visibility_timeout=visibility_timeout)
+        self._watch = RecordWatch(store, holdings, withdraw=self._withdraw)
+
+        self._group = asyncio.TaskGroup()
+        self._prepared: asyncio.Queue[Held] = asyncio.Queue()
+        self._running: Held | None = None
+        self._changed = asyncio.Event()
+        self._runtime_up = asyncio.Event()
+        self._runtime_down = asyncio.Event()
+        self._results = asyncio.Semaphore(RESULTS_IN_MEMORY)
+        self._completing = asyncio.Semaphore(MAX_COMPLETING)
+        self._emptied = asyncio.Event()
+        self._started = False
+        self._draining = False
+        self._receive_failures = 0
+        self._receive_error = ""
+
+    @property
+    def state(self) -> State:
+        """What the agent is doing."""
+        if self._draining:
+            return State.DRAINING
+        if not self._started:
+            return State.STARTING
+        if self._receive_failures >= _RECEIVE_FAILURES:
+            return State.FAILED
+        if not self._runtime_up.is_set():
+            return State.WAITING_FOR_RUNTIME
+        return State.BUSY if self._running is not None else State.READY
+
+    @property
+    def reason(self) -> str:
+        """Why the agent is not ready; empty when there is nothing to say."""
+        return self._receive_error if self._receive_failures else ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set, then drains and returns."""
+        async with self._group:
+            loops = {
+                name: self._group.create_task(_restarted(name, loop), name=name)
+                for name, loop in {
+                    "receive": self._receive,
+                    "run": self._run,
+                    "runtime": self._follow_runtime,
+                    "watch": self._watch.run,
+                    "heartbeat": self.heartbeat.run,
+                }.items()
+            }
+            self._started = True
+            await stop.wait()
+            await self._drain(loops)
+
+    # Receive ---------------------------------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            await self._runtime_up.wait()
+            wanted = await self._wait_for_room()
+            asked_at = time.monotonic()
+            try:
+                deliveries = await self._queue.receive(wanted)
+            except OUTAGES as error:
+                await self._receive_failed(error)
+                continue
+            if self._receive_failures:
+                log.info("receiving_again", failures=self._receive_failures)
+                self._receive_failures = 0
+            if deliveries:
+                self._metrics.phases.labels("receive").observe(time.monotonic() - asked_at)
+            for delivery in deliveries:
+                self._accept(delivery)
+
+    async def _receive_failed(self, error: BaseException) -> None:
+        self._receive_failures += 1
+        self._receive_error = describe(error)
+        self._metrics.receive_errors.inc()
+        say = log.warning if is_outage(error) else log.error
+        say("receive_failed", failures=self._receive_failures, error=self._receive_error)
+        await asyncio.sleep(backoff(self._receive_failures))
+
+    async def _wait_for_room(self) -> int:
+        while True:
+            count = room(
+                prefetch=self._prefetch,
+                waiting=self._holdings.count(Stage.PREPARING, Stage.PREPARED),
+                running=self._running is not None,
+            )
+            if count and self._runtime_up.is_set():
+                return count
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _accept(self, delivery: Delivery) -> None:
+        held = self._holdings.add(delivery)
+        if held is None:
+            log.info("redelivered", message_id=delivery.message_id, receives=delivery.receive_count)
+        elif not self._runtime_up.is_set():
+            self._spawn_completion(held, HandedBack())
+        else:
+            held.preparing = self._group.create_task(self._prepare(held))
+
+    # Prepare ---------------------------------------------------------------------------------------------------------
+
+    async def _prepare(self, held: Held) -> None:
+        structlog.contextvars.clear_contextvars()
+        outcome: Outcome | None
+        try:
+            with self._tracer.span("prepare", held.delivery.trace), self._timed("prepare"):
+                outcome = await self._preparation.prepare(held)
+        except Exception as error:
+            log.exception("preparing_failed")
+            outcome = Raised(TransientError("internal_error", describe(error))) if held.stored else HandedBack(5)
+        if held.stage is not Stage.PREPARING:
+            return
+        if outcome is not None:
+            self._spawn_completion(held, outcome)
+        else:
+            held.stage = Stage.PREPARED
+            self._prepared.put_nowait(held)
+
+    def _withdraw(self, held: Held, outcome: Outcome) -> None:
+        """Takes a task that does not run yet out of the pipeline."""
+        if held.stage in {Stage.PREPARING, Stage.PREPARED}:
+            if held.preparing is not None:
+                held.preparing.cancel()
+            self._spawn_completion(held, outcome)
+
+    # Run -------------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            held = await self._prepared.get()
+            await self._runtime_up.wait()
+            await self._results.acquire()
+            if held.stage is not Stage.PREPARED or self._draining:
+                self._results.release()
+                continue
+            if held.is_stale(self._visibility_timeout):
+                # This process was frozen, or SQS out of reach, for too long: others may run it by now.
+                self._results.release()
+                self._spawn_completion(held, Abandoned())
+                continue
+            self._running, held.stage = held, Stage.RUNNING
+            self._changed.set()
+            self._metrics.spend(on_run=True)
+            with structlog.contextvars.bound_contextvars(task_id=held.metadata.id, submission=held.submission_id):
+                outcome = await self._run_one(held)
+            held.prepared = None
+            self._metrics.spend(on_run=False)
+            self._running = None
+            if isinstance(outcome, Raised) and isinstance(outcome.error, RuntimeUnavailableError):
+                self._lose_runtime(outcome.error.message)
+            self._spawn_completion(held, outcome, holds_result=True)
+            self._changed.set()
+
+    async def _run_one(self, held: Held) -> Outcome:
+        """Runs one prepared task until it ends or something ends it; the write of its start goes on beside it."""
+        if held.prepared is None:
+            raise RuntimeError("a task must be prepared before it runs")
+        held.interruption = asyncio.get_running_loop().create_future()
+        held.starting = self._group.create_task(self._start(held))
+        began = time.monotonic()
+        log.info("run_started", type=held.metadata.tasktype)
+        with self._tracer.span("run", held.trace, task_id=held.metadata.id), self._timed("run"):
+            run = asyncio.create_task(
+                self._runtime.run(
+                    held.prepared,
+                    run_id=f"{held.submission_id}-{held.submission.attempts + 1}",
+                    progress=held.note_progress,
+                )
+            )
+            try:
+                either: list[asyncio.Future[Any]] = [run, held.interruption]
+                await asyncio.wait(either, timeout=self._task_timeout, return_when=asyncio.FIRST_COMPLETED)
+                if run.done():
+                    return _outcome(run, time.monotonic() - began)
+                held.interrupt(Interruption.TIMEOUT)  # without effect when something else came first
+                reason = held.interruption.result()
+                await self._stop(run, reason)
+                # Whatever it returned is not looked at: an interrupted SD Web UI answers 200 with a half-made image.
+                return _after_interruption(reason, self._task_timeout)
+            finally:
+                run.cancel()
+
+    async def _start(self, held: Held) -> None:
+        await self._completion.start(held)
+        if held.refused is not None:
+            log.info("start_refused", error=str(held.refused))
+            held.interrupt(Interruption.OVERTAKEN)
+
+    async def _stop(self, run: asyncio.Task[Answer], reason: Interruption) -> None:
+        log.info("run_interrupted", reason=reason)
+        run.cancel()
+        await asyncio.wait({run}, timeout=INTERRUPT_TIMEOUT)
+        if not run.done():
+            self._lose_runtime("it does not end an interrupted run")
+
+    # Complete --------------------------------------------------------------------------------------------------------
+
+    def _spawn_completion(self, held: Held, outcome: Outcome, *, holds_result: bool = False) -> None:
+        held.stage = Stage.FINISHING
+        self._group.create_task(self._complete(held, outcome, holds_result=holds_result))
+        self._changed.set()
+
+    async def _complete(self, held: Held, outcome: Outcome, *, holds_result: bool) -> None:
+        structlog.contextvars.clear_contextvars()
+        if held.task is not None:
+            structlog.contextvars.bind_contextvars(task_id=held.metadata.id, submission=held.submission_id)
+
+        def stored() -> None:
+            nonlocal holds_result, outcome
+            if holds_result:
+                holds_result = False
+                self._results.release()
+
+        try:
+            async with self._completing:
+                with self._tracer.span("finish", held.trace), self._timed("finish"):
+                    label = await self._completion.complete(held, outcome, stored=stored)
+            self._metrics.tasks.labels(label).inc()
+        except Exception:
+            # The message comes back when its visibility timeout ends, and the record says how far it got.
+            log.exception("completion_failed")
+            self._metrics.tasks.labels("error").inc()
+        finally:
+            stored()
+            self._holdings.discard(held)
+            self._changed.set()
+            if not len(self._holdings):
+                self._emptied.set()
+
+    # The runtime -----------------------------------------------------------------------------------------------------
+
+    async def _follow_runtime(self) -> None:
+        """Opens the pipeline while the runtime is there."""
+        while True:
+            await self._runtime.wait_until_ready()
+            log.info("runtime_ready")
+            self._runtime_down.clear()
+            self._runtime_up.set()
+            self._metrics.spend(on_run=False)
+            self._changed.set()
+            while self._runtime_up.is_set():
+                try:
+                    async with asyncio.timeout(ALIVE_INTERVAL):
+                        await self._runtime_down.wait()
+                except TimeoutError:
+                    if self._running is None and not await self._is_alive():
+                        self._lose_runtime("it does not answer")
+
+    async def _is_alive(self) -> bool:
+        try:
+            async with asyncio.timeout(ALIVE_INTERVAL):
+                return await self._runtime.is_alive()
+        except (TimeoutError, TaskError, OSError):
+            return False
+
+    def _lose_runtime(self, reason: str) -> None:
+        """Stops receiving and starting until the runtime is back; other agents get what is not started."""
+        if not self._runtime_up.is_set():
+            return
+        log.warning("runtime_lost", reason=reason)
+        self._runtime_up.clear()
+        self._runtime_down.set()
+        self._metrics.spend(on_run=None)
+        for held in self._holdings:
+            self._withdraw(held, HandedBack())
+
+    # Shutdown --------------------------------------------------------------------------------------------------------
+
+    async def _drain(self, loops: dict[str, asyncio.Task[None]]) -> None:
+        self._draining = True
+        running = self._running
+        log.info("draining", held=len(self._holdings), running=running is not None)
+        loops["receive"].cancel()
+        loops["runtime"].cancel()
+        for held in self._holdings:
+            self._withdraw(held, HandedBack())
+        if running is not None:
+            try:
+                async with asyncio.timeout(self._grace_period):
+                    await self._wait_until_empty()
+            except TimeoutError:
+                running.interrupt(Interruption.DRAIN)
+        try:
+            async with asyncio.timeout(COMPLETION_GRACE + (INTERRUPT_TIMEOUT if self._running else 0)):
+                await self._wait_until_empty()
+        except TimeoutError:
+            # Each one's message comes back by itself; its record tells the next agent how far it got.
+            log.warning("drain_incomplete", held=len(self._holdings))
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+        for loop in loops.values():
+            loop.cancel()
+        log.info("drained")
+
+    async def _wait_until_empty(self) -> None:
+        while len(self._holdings):
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._metrics.phases.labels(phase).observe(time.monotonic() - began)
+
+
+def _outcome(run: asyncio.Task[Answer], seconds: float) -> Outcome:
+    """Returns what a run that ended by itself came to."""
+    error = asyncio.CancelledError() if run.cancelled() else run.exception()
+    if error is None:
+        return Answered(run.result(), seconds)
+    if isinstance(error, TaskError):
+        return Raised(error)
+    log.error("run_failed", exc_info=error)
+    return Raised(TransientError("internal_error", describe(error)))
+
+
+def _after_interruption(reason: Interruption, timeout: float) -> Outcome:
+    """Returns what a run that was interrupted comes to."""
+    match reason:
+        case Interruption.CANCEL:
+            return Cancelled()
+        case Interruption.TIMEOUT:
+            return Raised(PermanentError("timed_out", f"the run took longer than {timeout:g} s and was interrupted"))
+        case Interruption.DRAIN:
+            return HandedBack()
+        case Interruption.OVERTAKEN:
+            return Abandoned()
+
+
+async def _restarted(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Runs one of the pipeline's loops for ever; a fault in it is logged, and costs a second instead of the agent."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("loop_failed", loop=name)
+        await asyncio.sleep(1)

@@ -1,0 +1,131 @@
+"""Makes a received message ready to run: reads it, looks at its record, and fetches its inputs. No GPU is needed."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import structlog
+from pydantic import ValidationError
+
+from agent.aws import persist
+from agent.decisions import Arrival, on_arrival, refusal, retry_delay
+from agent.errors import TaskError
+from agent.holdings import Held, Holdings
+from agent.outcomes import Cancelled, Exhausted, HandedBack, Outcome, Raised, Settled, Unreadable
+from agent.payloads import Payloads
+from agent.runtimes.base import Runtime
+from contract.record import Submission, TooManyUnfinishedError, submit
+from contract.store import RecordStore, Stored
+from contract.task import RuntimeType, TaskMessage, UnreadableMessageError, parse_task_message
+
+log = structlog.get_logger()
+
+
+class Preparation:
+    """The stage before the run.
+
+    Args:
+        holdings: all held messages; second copies of one task are recognised by them.
+        store: the task records.
+        payloads: contents that were too large for their messages.
+        runtime: fetches inputs in its own way.
+        runtime_type: decides which task types are taken.
+        visibility_timeout: seconds after which a second copy is looked at again.
+    """
+
+    def __init__(
+        self,
+        *,
+        holdings: Holdings,
+        store: RecordStore,
+        payloads: Payloads,
+        runtime: Runtime,
+        runtime_type: RuntimeType,
+        visibility_timeout: int,
+    ) -> None:
+        self._holdings = holdings
+        self._store = store
+        self._payloads = payloads
+        self._runtime = runtime
+        self._runtime_type = runtime_type
+        self._visibility_timeout = visibility_timeout
+
+    async def prepare(self, held: Held) -> Outcome | None:
+        """Makes a message ready. Returns None when it may run, or what becomes of it instead.
+
+        Raises:
+            botocore.exceptions.ClientError: S3 refuses a request.
+        """
+        began = time.monotonic()
+        try:
+            task = parse_task_message(held.delivery.body)
+        except UnreadableMessageError as error:
+            return Unreadable(str(error))
+        held.task = task
+        # A foreign publisher knows of no submissions; the message's own id is as unique.
+        held.submission_id = task.metadata.submission or held.delivery.message_id
+        structlog.contextvars.bind_contextvars(task_id=task.metadata.id, submission=held.submission_id)
+        try:
+            outcome = await self._look_up(held, task)
+            if outcome is None:
+                await self._localise(held, task)
+        except TaskError as error:
+            outcome = Raised(error)
+        held.preparing_seconds = time.monotonic() - began
+        return outcome
+
+    async def _look_up(self, held: Held, task: TaskMessage) -> Outcome | None:
+        """Reads the record. Returns None when the task may run."""
+        if self._holdings.twin_of(held) is not None:
+            log.info("second_copy", of="a task held here")
+            return HandedBack(self._visibility_timeout)
+        try:
+            held.keep(await self._read_record(task, held.submission_id))
+        except TooManyUnfinishedError:
+            return HandedBack(self._visibility_timeout)
+        except ValidationError:
+            log.exception("record_unreadable")
+            return HandedBack(retry_delay(held.delivery.receive_count, jitter=0))
+        held.seen_attempts = held.submission.attempts
+        return self._by_record(held)
+
+    def _by_record(self, held: Held) -> Outcome | None:
+        match on_arrival(held.submission, receive_count=held.delivery.receive_count):
+            case Arrival.RUN:
+                return None
+            case Arrival.SETTLE:
+                return Settled()
+            case Arrival.CANCEL:
+                return Cancelled()
+            case Arrival.EXHAUST:
+                return Exhausted()
+            case Arrival.DEFER:
+                log.info("second_copy", of="a task that runs elsewhere")
+                return HandedBack(self._visibility_timeout)
+
+    async def _localise(self, held: Held, task: TaskMessage) -> None:
+        error = refusal(task, self._runtime_type)
+        if error is not None:
+            raise error
+        content = await self._payloads.content_of(task)
+        held.prepared = await self._runtime.prepare(task.metadata.tasktype, content)
+
+    async def _read_record(self, task: TaskMessage, submission_id: str) -> Stored:
+        """Returns the record, made now when somebody else than the API has published the task."""
+        metadata = task.metadata
+        stored = await persist(lambda: self._store.read(metadata.id), "s3:GetObject record")
+        if stored is not None and stored.record.find(submission_id) is not None:
+            return stored
+        new = Submission(
+            submission=submission_id,
+            runtime=metadata.runtime,
+            tasktype=metadata.tasktype,
+            prefix=metadata.prefix,
+            context=metadata.context,
+            submitted_at=metadata.submitted_at or datetime.now(UTC),
+        )
+        return await persist(
+            lambda: self._store.change(metadata.id, lambda record: submit(record, metadata.id, new)),
+            "s3:PutObject record",
+        )

@@ -1,0 +1,132 @@
+"""The agent's settings: one typed object, read from the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from contract.identifiers import RuntimeName
+from contract.task import RuntimeType
+from contract.topology import VISIBILITY_TIMEOUT
+
+_MAX_VISIBILITY: Final = 43_200
+"""Seconds; Amazon SQS quotas, "Message visibility timeout"."""
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; one line for each faulty variable."""
+
+
+class Settings(BaseSettings):
+    """Everything that may be set. Each field is the environment variable of the same name in upper case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    runtime_name: Annotated[RuntimeName, Field(description="name of the runtime, as in config.yaml")]
+    runtime_type: Annotated[RuntimeType, Field(description="sdwebui or comfyui")]
+    api_base_url: Annotated[
+        str, Field(description="URL of the runtime, such as http://127.0.0.1:7860", pattern=r"^https?://[^/\s]+")
+    ]
+    sqs_queue_url: Annotated[str, Field(description="URL of the runtime's queue", pattern=r"^https?://\S+$")]
+    sqs_dlq_url: Annotated[
+        str,
+        Field(description="URL of the dead-letter queue; found by the queue's redrive policy when empty"),
+    ] = ""
+    sns_topic_arn: Annotated[str, Field(description="ARN of the callback topic", pattern=r"^arn:\S+$")]
+    s3_bucket: Annotated[str, Field(description="bucket of results and task records", min_length=3)]
+    dynamic_sd_model: Annotated[bool, Field(description="SD Web UI: whether a request may name its checkpoint")] = False
+    input_s3_buckets: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="buckets that inputs may come from, besides S3_BUCKET; separated by commas"),
+    ] = ()
+    input_allowed_origins: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="origins that inputs may come from although they are private; separated by commas"),
+    ] = ()
+    visibility_timeout: Annotated[
+        int,
+        Field(
+            description="seconds after which another agent gets the task of one that was killed",
+            ge=2,
+            le=_MAX_VISIBILITY,
+        ),
+    ] = VISIBILITY_TIMEOUT
+    prefetch: Annotated[int, Field(description="tasks made ready while one runs", ge=0, le=100)] = 1
+    grace_period_seconds: Annotated[
+        float, Field(description="seconds that a running task may take to finish after SIGTERM", ge=0)
+    ] = 50.0
+    task_timeout_seconds: Annotated[
+        float, Field(description="seconds after which a run is interrupted and the task fails", gt=0)
+    ] = 1800.0
+    health_host: Annotated[str, Field(description="address of /healthz, /readyz and /metrics")] = "127.0.0.1"
+    health_port: Annotated[int, Field(description="port of the same; 0 takes a free one", ge=0, le=65535)] = 8080
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error")
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], Field(description="json or console")] = "json"
+    otel_exporter_otlp_endpoint: Annotated[
+        str, Field(description="OTLP/HTTP endpoint that gets the traces; no tracing when empty")
+    ] = ""
+    aws_region: Annotated[
+        str,
+        Field(
+            description="region of queue, topic and bucket; AWS_DEFAULT_REGION does too",
+            validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
+        ),
+    ]
+    aws_endpoint_url: Annotated[
+        str, Field(description="URL of an emulator that stands in for AWS; AWS itself when empty")
+    ] = ""
+
+    @field_validator("input_s3_buckets", "input_allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("log_level", "log_format", "runtime_type", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+def load_settings() -> Settings:
+    """Reads the settings from the environment.
+
+    Raises:
+        SettingsError: a variable is missing or wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(item) for item in error.errors(include_url=False))) from error
+
+
+def describe_settings() -> str:
+    """Returns a table of every variable, its default, and what it is for."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        if field.is_required():
+            shown = "required"
+        elif default in {"", ()}:
+            shown = "default: empty"
+        else:
+            shown = f"default: {str(default).lower() if isinstance(default, bool) else default}"
+        lines.append(f"  {name.upper():<28} {field.description} ({shown})")
+    return "\n".join(lines)
+
+
+def _line(item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"]).upper()
+    field = Settings.model_fields.get(name.lower())
+    hint = f" ({field.description})" if field is not None and field.description else ""
+    if item["type"] == "missing":
+        return f"{name} is not set{hint}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{name} is {item['input']!r}: {message[:1].lower()}{message[1:]}{hint}"

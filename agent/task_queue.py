@@ -1,0 +1,165 @@
+"""The runtime's SQS queue and its dead-letter queue; thin calls, no decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from agent.aws import CALL_TIMEOUT, persist
+from agent.holdings import Delivery, Held
+from contract.topology import RECEIVE_WAIT
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs.client import SQSClient
+
+log = structlog.get_logger()
+
+BATCH: Final = 10
+"""Entries of one batch call, and messages of one receive (Amazon SQS quotas)."""
+
+
+class TaskQueue:
+    """One runtime's queue.
+
+    Args:
+        sqs: the client.
+        url: of the queue.
+        dead_letter_url: of its dead-letter queue; empty: found by the redrive policy when first needed.
+        visibility_timeout: seconds for which a received message is ours.
+    """
+
+    def __init__(self, sqs: SQSClient, url: str, *, dead_letter_url: str = "", visibility_timeout: int) -> None:
+        self._sqs = sqs
+        self._url = url
+        self._dead_letter_url: str | None = dead_letter_url or None
+        self._visibility_timeout = visibility_timeout
+
+    async def receive(self, count: int) -> list[Delivery]:
+        """Waits up to `RECEIVE_WAIT` seconds for at most `count` messages.
+
+        Raises:
+            botocore.exceptions.BotoCoreError, ClientError, TimeoutError: the queue is out of reach.
+        """
+        async with asyncio.timeout(RECEIVE_WAIT + CALL_TIMEOUT):
+            answer = await self._sqs.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=min(count, BATCH),
+                WaitTimeSeconds=RECEIVE_WAIT,
+                VisibilityTimeout=self._visibility_timeout,
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "AWSTraceHeader"],
+            )
+        return [_delivery(message) for message in answer.get("Messages", [])]
+
+    async def renew(self, held: Iterable[Held]) -> dict[str, bool]:
+        """Keeps messages invisible for another visibility timeout.
+
+        Returns:
+            For each message id whether it is still ours; ids of which SQS could not say are left out.
+
+        Raises:
+            botocore.exceptions.BotoCoreError, ClientError, TimeoutError: the queue is out of reach.
+        """
+        return await self._change_visibility(held, self._visibility_timeout)
+
+    async def hand_back(self, held: Iterable[Held], delay: int = 0) -> None:
+        """Gives messages back, to be received again after `delay` seconds.
+
+        Raises:
+            botocore.exceptions.BotoCoreError, ClientError, TimeoutError: the queue is out of reach; the messages then
+                come back when their visibility timeout ends.
+        """
+        await self._change_visibility(held, delay)
+
+    async def delete(self, held: Held) -> None:
+        """Deletes a message; repeating it is safe.
+
+        Raises:
+            botocore.exceptions.BotoCoreError, ClientError: the queue is out of reach or refuses.
+        """
+        await self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=held.delivery.receipt_handle)
+
+    async def send_dead_letter(self, body: str, attributes: dict[str, str]) -> bool:
+        """Puts a message's body into the dead-letter queue; False when there is no such queue.
+
+        Raises:
+            botocore.exceptions.BotoCoreError, ClientError: it is out of reach or refuses.
+        """
+        url = await self._find_dead_letter_url()
+        if not url:
+            return False
+        await self._sqs.send_message(
+            QueueUrl=url,
+            MessageBody=body,
+            MessageAttributes={
+                # SQS refuses empty values and control characters.
+                name: {"DataType": "String", "StringValue": _attribute_text(value)}
+                for name, value in attributes.items()
+                if value
+            },
+        )
+        return True
+
+    async def _find_dead_letter_url(self) -> str:
+        if self._dead_letter_url is None:
+            answer = await self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["RedrivePolicy"])
+            policy = answer.get("Attributes", {}).get("RedrivePolicy")
+            if not policy:
+                self._dead_letter_url = ""
+            else:
+                *_, account, name = json.loads(policy)["deadLetterTargetArn"].split(":")
+                found = await self._sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+                self._dead_letter_url = found["QueueUrl"]
+        return self._dead_letter_url
+
+    async def _change_visibility(self, held: Iterable[Held], seconds: int) -> dict[str, bool]:
+        results: dict[str, bool] = {}
+        for batch in itertools.batched(held, BATCH, strict=False):
+            async with asyncio.timeout(CALL_TIMEOUT):
+                answer = await self._sqs.change_message_visibility_batch(
+                    QueueUrl=self._url,
+                    Entries=[
+                        {
+                            "Id": str(index),
+                            "ReceiptHandle": item.delivery.receipt_handle,
+                            "VisibilityTimeout": seconds,
+                        }
+                        for index, item in enumerate(batch)
+                    ],
+                )
+            for success in answer.get("Successful", []):
+                results[batch[int(success["Id"])].delivery.message_id] = True
+            for failure in answer.get("Failed", []):
+                if failure.get("SenderFault", True):
+                    results[batch[int(failure["Id"])].delivery.message_id] = False
+        return results
+
+
+async def delete_for_good(queue: TaskQueue, held: Held) -> None:
+    """Deletes a message, however long SQS is out of reach; a receipt that no longer counts is no error."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    try:
+        await persist(lambda: queue.delete(held), "sqs:DeleteMessage")
+    except ClientError:
+        # The receipt expired: whoever has the message now finds its record ended and deletes it.
+        log.info("message_no_longer_ours", message_id=held.delivery.message_id)
+
+
+def _delivery(message: Any) -> Delivery:
+    attributes = message.get("Attributes", {})
+    return Delivery(
+        message_id=message["MessageId"],
+        receipt_handle=message["ReceiptHandle"],
+        body=message["Body"],
+        receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+        trace=attributes.get("AWSTraceHeader"),
+    )
+
+
+def _attribute_text(value: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in value)[:1024]

@@ -1,0 +1,94 @@
+"""Structured logs and, when an endpoint is set, OpenTelemetry spans that continue the request's X-Ray trace."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+import structlog
+
+from agent.settings import Settings
+
+
+def configure_logging(level: str, log_format: str) -> None:
+    """Sends every log line to standard error: JSON for machines, columns for people."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if log_format == "json":
+        shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        shared.append(
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        )
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries: only what is wrong.
+    logging.basicConfig(level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s")
+
+
+class Tracer(Protocol):
+    """Makes spans."""
+
+    def span(self, name: str, trace: str | None, **attributes: str | int) -> AbstractContextManager[Any]:
+        """Returns a span that is a child of an X-Ray trace header (`Root=…;Parent=…;Sampled=…`), if there is one."""
+
+    def close(self) -> None:
+        """Sends what is left."""
+
+
+class NoTracer:
+    """Tracing that is off."""
+
+    def span(self, name: str, trace: str | None, **attributes: str | int) -> AbstractContextManager[Any]:
+        """Returns a context that does nothing."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def make_tracer(settings: Settings) -> Tracer:
+    """Returns the tracer that the settings ask for. OpenTelemetry is imported only when it is used."""
+    if not settings.otel_exporter_otlp_endpoint:
+        return NoTracer()
+    return _OpenTelemetryTracer(settings)
+
+
+class _OpenTelemetryTracer:
+    """Spans in batches to an OTLP/HTTP endpoint, from a thread of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.propagators.aws import AwsXRayPropagator  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+        resource = Resource.create({"service.name": "darkroom-agent", "darkroom.runtime": settings.runtime_name})
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=5)))
+        self._tracer = self._provider.get_tracer("darkroom.agent")
+        self._propagator = AwsXRayPropagator()
+
+    @contextmanager
+    def span(self, name: str, trace: str | None, **attributes: str | int) -> Iterator[Any]:
+        """Returns a span that is a child of the header's segment."""
+        context = self._propagator.extract({"X-Amzn-Trace-Id": trace}) if trace else None
+        with self._tracer.start_as_current_span(name, context=context, attributes=attributes) as span:
+            yield span
+
+    def close(self) -> None:
+        """Sends what is left, for two seconds at most."""
+        self._provider.force_flush(timeout_millis=2_000)
+        self._provider.shutdown()

@@ -1,0 +1,122 @@
+"""Watches the records of held tasks for a cancel, and reports the running one's progress on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from agent.aws import CALL_TIMEOUT, OUTAGES, describe
+from agent.decisions import Arrival, on_arrival
+from agent.holdings import Held, Holdings, Interruption, Stage
+from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
+from contract.record import Status, TransitionError, report_progress
+from contract.store import RecordStore
+
+log = structlog.get_logger()
+
+WATCH_INTERVAL: Final = 1.0
+"""Seconds between two looks at one record: so long does a cancel take to arrive."""
+
+_PROGRESS_STEP: Final = 0.01
+"""Smaller steps are not worth a write."""
+
+
+class RecordWatch:
+    """Looks at each held record about once a second; a record that nobody has changed costs no transfer.
+
+    Args:
+        store: the task records.
+        holdings: all held messages.
+        withdraw: takes a task that does not run yet out of the pipeline.
+    """
+
+    def __init__(self, store: RecordStore, holdings: Holdings, *, withdraw: Callable[[Held, Outcome], None]) -> None:
+        self._store = store
+        self._holdings = holdings
+        self._withdraw = withdraw
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL / 4)
+            due = time.monotonic() - WATCH_INTERVAL
+            looks = [self._look(held) for held in self._holdings if _is_watched(held) and held.checked_at <= due]
+            await asyncio.gather(*looks)
+
+    async def _look(self, held: Held) -> None:
+        stage = held.stage
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                if stage is Stage.RUNNING and held.progress - held.reported_progress >= _PROGRESS_STEP:
+                    await self._report(held)
+                else:
+                    await self._refresh(held)
+        except OUTAGES as error:
+            held.checked_at = time.monotonic()
+            log.debug("record_out_of_reach", error=describe(error))
+            return
+        if held.stage is not stage:
+            return
+        if stage is Stage.RUNNING:
+            self._judge_running(held)
+        else:
+            outcome = _judge_waiting(held)
+            if outcome is not None:
+                self._withdraw(held, outcome)
+
+    async def _refresh(self, held: Held) -> None:
+        known = held.stored
+        stored = await self._store.read(held.metadata.id, known=known)
+        # The start of the run may have been written while we read: what we read is then the older one.
+        if stored is not None and held.stored is known:
+            held.keep(stored)
+        else:
+            held.checked_at = time.monotonic()
+
+    async def _report(self, held: Held) -> None:
+        progress = held.progress
+        transition = partial(
+            report_progress,
+            submission=held.submission_id,
+            holder=held.holder,
+            attempt=held.attempt,
+            progress=round(progress, 3),
+        )
+        try:
+            held.keep(await self._store.change(held.metadata.id, transition, known=held.stored))
+        except TransitionError:
+            held.interrupt(Interruption.OVERTAKEN)
+            held.checked_at = time.monotonic()
+        else:
+            held.reported_progress = progress
+
+    def _judge_running(self, held: Held) -> None:
+        if not held.is_holder:
+            held.interrupt(Interruption.OVERTAKEN)
+        elif held.submission.status is Status.CANCELLING:
+            held.interrupt(Interruption.CANCEL)
+
+
+def _is_watched(held: Held) -> bool:
+    if held.stored is None:
+        return False
+    if held.stage is Stage.RUNNING:
+        return held.attempt > 0
+    return held.stage in {Stage.PREPARING, Stage.PREPARED}
+
+
+def _judge_waiting(held: Held) -> Outcome | None:
+    """Returns what becomes of a task that waits to run, or None when it may go on waiting."""
+    # Counted as received before: that it is no second copy was settled when it came.
+    match on_arrival(held.submission, receive_count=2):
+        case Arrival.SETTLE:
+            return Settled()
+        case Arrival.CANCEL:
+            return Cancelled()
+        case _:
+            return Abandoned() if held.submission.attempts > held.seen_attempts else None
