@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class TaskError(Exception):
     """A run that gave no answer.
@@ -28,3 +30,17 @@ class TransientError(TaskError):
 
 class RuntimeUnavailableError(TaskError):
     """The runtime is not there, or died in the middle. It is waited for, and the task bears no blame."""
+
+
+def deciding_error(group: BaseExceptionGroup[TaskError]) -> TaskError:
+    """Returns the error that decides among several: one permanent fault is enough to fail the task."""
+    every = list(_leaves(group))
+    return next((error for error in every if isinstance(error, PermanentError)), every[0])
+
+
+def _leaves(group: BaseExceptionGroup[TaskError]) -> Iterator[TaskError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

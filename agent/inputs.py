@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent.errors import PermanentError, TaskError, TransientError
+from agent.errors import PermanentError, TaskError, TransientError, deciding_error
 from agent.fetch import Budget, Fetcher, check_type, refuse_scheme, shown, too_large
 from agent.media import SIGNATURE_SIZE
 from contract.objects import is_reserved_key, split_s3_url
@@ -72,7 +72,7 @@ class Inputs:
             async with asyncio.timeout(self._limits.seconds_per_task), asyncio.TaskGroup() as group:
                 tasks = {link: group.create_task(fetch(link)) for link in wanted}
         except* TaskError as errors:
-            raise _worst(errors) from None
+            raise deciding_error(errors) from None
         except* TimeoutError:
             raise PermanentError(
                 "input_timeout",
@@ -133,20 +133,6 @@ class Inputs:
                     check_type(data, link)
         check_type(data, link)
         return bytes(data)
-
-
-def _worst(errors: BaseExceptionGroup[TaskError]) -> TaskError:
-    """Returns the error that decides: one refusal is enough to fail the task."""
-    every = list(_leaves(errors))
-    return next((error for error in every if isinstance(error, PermanentError)), every[0])
-
-
-def _leaves(errors: BaseExceptionGroup[TaskError]) -> Iterable[TaskError]:
-    for error in errors.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 def _s3_failure(error: ClientError, link: str) -> TaskError:

@@ -6,6 +6,7 @@ import aiohttp
 
 from agent.inputs import InputSource
 from agent.runtimes.base import Answer, Output, Prepared, Runtime, Upload
+from agent.runtimes.comfyui.adapter import ComfyUi
 from agent.runtimes.http import open_session
 from agent.runtimes.sdwebui.adapter import SdWebUi
 from contract.task import RuntimeType
@@ -25,4 +26,4 @@ def make_runtime(
         case RuntimeType.SDWEBUI:
             return SdWebUi(session, base_url, inputs, dynamic_model=dynamic_model)
         case RuntimeType.COMFYUI:
-            raise NotImplementedError
+            return ComfyUi(session, base_url, inputs)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,7 +26,10 @@ THREAD_THRESHOLD: Final = 256 * 1024
 """Bytes above which encoding and decoding leave the event loop, so that the heartbeat goes on."""
 
 _READY_PAUSE: Final = (0.1, 2.0)
+_CLOSE_TIMEOUT: Final = 1.0
 _PROBES: Final = (0.0, 0.25, 0.5)
+
+type WebSocket = aiohttp.ClientWebSocketResponse[Any]
 
 log = structlog.get_logger(__name__)
 
@@ -119,14 +123,24 @@ class Server:
         except (aiohttp.ClientError, OSError) as error:
             raise await self.why_lost() from error
 
-    def websocket(self, path: str) -> aiohttp.client._WSRequestContextManager:
-        """Opens a WebSocket; frames of any size, since previews come through it."""
-        return self._session.ws_connect(
-            self._base + path,
-            auth=self._auth,
-            max_msg_size=0,
-            timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
-        )
+    @asynccontextmanager
+    async def websocket(self, path: str) -> AsyncIterator[WebSocket]:
+        """Opens a WebSocket; frames of any size, since previews come through it.
+
+        Raises:
+            aiohttp.ClientError, OSError: it does not open, or breaks.
+        """
+        async with asyncio.timeout(SHORT):
+            socket = await self._session.ws_connect(
+                self._base + path,
+                auth=self._auth,
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT),
+            )
+        try:
+            yield socket
+        finally:
+            await socket.close()
 
     async def is_alive(self) -> bool:
         """Tells whether the server answers its ready path now."""

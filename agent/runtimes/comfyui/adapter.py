@@ -1,0 +1,373 @@
+"""Runs workflows on ComfyUI: submits, follows the events, falls back on the history, and fetches every file."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+import aiohttp
+import orjson
+import structlog
+
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError, deciding_error
+from agent.inputs import InputSource
+from agent.runtimes.base import Answer, Output, Prepared, Upload
+from agent.runtimes.comfyui.events import Ending, Watch
+from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes
+from agent.runtimes.comfyui.files import FileReference, output_files
+from agent.runtimes.comfyui.workflow import (
+    UPLOAD_FOLDER,
+    read_workflow,
+    with_other_prefixes,
+    with_uploads,
+    workflow_links,
+)
+from agent.runtimes.http import Reply, Server, WebSocket, decode_json, encode_json
+from contract.task import TaskType
+
+SILENCE: Final = 5.0
+"""Seconds without an event after which the server is asked: a second socket with our id would have taken them all."""
+
+PATIENCE: Final = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+"""Pauses in seconds before each look at the history: it is written a moment after the last event."""
+
+INTERRUPT_GRACE: Final = 10.0
+"""Seconds that an interrupted prompt may still take: it stops between nodes and sampler steps only."""
+
+INTERRUPT_INTERVAL: Final = 0.25
+SUBMIT_TIMEOUT: Final = 60.0
+"""Seconds; nodes of others may look at files, or at the network, to validate."""
+TRANSFER_TIMEOUT: Final = 300.0
+"""Seconds for one file to or from the server."""
+RECONNECT_PAUSE: Final = 0.5
+PARALLEL_DOWNLOADS: Final = 4
+
+log = structlog.get_logger(__name__)
+
+
+class ComfyUi:
+    """ComfyUI, over HTTP and its WebSocket.
+
+    Args:
+        session: see `agent.runtimes.http.open_session`.
+        base_url: where the server listens.
+        inputs: fetches links.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource) -> None:
+        self._server = Server(session, base_url, title=TITLE, ready_path="/system_stats")
+        self._inputs = inputs
+        self._client_id = uuid.uuid4().hex
+        self._current: str | None = None
+
+    async def wait_until_ready(self) -> None:
+        """See `Runtime`."""
+        await self._server.wait_until_ready()
+
+    async def is_alive(self) -> bool:
+        """See `Runtime`."""
+        return await self._server.is_alive()
+
+    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+        """See `Runtime`. Links become names of files to upload."""
+        if task_type is not TaskType.PIPELINE:
+            raise PermanentError("wrong_task_type", f"this runtime takes pipeline; found {task_type.value}")
+        workflow = read_workflow(content)
+        nodes, uploads = workflow.nodes, list[Upload]()
+        if links := workflow_links(nodes):
+            fetched = await self._inputs.fetch_all(links)
+            nodes, uploads = await asyncio.to_thread(with_uploads, nodes, fetched)
+        return Prepared(task_type, {**workflow.extra, "prompt": nodes}, uploads=uploads)
+
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
+        """See `Runtime`.
+
+        A workflow that was run before comes from the server's cache, with the outputs of that time. When there are
+        none (files deleted, an older server), it runs once more under other file names.
+        """
+        for upload in prepared.uploads:
+            await self._upload(upload)
+        prompt = dict(prepared.content)
+        for again in (False, True):
+            raw, outputs = await self._run_prompt(prompt, run_id, progress)
+            references = output_files(outputs)
+            files = await self._download(references)
+            if files is not None and (outputs or again):
+                break
+            if not again:
+                log.info("the server answered from its cache, without files", run_id=run_id)
+                prompt = await self._past_the_cache(prompt)
+        if files is None or not outputs:
+            raise PermanentError("no_outputs", "the workflow ended without an output; end it with a node that saves")
+        return Answer(files, raw)
+
+    async def interrupt(self) -> None:
+        """See `Runtime`. Never another client's prompt: a bare interrupt stops whatever runs."""
+        if self._current is not None:
+            await self._stop_once(self._current)
+
+    async def close(self) -> None:
+        """See `Runtime`. The session belongs to whoever opened it."""
+
+    async def _run_prompt(
+        self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]
+    ) -> tuple[bytes, dict[str, dict[str, Any]]]:
+        """Runs a prompt to its end; returns its entry of the history, as received, and its outputs by node."""
+        prompt_id = str(uuid.uuid4())
+        log.debug("submitting", run_id=run_id, prompt_id=prompt_id)
+        body = await encode_json({**prompt, "client_id": self._client_id, "prompt_id": prompt_id})
+        watch = Watch(prompt_id, frozenset(prompt["prompt"]))
+        submission = _Submission(self._server, body)
+        self._current = prompt_id
+        try:
+            await self._follow(watch, submission, _rising(progress, watch))
+            raw = await self._read_history(watch)
+        except (asyncio.CancelledError, TaskError) as error:
+            # Not after a death: there is nothing left to stop.
+            if not isinstance(error, RuntimeUnavailableError):
+                await self._stop(watch, submission)
+            raise
+        finally:
+            self._current = None
+        match watch.ending:
+            case Ending.FAILED:
+                raise failure_of_execution(watch.failure)
+            case Ending.INTERRUPTED:
+                raise TransientError("interrupted", f"somebody interrupted the prompt on {TITLE}")
+        return raw, watch.outputs
+
+    async def _follow(self, watch: Watch, submission: _Submission, report: Callable[[], None]) -> None:
+        """Returns once the prompt has ended. Connects as often as it takes while the server lives.
+
+        The socket is there before the prompt is: nothing is replayed to a socket that comes later.
+        """
+        while watch.ending is None:
+            try:
+                async with self._server.websocket(f"/ws?clientId={self._client_id}") as socket:
+                    if submission.accepted:
+                        await self._ask(watch, lost=True)
+                    else:
+                        watch.prompt_id = await submission.send() or watch.prompt_id
+                        self._current = watch.prompt_id
+                    await self._listen(socket, watch, report)
+            except (aiohttp.ClientError, OSError) as error:
+                log.warning("the WebSocket does not open", error=type(error).__name__)
+                lost = await self._server.why_lost()
+                if isinstance(lost, RuntimeUnavailableError) or not submission.accepted:
+                    raise lost from error
+            if watch.ending is None:
+                # The socket is gone; whether the server is, HTTP tells.
+                await self._ask(watch, lost=True)
+            if watch.ending is None:
+                await asyncio.sleep(RECONNECT_PAUSE)
+
+    async def _listen(self, socket: WebSocket, watch: Watch, report: Callable[[], None]) -> None:
+        """Takes events until the prompt has ended or the socket has."""
+        while watch.ending is None:
+            try:
+                message = await socket.receive(timeout=SILENCE)
+            except TimeoutError:
+                await self._ask(watch, lost=False)
+                continue
+            match message.type:
+                case aiohttp.WSMsgType.TEXT:
+                    with suppress(ValueError):
+                        watch.feed(orjson.loads(message.data))
+                    report()
+                case aiohttp.WSMsgType.BINARY:
+                    # Previews.
+                    continue
+                case _:
+                    return
+
+    async def _ask(self, watch: Watch, *, lost: bool) -> None:
+        """Asks by HTTP what became of the prompt; notes its end in `watch`.
+
+        Args:
+            watch: the prompt.
+            lost: whether the socket broke, as it does when the server restarts.
+
+        Raises:
+            RuntimeUnavailableError: the server is dead, or is another one that knows nothing of the prompt.
+            TransientError: somebody took the prompt out of the queue.
+        """
+        for pause in PATIENCE:
+            await asyncio.sleep(pause)
+            if (found := await self._history(watch.prompt_id)) is not None:
+                watch.read_history(found[1])
+                return
+            if watch.prompt_id in {*await self._queue("queue_running"), *await self._queue("queue_pending")}:
+                return
+        if lost:
+            raise RuntimeUnavailableError("runtime_restarted", f"{TITLE} was started again in the middle of the run")
+        raise TransientError("prompt_deleted", f"somebody took the prompt out of the queue of {TITLE}")
+
+    async def _read_history(self, watch: Watch) -> bytes:
+        """Returns the prompt's history as received, and takes the outputs from it: a late socket missed some."""
+        for pause in PATIENCE:
+            await asyncio.sleep(pause)
+            if (found := await self._history(watch.prompt_id)) is not None:
+                watch.read_history(found[1])
+                return found[0]
+        # Deleted by somebody; the events have told the same.
+        return await encode_json({watch.prompt_id: {"outputs": watch.outputs}})
+
+    async def _history(self, prompt_id: str) -> tuple[bytes, dict[str, Any]] | None:
+        """Returns the prompt's history, raw and its entry; None as long as there is none, which is no error."""
+        reply = await self._server.request("GET", f"/history/{prompt_id}", timeout=TRANSFER_TIMEOUT)
+        document = await _document(reply, "/history")
+        entry = document.get(prompt_id)
+        return (reply.body, entry) if isinstance(entry, dict) else None
+
+    async def _queue(self, part: str) -> set[str]:
+        """Returns the ids of the prompts that run or wait."""
+        document = await _document(await self._server.request("GET", "/queue"), "/queue")
+        items = document.get(part)
+        return {item[1] for item in items or () if isinstance(item, list) and len(item) > 1}
+
+    async def _stop(self, watch: Watch, submission: _Submission) -> None:
+        """Stops the prompt, and waits until the server has let go of it, so that the next one does not meet it."""
+        if not submission.began:
+            return
+        with suppress(TimeoutError, TaskError):
+            async with asyncio.timeout(INTERRUPT_GRACE):
+                await submission.settle()
+                while await self._stop_once(watch.prompt_id):  # noqa: ASYNC110 - the server sends no event
+                    await asyncio.sleep(INTERRUPT_INTERVAL)
+                return
+        log.warning("the prompt could not be stopped", prompt_id=watch.prompt_id)
+
+    async def _stop_once(self, prompt_id: str) -> bool:
+        """Takes the prompt out of the queue or interrupts it; returns whether it was still there.
+
+        The queue is asked first, since the answers to both are 200 whatever happened, and since an older server takes
+        every interrupt for the running prompt, whomever it belongs to.
+        """
+        if prompt_id in await self._queue("queue_pending"):
+            await self._server.request("POST", "/queue", body=await encode_json({"delete": [prompt_id]}))
+            return True
+        if prompt_id in await self._queue("queue_running"):
+            await self._server.request("POST", "/interrupt", body=await encode_json({"prompt_id": prompt_id}))
+            return True
+        return False
+
+    async def _past_the_cache(self, prompt: dict[str, Any]) -> dict[str, Any]:
+        """Returns the prompt such that it really runs; frees the cache when no file name can be varied."""
+        varied = with_other_prefixes(prompt["prompt"], uuid.uuid4().hex[:4])
+        if varied is not None:
+            return {**prompt, "prompt": varied}
+        await self._server.request(
+            "POST", "/free", body=await encode_json({"unload_models": False, "free_memory": True})
+        )
+        return prompt
+
+    async def _upload(self, upload: Upload) -> None:
+        form = aiohttp.FormData()
+        form.add_field("image", upload.data, filename=upload.name, content_type="application/octet-stream")
+        form.add_field("type", "input")
+        form.add_field("subfolder", UPLOAD_FOLDER)
+        # The name tells the content, so what is there already is the same.
+        form.add_field("overwrite", "true")
+        reply = await self._server.request("POST", "/upload/image", body=form, timeout=TRANSFER_TIMEOUT)
+        stored = await _document(reply, "/upload/image")
+        if (stored.get("name"), stored.get("subfolder")) != (upload.name, UPLOAD_FOLDER):
+            raise TransientError("garbage_answer", f"{TITLE} stored the input {upload.name} under another name")
+
+    async def _download(self, references: Sequence[FileReference]) -> list[Output] | None:
+        """Returns the files, in order; None if one of them is not there any more."""
+        slots = asyncio.Semaphore(PARALLEL_DOWNLOADS)
+
+        async def view(reference: FileReference) -> Output | None:
+            async with slots:
+                return await self._view(reference)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(view(reference)) for reference in references]
+        except* TaskError as errors:
+            raise deciding_error(errors) from None
+        files = [task.result() for task in tasks]
+        found = [file for file in files if file is not None]
+        return found if len(found) == len(files) else None
+
+    async def _view(self, reference: FileReference) -> Output | None:
+        reply = await self._server.request(
+            "GET",
+            "/view",
+            params={"filename": reference.filename, "subfolder": reference.subfolder, "type": reference.type},
+            timeout=TRANSFER_TIMEOUT,
+        )
+        if reply.status == 404:
+            return None
+        if not reply.ok or not reply.body:
+            raise TransientError("garbage_answer", f"{TITLE} does not hand out its output ({reply.status})")
+        return Output(reply.body, reference.filename)
+
+
+class _Submission:
+    """One `POST /prompt`, which a cancellation must not cut off: the server might take it unseen."""
+
+    def __init__(self, server: Server, body: bytes) -> None:
+        self._server = server
+        self._body = body
+        self._request: asyncio.Task[Reply] | None = None
+        self.accepted = False
+
+    @property
+    def began(self) -> bool:
+        """Whether the server may have heard of the prompt."""
+        return self._request is not None
+
+    async def send(self) -> str | None:
+        """Submits, and returns the id that the server gave, which is ours unless it is an old server.
+
+        Raises:
+            TaskError: the server refuses the workflow, or a part of it.
+        """
+        self._request = asyncio.create_task(
+            self._server.request("POST", "/prompt", body=self._body, timeout=SUBMIT_TIMEOUT)
+        )
+        document = await _document(await asyncio.shield(self._request), "/prompt")
+        if document.get("node_errors"):
+            # Some outputs are valid and run already; half a result is no result.
+            raise failure_of_nodes(document["node_errors"])
+        self.accepted = True
+        prompt_id = document.get("prompt_id")
+        return prompt_id if isinstance(prompt_id, str) else None
+
+    async def settle(self) -> None:
+        """Waits until the server has answered, whatever it answered."""
+        if self._request is not None:
+            await asyncio.wait({self._request})
+
+
+async def _document(reply: Reply, path: str) -> dict[str, Any]:
+    if not reply.ok:
+        raise failure_of(reply.status, reply.body)
+    try:
+        document = await decode_json(reply.body)
+    except ValueError as error:
+        _garbage(path, error)
+    if not isinstance(document, dict):
+        _garbage(path, None)
+    return document
+
+
+def _garbage(path: str, cause: Exception | None) -> NoReturn:
+    raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that makes no sense") from cause
+
+
+def _rising(progress: Callable[[float], None], watch: Watch) -> Callable[[], None]:
+    """Returns a function that reports a watch's progress when it has grown."""
+    reported = 0.0
+
+    def report() -> None:
+        nonlocal reported
+        if watch.progress > reported:
+            reported = watch.progress
+            progress(reported)
+
+    return report

@@ -1,0 +1,111 @@
+"""Follows one prompt through ComfyUI's WebSocket events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Ending(StrEnum):
+    """How a prompt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+_ENDINGS = {
+    "execution_success": Ending.SUCCEEDED,
+    "execution_error": Ending.FAILED,
+    "execution_interrupted": Ending.INTERRUPTED,
+}
+
+
+@dataclass
+class Watch:
+    """What is known of a prompt so far.
+
+    Events of other prompts, of unknown types and without a prompt's id are noise: everybody's `progress_state` comes
+    to every socket, and a socket that comes back is greeted with an `executing` that names no prompt.
+    """
+
+    prompt_id: str
+    nodes: frozenset[str]
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Node id → its output, of the nodes that made some."""
+    ending: Ending | None = None
+    failure: Mapping[str, Any] = field(default_factory=dict)
+    """The data of `execution_error`."""
+    _shares: dict[str, float] = field(default_factory=dict)
+    _current: str | None = None
+
+    @property
+    def progress(self) -> float:
+        """The share of the nodes that is done, 0..1; a node's own steps count as parts of it."""
+        return min(1.0, sum(self._shares.values()) / len(self.nodes)) if self.nodes else 0.0
+
+    def feed(self, message: Any) -> None:
+        """Takes one event, decoded."""
+        if not isinstance(message, dict) or not isinstance(data := message.get("data"), dict):
+            return
+        if data.get("prompt_id") != self.prompt_id:
+            return
+        match message.get("type"):
+            case "execution_cached":
+                self._done(data.get("nodes"))
+            case "executing":
+                self._executing(data.get("node"))
+            case "progress":
+                self._share(data.get("node") or self._current, data)
+            case "progress_state":
+                states = data.get("nodes")
+                for name, state in states.items() if isinstance(states, dict) else ():
+                    self._share(name, state)
+            case "executed":
+                if isinstance(data.get("output"), dict):
+                    self.outputs[str(data.get("node"))] = data["output"]
+                self._done([data.get("node")])
+            case str(kind) if kind in _ENDINGS:
+                self._end(_ENDINGS[kind], data)
+
+    def read_history(self, entry: Mapping[str, Any]) -> None:
+        """Takes the prompt's entry of `/history`, which is written once it has ended.
+
+        Its status is "error" for an interrupted prompt too: only the messages tell.
+        """
+        outputs = entry.get("outputs")
+        if isinstance(outputs, dict):
+            self.outputs = {name: output for name, output in outputs.items() if isinstance(output, dict)}
+        status = entry.get("status")
+        status = status if isinstance(status, dict) else {}
+        for message in status.get("messages") or ():
+            if isinstance(message, list) and len(message) == 2 and isinstance(message[1], dict):
+                self.feed({"type": message[0], "data": {**message[1], "prompt_id": self.prompt_id}})
+        if self.ending is None:
+            self.ending = Ending.FAILED if status.get("status_str") == "error" else Ending.SUCCEEDED
+
+    def _executing(self, node: Any) -> None:
+        self._done([self._current])
+        self._current = node if isinstance(node, str) else None
+        if node is None:
+            self._end(Ending.SUCCEEDED, {})
+
+    def _end(self, ending: Ending, data: Mapping[str, Any]) -> None:
+        # The first word counts: `executing` without a node follows every ending.
+        if self.ending is None:
+            self.ending = ending
+            self.failure = data if ending is Ending.FAILED else {}
+
+    def _done(self, names: Iterable[Any] | None) -> None:
+        for name in names or ():
+            if name in self.nodes:
+                self._shares[name] = 1.0
+
+    def _share(self, name: Any, state: Any) -> None:
+        if name not in self.nodes or not isinstance(state, dict):
+            return
+        value, most = state.get("value"), state.get("max")
+        if isinstance(value, int | float) and isinstance(most, int | float) and most > 0:
+            self._shares[name] = max(self._shares.get(name, 0.0), min(1.0, value / most))

@@ -1,0 +1,36 @@
+"""Finds the files among the outputs of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FileReference:
+    """One file, as `/view` names it."""
+
+    filename: str
+    subfolder: str
+    type: str
+    """The folder: `output`, `temp` or `input`."""
+
+
+def output_files(outputs: Mapping[str, Any]) -> list[FileReference]:
+    """Returns the files that a prompt made, each once, in the order of the outputs.
+
+    Every kind counts (`images`, `gifs`, `videos`, `audio`, whatever a node calls it). Previews are left out when there
+    is anything that was saved.
+    """
+    found: dict[FileReference, None] = {}
+    for output in outputs.values():
+        for items in output.values() if isinstance(output, dict) else ():
+            for item in items if isinstance(items, list) else ():
+                if isinstance(item, dict) and isinstance(item.get("filename"), str) and item["filename"]:
+                    reference = FileReference(
+                        item["filename"], str(item.get("subfolder") or ""), str(item.get("type") or "output")
+                    )
+                    found.setdefault(reference)
+    saved = [reference for reference in found if reference.type == "output"]
+    return saved or list(found)
