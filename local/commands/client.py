@@ -154,7 +154,7 @@ def _finish(client: Api, task: dict[str, Any], output: Path) -> None:
         raise typer.Exit(FAILED)
 
 
-def _first_text_to_image_runtime(client: Api) -> str:
+def _first_text_to_image_runtime(client: Api) -> str:  # noqa: RET503 - `_fail` does not return
     name = next((str(item["name"]) for item in client.runtimes() if item["type"] == "sdwebui"), None)
     if name is not None:
         return name
