@@ -21,7 +21,7 @@ from tests.support.deployment import CONFIG, Deployment
 from tests.support.waiting import eventually
 
 
-def decoded(attributes: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
+def decoded(attributes: Any, like: dict[str, Any]) -> dict[str, Any]:
     """Returns the attributes that `like` has; those that are mappings there as mappings."""
     return {
         name: attributes[name] if isinstance(value, str) else json.loads(attributes[name])
@@ -45,7 +45,7 @@ def test_a_queue_and_its_dead_letter_queue_have_the_attributes_of_the_topology(
         (module_deployment.dead_letter_url(runtime), dead_letter_attributes(queue)),
     ]:
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        assert decoded(dict(found), wanted) == wanted
+        assert decoded(found, wanted) == wanted
     assert found["QueueArn"] == place.queue_arn(queue.dead_letter_name)
 
 
@@ -56,7 +56,7 @@ def test_exactly_the_queues_of_the_topology_are_subscribed_raw_and_filtered(modu
     for queue in place.queues:
         wanted = subscription_attributes(queue)
         attributes = sns.get_subscription_attributes(SubscriptionArn=found[place.queue_arn(queue.name)])["Attributes"]
-        assert decoded(dict(attributes), wanted) == wanted
+        assert decoded(attributes, wanted) == wanted
 
 
 def test_the_buckets_are_there_and_the_output_bucket_forgets_what_it_should(module_deployment: Deployment) -> None:

@@ -1,0 +1,73 @@
+"""The terminal client recognises requests and reads event streams."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.client.events import Event, parse_events
+from local.client.requests import UnknownRequestError, from_prompt, route_of, task_id_of
+from local.client.show import outcome
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["task", "metadata", "id", "api", "payload", "alwayson_scripts"]), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize("path", sorted(Path("tests/seeds").glob("*.json")), ids=lambda path: path.stem)
+def test_each_reference_request_goes_where_its_name_says(path: Path) -> None:
+    assert route_of(json.loads(path.read_text())) == f"/{path.name.partition('-')[0]}"
+
+
+def test_a_task_without_an_id_goes_to_v1() -> None:
+    request = from_prompt("A dog", runtime="sdruntime", count=2, seed=7)
+    assert route_of(request) == "/v1/tasks"
+    assert request["task"]["content"]["batch_size"] == 2
+    assert request["task"]["content"]["seed"] == 7
+
+
+@given(document=JSON)
+def test_any_other_document_is_refused_with_the_forms_that_exist(document: Any) -> None:
+    try:
+        answer = route_of(document)
+    except UnknownRequestError as error:
+        answer = str(error)
+    assert answer in {"/task", "/v1alpha1", "/v1alpha2", "/v1/tasks"} or "(v1, v1alpha2)" in answer
+
+
+def test_the_id_is_found_in_the_answer_of_each_dialect() -> None:
+    assert task_id_of({"id_task": "a", "runtime": "b"}) == "a"
+    assert task_id_of({"taskId": "a"}) == "a"
+    assert task_id_of({"id": "a", "status": "queued"}) == "a"
+    with pytest.raises(UnknownRequestError):
+        task_id_of(["a"])
+
+
+def test_events_are_read_and_comments_passed_over() -> None:
+    text = "retry: 1000\n\nevent: running\nid: 1\ndata: {\ndata: }\n\n: keep-alive\n\ndata:x\nnonsense\n\ndata: cut off"
+    assert list(parse_events(text.split("\n"))) == [Event("running", "{\n}", "1"), Event("message", "x", "1")]
+
+
+@given(lines=st.lists(st.text(max_size=20)))
+def test_any_lines_are_read(lines: list[str]) -> None:
+    for event in parse_events(lines):
+        assert isinstance(event.data, str)
+
+
+def test_an_outcome_is_one_sentence() -> None:
+    task = {"id": "a", "status": "failed", "images": [], "output_location": "s3://b/a"}
+    assert outcome(task | {"error": {"code": "bad_input", "message": "no such model"}}) == (
+        "a failed: no such model (bad_input)"
+    )
+    assert outcome(task | {"status": "cancelled", "error": None}) == "a cancelled"
+    assert outcome(task | {"status": "succeeded", "images": [{}]}) == "a succeeded: 1 image in s3://b/a"

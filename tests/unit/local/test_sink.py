@@ -1,0 +1,51 @@
+"""What the sink shows."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.sink.picture import SIZE, cat_png
+from local.sink.server import KEPT, Memory, sentence
+from local.sink.subscription import Heard, parse
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@given(body=st.text())
+def test_whatever_arrives_is_shown(body: str) -> None:
+    heard = parse({"Body": body}, NOW)
+    assert heard.as_json()["received_at"] == "2026-01-02T00:00:00+00:00"
+    assert sentence(heard).startswith("callback: task ")
+
+
+def test_a_callback_is_told_in_a_line() -> None:
+    body = {"id": "a", "result": True, "image_url": ["s3://b/a-1.png", "s3://b/a-2.png"]}
+    assert sentence(Heard(NOW, body, {"runtime": "sdruntime"})) == (
+        "callback: task a on sdruntime succeeded s3://b/a-1.png and 1 more"
+    )
+    assert "failed" in sentence(Heard(NOW, {"id": "a", "result": False, "image_url": []}, {}))
+
+
+def test_the_newest_are_kept_and_come_first() -> None:
+    memory = Memory()
+    for number in range(KEPT + 2):
+        memory.add(Heard(NOW, {"id": str(number % 2), "number": number}, {}))
+    found = memory.newest_first()
+    assert [len(found), found[0].body["number"], found[-1].body["number"]] == [KEPT, KEPT + 1, 2]
+    assert {item.body["id"] for item in memory.newest_first("1")} == {"1"}
+
+
+def test_the_sample_picture_is_a_png() -> None:
+    data = cat_png()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", data[16:24]) == (SIZE, SIZE)
+    start = data.index(b"IDAT")
+    [length] = struct.unpack(">I", data[start - 4 : start])
+    rows = zlib.decompress(data[start + 4 : start + 4 + length])
+    assert len(rows) == SIZE * (1 + 3 * SIZE)
+    assert len({rows[i : i + 3] for i in range(1, len(rows) - 3, 997)}) > 3
