@@ -1,0 +1,72 @@
+"""AWS out of reach while tasks are under way: nothing that was accepted is lost, and nobody needs a restart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from contract.record import Status
+from tests.support.proxy import FaultProxy, everything
+from tests.support.stack import Stack, task, unique
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.xdist_group("e2e-aws-outage")
+
+OUTAGE = 5.0
+"""Seconds; longer than the visibility timeout of these stacks."""
+
+
+@pytest.fixture(scope="module")
+def stack(stack: Stack, aws: FaultProxy) -> Iterator[Stack]:
+    """A stack whose processes reach AWS only through the proxy."""
+    with Stack(stack.deployment, stack.folder / "behind-proxy", aws=aws.url) as made:
+        made.folder.mkdir()
+        made.start_api()
+        yield made
+        assert made.traces() == {}
+
+
+def mute(aws: FaultProxy) -> Callable[[], None]:
+    return aws.freeze().open
+
+
+def failing(aws: FaultProxy) -> Callable[[], None]:
+    aws.answer(everything, 503)
+    return aws.heal
+
+
+@pytest.mark.parametrize("outage", [mute, failing])
+def test_what_was_accepted_ends_once_whatever_aws_does_meanwhile(
+    outage: Callable[[FaultProxy], Callable[[], None]], stack: Stack, aws: FaultProxy, runtime: str
+) -> None:
+    pods = [stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=0.7), ready=False) for _ in range(2)]
+    for pod in pods:
+        pod.wait_ready()
+    accepted = [stack.submit(runtime) for _ in range(6)]
+    eventually(lambda: any(stack.status(item) is Status.RUNNING for item in accepted))
+    end = outage(aws)
+    deadline = time.monotonic() + OUTAGE
+
+    def try_to_submit() -> tuple[str, int]:
+        task_id = unique("outage")
+        answer = stack.post("/v1alpha2", {"task": task(task_id, runtime)})
+        if answer.status_code != 200:
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["Retry-After"]) > 0
+            assert set(answer.json()) == {"error"}
+        return task_id, answer.status_code
+
+    with ThreadPoolExecutor(3) as pool:
+        tries = [pool.submit(try_to_submit) for _ in range(3)]
+        eventually(lambda: time.monotonic() > deadline, within=OUTAGE + 5)
+        end()
+        for task_id, status in (item.result(40) for item in tries):
+            if status == 200:
+                accepted.append(task_id)
+    accepted.append(stack.submit(runtime))
+    for task_id in accepted:
+        stack.wait_ended_once(task_id, Status.SUCCEEDED, within=40)
+    assert all(pod.agent.is_alive() for pod in pods)

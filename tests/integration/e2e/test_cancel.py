@@ -1,0 +1,115 @@
+"""Cancelling: a waiting task never runs, a running one is interrupted, an ended one stays as it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.record import Status
+from tests.support.stack import Pod, Stack
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.xdist_group("e2e-cancel")
+
+
+def assert_cancelled(stack: Stack, task_id: str) -> None:
+    submission = stack.wait_ended_once(task_id, Status.CANCELLED)
+    callback = stack.deployment.callbacks.heard(task_id)[0]
+    assert callback.body == {
+        "id": task_id,
+        "result": False,
+        "image_url": submission.image_url,
+        "output_url": submission.output_url,
+        "context": {"test": task_id},
+    }
+
+
+def assert_works(stack: Stack, pod: Pod) -> None:
+    task_id = stack.submit(pod.runtime)
+    stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    assert len(pod.fake.runs(task_id)) == 1
+
+
+def test_a_queued_task_never_runs(stack: Stack, runtime: str) -> None:
+    task_id = stack.submit(runtime)
+    answer = stack.cancel(task_id)
+    assert answer.is_success, answer.text
+    # Its callback does not wait for a GPU to come.
+    assert stack.deployment.callbacks.wait_for(task_id, within=5).body["result"] is False
+    pod = stack.start_pod(runtime)
+    assert_cancelled(stack, task_id)
+    assert len(stack.deployment.callbacks.heard(task_id)) == 1
+    assert pod.fake.runs(task_id) == []
+    assert_works(stack, pod)
+
+
+def test_a_running_task_is_interrupted(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime)
+    task_id = stack.submit(runtime, prompt="[[fault:hang]]")
+    pod.fake.wait_running(task_id)
+    stack.wait_status(task_id, Status.RUNNING)
+    answer = stack.cancel(task_id)
+    assert answer.is_success, answer.text
+    assert stack.deployment.callbacks.wait_for(task_id, within=5).body["result"] is False
+    assert_cancelled(stack, task_id)
+    assert pod.fake.runs(task_id)[0]["outcome"] == "interrupted"
+    assert_works(stack, pod)
+
+
+def test_a_task_that_is_fetched_already_but_waits_never_runs_and_the_running_one_is_left_alone(
+    stack: Stack, runtime: str
+) -> None:
+    pod = stack.start_pod(runtime)
+    running = stack.submit(runtime, prompt="[[fault:hang:seconds=2]]")
+    pod.fake.wait_running(running)
+    waiting = stack.submit(runtime)
+    eventually(lambda: stack.deployment.queue_counts(stack.deployment.queue_url(runtime)) == (0, 2))
+    assert stack.cancel(waiting).is_success
+    assert_cancelled(stack, waiting)
+    assert stack.wait_ended_once(running, Status.SUCCEEDED).attempts == 1
+    assert pod.fake.runs(waiting) == []
+
+
+def test_a_runtime_that_ignores_the_interrupt_delays_the_end_but_does_not_change_it(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime)
+    task_id = stack.submit(runtime, prompt="[[fault:interrupt-ignored]] [[fault:hang:seconds=3]]")
+    pod.fake.wait_running(task_id)
+    stack.wait_status(task_id, Status.RUNNING)
+    assert stack.cancel(task_id).is_success
+    assert_cancelled(stack, task_id)
+    assert_works(stack, pod)
+
+
+def test_a_task_whose_agent_died_is_cancelled_by_the_next_one(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime, fake=stack.start_fake("hang"))
+    task_id = stack.submit(runtime)
+    pod.fake.wait_running(task_id)
+    stack.wait_status(task_id, Status.RUNNING)
+    pod.agent.kill()
+    assert stack.cancel(task_id).is_success
+    assert stack.status(task_id) is Status.CANCELLING
+    other = stack.start_pod(runtime, ready=False)
+    assert_cancelled(stack, task_id)
+    assert other.fake.runs(task_id) == []
+
+
+def test_an_ended_task_answers_409_and_stays_as_it_is(stack: Stack, runtime: str) -> None:
+    stack.start_pod(runtime)
+    task_id = stack.submit(runtime)
+    ended = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    answer = stack.cancel(task_id)
+    assert answer.status_code == 409, answer.text
+    assert set(answer.json()) == {"error"}
+    assert stack.wait_ended_once(task_id, Status.SUCCEEDED) == ended
+
+
+def test_cancelling_twice_is_cancelling_once(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime)
+    task_id = stack.submit(runtime, prompt="[[fault:hang]]")
+    pod.fake.wait_running(task_id)
+    stack.wait_status(task_id, Status.RUNNING)
+    assert [stack.cancel(task_id).is_success for _ in range(2)] == [True, True]
+    assert_cancelled(stack, task_id)
+
+
+def test_an_unknown_task_answers_404(stack: Stack) -> None:
+    assert stack.cancel("never-heard-of").status_code == 404

@@ -1,0 +1,176 @@
+"""What the queue may hold: duplicates, old acquaintances, foreigners and rubbish."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from contract.identifiers import new_ulid
+from contract.objects import output_prefix, rand4
+from contract.record import Status
+from tests.support.stack import Stack, task, unique
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.xdist_group("e2e-messages")
+
+
+def put(stack: Stack, runtime: str, body: str | dict[str, Any], times: int = 1) -> None:
+    """Sends a body straight into a runtime's queue."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    for _ in range(times):
+        stack.deployment.clients.sqs.send_message(QueueUrl=stack.deployment.queue_url(runtime), MessageBody=text)
+
+
+def message(task_id: str, runtime: str, *, submission: str, **content: Any) -> dict[str, Any]:
+    """Returns a task message as the API publishes it."""
+    document = task(task_id, runtime, **content)
+    document["metadata"]["submission"] = submission
+    return document
+
+
+def test_a_message_that_is_there_twice_is_generated_once(stack: Stack, runtime: str) -> None:
+    task_id = unique("twice")
+    put(stack, runtime, message(task_id, runtime, submission=new_ulid()), times=2)
+    pods = [stack.start_pod(runtime, ready=False) for _ in range(2)]
+    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    assert sum(len(pod.fake.runs(task_id)) for pod in pods) == 1
+    assert submission.attempts == 1
+
+
+def test_a_duplicate_of_a_running_task_waits_and_is_not_generated(stack: Stack, runtime: str) -> None:
+    task_id, submission = unique("running"), new_ulid()
+    pods = [stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=1.5), ready=False) for _ in range(2)]
+    put(stack, runtime, message(task_id, runtime, submission=submission))
+    stack.wait_status(task_id, Status.RUNNING)
+    put(stack, runtime, message(task_id, runtime, submission=submission))
+    ended = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    assert ended.attempts == 1
+    assert sum(len(pod.fake.runs(task_id)) for pod in pods) == 1
+
+
+def test_a_redelivered_task_that_has_ended_is_recognised(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime)
+    task_id, submission = unique("redelivered"), new_ulid()
+    put(stack, runtime, message(task_id, runtime, submission=submission))
+    first = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    put(stack, runtime, message(task_id, runtime, submission=submission))
+    put(stack, runtime, message(other := unique("after"), runtime, submission=new_ulid()))
+    stack.deployment.callbacks.wait_for(other)
+    assert stack.wait_ended_once(task_id, Status.SUCCEEDED) == first
+    assert len(pod.fake.runs(task_id)) == 1
+
+
+def test_a_task_id_that_is_submitted_again_after_it_ended_is_generated_again_into_files_of_its_own(
+    stack: Stack, runtime: str
+) -> None:
+    pod = stack.start_pod(runtime)
+    task_id = stack.submit(runtime)
+    first = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    kept = {key: stack.deployment.object(key) for key in stack.deployment.object_keys(f"output/{task_id}/")}
+    stack.submit(runtime, task_id=task_id)
+    eventually(lambda: len(callbacks_by_submission(stack, task_id)) == 2, within=20)
+    stack.wait_drained(runtime)
+    record = stack.record(task_id)
+    assert record is not None
+    second = record.current
+    assert second.submission != first.submission
+    assert second.status is Status.SUCCEEDED
+    assert record.earlier[first.submission] == first
+    assert len(pod.fake.runs(task_id)) == 2
+    keys = stack.deployment.object_keys(output_prefix("output", task_id) + "/")
+    for submission in (first.submission, second.submission):
+        assert len([key for key in keys if f"-{rand4(submission)}" in key]) == 2
+    assert len(keys) == 4
+    assert {key: stack.deployment.object(key) for key in kept} == kept
+
+
+def test_a_task_id_that_is_submitted_again_while_it_runs_ends_twice(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=0.5))
+    task_id = stack.submit(runtime)
+    pod.fake.wait_running(task_id)
+    stack.submit(runtime, task_id=task_id)
+    eventually(lambda: len(callbacks_by_submission(stack, task_id)) == 2, within=20)
+    stack.wait_drained(runtime)
+    record = stack.record(task_id)
+    assert record is not None
+    assert [item.status for item in (record.current, *record.earlier.values())] == [Status.SUCCEEDED] * 2
+    assert len(pod.fake.runs(task_id)) == 2
+    assert len(stack.deployment.object_keys(f"output/{task_id}/")) == 4
+
+
+def callbacks_by_submission(stack: Stack, task_id: str) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for callback in stack.deployment.callbacks.heard(task_id):
+        found.setdefault(callback.attributes["submission"], []).append(callback.body)
+    return found
+
+
+RUBBISH = {
+    "no JSON": "this is not JSON",
+    "an empty object": "{}",
+    "a list": "[1, 2, 3]",
+    "null": "null",
+    "a number": "12345678901234567890123456789",
+    "half a document": '{"metadata": {"id": "x"',
+    "deeply nested": "[" * 50_000,
+    "no content": json.dumps({"metadata": task("x", "spare0")["metadata"]}),
+    "an id that climbs": json.dumps(task("../../x", "spare0")),
+    "an unknown task type": json.dumps(task("x", "spare0", tasktype="text-to-video")),
+    "a prefix that climbs": json.dumps({**task("x", "spare0"), "metadata": {"prefix": "../.tasks", "id": "x"}}),
+    "a lone surrogate": '{"metadata": {"id": "\\ud800"}, "content": {}}',
+}
+
+
+def test_rubbish_goes_to_the_dead_letter_queue_with_a_reason_and_hurts_nobody(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime)
+    for body in RUBBISH.values():
+        put(stack, runtime, body)
+    after = stack.submit(runtime)
+    assert stack.deployment.callbacks.wait_for(after).body["result"] is True
+    stack.wait_drained(runtime, dead=len(RUBBISH))
+    found: dict[str, str] = {}
+
+    def all_read() -> bool:
+        found.update({item["body"]: item["reason"] for item in stack.dead_letters(runtime)})
+        return len(found) == len(RUBBISH)
+
+    eventually(all_read)
+    for what, body in RUBBISH.items():
+        assert found[body], f"no reason for {what}"
+    assert pod.agent.is_alive()
+
+
+def test_a_foreign_publisher_needs_no_submission_and_no_record(stack: Stack, runtime: str) -> None:
+    stack.start_pod(runtime)
+    task_id = unique("foreign")
+    stack.deployment.clients.sns.publish(
+        TopicArn=stack.deployment.place.task_topic_arn,
+        Message=json.dumps(task(task_id, runtime)),
+        MessageAttributes={"runtime": {"DataType": "String", "StringValue": runtime}},
+    )
+    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    assert submission.submission
+    assert submission.context == {"test": task_id}
+
+
+def test_a_task_whose_payload_is_gone_fails_in_words(stack: Stack, runtime: str) -> None:
+    stack.start_pod(runtime)
+    task_id = unique("lost")
+    document = message(task_id, runtime, submission=new_ulid())
+    del document["content"]
+    document["content_ref"] = f"s3://{stack.deployment.place.output_bucket}/.payloads/{task_id}/none.json"
+    put(stack, runtime, document)
+    submission = stack.wait_ended_once(task_id, Status.FAILED)
+    assert submission.error is not None
+    assert submission.error.message
+
+
+def test_a_task_of_another_kind_of_runtime_fails_in_words(stack: Stack, runtime: str) -> None:
+    stack.start_pod(runtime)
+    task_id = unique("pipeline")
+    put(stack, runtime, message(task_id, runtime, submission=new_ulid(), tasktype="pipeline"))
+    submission = stack.wait_ended_once(task_id, Status.FAILED)
+    assert submission.error is not None
+    assert "pipeline" in submission.error.message

@@ -1,0 +1,91 @@
+"""SIGTERM: an agent ends at once when it is idle, finishes what it may, and hands back what it may not."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.record import Status
+from tests.support.processes import Process, answers
+from tests.support.proxy import FaultProxy
+from tests.support.stack import Stack
+from tests.support.waiting import eventually, free_port
+
+pytestmark = pytest.mark.xdist_group("e2e-shutdown")
+
+
+def assert_ends(process: Process, within: float) -> None:
+    """Sends SIGTERM, and asserts a clean end within so many seconds."""
+    process.terminate()
+    status, seconds = process.wait_ended(within + 10)
+    assert status == 0, process.tail()
+    assert seconds <= within, f"took {seconds:.2f} s"
+
+
+def test_an_idle_agent_ends_within_a_second_in_the_middle_of_a_long_poll(
+    stack: Stack, runtime: str, aws: FaultProxy
+) -> None:
+    before = len(aws.calls)
+    pod = stack.start_pod(runtime, AWS_ENDPOINT_URL=aws.url)
+    eventually(lambda: any(call.operation == "ReceiveMessage" for call in aws.calls[before:]))
+    assert_ends(pod.agent, within=1.0)
+
+
+def test_an_agent_whose_runtime_is_not_up_ends_within_a_second(stack: Stack, runtime: str) -> None:
+    agent, health = stack.start_agent(runtime, f"http://127.0.0.1:{free_port()}")
+    eventually(lambda: answers(f"{health}/healthz"), within=20)
+    assert not answers(f"{health}/readyz")
+    assert_ends(agent, within=1.0)
+
+
+def test_an_idle_agent_ends_soon_although_aws_is_mute(stack: Stack, runtime: str, localstack: str) -> None:
+    with FaultProxy(localstack) as mute:
+        pod = stack.start_pod(runtime, AWS_ENDPOINT_URL=mute.url)
+        mute.freeze()
+        assert_ends(pod.agent, within=3.0)
+
+
+def test_a_running_task_is_finished_and_a_waiting_one_handed_back_at_once(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=2.5), VISIBILITY_TIMEOUT=60)
+    first = stack.submit(runtime)
+    pod.fake.wait_running(first)
+    second = stack.submit(runtime)
+    queue = stack.deployment.queue_url(runtime)
+    eventually(lambda: stack.deployment.queue_counts(queue) == (0, 2))
+    pod.agent.terminate()
+    eventually(lambda: stack.deployment.queue_counts(queue)[0] == 1, within=1.5)
+    assert pod.agent.is_alive(), "the running task was not finished"
+    other = stack.start_pod(runtime, ready=False)
+    for task_id in (first, second):
+        assert stack.wait_ended_once(task_id, Status.SUCCEEDED).attempts == 1
+    assert pod.agent.wait_ended(10)[0] == 0
+    assert len(pod.fake.runs(first)) == len(other.fake.runs(second)) == 1
+
+
+def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_handed_back(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime, fake=stack.start_fake("hang"), VISIBILITY_TIMEOUT=60, GRACE_PERIOD_SECONDS=0.5)
+    task_id = stack.submit(runtime)
+    pod.fake.wait_running(task_id)
+    stack.wait_status(task_id, Status.RUNNING)
+    assert_ends(pod.agent, within=3.0)
+    eventually(lambda: pod.fake.runs(task_id)[0]["outcome"] == "interrupted")
+    stack.start_pod(runtime, ready=False)
+    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    assert (submission.attempts, submission.excused) == (2, 1)
+
+
+def test_an_agent_ends_only_after_the_uploads_that_are_under_way(stack: Stack, runtime: str, aws: FaultProxy) -> None:
+    gate = aws.hold(lambda call: call.operation == "PutObject" and "/output/" in call.resource)
+    pod = stack.start_pod(runtime, AWS_ENDPOINT_URL=aws.url)
+    task_id = stack.submit(runtime)
+    gate.wait()
+    pod.agent.terminate()
+    eventually(lambda: not answers(f"{pod.health}/readyz"))
+    gate.open()
+    assert pod.agent.wait_ended(10)[0] == 0
+    assert stack.wait_ended_once(task_id, Status.SUCCEEDED).attempts == 1
+
+
+def test_the_api_ends_within_a_second_when_nobody_asks_anything(stack: Stack) -> None:
+    with Stack(stack.deployment, stack.folder / "second") as second:
+        second.folder.mkdir()
+        assert_ends(second.start_api(), within=1.0)
