@@ -5,17 +5,15 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
 
 import structlog
-from aiohttp import web
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from fake_runtime.app import create_app, read_faults
+from fake_runtime.app import create_app, listening_socket, read_faults, start
 from fake_runtime.faults import Fault, FaultError, FaultName
 from fake_runtime.settings import Settings
 
@@ -47,16 +45,6 @@ def configure_logging(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Binds the port, so that a port in use is known before anything else is done.
-
-    Raises:
-        OSError: the address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
 
 
 def leave_on_signal(loop: asyncio.AbstractEventLoop, scratch: Path | None) -> None:
@@ -106,9 +94,7 @@ async def serve(settings: Settings, faults: list[Fault]) -> None:
         raise SystemExit(1) from error
     host, port = listener.getsockname()[:2]
     app = create_app(settings.model_copy(update={"port": port}), faults, directory=scratch)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
+    await start(app, listener)
     sys.stdout.write(f"fake {settings.type} listening on http://{f'[{host}]' if ':' in host else host}:{port}\n")
     sys.stdout.flush()
     log.info("listening", type=settings.type, host=host, port=port, latency=settings.latency, faults=settings.fault)

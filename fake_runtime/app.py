@@ -1,5 +1,6 @@
 """Puts a fake runtime together from its settings."""
 
+import socket
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -59,3 +60,24 @@ def create_app(
     app[FAULTS_KEY] = book
     admin.add_routes(app, gpu, book, settings.type)
     return app
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Binds an address.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=128)
+
+
+async def start(app: web.Application, listener: socket.socket) -> web.AppRunner:
+    """Serves on a socket until the runner is cleaned up.
+
+    A handler goes on when its client hangs up, as with the real servers: what was begun is generated to its end.
+    """
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=0)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    return runner
