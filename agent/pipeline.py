@@ -6,8 +6,10 @@ Shutdown goes in this order: no more messages are received; what was not started
 may finish within the grace period and is otherwise interrupted, excused and handed back; what is being completed is
 completed. The heartbeat beats until the last message is gone.
 
-A long poll that is open at that moment is dropped. Should SQS hand a message to it in the same instant, that message
-is not lost: it is received again when its visibility timeout ends.
+An idle agent drops its open long poll and leaves at once. Should SQS hand a message to that poll, the message is not
+lost: it is received again when its visibility timeout ends. A busy agent has the time to do better: it leaves the poll
+open, for a poll whose caller has gone may still swallow a message (the very one that is handed back), and gives back at
+once whatever comes.
 """
 
 from __future__ import annotations
@@ -50,6 +52,9 @@ INTERRUPT_TIMEOUT: Final = 15.0
 
 COMPLETION_GRACE: Final = 8.0
 """Seconds for uploads, callback and deletion after the grace period of the run."""
+
+POLL_GRACE: Final = 0.3
+"""Seconds in which SQS gives a message that was handed back to a poll that waits for one."""
 
 ALIVE_INTERVAL: Final = 5.0
 """Seconds between two looks at an idle runtime."""
@@ -113,6 +118,7 @@ class Pipeline:
         self._emptied = asyncio.Event()
         self._started = False
         self._draining = False
+        self._poll_open = False
         self._receive_failures = 0
         self._receive_error = ""
 
@@ -154,15 +160,18 @@ class Pipeline:
     # Receive ---------------------------------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        while True:
+        while not self._draining:
             await self._runtime_up.wait()
             wanted = await self._wait_for_room()
             asked_at = time.monotonic()
+            self._poll_open = True
             try:
                 deliveries = await self._queue.receive(wanted)
             except OUTAGES as error:
                 await self._receive_failed(error)
                 continue
+            finally:
+                self._poll_open = False
             if self._receive_failures:
                 log.info("receiving_again", failures=self._receive_failures)
                 self._receive_failures = 0
@@ -195,7 +204,7 @@ class Pipeline:
         held = self._holdings.add(delivery)
         if held is None:
             log.info("redelivered", message_id=delivery.message_id, receives=delivery.receive_count)
-        elif not self._runtime_up.is_set():
+        elif self._draining or not self._runtime_up.is_set():
             self._spawn_completion(held, HandedBack())
         else:
             held.preparing = self._group.create_task(self._prepare(held))
@@ -373,8 +382,9 @@ class Pipeline:
         self._draining = True
         running = self._running
         log.info("draining", held=len(self._holdings), running=running is not None)
-        loops["receive"].cancel()
         loops["runtime"].cancel()
+        if not self._poll_open or not len(self._holdings):
+            loops["receive"].cancel()
         for held in self._holdings:
             self._withdraw(held, HandedBack())
         if running is not None:
@@ -386,6 +396,10 @@ class Pipeline:
         try:
             async with asyncio.timeout(COMPLETION_GRACE + (INTERRUPT_TIMEOUT if self._running else 0)):
                 await self._wait_until_empty()
+                if self._poll_open:
+                    # What was handed back last may have gone to our own poll.
+                    await asyncio.wait({loops["receive"]}, timeout=POLL_GRACE)
+                    await self._wait_until_empty()
         except TimeoutError:
             # Each one's message comes back by itself; its record tells the next agent how far it got.
             log.warning("drain_incomplete", held=len(self._holdings))
@@ -434,10 +448,10 @@ def _after_interruption(reason: Interruption, timeout: float) -> Outcome:
 
 
 async def _restarted(name: str, loop: Callable[[], Awaitable[None]]) -> None:
-    """Runs one of the pipeline's loops for ever; a fault in it is logged, and costs a second instead of the agent."""
+    """Runs one of the pipeline's loops until it returns; a fault in it is logged, and costs a second, not the agent."""
     while True:
         try:
-            await loop()
+            return await loop()
         except Exception:
             log.exception("loop_failed", loop=name)
         await asyncio.sleep(1)
