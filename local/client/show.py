@@ -85,7 +85,7 @@ def runtime_table(runtimes: Iterable[dict[str, Any]]) -> Table:
         table.add_row(
             Text(runtime["name"]),
             Text(runtime["type"]),
-            Text(", ".join(runtime.get("models") or []) or "-"),
+            Text("any" if runtime.get("dynamic_model") else runtime.get("model") or "-"),
             str(queue.get("waiting", "?")),
             str(queue.get("in_flight", "?")),
         )

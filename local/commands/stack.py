@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from contract.config import Config, ConfigError, load_config
-from contract.topology import topology
-
 if TYPE_CHECKING:
+    from contract.config import Config
+    from contract.topology import Topology
     from local.clients import Clients
 
 USAGE: Final = 2
@@ -86,8 +85,8 @@ def provision(
     """Make topics, queues and buckets on LocalStack; run again, it changes only what differs."""
     from local.provision import provision as apply
 
-    loaded, clients = _loaded(config), _clients(endpoint)
-    place = topology(loaded, region=clients.region)
+    clients = _clients(endpoint)
+    place = _place(_loaded(config), clients)
     _wait_for(clients, wait)
     for change in apply(place, clients):
         typer.echo(str(change))
@@ -102,9 +101,10 @@ def sink(
     """Show the callbacks that arrive, on a page and in the terminal."""
     from local.sink.run import run_sink
 
-    loaded, clients = _loaded(config), _clients(endpoint)
+    clients = _clients(endpoint)
+    place = _place(_loaded(config), clients)
     try:
-        asyncio.run(run_sink(clients, topology(loaded, region=clients.region), host=host, port=port, say=typer.echo))
+        asyncio.run(run_sink(clients, place, host=host, port=port, say=typer.echo))
     except OSError as error:
         _fail(f"the sink cannot listen on {host}:{port}: {error.strerror}; choose another --port", USAGE)
 
@@ -143,6 +143,8 @@ def run_localstack(port: Annotated[int, typer.Option(min=0, max=65535)] = 4566) 
 
 
 def _loaded(path: Path) -> Config:
+    from contract.config import ConfigError, load_config
+
     try:
         return load_config(path)
     except ConfigError as error:
@@ -161,6 +163,12 @@ def _clients(endpoint: str | None) -> Clients:
     if not endpoint.startswith(("http://", "https://")):
         _fail(f"--endpoint must be a URL such as http://127.0.0.1:4566; found {endpoint!r}", USAGE)
     return make_clients(endpoint, region=os.environ.get("AWS_REGION") or REGION)
+
+
+def _place(config: Config, clients: Clients) -> Topology:
+    from contract.topology import topology
+
+    return topology(config, region=clients.region)
 
 
 def _wait_for(clients: Clients, seconds: float) -> None:

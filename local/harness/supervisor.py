@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-import aiohttp
-
 from local.harness.lines import LineSplitter, Printer
 from local.harness.plan import Component, Stage
+from local.harness.probe import answers_ok
 from local.harness.restarts import RestartPolicy
 
 WATCHDOG: Final = Path(__file__).with_name("watchdog.py")
 
 _CHUNK: Final = 1 << 16
-_POLL: Final = 0.05
+_POLL: Final = 0.1
 
 
 class StartFailedError(Exception):
@@ -59,11 +58,9 @@ class Supervisor:
         self._settled = False
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
-        self._http: aiohttp.ClientSession | None = None
         self._watchdog: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
         self._watchdog = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", str(WATCHDOG)), stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
@@ -74,8 +71,6 @@ class Supervisor:
         if self._watchdog is not None and self._watchdog.stdin is not None:
             self._watchdog.stdin.close()
             await self._watchdog.wait()
-        if self._http is not None:
-            await self._http.close()
 
     async def start(self, component: Component, *, after_restart: Callable[[], Awaitable[None]] | None = None) -> None:
         """Starts a process; does not wait until it is ready.
@@ -243,15 +238,7 @@ class Supervisor:
             self._printer.line(child.component.name, line)
 
     async def _poll_until_ready(self, component: Component) -> None:
-        if self._http is None:
-            raise RuntimeError("the supervisor has not been entered")
-        while True:
-            try:
-                async with self._http.get(component.ready_url) as answer:
-                    if answer.status == 200:
-                        return
-            except (aiohttp.ClientError, TimeoutError):
-                pass
+        while not await answers_ok(component.port, component.ready_path):  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(_POLL)
 
     def _tell_watchdog(self, sign: str, pid: int) -> None:

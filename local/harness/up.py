@@ -114,6 +114,8 @@ class Stack:
         self._printer.say(f"starting {len(_wanted(config, options, ports))} processes …")
         if options.endpoint is None:
             await self._start_localstack()
+        # The API takes longest to load, and waits by itself for what it needs.
+        await self._launch(plan.api(self._place, options, ports, os.environ, endpoint=self._endpoint))
         for component in plan.runtimes(config, options, ports, os.environ):
             await self._launch(component)
         # Making the clients takes nearly a second of reading models; LocalStack starts meanwhile.
@@ -122,7 +124,6 @@ class Stack:
             await self._supervisor.wait_until_ready("localstack", within=options.start_timeout)
         await asyncio.to_thread(self._provision, clients)
         self._printer.say(f"topics, queues and buckets are there ({time.monotonic() - began:.1f} s)")
-        await self._launch(plan.api(self._place, options, ports, os.environ, endpoint=self._endpoint))
         for component in plan.agents(
             config,
             self._place,
