@@ -21,16 +21,23 @@ log = structlog.get_logger("fake_runtime")
 SLOW_START_SECONDS = 5.0
 
 
-def read_settings(arguments: list[str]) -> Settings:
-    """Reads the command line and the environment; a wrong one ends the process with one line per mistake."""
+def read_arguments(arguments: list[str]) -> tuple[Settings, list[Fault]]:
+    """Reads the command line and the environment.
+
+    Raises:
+        SystemExit: something is wrong; standard error has one line for each mistake.
+    """
     try:
-        return CliApp.run(Settings, cli_args=arguments)
+        settings = CliApp.run(Settings, cli_args=arguments)
+        return settings, read_faults(settings)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             option = "--" + ".".join(str(part) for part in detail["loc"]).replace("_", "-")
             sys.stderr.write(f"fake_runtime: {option}: {detail['msg']}; see --help\n")
     except SettingsError as error:
         sys.stderr.write(f"fake_runtime: {error}; see --help\n")
+    except FaultError as error:
+        sys.stderr.write(f"fake_runtime: --fault: {error}\n")
     raise SystemExit(2)
 
 
@@ -103,13 +110,8 @@ async def serve(settings: Settings, faults: list[Fault]) -> None:
 
 def main() -> None:
     """Entry point."""
-    settings = read_settings(sys.argv[1:])
+    settings, faults = read_arguments(sys.argv[1:])
     configure_logging(settings.log_level)
-    try:
-        faults = read_faults(settings)
-    except FaultError as error:
-        sys.stderr.write(f"fake_runtime: --fault: {error}\n")
-        raise SystemExit(2) from error
     asyncio.run(serve(settings, faults))
 
 

@@ -92,7 +92,7 @@ def _within(low: float, high: float, convert: Callable[[Json], float]) -> Callab
 
 
 def _resize_mode(value: Json) -> int:
-    if value in {0, 1} and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and value in {0, 1}:
         return int(value)
     message = "unexpected value; permitted: 0, 1"
     raise _WrongValueError(message, "value_error.const", {"given": value, "permitted": [0, 1]})

@@ -209,7 +209,7 @@ async def test_a_fixed_time_per_task_holds_for_every_request() -> None:
             ),
         )
         for job in await webui.jobs():
-            assert job["duration"] == pytest.approx(0.1, abs=0.08)
+            assert 0.099 <= job["duration"] < 1
 
 
 async def test_requests_wait_their_turn_in_order_of_arrival() -> None:
@@ -285,14 +285,14 @@ async def test_an_interrupt_while_idle_does_not_touch_the_next_task(webui: Serve
 
 
 async def test_skip_goes_on_with_the_next_batch() -> None:
-    async with serving(seconds_per_task=0.4) as webui:
+    async with serving(seconds_per_task=1) as webui:
         running = asyncio.create_task(webui.generate(n_iter=2, width=64, height=64))
         await webui.running()
         assert await webui.post("/sdapi/v1/skip", None) is None
         assert len((await running)["images"]) == 2
         (job,) = await webui.jobs()
     assert job["outcome"] == "succeeded"
-    assert 0.15 < job["duration"] < 0.35
+    assert 0.5 <= job["duration"] < 0.95
 
 
 # --- listings

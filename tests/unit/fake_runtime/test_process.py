@@ -1,0 +1,159 @@
+"""The process: how it starts, refuses to start, tells its address, and ends."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from fake_runtime.__main__ import read_arguments
+from fake_runtime.settings import Settings
+from tests.unit.fake_runtime.support import diffusion, settings
+
+START_SECONDS = 20
+
+
+@asynccontextmanager
+async def process(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fake_runtime", *arguments),
+        env={**{k: v for k, v in os.environ.items() if not k.startswith("FAKE_RUNTIME_")}, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.communicate()
+
+
+async def address(child: asyncio.subprocess.Process) -> str:
+    assert child.stdout is not None
+    async with asyncio.timeout(START_SECONDS):
+        line = (await child.stdout.readline()).decode()
+    assert line.startswith("fake ")
+    assert " listening on http://" in line
+    return line.split()[-1]
+
+
+async def ended(child: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    async with asyncio.timeout(START_SECONDS):
+        _, errors = await child.communicate()
+    return child.returncode, errors.decode()
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_it_tells_the_free_port_it_took_and_ends_at_once_on_sigterm(tmp_path: Path) -> None:
+    async with process("--type", "comfyui", "--port", "0", TMPDIR=str(tmp_path)) as child:
+        url = await address(child)
+        assert len(names_in(tmp_path)) == 1
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws") as websocket:
+            await session.post(f"{url}/prompt", json={"prompt": diffusion(steps=1000, width=512, height=512)})
+            begin = time.monotonic()
+            child.send_signal(signal.SIGTERM)
+            status, _ = await ended(child)
+            assert time.monotonic() - begin < 1
+            while (await websocket.receive(5)).type is aiohttp.WSMsgType.TEXT:
+                pass
+            assert websocket.close_code == 1006
+        assert status == 128 + signal.SIGTERM
+        assert names_in(tmp_path) == []
+
+
+async def test_every_option_can_come_from_the_environment() -> None:
+    environment = {"TYPE": "comfyui", "MODELS": "a.safetensors,b.safetensors", "FAULT": "error;hang:seconds=1"}
+    async with process(**{f"FAKE_RUNTIME_{key}": value for key, value in environment.items()}) as child:
+        url = await address(child)
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{url}/models/checkpoints") as response:
+                assert await response.json() == ["a.safetensors", "b.safetensors"]
+            async with session.get(f"{url}/fake/faults") as response:
+                assert [fault["name"] for fault in await response.json()] == ["error", "hang"]
+
+
+async def test_an_exit_in_the_middle_breaks_the_connection() -> None:
+    async with process("--latency", "0", "--fault", "exit-in-the-middle:status=7") as child:
+        url = await address(child)
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientError):
+                await session.post(f"{url}/sdapi/v1/txt2img", json={"steps": 2})
+        assert (await ended(child))[0] == 7
+
+
+async def test_a_slow_start_refuses_connections_until_it_is_over() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with process("--port", str(port), "--fault", "slow-start:seconds=0.5") as child:
+        begin = time.monotonic()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        await address(child)
+        assert time.monotonic() - begin >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--fault", "explode"], "--fault: name: "),
+        (["--fault", "drop-websocket"], "is a fault of ComfyUI"),
+        (["--latency", "fast"], "--latency: "),
+        (["--port", "70000"], "--port: "),
+        (["--models", ","], "--models: "),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_line(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        read_arguments(arguments)
+    assert raised.value.code == 2
+    errors = capsys.readouterr().err
+    assert told in errors
+    assert errors.count("\n") == 1
+
+
+def test_arguments_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    read, faults = read_arguments(["--models", "a,b", "--models", "c", "--fault", "error:status=503,count=2"])
+    assert read.models == ["a", "b", "c"]
+    assert [(fault.status, fault.count) for fault in faults] == [(503, 2)]
+    with pytest.raises(SystemExit):
+        read_arguments(["--help"])
+    assert "FAKE_RUNTIME_SECONDS_PER_TASK" in capsys.readouterr().out
+
+
+async def test_a_dead_start_ends_with_a_message() -> None:
+    async with process("--fault", "dead-start:status=3") as child:
+        status, errors = await ended(child)
+    assert (status, errors) == (3, "RuntimeError: Found no NVIDIA driver on your system.\n")
+
+
+async def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with process("--port", str(port)) as child:
+            status, errors = await ended(child)
+    assert status == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in errors
+    assert errors.count("\n") == 1
+
+
+def test_lists_are_read_with_commas() -> None:
+    assert settings(models="a, b").models == ["a", "b"]
+    assert settings(models=["a,b", "c"]).models == ["a", "b", "c"]
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="colour"):
+        Settings.model_validate({"colour": "red"})
