@@ -1,13 +1,22 @@
-"""Processes of the real programs: started with an environment of their own, awaited by URL, always ended."""
+"""Processes of the real programs: started with an environment of their own, awaited by URL, always ended.
+
+Importing what a program needs takes a second of processor time, and these tests start programs by the hundred. So they
+are forked from a server that has imported it all (`multiprocessing`'s fork server), and then run `python -m MODULE` in
+every other respect: own process group, own environment, own arguments, `__main__` executed, signals and exit status as
+usual. That the plain command lines work too is shown where `nox -s up` is tested.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,11 +26,34 @@ from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 READY_WITHIN: Final = 30.0
-"""Seconds; one or two are usual, but two cores may be shared with many others."""
+"""Seconds; less than one is usual, but the processors may be shared with many others."""
+
+_PRELOADED: Final = ["api.app", "api.server", "agent.application", "fake_runtime.app", "uvloop", "pytest", "httpx"]
+
+
+@cache
+def _fork_server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_PRELOADED, __name__])
+    return context
+
+
+def _become(module: str, arguments: list[str], environment: dict[str, str], log: str) -> None:
+    """Turns a forked process into `python -m module`."""
+    os.setsid()
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.argv[1:] = arguments
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 class Process:
-    """One program of the project, run as `python -m MODULE`; its output goes to a file.
+    """One program of the project; its output goes to a file.
 
     Args:
         name: for its log and for messages.
@@ -45,26 +77,22 @@ class Process:
         self.name = name
         self.ready_url = ready_url
         self.log = folder / f"{name}.log"
+        self.log.touch()
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-        with self.log.open("ab") as log:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                cwd=ROOT,
-                env={**kept, "PYTHONUNBUFFERED": "1", **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = _fork_server().Process(
+            target=_become, args=(module, list(arguments), kept | dict(environment or {}), str(self.log)), name=name
+        )
+        self._process.start()
 
     @property
     def pid(self) -> int:
         """The process id."""
-        return self._popen.pid
+        assert self._process.pid is not None
+        return self._process.pid
 
     def is_alive(self) -> bool:
         """Returns whether the process runs (or is frozen)."""
-        return self._popen.poll() is None
+        return self._process.is_alive()
 
     def wait_ready(self, within: float = READY_WITHIN) -> Self:
         """Returns itself once its URL answers 200.
@@ -72,36 +100,32 @@ class Process:
         Raises:
             AssertionError: it has ended, or does not answer in time; the text has the end of its log.
         """
+        deadline = time.monotonic() + within
 
-        def ready() -> bool:
-            if not self.is_alive():
-                raise RuntimeError(f"{self.name} has ended with status {self._popen.returncode}:\n{self.tail()}")
-            return answers(self.ready_url)
+        def decided() -> bool:
+            return not self.is_alive() or answers(self.ready_url) or time.monotonic() > deadline
 
-        try:
-            eventually(ready, within=within)
-        except RuntimeError as error:
-            raise AssertionError(str(error)) from error
-        except AssertionError as error:
-            raise AssertionError(f"{self.name} is not ready after {within} s:\n{self.tail()}") from error
+        eventually(decided, within=within + 5)
+        assert self.is_alive(), f"{self.name} has ended with status {self._process.exitcode}:\n{self.tail()}"
+        assert answers(self.ready_url), f"{self.name} is not ready after {within} s:\n{self.tail()}"
         return self
 
     def kill(self) -> None:
         """Ends the process as a lost machine does (SIGKILL)."""
-        self._popen.kill()
-        self._popen.wait(10)
+        self._process.kill()
+        self._process.join(10)
 
     def terminate(self) -> None:
         """Asks the process to end (SIGTERM); does not wait."""
-        self._popen.terminate()
+        self._process.terminate()
 
     def freeze(self) -> None:
         """Stops the process in its tracks (SIGSTOP) until `thaw`."""
-        self._popen.send_signal(signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Lets a frozen process go on (SIGCONT)."""
-        self._popen.send_signal(signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     def wait_ended(self, within: float) -> tuple[int, float]:
         """Returns the exit status, and how many seconds it took from now on.
@@ -110,10 +134,9 @@ class Process:
             AssertionError: it still runs after `within` seconds.
         """
         begin = time.monotonic()
-        try:
-            status = self._popen.wait(within)
-        except subprocess.TimeoutExpired as error:
-            raise AssertionError(f"{self.name} still runs after {within} s:\n{self.tail()}") from error
+        self._process.join(within)
+        status = self._process.exitcode
+        assert status is not None, f"{self.name} still runs after {within} s:\n{self.tail()}"
         return status, time.monotonic() - begin
 
     def stop(self) -> None:
