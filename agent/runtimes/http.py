@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -74,7 +75,7 @@ class Server:
     def __init__(self, session: aiohttp.ClientSession, base_url: str, *, title: str, ready_path: str) -> None:
         url = URL(base_url)
         self._session = session
-        self._auth = aiohttp.BasicAuth(url.user or "", url.password or "") if url.user or url.password else None
+        self._headers = _basic_authentication(url)
         self._base = str(url.with_user(None)).rstrip("/")
         self._ready_path = ready_path
         self.title = title
@@ -101,7 +102,7 @@ class Server:
             RuntimeUnavailableError: nobody listens, or the server went away while it was asked.
             TransientError: it is there, but closed the connection or did not answer in time.
         """
-        headers = {"Content-Type": "application/json"} if isinstance(body, bytes) else None
+        headers = {**self._headers, **({"Content-Type": "application/json"} if isinstance(body, bytes) else {})}
         try:
             async with self._session.request(
                 method,
@@ -109,7 +110,6 @@ class Server:
                 data=body,
                 params=params,
                 headers=headers,
-                auth=self._auth,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
             ) as response:
@@ -133,7 +133,7 @@ class Server:
         async with asyncio.timeout(SHORT):
             socket = await self._session.ws_connect(
                 self._base + path,
-                auth=self._auth,
+                headers=self._headers,
                 max_msg_size=0,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT),
             )
@@ -174,7 +174,7 @@ class Server:
     async def _probe(self) -> Reply:
         async with self._session.get(
             self._base + self._ready_path,
-            auth=self._auth,
+            headers=self._headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=10, sock_connect=CONNECT_TIMEOUT),
         ) as response:
@@ -205,6 +205,14 @@ async def decode_json(body: bytes) -> Any:
     if len(body) > THREAD_THRESHOLD:
         return await asyncio.to_thread(orjson.loads, body)
     return orjson.loads(body)
+
+
+def _basic_authentication(url: URL) -> dict[str, str]:
+    """Returns the header (RFC 7617) for the user and password of an address."""
+    if not url.user and not url.password:
+        return {}
+    secret = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode("ascii")
+    return {"Authorization": f"Basic {secret}"}
 
 
 def _encode(document: Any) -> bytes:

@@ -84,5 +84,6 @@ def _words(document: dict[str, Any]) -> str:
 def _field_fault(item: Any) -> str:
     if not isinstance(item, dict):
         return str(item)
-    path = [str(part) for part in item.get("loc") or () if part != "body"]
+    place = item.get("loc")
+    path = [str(part) for part in place if part != "body"] if isinstance(place, list) else []
     return f"{'.'.join(path) or 'the body'}: {item.get('msg', 'is wrong')}"

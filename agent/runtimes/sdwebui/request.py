@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from agent.errors import PermanentError
 from contract.task import TaskType, requested_checkpoint
 
 ROUTES: Final[dict[TaskType, str]] = {
@@ -16,6 +17,12 @@ ROUTES: Final[dict[TaskType, str]] = {
 
 GENERATING: Final = frozenset({TaskType.TEXT_TO_IMAGE, TaskType.IMAGE_TO_IMAGE})
 """The types that use a checkpoint."""
+
+_NEEDS: Final = {
+    TaskType.IMAGE_TO_IMAGE: "init_images",
+    TaskType.EXTRA_SINGLE_IMAGE: "image",
+    TaskType.EXTRA_BATCH_IMAGES: "imageList",
+}
 
 ROUTING_FIELDS: Final = frozenset(
     {
@@ -39,6 +46,9 @@ def request_body(task_type: TaskType, content: dict[str, Any]) -> tuple[dict[str
 
     The checkpoint leaves `override_settings`: there the server ignores a name it does not know and uses whatever is
     loaded, with status 200. It is switched by `/options` instead, which says so.
+
+    Raises:
+        PermanentError: the image that the task is about is missing.
     """
     body = dict(content)
     checkpoint = requested_checkpoint(content)
@@ -54,4 +64,7 @@ def request_body(task_type: TaskType, content: dict[str, Any]) -> tuple[dict[str
     if task_type in GENERATING:
         # The answer is the only way out for the images: nobody reads the server's own disk.
         body["send_images"] = True
+    if (field := _NEEDS.get(task_type)) and not body.get(field):
+        # The server's own word for an empty list is "list index out of range", with status 500.
+        raise PermanentError("invalid_content", f"{field}: a task of type {task_type.value} needs an image here")
     return body, checkpoint
