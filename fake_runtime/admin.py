@@ -70,6 +70,11 @@ def add_routes(app: web.Application, gpu: Gpu, faults: FaultBook, runtime_type: 
     async def list_jobs(_: web.Request) -> web.Response:
         return json_response(gpu.describe_jobs())
 
+    async def forget_jobs(_: web.Request) -> web.Response:
+        forgotten = len(gpu.records)
+        gpu.records.clear()
+        return json_response({"removed": forgotten})
+
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -78,4 +83,5 @@ def add_routes(app: web.Application, gpu: Gpu, faults: FaultBook, runtime_type: 
     app.router.add_delete("/fake/faults", clear_faults)
     app.router.add_delete(r"/fake/faults/{id:\d+}", clear_faults)
     app.router.add_get("/fake/jobs", list_jobs)
+    app.router.add_delete("/fake/jobs", forget_jobs)
     app.router.add_get("/metrics", metrics)

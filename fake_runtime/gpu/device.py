@@ -212,6 +212,7 @@ class Gpu:
             record.duration = time.monotonic() - begin
             key = (kind, record.outcome)
             self.outcomes[key] = self.outcomes.get(key, 0) + 1
+            log.info("job ended", job=record.id, kind=kind, outcome=record.outcome, seconds=round(record.duration, 3))
             self.job = None
             self._in_use = 0
 

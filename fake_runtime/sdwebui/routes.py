@@ -257,6 +257,8 @@ class WebUi:
             await self.gpu.load(planned.checkpoint.name)
             self.gpu.allocate(memory.generation_bytes(planned.width, planned.height, planned.batch_size))
             pictures = await self._batches(job, planned, source)
+            if not values["override_settings_restore_afterwards"]:
+                self._choose(planned.checkpoint)
             return pictures, generation.info(planned, len(pictures), self.state.job_timestamp)
         finally:
             self._preview = None
@@ -416,13 +418,17 @@ class WebUi:
             if found is None:
                 raise WebUiError(500, error="RuntimeError", errors=f"model {name!r} not found")
             checkpoint = found
+        changed = checkpoint is not self.checkpoint
         self.options.update(body)
-        if checkpoint is not self.checkpoint:
-            self.checkpoint = checkpoint
-            self.options |= {"sd_model_checkpoint": checkpoint.title, "sd_checkpoint_hash": checkpoint.sha256}
+        self._choose(checkpoint)
+        if changed:
             async with self.gpu.turn():
                 await self.gpu.load(self.checkpoint.name)
         return json_response(None)
+
+    def _choose(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.options |= {"sd_model_checkpoint": checkpoint.title, "sd_checkpoint_hash": checkpoint.sha256}
 
     async def sd_models(self, request: web.Request) -> web.Response:
         """GET sd-models."""

@@ -260,6 +260,12 @@ async def test_uploads_outside_or_without_a_file_are_refused(
     assert not list(tmp_path.parent.glob("**/evil.png"))
 
 
+async def test_a_quoted_path_is_just_a_strange_name(comfyui: Server, tmp_path: Path) -> None:
+    status, body = await comfyui.upload(png(), "../../evil.png")
+    assert (status, body["name"]) == (200, "..%2F..%2Fevil.png")
+    assert (tmp_path / "input" / body["name"]).is_file()
+
+
 async def test_a_form_without_an_image_is_refused(comfyui: Server) -> None:
     assert await comfyui.send("POST", "/upload/image", data={"type": "input"}) == (400, "")
 

@@ -1,6 +1,7 @@
 """Pictures: the same request, the same bytes; cheap; and no input is too strange."""
 
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,15 @@ def test_a_512_pixel_image_costs_little() -> None:
 def test_what_is_no_image_is_refused(text: str) -> None:
     with pytest.raises(images.InvalidImageError):
         images.from_base64(text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 200), st.binary(min_size=1, max_size=8))
+def test_broken_images_are_refused_or_read(position: int, garbage: bytes) -> None:
+    data = images.encode_png(Image.new("RGB", (8, 8), "red"), {"parameters": "x"})
+    broken = data[:position] + garbage + data[position + len(garbage) :]
+    with suppress(images.InvalidImageError):
+        images.from_base64(images.to_base64(broken))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])

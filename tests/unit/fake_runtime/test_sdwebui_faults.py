@@ -133,3 +133,5 @@ async def test_jobs_tell_what_was_asked_and_how_it_ended(webui: Server) -> None:
     (job,) = await webui.jobs()
     assert (job["id"], job["kind"], job["prompt"], job["images"]) == ("task-1", "txt2img", "a dog", 2)
     assert job["finished"] >= job["started"]
+    assert await webui.send("DELETE", "/fake/jobs") == (200, {"removed": 1})
+    assert await webui.jobs() == []

@@ -157,6 +157,20 @@ async def test_an_override_uses_another_checkpoint_for_one_task(webui: Server) -
     assert await model() == "v1-5-pruned-emaonly"
 
 
+async def test_an_override_stays_when_it_is_not_to_be_restored(webui: Server) -> None:
+    override = {"sd_model_checkpoint": OTHER_CHECKPOINT}
+    await webui.generate(width=64, height=64, override_settings=override, override_settings_restore_afterwards=False)
+    assert OTHER_CHECKPOINT in (await webui.get("/sdapi/v1/options"))["sd_model_checkpoint"]
+    assert json.loads((await webui.generate(width=64, height=64))["info"])["sd_model_name"] == "sd_xl_base_1.0"
+
+
+async def test_eight_mebibytes_of_base64_are_read(webui: Server) -> None:
+    noise = Image.effect_noise((2200, 1200), 100)
+    source = encode(Image.merge("RGB", [noise, noise.rotate(180), noise.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]))
+    assert len(source) > 8 * 2**20
+    assert (await webui.generate("img2img", init_images=[source], width=64, height=64))["images"]
+
+
 async def test_an_unknown_override_is_dropped_without_a_word(webui: Server) -> None:
     answer = await webui.generate(override_settings={"sd_model_checkpoint": "nope"}, width=64, height=64)
     assert json.loads(answer["info"])["sd_model_name"] == "v1-5-pruned-emaonly"
