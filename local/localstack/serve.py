@@ -9,6 +9,9 @@
 - On a signal it waits up to ten seconds for long polls that are under way. Nothing needs to be written at the end.
 - With `--leash` it ends when its standard input does, so that it never outlives whoever started it, not even
   by SIGKILL.
+
+One fault of LocalStack's is mended too: the long poll of a client that has gone (a killed agent) lives on for up to
+20 s, and a message that arrives meanwhile is handed to nobody, and stays invisible for its visibility timeout.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -20,6 +23,8 @@ import signal
 import socket
 import sys
 import threading
+import time
+from typing import Any
 
 PORT_IN_USE = 98
 """Exit status."""
@@ -89,9 +94,65 @@ def _serve(listener: socket.socket) -> None:
         listener.setblocking(False)
         reactor.adoptStreamPort(listener.fileno(), listener.family, TwistedGateway(self.components.gateway))
 
-    runtime.LocalstackRuntime._init_gateway_server = take_over_listener  # noqa: SLF001
+    runtime.LocalstackRuntime._init_gateway_server = take_over_listener
+    _end_long_polls_with_their_clients()
     setup_logging_from_config()
     current.initialize_runtime().run()
+
+
+def _end_long_polls_with_their_clients() -> None:
+    """Makes a receive that waits give up when its connection is closed, before it takes a message.
+
+    A request is served by one thread (`_WSGIResponse.run`), and the reactor tells in its own thread when the request is
+    over (`_finished`), be it answered or its connection lost. What a receive waits on is a queue's condition.
+    """
+    # ruff: noqa: SLF001 - there is no public way to any of this
+    from queue import Empty
+
+    from localstack.services.sqs.queue import InterruptibleQueue
+    from twisted.web.wsgi import _WSGIResponse
+
+    serving = threading.local()
+    run, finished, get = _WSGIResponse.run, _WSGIResponse._finished, InterruptibleQueue.get
+
+    def remembered_run(self: Any) -> None:
+        serving.response = self
+        try:
+            run(self)
+        finally:
+            serving.response = None
+
+    def waking_finished(self: Any, reason: Any) -> None:
+        finished(self, reason)  # sets _requestFinished
+        condition = getattr(self, "awaited", None)
+        if condition is not None:
+            with condition:
+                condition.notify_all()
+
+    def get_for_somebody(self: Any, block: bool = True, timeout: float | None = None) -> Any:
+        response = getattr(serving, "response", None)
+        if not block or timeout is None or response is None:
+            return get(self, block, timeout)
+        deadline = time.monotonic() + timeout
+        with self.not_empty:
+            response.awaited = self.not_empty
+            while not (response._requestFinished or self.is_shutdown or self._qsize()):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise Empty
+                self.not_empty.wait(remaining)
+            if response._requestFinished:
+                self.not_empty.notify()  # a message may be what woke this thread: it is another's
+                raise Empty
+            if self.is_shutdown:
+                raise Empty
+            item = self._get()
+            self.not_full.notify()
+            return item
+
+    _WSGIResponse.run = remembered_run
+    _WSGIResponse._finished = waking_finished
+    InterruptibleQueue.get = get_for_somebody
 
 
 def _end_with_standard_input() -> None:

@@ -1,0 +1,147 @@
+"""The embedded LocalStack keeps to itself, and does what the design leans on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from local.clients import make_clients
+from local.folders import state_folder
+from local.localstack.environment import ensure_environment
+from local.localstack.process import LocalStack, LocalStackFailedError
+from tests.support.deployment import Deployment
+from tests.support.waiting import eventually
+
+
+def test_it_listens_on_this_machine_alone(localstack_process: LocalStack) -> None:
+    listening = [
+        item.laddr
+        for item in psutil.Process(localstack_process.pid).net_connections("inet")
+        if item.status == psutil.CONN_LISTEN
+    ]
+    assert {(address.ip, address.port) for address in listening} == {("127.0.0.1", localstack_process.port)}
+
+
+def test_it_writes_nothing_outside_its_folder(localstack_process: LocalStack) -> None:
+    files = [Path(item.path) for item in psutil.Process(localstack_process.pid).open_files()]
+    folder = localstack_process.log.parent
+    assert [file for file in files if "/site-packages/" not in str(file) and not file.is_relative_to(folder)] == []
+
+
+def test_a_second_one_on_its_port_is_refused(localstack_process: LocalStack, tmp_path: Path) -> None:
+    python = ensure_environment(state_folder(), say=print)
+    second = LocalStack(python=python, folder=tmp_path, port=localstack_process.port)
+    with pytest.raises(OSError, match="in use"):
+        second.start()
+
+
+def test_one_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
+    broken = LocalStack(python=Path("/bin/false"), folder=tmp_path)
+    broken.start()
+    with pytest.raises(LocalStackFailedError, match=r"localstack\.log"):
+        broken.wait_until_ready()
+    broken.stop()
+
+
+def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from local.folders import state_folder\n"
+        "from local.localstack.environment import ensure_environment\n"
+        "from local.localstack.process import LocalStack\n"
+        "process = LocalStack(python=ensure_environment(state_folder(), say=print), folder=Path(sys.argv[1]))\n"
+        "process.start()\n"
+        "print(process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, within=5)
+
+
+def test_of_twenty_conditional_writers_exactly_one_wins(deployment: Deployment) -> None:
+    s3, bucket = make_clients(deployment.endpoint, connections=20).s3, deployment.place.output_bucket
+
+    def race(**condition: str) -> list[str]:
+        start = threading.Barrier(20)
+
+        def write(number: int) -> str:
+            start.wait(10)
+            try:
+                s3.put_object(Bucket=bucket, Key="contested", Body=str(number).encode(), **condition)  # type: ignore[arg-type]
+            except ClientError as error:
+                return error.response["Error"]["Code"]
+            return "won"
+
+        with ThreadPoolExecutor(20) as pool:
+            return sorted(pool.map(write, range(20)))
+
+    lost = ["PreconditionFailed"] * 19
+    assert race(IfNoneMatch="*") == [*lost, "won"]
+    assert race(IfMatch=s3.head_object(Bucket=bucket, Key="contested")["ETag"]) == [*lost, "won"]
+
+
+def test_a_long_poll_ends_as_soon_as_a_message_is_there(deployment: Deployment) -> None:
+    url = deployment.queue_url("comfyruntime")
+    with ThreadPoolExecutor(1) as pool:
+        poll = pool.submit(
+            deployment.clients.sqs.receive_message,
+            QueueUrl=url,
+            WaitTimeSeconds=20,
+            MessageAttributeNames=["All"],
+        )
+        deployment.clients.sns.publish(
+            TopicArn=deployment.place.task_topic_arn,
+            Message="a task",
+            MessageAttributes={"runtime": {"DataType": "String", "StringValue": "comfyruntime"}},
+        )
+        [message] = poll.result(5)["Messages"]
+    # Raw delivery: the body is the message itself, and its attributes are SQS attributes.
+    assert message["Body"] == "a task"
+    assert message["MessageAttributes"]["runtime"]["StringValue"] == "comfyruntime"
+
+
+def test_queue_urls_have_the_address_by_which_the_caller_came(deployment: Deployment) -> None:
+    assert deployment.queue_url("sdruntime").startswith(deployment.endpoint)
+
+
+def test_the_long_poll_of_a_client_that_has_gone_takes_no_message(deployment: Deployment) -> None:
+    url = deployment.queue_url("comfyruntime")
+    script = (
+        "import sys\n"
+        "from local.clients import make_clients\n"
+        "sqs = make_clients(sys.argv[1]).sqs\n"
+        "print('polling', flush=True)\n"
+        "sqs.receive_message(QueueUrl=sys.argv[2], WaitTimeSeconds=20)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, deployment.endpoint, url], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "polling\n"
+    port = int(deployment.endpoint.rpartition(":")[2])
+    client = psutil.Process(process.pid)
+
+    def is_connected() -> bool:
+        return any(item.raddr and item.raddr.port == port for item in client.net_connections("inet"))
+
+    eventually(is_connected)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deployment.clients.sqs.send_message(QueueUrl=url, MessageBody="for somebody else")
+    assert deployment.clients.sqs.receive_message(QueueUrl=url, WaitTimeSeconds=2)["Messages"]

@@ -1,0 +1,147 @@
+"""Processes are started, mended and ended, with small ones in place of the real."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import psutil
+import pytest
+from rich.console import Console
+
+from local.harness.lines import Printer
+from local.harness.plan import Component, Stage
+from local.harness.restarts import RestartPolicy
+from local.harness.supervisor import StartFailedError, Supervisor
+from tests.support.waiting import eventually_async, free_port
+
+SERVER = """
+import http.server, signal, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass
+if "stubborn" in sys.argv:
+    signal.signal(signal.SIGTERM, lambda *_: print("no", flush=True))
+else:
+    signal.signal(signal.SIGTERM, lambda *_: (print("goodbye", flush=True), sys.exit(0)))
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+print("hello", flush=True)
+server.serve_forever()
+"""
+
+
+def server(name: str, stage: Stage = Stage.RUNTIME, *, stubborn: bool = False, stop_timeout: float = 5) -> Component:
+    port = free_port()
+    return Component(
+        name=name,
+        stage=stage,
+        command=(sys.executable, "-I", "-c", SERVER, str(port), *(["stubborn"] if stubborn else [])),
+        environment={},
+        port=port,
+        ready_path="/",
+        stop_timeout=stop_timeout,
+    )
+
+
+def failing(name: str, code: str) -> Component:
+    return Component(
+        name=name,
+        stage=Stage.RUNTIME,
+        command=(sys.executable, "-I", "-c", code),
+        environment={},
+        port=free_port(),
+        ready_path="/",
+    )
+
+
+@dataclass
+class Bench:
+    supervisor: Supervisor
+    out: io.StringIO
+
+    def lines(self) -> list[str]:
+        return self.out.getvalue().splitlines()
+
+
+@asynccontextmanager
+async def supervised() -> AsyncIterator[Bench]:
+    out = io.StringIO()
+    printer = Printer(Console(file=out, width=200), ["one", "two"])
+    async with Supervisor(printer, RestartPolicy(first=0.05, longest=0.2)) as supervisor:
+        yield Bench(supervisor, out)
+
+
+async def test_a_process_is_awaited_and_what_it_says_is_passed_on() -> None:
+    async with supervised() as bench:
+        await bench.supervisor.start(server("one"))
+        await bench.supervisor.wait_until_ready("one", within=10)
+        await eventually_async(lambda: asyncio.sleep(0, "one │ hello" in bench.lines()))
+    assert bench.lines()[-1] == "one │ goodbye"
+
+
+async def test_one_that_dies_while_it_starts_is_named_with_its_last_words() -> None:
+    async with supervised() as bench:
+        await bench.supervisor.start(failing("one", "print('HOST: is no address'); raise SystemExit(2)"))
+        with pytest.raises(StartFailedError, match=r"one ended .*exit status 2.*HOST: is no address"):
+            await bench.supervisor.wait_until_ready("one", within=10)
+
+
+async def test_one_that_never_answers_is_named_with_its_address() -> None:
+    component = failing("one", "import time; print('busy', flush=True); time.sleep(60)")
+    async with supervised() as bench:
+        await bench.supervisor.start(component)
+        with pytest.raises(StartFailedError, match=rf"not ready after 1 s.*127\.0\.0\.1:{component.port}"):
+            await bench.supervisor.wait_until_ready("one", within=1)
+
+
+async def test_a_program_that_is_missing_gets_a_sentence() -> None:
+    component = Component("one", Stage.API, ("/nowhere/python",), {}, free_port(), "/")
+    async with supervised() as bench:
+        with pytest.raises(StartFailedError, match=r"one cannot be started: .*/nowhere/python"):
+            await bench.supervisor.start(component)
+
+
+async def test_what_dies_later_is_started_again_and_welcomed() -> None:
+    welcomed = asyncio.Event()
+
+    async def welcome() -> None:
+        welcomed.set()
+
+    async with supervised() as bench:
+        await bench.supervisor.start(server("one"), after_restart=welcome)
+        await bench.supervisor.wait_until_ready("one", within=10)
+        bench.supervisor.settle()
+        first = bench.supervisor.pids()["one"]
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            await welcomed.wait()
+        await eventually_async(lambda: asyncio.sleep(0, "up  │ one is ready again" in bench.lines()))
+        assert bench.supervisor.pids()["one"] != first
+        assert "up  │ one has ended (by signal SIGKILL); it is started again in 0.05 s" in bench.lines()
+
+
+async def test_stages_end_in_order_and_the_stubborn_are_killed() -> None:
+    async with supervised() as bench:
+        await bench.supervisor.start(server("two", Stage.LOCALSTACK))
+        await bench.supervisor.start(server("one", Stage.API, stubborn=True, stop_timeout=0.3))
+        for name in ("one", "two"):
+            await bench.supervisor.wait_until_ready(name, within=10)
+        pids = bench.supervisor.pids()
+    assert bench.lines()[-3:] == ["one │ no", "up  │ one takes too long to end: killed", "two │ goodbye"]
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+
+
+async def test_in_a_hurry_nobody_is_waited_for() -> None:
+    async with supervised() as bench:
+        await bench.supervisor.start(server("one", stubborn=True, stop_timeout=60))
+        await bench.supervisor.wait_until_ready("one", within=10)
+        bench.supervisor.hurry()
+        async with asyncio.timeout(5):
+            await bench.supervisor.stop()

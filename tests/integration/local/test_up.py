@@ -1,0 +1,242 @@
+"""`python -m local up`: ready, used, hurt, and ended without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from local.folders import state_folder
+from local.harness.state import State, read_state
+from tests.support.processes import Process
+from tests.support.waiting import eventually, free_port
+
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[3]
+PORTS = 9
+
+
+def free_range(count: int) -> int:
+    """Returns the first of so many neighbouring ports that are free just now."""
+    while True:
+        base = free_port()
+        with ExitStack() as probes:
+            try:
+                for port in range(base, base + count):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return base
+
+
+def start(folder: Path, base: int, *arguments: str, **environment: str) -> Process:
+    return Process(
+        "up",
+        "local",
+        folder=folder,
+        environment={"DARKROOM_HOME": str(state_folder()), **environment},
+        arguments=["up", "--port-base", str(base), "--latency", "0", "--state", str(folder / "up.json"), *arguments],
+    )
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [item for item in processes if item.is_running() and item.status() != psutil.STATUS_ZOMBIE]
+
+
+@dataclass
+class Up:
+    process: Process
+    folder: Path
+    state: State
+
+    def client(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("DARKROOM_API")}
+        return subprocess.run(
+            [sys.executable, "-m", "local", *arguments],
+            cwd=ROOT,
+            env=environment | {"DARKROOM_API_URL": self.state.api, "COLUMNS": "200"},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=60,
+        )
+
+    def callbacks(self, task_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = httpx.get(f"{self.state.sink}/callbacks", params={"id": task_id}).json()
+        return found
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("up")
+    process = start(folder, free_range(PORTS))
+    try:
+        eventually(lambda: "Ctrl-C ends it all" in process.text() or not process.is_alive(), within=90)
+        state = read_state(folder / "up.json")
+        assert state is not None, process.tail()
+        yield Up(process, folder, state)
+    finally:
+        process.stop()
+
+
+def test_everything_listens_on_this_machine_alone(up: Up) -> None:
+    addresses = set()
+    for item in [psutil.Process(up.process.pid), *psutil.Process(up.process.pid).children(recursive=True)]:
+        addresses |= {part.laddr.ip for part in item.net_connections("inet") if part.status == psutil.CONN_LISTEN}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_the_line_to_copy_goes_all_the_way(up: Up) -> None:
+    [line] = [line.strip() for line in up.process.text().splitlines() if line.strip().startswith("curl ")]
+    words = shlex.split(line)
+    answer = httpx.post(words[2], content=words[-1], headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    assert answer.json()["id_task"] == "test-t2i"
+    [callback] = eventually(lambda: up.callbacks("test-t2i"))
+    assert callback["result"] is True
+    assert callback["image_url"][0].startswith(answer.json()["output_location"])
+    images = httpx.get(f"{up.state.api}/v1/tasks/test-t2i").json()["images"]
+    assert httpx.get(images[0]["url"]).content.startswith(b"\x89PNG")
+
+
+def test_the_sinks_picture_can_be_an_input(up: Up) -> None:
+    request = json.loads(Path("tests/seeds/v1alpha2-image-to-image.json").read_text())
+    request["task"]["metadata"]["id"] = "from-the-sink"
+    request["task"]["content"]["init_images"] = [f"{up.state.sink}/samples/cat.png"]
+    assert httpx.post(f"{up.state.api}/v1alpha2", json=request).status_code == 200
+    [callback] = eventually(lambda: up.callbacks("from-the-sink"))
+    assert callback["result"] is True
+    assert [item["callback"] for item in httpx.get(f"{up.state.sink}/deliveries?id=from-the-sink").json()] == [callback]
+
+
+def test_the_client_submits_watches_and_saves(up: Up, tmp_path: Path) -> None:
+    done = up.client("submit", "--prompt", "A cat", "--id", "two-cats", "--count", "2", "-o", str(tmp_path / "new"))
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes()[:4] for path in sorted((tmp_path / "new").iterdir())] == [b"\x89PNG"] * 2
+    assert "two-cats succeeded: 2 images" in done.stdout
+    assert "two-cats" in up.client("status", "two-cats").stdout
+    assert "comfyruntime" in up.client("status").stdout
+    again = up.client("get", "two-cats", "-o", str(tmp_path / "again"))
+    assert again.stdout.count("saved: ") == 2
+    assert up.client("watch", "two-cats", "-o", str(tmp_path)).returncode == 0
+
+
+def test_the_clients_exit_status_tells_what_became_of_a_task(up: Up, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text(
+        json.dumps(
+            {
+                "task": {
+                    "metadata": {"id": "bad", "runtime": "comfyruntime", "tasktype": "pipeline", "prefix": "output"},
+                    "content": {"prompt": {"1": {"class_type": "NoSuchNode", "inputs": {}}}},
+                }
+            }
+        )
+    )
+    failed = up.client("submit", str(bad), "-o", str(tmp_path))
+    assert (failed.returncode, "bad failed: " in failed.stdout) == (1, True), failed
+    for arguments, sentence in [
+        (["cancel", "bad"], "already ended"),
+        (["get", "nowhere"], "nowhere"),
+        (["submit", "--prompt", "x", "--runtime", "nobody"], "nobody"),
+        (["submit"], "--prompt"),
+    ]:
+        refused = up.client(*arguments)
+        assert refused.returncode == 2
+        assert sentence in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_what_dies_is_started_again_and_works(up: Up) -> None:
+    os.kill(up.state.processes["comfyruntime-agent"].pid, signal.SIGKILL)
+    eventually(lambda: "comfyruntime-agent is ready again" in up.process.text(), within=30)
+    assert "comfyruntime-agent has ended (by signal SIGKILL); it is started again" in up.process.text()
+    request = json.loads(Path("tests/seeds/v1alpha2-pipeline.json").read_text())
+    request["task"]["metadata"]["id"] = "after-the-restart"
+    assert httpx.post(f"{up.state.api}/v1alpha2", json=request).status_code == 200
+    eventually(lambda: up.callbacks("after-the-restart"), within=20)
+
+
+def test_a_localstack_that_dies_is_made_anew(up: Up) -> None:
+    os.kill(up.state.processes["localstack"].pid, signal.SIGKILL)
+    eventually(lambda: "localstack is ready again" in up.process.text(), within=30)
+
+    def works() -> bool:
+        """LocalStack has forgotten everything; agents and sink find their queues again by themselves."""
+        return httpx.get(f"{up.state.sink}/readyz").status_code == 200
+
+    eventually(works, within=20)
+    done = up.client("submit", "--prompt", "A phoenix", "--id", "phoenix", "-o", str(up.folder / "images"))
+    assert done.returncode == 0, done.stderr + up.process.tail()
+
+
+def test_ctrl_c_ends_everything(up: Up) -> None:
+    processes = psutil.Process(up.process.pid).children(recursive=True)
+    assert len(processes) >= 10
+    os.kill(up.process.pid, signal.SIGINT)
+    status, _ = up.process.wait_ended(within=30)
+    assert status == 0
+    assert alive(processes) == []
+    assert not (up.folder / "up.json").exists()
+    assert up.process.text().rstrip().endswith("ended")
+
+
+def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    base = free_range(PORTS)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", base + 1))
+        taken.listen()
+        process = start(tmp_path, base)
+        status, _ = process.wait_ended(within=20)
+    assert status == 2
+    assert f"port {base + 1} (for sink) is in use" in process.text()
+    assert "--port-base" in process.text()
+    assert "Traceback" not in process.text()
+
+
+def test_a_child_that_cannot_start_is_named_and_the_rest_is_ended(tmp_path: Path) -> None:
+    process = start(tmp_path, free_range(PORTS), LOG_LEVEL="chatty")
+    status, _ = process.wait_ended(within=60)
+    assert status == 1
+    assert "ended while it was starting (exit status 2)" in process.text()
+    assert "LOG_LEVEL" in process.text()
+    assert "Traceback" not in process.text()
+
+
+def test_not_even_sigkill_leaves_orphans(tmp_path: Path) -> None:
+    process = start(tmp_path, free_range(PORTS))
+    harness = psutil.Process(process.pid)
+    processes = eventually(lambda: found if len(found := harness.children(recursive=True)) >= 5 else [], within=30)
+    process.kill()
+    eventually(lambda: not alive(processes), within=5)
+
+
+def test_a_wrong_config_is_told_in_its_own_words(tmp_path: Path) -> None:
+    wrong = tmp_path / "config.yaml"
+    wrong.write_text("stackname: x\n")
+    process = start(tmp_path, free_range(PORTS), "--config", str(wrong))
+    status, _ = process.wait_ended(within=20)
+    assert status == 2
+    assert "did you mean 'stackName'?" in process.text()
+
+
+def test_without_a_stack_the_client_says_what_to_start(tmp_path: Path) -> None:
+    environment = dict(os.environ) | {"DARKROOM_API_URL": f"http://127.0.0.1:{free_port()}"}
+    command = [sys.executable, "-m", "local", "status"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False, text=True, timeout=30)
+    assert done.returncode == 3
+    assert "uvx nox -s up" in done.stderr
