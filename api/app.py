@@ -12,15 +12,16 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp
 
 from api.aws import Aws, open_aws
 from api.errors import ApiError
-from api.middleware import Gate, Observation, Paths
+from api.middleware import Gate, Observation, Paths, internal_error
 from api.openapi import openapi_document
 from api.pages import Pages
 from api.routes import task, v1, v1alpha1, v1alpha2
-from api.routes.operations import make_router, unknown_route
+from api.routes.operations import make_routes, unknown_route
 from api.services import Front, make_front, make_services
 from api.settings import Settings
 from contract.config import Config
@@ -52,21 +53,26 @@ def create_app(
             yield
         front.tracer.close()
 
+    document = openapi_document(config, root_path=settings.root_path, keys_needed=not front.keys.open)
+    routes: list[Route] = [
+        *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES + v1.ROUTES),
+        *make_routes(Pages(image_sources(settings)), orjson.dumps(document)),
+    ]
     app = FastAPI(
-        title="Darkroom",
+        # Plain routes: the bodies are read raw, so nothing is left for FastAPI's handling of parameters but its cost.
+        routes=list[BaseRoute](routes),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error},
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _fault},
     )
-    document = openapi_document(config, root_path=settings.root_path, keys_needed=not front.keys.open)
-    for router in (v1alpha2.router, v1alpha1.router, task.router, v1.router):
-        app.include_router(router)
-    app.include_router(make_router(Pages(image_sources(settings)), orjson.dumps(document)))
     gate = Gate(app, front.keys, front.throttle, front.metrics)
-    return Paths(Observation(gate, front.metrics, front.tracer), settings.root_path)
+    return Paths(
+        Observation(gate, front.metrics, front.tracer, {route.endpoint: route.path for route in routes}),
+        settings.root_path,
+    )
 
 
 def image_sources(settings: Settings) -> list[str]:
@@ -83,6 +89,11 @@ async def _api_error(_: Request, error: Exception) -> Response:
     return error.answer()
 
 
+async def _fault(request: Request, _: Exception) -> Response:
+    """Answers for a fault of ours; the framework raises it again, and the middleware logs it."""
+    return internal_error(request.scope).answer()
+
+
 async def _http_error(request: Request, error: Exception) -> Response:
     """Puts the framework's own errors into our shape."""
     assert isinstance(error, HTTPException)
@@ -90,8 +101,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return unknown_route(request.url.path).answer()
     if error.status_code == 405:
-        allowed = headers.get("Allow", "")
+        allowed = headers["Allow"] = ", ".join(_allowed_methods(request))
         return ApiError(
             405, "method_not_allowed", f"this path does not have {request.method}; it has {allowed}", headers=headers
         ).answer()
     return ApiError(error.status_code, "refused", str(error.detail), headers=headers).answer()
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Returns the methods of a path, which several routes may share."""
+    allowed: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
+    return sorted(allowed)

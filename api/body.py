@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import orjson
@@ -11,6 +14,9 @@ from api.errors import ApiError
 
 MAX_DEPTH: Final = 100
 """Levels of nesting. A ComfyUI workflow needs five; the JSON and pydantic code behind the API stops near 200."""
+
+_DISCARD_SECONDS: Final = 5
+_DISCARD_BYTES: Final = 1024 * 1024
 
 
 async def read_json(request: Request, limit: int) -> Any:
@@ -60,19 +66,35 @@ async def _read(request: Request, limit: int) -> bytes:
         headers={"connection": "close"},
     )
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit:
+    excessive = declared.isdecimal() and int(declared[:20]) > limit
+    if excessive and request.headers.get("expect"):
+        # The client waits for our word before it sends the body.
         raise too_large
     chunks: list[bytes] = []
     size = 0
     try:
-        async for chunk in request.stream():
+        stream = request.stream()
+        async for chunk in stream:
             size += len(chunk)
-            if size > limit:
+            if excessive or size > limit:
+                chunks.clear()
+                await _discard(stream, limit)
                 raise too_large
             chunks.append(chunk)
     except ClientDisconnect as error:
         raise ApiError(400, "incomplete_body", "the connection ended before the body did") from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _discard(stream: AsyncIterator[bytes], limit: int) -> None:
+    """Reads a bounded rest of a body: a client that is cut off while it sends never sees the answer."""
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            async for chunk in stream:
+                size += len(chunk)
+                if size > max(limit, _DISCARD_BYTES):
+                    return
 
 
 def parse_json(body: bytes) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,7 +48,11 @@ class RequestState:
     """The name of its API key."""
     trace: str
     """Its X-Ray trace header."""
+    templates: Mapping[object, str]
+    """The path of each route's function."""
     task_id: str | None = None
+    error_id: str | None = None
+    """Of a fault of ours; the log has it too."""
     stream: bool = False
 
 
@@ -77,8 +82,9 @@ class Paths:
 class Observation:
     """Logs and counts each request, adds the headers that every answer has, and turns a fault of ours into a 500."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer, templates: Mapping[object, str]) -> None:
         self._app = app
+        self._templates = templates
         self._metrics = metrics
         self._tracer = tracer
 
@@ -98,27 +104,17 @@ class Observation:
             await send(message)
 
         with self._tracer.request(scope["method"], header(scope, TRACE_HEADER)) as (trace, span):
-            state = scope[STATE] = RequestState(owner=ANONYMOUS, trace=trace)
+            state = scope[STATE] = RequestState(owner=ANONYMOUS, trace=trace, templates=self._templates)
             try:
                 await self._app(scope, receive, observed)
             except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, it becomes a 500 and a line
-                await self._fail(error, scope, receive, observed, begun=status != 0)
+                _log.error("fault", error_id=error_id(scope), route=route_of(scope), exc_info=error)
+                if status == 0:
+                    await internal_error(scope).answer()(scope, receive, observed)
             route = route_of(scope)
             if span:
                 span.end(route, status)
         self._note(scope, state, route, status, time.perf_counter() - started)
-
-    async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
-        identifier = secrets.token_hex(6)
-        _log.error("fault", error_id=identifier, route=route_of(scope), exc_info=error)
-        if not begun:
-            answer = ApiError(
-                500,
-                "internal_error",
-                f"something went wrong on our side; the log has it under {identifier}",
-                details={"error_id": identifier},
-            ).answer()
-            await answer(scope, receive, send)
 
     def _note(self, scope: Scope, state: RequestState, route: str, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -194,5 +190,23 @@ def header(scope: Scope, name: str) -> str | None:
 
 def route_of(scope: Scope) -> str:
     """Returns the template of the route that took the request, `unknown` when none did."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else "unknown"
+    state: RequestState | None = scope.get(STATE)
+    return state.templates.get(scope.get("endpoint"), "unknown") if state else "unknown"
+
+
+def error_id(scope: Scope) -> str:
+    """Returns the id under which the log has a request's fault; the same one however often it is asked."""
+    state = request_state(scope)
+    state.error_id = state.error_id or secrets.token_hex(6)
+    return state.error_id
+
+
+def internal_error(scope: Scope) -> ApiError:
+    """Returns the 500 for a fault of ours."""
+    identifier = error_id(scope)
+    return ApiError(
+        500,
+        "internal_error",
+        f"something went wrong on our side; the log has it under {identifier}",
+        details={"error_id": identifier},
+    )

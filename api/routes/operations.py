@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from api.answers import json_answer
 from api.errors import ApiError, UnavailableError
@@ -14,40 +14,32 @@ from api.services import services_of
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def make_router(pages: Pages, openapi: bytes) -> APIRouter:
+def make_routes(pages: Pages, openapi: bytes) -> list[Route]:
     """Returns the routes that need no key.
 
     Args:
         pages: the files of the web page.
         openapi: the OpenAPI document.
     """
-    router = APIRouter()
 
-    @router.get("/")
     async def page(request: Request) -> Response:
         return pages.answer("index.html", request)
 
-    @router.get("/docs")
     async def docs(request: Request) -> Response:
         return pages.answer("docs.html", request)
 
-    @router.get("/static/{name}")
     async def static(request: Request) -> Response:
         return pages.answer(request.path_params["name"], request)
 
-    @router.get("/favicon.ico")
     async def icon(request: Request) -> Response:
         return pages.answer("icon.svg", request)
 
-    @router.get("/openapi.json")
     async def document(_: Request) -> Response:
         return Response(openapi, media_type="application/json")
 
-    @router.get("/healthz")
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive"})
 
-    @router.get("/readyz")
     async def readyz(request: Request) -> Response:
         checks = await services_of(request).readiness.check()
         wrong = {name: outcome for name, outcome in checks.items() if outcome != "ok"}
@@ -56,11 +48,19 @@ def make_router(pages: Pages, openapi: bytes) -> APIRouter:
             raise UnavailableError(f"not ready: {reasons}", code="not_ready", details=checks)
         return json_answer({"status": "ready", "checks": checks})
 
-    @router.get("/metrics")
     async def metrics(request: Request) -> Response:
         return Response(services_of(request).front.metrics.text(), headers={"content-type": METRICS_TYPE})
 
-    return router
+    return [
+        Route("/", page, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
+        Route("/static/{name}", static, methods=["GET"]),
+        Route("/favicon.ico", icon, methods=["GET"]),
+        Route("/openapi.json", document, methods=["GET"]),
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+    ]
 
 
 def unknown_route(path: str) -> ApiError:

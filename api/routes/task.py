@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from api.answers import json_answer
 from api.errors import InvalidRequestError
@@ -13,10 +13,7 @@ from api.requests import from_task
 from api.routes.accepting import accept, document_of
 from api.services import services_of
 
-router = APIRouter()
 
-
-@router.post("/task")
 async def submit(request: Request) -> Response:
     """Accepts one of the runtimes' own requests."""
     document = await document_of(request)
@@ -24,7 +21,6 @@ async def submit(request: Request) -> Response:
     return json_answer({"taskId": accepted.ticket.task_id})
 
 
-@router.get("/task")
 async def query(request: Request) -> Response:
     """Tells how a task stands."""
     task_id = request.query_params.get("taskId", "")
@@ -33,3 +29,9 @@ async def query(request: Request) -> Response:
     request_state(request.scope).task_id = task_id
     tasks = services_of(request).tasks
     return json_answer(await tasks.task_view(await tasks.read(task_id)))
+
+
+ROUTES = (
+    Route("/task", submit, methods=["POST"]),
+    Route("/task", query, methods=["GET"]),
+)

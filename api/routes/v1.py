@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Final
 from urllib.parse import quote
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from api.answers import json_answer
 from api.errors import UnavailableError
@@ -19,10 +20,9 @@ from api.routes.accepting import accept, document_of
 from api.services import services_of
 from contract.record import Record
 
-router = APIRouter()
+EVENT_STREAM: Final = "text/event-stream"
 
 
-@router.post("/v1/tasks")
 async def submit(request: Request) -> Response:
     """Accepts a task; the same Idempotency-Key makes the same request happen once."""
     key = request.headers.get("idempotency-key")
@@ -48,14 +48,12 @@ async def submit(request: Request) -> Response:
     )
 
 
-@router.get("/v1/tasks/{task_id}")
 async def show(request: Request) -> Response:
     """Tells how a task stands, with links to its images."""
     tasks = services_of(request).tasks
     return json_answer(await tasks.view(await tasks.read(_task_id(request))), headers={"cache-control": "no-store"})
 
 
-@router.delete("/v1/tasks/{task_id}")
 async def cancel(request: Request) -> Response:
     """Cancels a task: 200 when it will not run, 202 when its agent was asked to stop it."""
     tasks = services_of(request).tasks
@@ -63,7 +61,6 @@ async def cancel(request: Request) -> Response:
     return json_answer(await tasks.view(cancelled.record), status=200 if cancelled.at_once else 202)
 
 
-@router.get("/v1/tasks/{task_id}/events")
 async def events(request: Request) -> Response:
     """Tells each change of a task until it has ended."""
     services = services_of(request)
@@ -71,6 +68,8 @@ async def events(request: Request) -> Response:
     last_event_id = request.headers.get("last-event-id", "")
     if has_seen_the_end(record, last_event_id):
         return Response(status_code=204)
+    if request.method == "HEAD":
+        return Response(media_type=EVENT_STREAM)
     front = services.front
     if front.streams.open >= front.settings.max_event_streams:
         raise UnavailableError(
@@ -85,13 +84,12 @@ async def events(request: Request) -> Response:
 
     return StreamingResponse(
         stream(record),
-        media_type="text/event-stream",
+        media_type=EVENT_STREAM,
         # X-Accel-Buffering: nginx would hold the events back until its buffer is full.
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 
-@router.get("/v1/runtimes")
 async def runtimes(request: Request) -> Response:
     """Lists the runtimes with the depth of their queues."""
     return json_answer({"runtimes": await services_of(request).runtimes.describe()})
@@ -101,3 +99,12 @@ def _task_id(request: Request) -> str:
     task_id: str = request.path_params["task_id"]
     request_state(request.scope).task_id = task_id
     return task_id
+
+
+ROUTES = (
+    Route("/v1/tasks", submit, methods=["POST"]),
+    Route("/v1/tasks/{task_id}", show, methods=["GET"]),
+    Route("/v1/tasks/{task_id}", cancel, methods=["DELETE"]),
+    Route("/v1/tasks/{task_id}/events", events, methods=["GET"]),
+    Route("/v1/runtimes", runtimes, methods=["GET"]),
+)

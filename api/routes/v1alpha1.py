@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from api.answers import json_answer
 from api.requests import from_v1alpha1
 from api.routes.accepting import accept, document_of
 
-router = APIRouter()
 
-
-@router.post("/v1alpha1")
 async def submit(request: Request) -> Response:
     """Accepts a task for the runtime that holds the checkpoint."""
     document = await document_of(request)
@@ -25,3 +22,6 @@ async def submit(request: Request) -> Response:
             "output_location": accepted.output_location,
         }
     )
+
+
+ROUTES = (Route("/v1alpha1", submit, methods=["POST"]),)

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiobotocore.session import AioSession
 from botocore.exceptions import EndpointConnectionError
 
 from api.app import create_app
@@ -34,19 +35,22 @@ class Api:
     server: Server
     faults: Faults
 
-    def messages(self, runtime: str) -> list[dict[str, Any]]:
+    def messages(self, runtime: str, *, wait: int = 0) -> list[dict[str, Any]]:
         """Takes every message that waits in a runtime's queue, as the documents they hold."""
         sqs, url = self.deployment.clients.sqs, self.deployment.queue_url(runtime)
         taken = []
-        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=wait).get(
+            "Messages", []
+        ):
             for message in messages:
                 taken.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            wait = 0
         return taken
 
     def message(self, runtime: str, task_id: str) -> dict[str, Any]:
         """Takes the one message of a task, and fails if there is none or more than one."""
-        mine = [message for message in self.messages(runtime) if message["metadata"]["id"] == task_id]
+        mine = [message for message in self.messages(runtime, wait=5) if message["metadata"]["id"] == task_id]
         assert len(mine) == 1, mine
         return mine[0]
 
@@ -81,11 +85,21 @@ class Faults:
         return Wrapped()
 
 
+@pytest.fixture(scope="session")
+def aws_session() -> AioSession:
+    """The AWS session of all APIs here."""
+    return AioSession()
+
+
 @pytest.fixture
-async def start_api(module_deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
+async def start_api(
+    module_deployment: Deployment, aws_session: AioSession, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[StartApi]:
     """Starts APIs with settings of the test's choice; `throttle` and `config` may replace the deployment's."""
     for name, value in module_deployment.aws_environment().items():
         monkeypatch.setenv(name, value)
+    # One session for all: reading botocore's service descriptions takes longer than most of the tests.
+    monkeypatch.setattr("api.aws.get_session", lambda: aws_session)
     place = module_deployment.place
     async with AsyncExitStack() as stack:
 
@@ -101,7 +115,7 @@ async def start_api(module_deployment: Deployment, monkeypatch: pytest.MonkeyPat
                     **more,
                 }
             )
-            config = config or _unhurried(module_deployment.config)
+            config = config or unhurried(module_deployment.config)
             front, faults = make_front(settings, config), Faults()
 
             @asynccontextmanager
@@ -119,7 +133,7 @@ async def start_api(module_deployment: Deployment, monkeypatch: pytest.MonkeyPat
                 if running.done():
                     running.result()
                     raise AssertionError("the server did not start")
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=addresses[0], timeout=20))
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=addresses[0], timeout=20, verify=False))
 
             async def stop() -> None:
                 front.stopping.set()
@@ -138,7 +152,7 @@ async def api(start_api: StartApi) -> Api:
     return await start_api()
 
 
-def _unhurried(config: Config) -> Config:
+def unhurried(config: Config) -> Config:
     """Returns the config with a throttle that no test runs into by chance."""
     throttle = config.api_gateway.throttle.model_copy(update={"rate_limit": 5000, "burst_limit": 5000})
     return config.model_copy(update={"api_gateway": config.api_gateway.model_copy(update={"throttle": throttle})})

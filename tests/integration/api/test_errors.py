@@ -1,0 +1,204 @@
+"""Every answer that is no success has the one shape, says what is wrong, and is never a stack trace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.api.conftest import Api, StartApi
+from tests.integration.api.test_seeds import seed
+
+TASK = seed("v1alpha2-text-to-image")
+
+
+def changed(**metadata: Any) -> dict[str, Any]:
+    return {"task": {"metadata": TASK["task"]["metadata"] | metadata, "content": TASK["task"]["content"]}}
+
+
+def fault(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Checks status and shape, and returns what is inside `error`."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    error: dict[str, Any] = answer.json()["error"]
+    assert list(error) == ["code", "message", "details"]
+    assert error["code"] == code
+    assert error["message"]
+    assert "Traceback" not in answer.text
+    return error
+
+
+async def test_required_metadata_is_named_when_it_is_missing(api: Api) -> None:
+    for missing in ("id", "runtime", "tasktype", "prefix"):
+        request = changed()
+        del request["task"]["metadata"][missing]
+        error = fault(await api.client.post("/v1alpha2", json=request), 400, "invalid_request")
+        assert error["message"] == f"task.metadata.{missing}: is required and missing"
+        assert error["details"] == [{"field": f"task.metadata.{missing}", "message": "is required and missing"}]
+
+
+async def test_an_unknown_runtime_is_answered_with_the_known_ones(api: Api) -> None:
+    error = fault(await api.client.post("/v1alpha2", json=changed(runtime="nobody")), 400, "invalid_request")
+
+    assert error["details"][0]["allowed"] == ["sdruntime", "dynamicruntime", "comfyruntime"]
+    assert "sdruntime, dynamicruntime, comfyruntime" in error["message"]
+
+
+async def test_a_task_type_that_the_runtime_cannot_do_is_answered_with_those_it_can(api: Api) -> None:
+    error = fault(await api.client.post("/v1alpha2", json=changed(runtime="comfyruntime")), 400, "invalid_request")
+
+    assert error["details"][0]["allowed"] == ["pipeline"]
+
+
+MALFORMED = [
+    (b"", "invalid_json"),
+    (b"{", "invalid_json"),
+    (b'{"task": NaN}', "invalid_json"),
+    (b'{"task": Infinity}', "invalid_json"),
+    (b'{"task": "\xff"}', "invalid_json"),
+    (b'{"task": "\\ud800"}', "invalid_json"),
+    (b"[" * 100_000, "invalid_json"),
+    (b"[" * 150 + b"]" * 150, "invalid_json"),
+    (b'"task"', "invalid_request"),
+    (b"[]", "invalid_request"),
+    (b"null", "invalid_request"),
+    (b'{"task": null}', "invalid_request"),
+    (b'{"task": {"metadata": [], "content": []}}', "invalid_request"),
+    (b'{"task": {"metadata": {"id": "\\u0000"}, "content": {}}}', "invalid_request"),
+]
+
+
+@pytest.mark.parametrize("path", ["/v1alpha2", "/v1alpha1", "/task", "/v1/tasks"])
+async def test_a_malformed_body_is_400(api: Api, path: str) -> None:
+    for body, code in MALFORMED:
+        fault(await api.client.post(path, content=body, headers={"content-type": "application/json"}), 400, code)
+
+
+async def test_an_id_that_is_no_safe_key_is_400(api: Api) -> None:
+    for task_id in ("../up", "a/b", "", ".hidden", "a\u202eb", "a\x00b", "x" * 257, " a", 5, None):
+        error = fault(await api.client.post("/v1alpha2", json=changed(id=task_id)), 400, "invalid_request")
+        assert error["details"][0]["field"] == "task.metadata.id"
+
+
+async def test_only_what_is_declared_as_json_is_read(api: Api) -> None:
+    body = json.dumps(changed(id="typed"))
+    for accepted in (
+        "application/json",
+        "application/json; charset=utf-8",
+        'Application/JSON; charset="UTF-8"',
+        "application/vnd.api+json",
+    ):
+        answer = await api.client.post("/v1alpha2", content=body, headers={"content-type": accepted})
+        assert answer.status_code == 200, accepted
+    for refused in ("text/plain", "", "application/json; charset=latin-1", "multipart/form-data; boundary=x"):
+        answer = await api.client.post("/v1alpha2", content=body, headers={"content-type": refused})
+        fault(answer, 415, "unsupported_media_type")
+    packed = {"content-type": "application/json", "content-encoding": "gzip"}
+    fault(await api.client.post("/v1alpha2", content=body, headers=packed), 415, "unsupported_media_type")
+    api.messages("sdruntime")
+
+
+async def test_a_body_over_the_limit_is_413_whether_its_length_is_declared_or_not(start_api: StartApi) -> None:
+    api = await start_api(max_body_bytes=2048)
+    headers = {"content-type": "application/json"}
+
+    async def chunks() -> Any:
+        for _ in range(100):
+            yield b" " * 1024
+
+    fault(await api.client.post("/v1alpha2", content=b" " * 4096, headers=headers), 413, "body_too_large")
+    fault(await api.client.post("/v1alpha2", content=chunks(), headers=headers), 413, "body_too_large")
+
+
+async def test_unknown_routes_and_methods_have_the_shape_too(api: Api) -> None:
+    fault(await api.client.get("/nowhere"), 404, "unknown_route")
+    error = fault(await api.client.put("/task"), 405, "method_not_allowed")
+    assert "GET, HEAD, POST" in error["message"]
+    assert (await api.client.put("/task")).headers["allow"] == "GET, HEAD, POST"
+    fault(await api.client.get("/task"), 400, "invalid_request")
+
+
+async def test_an_unknown_task_is_404(api: Api) -> None:
+    for task_id in ("nobody", "%00", "..%2e", "a%20", "%F0%9F%90%B6", "%ff"):
+        fault(await api.client.get(f"/v1/tasks/{task_id}"), 404, "unknown_task")
+        fault(await api.client.delete(f"/v1/tasks/{task_id}"), 404, "unknown_task")
+        fault(await api.client.get(f"/v1/tasks/{task_id}/events"), 404, "unknown_task")
+        fault(await api.client.get(f"/task?taskId={task_id}"), 404, "unknown_task")
+
+
+async def test_keys_are_needed_when_there_are_some(start_api: StartApi) -> None:
+    api = await start_api(api_keys="alice=first-key,bob=second-key==")
+
+    error = fault(await api.client.get("/v1/runtimes"), 401, "unauthorized")
+    assert "x-api-key" in error["message"]
+    wrong = {"x-api-key": "first-key "[:-2]}
+    fault(await api.client.get("/v1/runtimes", headers=wrong), 401, "unauthorized")
+    fault(await api.client.post("/v1alpha2", content=b"{", headers=wrong), 401, "unauthorized")
+    for key in ("first-key", "second-key=="):
+        assert (await api.client.get("/v1/runtimes", headers={"x-api-key": key})).status_code == 200
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/app.js"):
+        assert (await api.client.get(path)).status_code == 200, path
+
+
+async def test_a_key_that_has_used_up_its_rate_is_429_and_others_are_not(start_api: StartApi) -> None:
+    config = (await start_api()).deployment.config
+    api = await start_api(api_keys="alice=first-key,bob=second-key", config=config)
+    alice, bob = {"x-api-key": "first-key"}, {"x-api-key": "second-key"}
+
+    answers = await asyncio.gather(*(api.client.get("/v1/tasks/x", headers=alice) for _ in range(90)))
+
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 50 <= len(answers) - len(refused) < 90
+    fault(refused[0], 429, "throttled")
+    assert int(refused[0].headers["retry-after"]) >= 1
+    assert (await api.client.get("/v1/tasks/x", headers=bob)).status_code == 404
+
+
+async def test_aws_out_of_reach_is_503_and_nothing_is_accepted(api: Api) -> None:
+    api.faults.fail["put_object"] = 1
+
+    answer = await api.client.post("/v1alpha2", json=changed(id="unwritten"))
+
+    fault(answer, 503, "unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert api.messages("sdruntime") == []
+
+
+async def test_a_task_that_cannot_be_published_is_503_and_its_record_says_so(api: Api) -> None:
+    api.faults.fail["publish"] = 1
+
+    answer = await api.client.post("/v1alpha2", json=changed(id="unpublished"))
+
+    fault(answer, 503, "unavailable")
+    task = (await api.client.get("/v1/tasks/unpublished")).json()
+    assert task["status"] == "failed"
+    assert task["error"]["code"] == "not_accepted"
+    assert (await api.client.post("/v1alpha2", json=changed(id="unpublished"))).status_code == 200
+    assert api.message("sdruntime", "unpublished")["metadata"]["submission"] != task["submission"]
+
+
+async def test_a_read_that_fails_is_503(api: Api) -> None:
+    api.faults.fail["get_object"] = 3
+
+    fault(await api.client.get("/v1/tasks/x"), 503, "unavailable")
+    fault(await api.client.delete("/v1/tasks/x"), 503, "unavailable")
+    fault(await api.client.get("/task?taskId=x"), 503, "unavailable")
+
+
+async def test_a_fault_of_ours_is_500_in_the_shape_with_an_id_for_the_log(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr("api.routes.v1alpha2.from_v1alpha2", broken)
+
+    answer = await api.client.post("/v1alpha2", json=TASK)
+
+    error = fault(answer, 500, "internal_error")
+    assert error["details"]["error_id"] in error["message"]
+    assert "secret" not in answer.text
