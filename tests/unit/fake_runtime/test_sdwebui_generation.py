@@ -1,6 +1,7 @@
 """SD Web UI: what generation answers."""
 
 import asyncio
+import io
 import json
 from itertools import pairwise
 from typing import Any
@@ -168,7 +169,10 @@ async def test_eight_mebibytes_of_base64_are_read(webui: Server) -> None:
     noise = Image.effect_noise((2200, 1200), 100)
     source = encode(Image.merge("RGB", [noise, noise.rotate(180), noise.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]))
     assert len(source) > 8 * 2**20
-    assert (await webui.generate("img2img", init_images=[source], width=64, height=64))["images"]
+    body = io.BytesIO(json.dumps({"init_images": [source], "width": 64, "height": 64}).encode())
+    headers = {"Content-Type": "application/json"}
+    status, answer = await webui.send("POST", "/sdapi/v1/img2img", data=body, headers=headers)
+    assert (status, len(answer["images"])) == (200, 1)
 
 
 async def test_an_unknown_override_is_dropped_without_a_word(webui: Server) -> None:
