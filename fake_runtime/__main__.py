@@ -78,14 +78,34 @@ async def _start_faults(faults: list[Fault]) -> None:
             os._exit(1 if fault.status is None else fault.status)
 
 
+def scratch_folder(settings: Settings) -> Path | None:
+    """A folder for ComfyUI's files that goes when the process goes; None if it is not needed.
+
+    Raises:
+        SystemExit: files cannot be kept where they should.
+    """
+    if settings.type != "comfyui":
+        return None
+    try:
+        if settings.directory is None:
+            return Path(tempfile.mkdtemp(prefix="fake-comfyui-"))
+        settings.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        where = settings.directory or "the folder for temporary files"
+        sys.stderr.write(
+            f"fake_runtime: cannot write to {where}: {error.strerror}; name a writable folder with --directory, "
+            "or give a container a tmpfs at /tmp\n"
+        )
+        raise SystemExit(1) from error
+    return None
+
+
 async def serve(settings: Settings, faults: list[Fault]) -> None:
     """Serves until a signal comes.
 
     The port is opened only when start-up is over: while a real server loads, connections are refused.
     """
-    scratch = None
-    if settings.type == "comfyui" and settings.directory is None:
-        scratch = Path(tempfile.mkdtemp(prefix="fake-comfyui-"))
+    scratch = scratch_folder(settings)
     leave_on_signal(asyncio.get_running_loop(), scratch)
     await asyncio.sleep(settings.boot_seconds * settings.latency)
     await _start_faults(faults)

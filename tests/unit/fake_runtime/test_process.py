@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from fake_runtime.__main__ import read_arguments
+from fake_runtime.__main__ import read_arguments, scratch_folder
 from fake_runtime.settings import Settings
 from tests.unit.fake_runtime.support import diffusion, settings
 
@@ -146,6 +146,15 @@ async def test_a_port_in_use_is_named() -> None:
             status, errors = await ended(child)
     assert status == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        scratch_folder(settings(type="comfyui", directory=tmp_path / "file" / "below"))
+    errors = capsys.readouterr().err
+    assert "file/below: Not a directory; name a writable folder with --directory" in errors
     assert errors.count("\n") == 1
 
 
