@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from agent.errors import PermanentError
 
-_LINK: Final = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*://|file:)\S+\s*", re.IGNORECASE)
+# What begins as a web address is one, whatever follows: SD Web UI itself opens any image that begins so, with spaces
+# in it too, and follows redirects to wherever they lead.
+_LINK: Final = re.compile(r"\s*(?:https?://.*|(?:[a-z][a-z0-9+.-]*://|file:)\S+\s*)", re.IGNORECASE | re.DOTALL)
 _DEEPEST: Final = 100
 
 type IsText = Callable[[str], bool]
@@ -16,7 +18,7 @@ type IsText = Callable[[str], bool]
 
 
 def is_link(text: str) -> bool:
-    """Tells whether a text is wholly an address, of any scheme, spaces around it aside.
+    """Tells whether a text is an address, of any scheme, spaces around it aside.
 
     Addresses that are never fetched (`file:`, `ftp://` …) count: left in place, the runtime might open them.
     """

@@ -43,6 +43,8 @@ LOOPBACK = [
     "http://example.com@127.0.0.1:{port}/picture.png",
     "http://127。0。0。1:{port}/picture.png",
     "HTTP://127.0.0.1:{port}/picture.png",
+    "http://127.0.0.1:{port}/picture.png?of=a dog",
+    "http://127.0.0.1:{port}/picture\tof\na dog.png",
     " http://127.0.0.1:{port}/picture.png ",
 ]
 """This machine itself, in all spellings; `{port}` is a server that would answer."""
