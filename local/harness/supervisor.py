@@ -102,8 +102,7 @@ class Supervisor:
             ready.cancel()
             ended.cancel()
         if ended in done:
-            code = child.process.returncode if child.process is not None else None
-            raise StartFailedError(f"{name} ended while it was starting ({_how(code)}); it said: {child.last_line}")
+            raise self._failed(child)
         if ready not in done:
             raise StartFailedError(
                 f"{name} is not ready after {within:.0f} s: {child.component.ready_url} does not answer 200; "
@@ -111,8 +110,24 @@ class Supervisor:
             )
 
     def settle(self) -> None:
-        """Says that the start is over: what dies from now on is started again."""
+        """Says that the start is over: what dies from now on is started again.
+
+        Raises:
+            StartFailedError: something was ready, and has died since.
+        """
+        for name in self.ended():
+            raise self._failed(self._children[name])
         self._settled = True
+
+    def ended(self) -> list[str]:
+        """Returns what has died and will not be started again."""
+        return [name for name, child in self._children.items() if child.ended.is_set()]
+
+    @staticmethod
+    def _failed(child: _Child) -> StartFailedError:
+        how = _how(child.process.returncode if child.process is not None else None)
+        name = child.component.name
+        return StartFailedError(f"{name} ended while the stack was starting ({how}); it said: {child.last_line}")
 
     def pids(self) -> dict[str, int]:
         """Returns the process id of everything that runs."""

@@ -138,7 +138,7 @@ class Stack:
         await self._launch(plan.sink(self._place, options, ports, os.environ, endpoint=self._endpoint))
         await self._wait_for_all(began)
         self._supervisor.settle()
-        await asyncio.to_thread(write_state, options.state, self._state())
+        await self._write_state()
         self._announce(time.monotonic() - began)
 
     async def _start_localstack(self) -> None:
@@ -149,12 +149,20 @@ class Stack:
 
     async def _launch(self, component: plan.Component) -> None:
         self._components.append(component)
-        lost = self._localstack_is_back if component.stage is plan.Stage.LOCALSTACK else None
+        lost = self._localstack_is_back if component.stage is plan.Stage.LOCALSTACK else self._write_state
         await self._supervisor.start(component, after_restart=lost)
 
     async def _localstack_is_back(self) -> None:
-        await asyncio.to_thread(self._provision, make_clients(self._endpoint))
+        try:
+            await asyncio.to_thread(self._provision, make_clients(self._endpoint))
+        except (BotoCoreError, ClientError) as error:
+            self._printer.say(f"LocalStack cannot be provisioned again: {error}", style="red")
+            return
         self._printer.say("LocalStack keeps all in memory: tasks and images from before are gone", style="yellow")
+        await self._write_state()
+
+    async def _write_state(self) -> None:
+        await asyncio.to_thread(write_state, self._options.state, self._state())
 
     def _provision(self, clients: Clients) -> None:
         """Makes topics, queues and buckets; a thread's work."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from contract.config import Config, parse_config
@@ -127,6 +128,12 @@ class Deployment:
         return self.clients.s3.get_object(Bucket=self.place.output_bucket, Key=key)["Body"].read()
 
 
+@cache
+def _clients(endpoint: str) -> Clients:
+    """Returns one set of clients for all tests: making them takes longer than provisioning."""
+    return make_clients(endpoint)
+
+
 def deploy(endpoint: str, *, config: str = CONFIG) -> Deployment:
     """Provisions a stack with a name that no other test has.
 
@@ -135,7 +142,7 @@ def deploy(endpoint: str, *, config: str = CONFIG) -> Deployment:
         config: the text of a config.yaml in which `{stack}` stands for that name (other braces doubled).
     """
     parsed = parse_config(config.format(stack=f"t{secrets.token_hex(5)}"))
-    clients = make_clients(endpoint)
+    clients = _clients(endpoint)
     place = topology(parsed)
     for _ in provision(place, clients):
         pass

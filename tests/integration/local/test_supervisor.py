@@ -93,6 +93,17 @@ async def test_one_that_dies_while_it_starts_is_named_with_its_last_words() -> N
             await bench.supervisor.wait_until_ready("one", within=10)
 
 
+async def test_one_that_dies_after_it_was_ready_is_noticed_before_the_stack_is_called_ready() -> None:
+    async with supervised() as bench:
+        await bench.supervisor.start(server("one"))
+        await bench.supervisor.wait_until_ready("one", within=10)
+        os.kill(bench.supervisor.pids()["one"], signal.SIGKILL)
+        await eventually_async(lambda: asyncio.sleep(0, not bench.supervisor.pids()))
+        await eventually_async(lambda: asyncio.sleep(0, "one" in bench.supervisor.ended()))
+        with pytest.raises(StartFailedError, match=r"one ended .*SIGKILL"):
+            bench.supervisor.settle()
+
+
 async def test_one_that_never_answers_is_named_with_its_address() -> None:
     component = failing("one", "import time; print('busy', flush=True); time.sleep(60)")
     async with supervised() as bench:

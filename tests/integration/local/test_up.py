@@ -165,6 +165,9 @@ def test_what_dies_is_started_again_and_works(up: Up) -> None:
     os.kill(up.state.processes["comfyruntime-agent"].pid, signal.SIGKILL)
     eventually(lambda: "comfyruntime-agent is ready again" in up.process.text(), within=30)
     assert "comfyruntime-agent has ended (by signal SIGKILL); it is started again" in up.process.text()
+    state = read_state(up.folder / "up.json")
+    assert state is not None
+    assert state.processes["comfyruntime-agent"].pid != up.state.processes["comfyruntime-agent"].pid
     request = json.loads(Path("tests/seeds/v1alpha2-pipeline.json").read_text())
     request["task"]["metadata"]["id"] = "after-the-restart"
     assert httpx.post(f"{up.state.api}/v1alpha2", json=request).status_code == 200
@@ -212,7 +215,7 @@ def test_a_child_that_cannot_start_is_named_and_the_rest_is_ended(tmp_path: Path
     process = start(tmp_path, free_range(PORTS), LOG_LEVEL="chatty")
     status, _ = process.wait_ended(within=60)
     assert status == 1
-    assert "ended while it was starting (exit status 2)" in process.text()
+    assert "ended while the stack was starting (exit status 2)" in process.text()
     assert "LOG_LEVEL" in process.text()
     assert "Traceback" not in process.text()
 
