@@ -17,7 +17,7 @@ from agent.inputs import InputSource
 from agent.runtimes.base import Answer, Output, Prepared, Upload
 from agent.runtimes.comfyui.events import Ending, Watch
 from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes
-from agent.runtimes.comfyui.files import FileReference, output_files
+from agent.runtimes.comfyui.files import FileReference, has_output, output_files
 from agent.runtimes.comfyui.workflow import (
     UPLOAD_FOLDER,
     read_workflow,
@@ -95,14 +95,12 @@ class ComfyUi:
             raw, outputs = await self._run_prompt(prompt, run_id, progress)
             references = output_files(outputs)
             files = await self._download(references)
-            if files is not None and (outputs or again):
-                break
+            if files is not None and has_output(outputs):
+                return Answer(files, raw)
             if not again:
                 log.info("the server answered from its cache, without files", run_id=run_id)
                 prompt = await self._past_the_cache(prompt)
-        if files is None or not outputs:
-            raise PermanentError("no_outputs", "the workflow ended without an output; end it with a node that saves")
-        return Answer(files, raw)
+        raise PermanentError("no_outputs", "the workflow ended without an output; end it with a node that saves")
 
     async def interrupt(self) -> None:
         """See `Runtime`. Never another client's prompt: a bare interrupt stops whatever runs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -98,13 +98,13 @@ class Watch:
             self.ending = ending
             self.failure = data if ending is Ending.FAILED else {}
 
-    def _done(self, names: Iterable[Any] | None) -> None:
-        for name in names or ():
-            if name in self.nodes:
+    def _done(self, names: Any) -> None:
+        for name in names if isinstance(names, list) else ():
+            if isinstance(name, str) and name in self.nodes:
                 self._shares[name] = 1.0
 
     def _share(self, name: Any, state: Any) -> None:
-        if name not in self.nodes or not isinstance(state, dict):
+        if not isinstance(name, str) or name not in self.nodes or not isinstance(state, dict):
             return
         value, most = state.get("value"), state.get("max")
         if isinstance(value, int | float) and isinstance(most, int | float) and most > 0:

@@ -17,6 +17,11 @@ class FileReference:
     """The folder: `output`, `temp` or `input`."""
 
 
+def has_output(outputs: Mapping[str, Any]) -> bool:
+    """Tells whether any node put out anything, be it a file or a text; an empty list of images is nothing."""
+    return any(any(output.values()) for output in outputs.values() if isinstance(output, dict))
+
+
 def output_files(outputs: Mapping[str, Any]) -> list[FileReference]:
     """Returns the files that a prompt made, each once, in the order of the outputs.
 

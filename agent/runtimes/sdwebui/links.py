@@ -7,7 +7,7 @@ import base64
 from typing import Any, Final
 
 from agent.inputs import InputSource
-from agent.links import find_links, replace_links
+from agent.links import find_links, replace_links, starts_as_link
 
 _TEXT_ENDINGS: Final = ("prompt", "prompts")
 _TEXT_FIELDS: Final = frozenset({"styles", "infotext", "comments", "sampler_name", "sampler_index", "script_name"})
@@ -24,7 +24,7 @@ def is_text_field(name: str) -> bool:
 
 async def localise(body: dict[str, Any], inputs: InputSource) -> dict[str, Any]:
     """Returns the request without links."""
-    links = find_links(body, is_text=is_text_field)
+    links = find_links(body, is_text=is_text_field, is_link=starts_as_link)
     if not links:
         return body
     fetched = await inputs.fetch_all(links)

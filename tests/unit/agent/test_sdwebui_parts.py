@@ -95,6 +95,12 @@ class TestRequest:
         }
         assert inputs.asked == [LINK, "s3://b/dog.png"]
 
+    @pytest.mark.parametrize("link", ["http://127.0.0.1/a dog.png", " http://127.0.0.1/a\nb", "http://", "FILE:/etc/x"])
+    async def test_whatever_the_server_would_take_for_a_link_is_one(self, link: str) -> None:
+        inputs = Links()
+        await localise({"init_images": [link], "prompt": link}, inputs)
+        assert inputs.asked == [link]
+
 
 class TestFailures:
     @pytest.mark.parametrize(

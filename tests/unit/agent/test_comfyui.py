@@ -1,0 +1,335 @@
+"""The ComfyUI adapter against the fake runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.inputs import InputSource
+from agent.runtimes import Answer, Runtime, make_runtime, open_session
+from agent.runtimes.comfyui import adapter as module
+from contract.task import RuntimeType, TaskType
+from tests.unit.agent.fake_process import fake_process
+from tests.unit.agent.runtime_support import Links, png
+from tests.unit.fake_runtime.support import Server, Workflow, diffusion, plain, serving
+
+
+@asynccontextmanager
+async def adapter(url: str, inputs: InputSource | None = None) -> AsyncIterator[Runtime]:
+    async with open_session() as session:
+        yield make_runtime(RuntimeType.COMFYUI, url, session, inputs or Links(), dynamic_model=False)
+
+
+@pytest.fixture
+async def comfyui(tmp_path: Path) -> AsyncIterator[Server]:
+    async with serving(tmp_path, type="comfyui") as server:
+        yield server
+
+
+@pytest.fixture
+async def runtime(comfyui: Server) -> AsyncIterator[Runtime]:
+    async with adapter(comfyui.url) as runtime:
+        yield runtime
+
+
+async def run(runtime: Runtime, content: dict[str, Any], seen: list[float] | None = None) -> Answer:
+    prepared = await runtime.prepare(TaskType.PIPELINE, content)
+    return await runtime.run(prepared, run_id="run-1", progress=seen.append if seen is not None else lambda _: None)
+
+
+async def pending(comfyui: Server) -> str:
+    """Waits until a prompt waits in the queue; returns its id."""
+    while True:
+        if items := (await comfyui.get("/queue"))["queue_pending"]:
+            return str(items[0][1])
+        await asyncio.sleep(0.01)
+
+
+def remove(folder: Path, pattern: str) -> None:
+    for path in folder.rglob(pattern):
+        path.unlink()
+
+
+async def test_a_workflow_gives_its_images_and_its_history(runtime: Runtime) -> None:
+    answer = await run(runtime, diffusion(batch_size=3))
+    assert [output.data[:4] for output in answer.outputs] == [b"\x89PNG"] * 3
+    assert [output.name for output in answer.outputs] == [f"ComfyUI_0000{n}_.png" for n in (1, 2, 3)]
+    (entry,) = json.loads(answer.raw).values()
+    assert entry["status"]["status_str"] == "success"
+
+
+async def test_a_wrapped_workflow_runs_as_well(runtime: Runtime) -> None:
+    assert (await run(runtime, {"prompt": diffusion(), "client_id": "somebody"})).outputs
+
+
+async def test_animations_videos_and_sounds_are_outputs_too(runtime: Runtime) -> None:
+    nodes = (
+        Workflow()
+        .node("1", "EmptyImage", width=64, height=48, batch_size=2, color=0)
+        .node("2", "SaveAnimatedWEBP", images=["1", 0], filename_prefix="a", fps=6.0, lossless=True, quality=80)
+        .node("3", "CreateVideo", images=["1", 0], fps=30.0)
+        .node("4", "SaveVideo", video=["3", 0], filename_prefix="video/v", format="auto", codec="auto")
+        .node("5", "EmptyLatentAudio", seconds=1.0, batch_size=1)
+        .node("6", "SaveAudio", audio=["5", 0], filename_prefix="audio/s")
+        .node("7", "PreviewImage", images=["1", 0])
+    )
+    nodes["2"]["inputs"]["method"] = "default"
+    answer = await run(runtime, nodes)
+    assert sorted(output.name.rpartition(".")[2] for output in answer.outputs) == ["flac", "mp4", "webp"]
+
+
+async def test_previews_are_outputs_when_nothing_is_saved(runtime: Runtime) -> None:
+    nodes = plain()
+    nodes["3"] = {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
+    assert len((await run(runtime, nodes)).outputs) == 1
+
+
+async def test_links_of_loaders_are_uploaded_and_texts_stay(comfyui: Server) -> None:
+    async with adapter(comfyui.url, Links(cat=png(32, 24))) as runtime:
+        nodes = diffusion("https://host.example/a-prompt")
+        nodes.node("1", "LoadImage", image="https://host.example/cat.png")
+        nodes.node("2", "SaveImage", images=["1", 0], filename_prefix="loaded")
+        prepared = await runtime.prepare(TaskType.PIPELINE, nodes)
+        assert [upload.data for upload in prepared.uploads] == [png(32, 24)]
+        answer = await runtime.run(prepared, run_id="r", progress=lambda _: None)
+        again = await runtime.run(prepared, run_id="r2", progress=lambda _: None)
+    assert len(answer.outputs) == len(again.outputs) == 2
+    assert "https://host.example/a-prompt" in answer.raw.decode()
+    assert "cat.png" not in answer.raw.decode()
+
+
+async def test_a_workflow_from_the_cache_still_yields_its_outputs(runtime: Runtime) -> None:
+    first, second = await run(runtime, plain()), await run(runtime, plain())
+    assert [output.data for output in second.outputs] == [output.data for output in first.outputs]
+
+
+@pytest.mark.parametrize("fault", ["cached-and-empty", "zero-images"])
+async def test_an_empty_answer_from_the_cache_is_asked_for_again(comfyui: Server, runtime: Runtime, fault: str) -> None:
+    await comfyui.order(fault)
+    assert len((await run(runtime, plain())).outputs) == 1
+
+
+async def test_files_that_are_gone_are_made_again(comfyui: Server, runtime: Runtime, tmp_path: Path) -> None:
+    await run(runtime, plain())
+    remove(tmp_path, "probe*.png")
+    assert len((await run(runtime, plain())).outputs) == 1
+
+
+async def test_previews_from_an_empty_cache_are_made_again(comfyui: Server, runtime: Runtime) -> None:
+    await comfyui.order("cached-and-empty")
+    nodes = plain()
+    nodes["3"] = {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
+    assert len((await run(runtime, nodes)).outputs) == 1
+
+
+async def test_a_workflow_that_never_puts_out_anything_is_an_error(comfyui: Server, runtime: Runtime) -> None:
+    await comfyui.order("zero-images", count=2)
+    with pytest.raises(PermanentError, match="without an output"):
+        await run(runtime, plain())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        (diffusion(checkpoint="nope.safetensors"), "node '4' (CheckpointLoaderSimple): input 'ckpt_name'"),
+        (Workflow().node("2", "NoSuchNode"), "NoSuchNode"),
+        (plain(width=99999), "node '1' (EmptyImage): input 'width'"),
+        (Workflow().node("1", "LoadImage", image="absent.png").node("2", "SaveImage", images=["1", 0]), "node '1'"),
+        (Workflow().node("1", "EmptyImage", width=64, height=64, batch_size=1, color=0), "no outputs"),
+    ],
+)
+async def test_an_invalid_workflow_is_refused_by_node_and_input(runtime: Runtime, nodes: Any, words: str) -> None:
+    with pytest.raises(PermanentError) as failure:
+        await run(runtime, nodes)
+    assert failure.value.code == "invalid_workflow"
+    assert words in failure.value.message
+
+
+async def test_half_a_workflow_is_no_workflow(comfyui: Server, runtime: Runtime) -> None:
+    nodes = plain().node("8", "LoadImage", image="absent.png").node("9", "SaveImage", images=["8", 0])
+    nodes["9"]["inputs"]["filename_prefix"] = "x"
+    with pytest.raises(PermanentError, match="node '8'"):
+        await run(runtime, nodes)
+    queue = await comfyui.get("/queue")
+    assert queue == {"queue_running": [], "queue_pending": []}
+
+
+async def test_an_input_that_is_no_image_names_the_node(comfyui: Server) -> None:
+    async with adapter(comfyui.url, Links(bad=b"\x89PNG\r\n\x1a\nnonsense")) as runtime:
+        nodes = Workflow().node("10", "LoadImage", image="https://host.example/bad.png")
+        nodes.node("2", "SaveImage", images=["10", 0], filename_prefix="x")
+        with pytest.raises(PermanentError) as failure:
+            await run(runtime, nodes)
+    assert failure.value.code == "node_failed"
+    assert "node '10' (LoadImage)" in failure.value.message
+    assert "/tmp" not in failure.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind"),
+    [
+        ("error", {}, PermanentError),
+        ("out-of-memory", {}, TransientError),
+        ("error", {"at": "submit"}, TransientError),
+        ("error", {"at": "submit", "body": "text", "status": 503}, TransientError),
+        ("error", {"at": "history"}, TransientError),
+        ("error", {"at": "view"}, TransientError),
+        ("garbage", {"at": "submit"}, TransientError),
+        ("garbage", {"at": "history"}, TransientError),
+    ],
+)
+async def test_faults_of_the_server_are_told_apart(
+    comfyui: Server, runtime: Runtime, name: str, options: dict[str, Any], kind: type[TaskError]
+) -> None:
+    await comfyui.order(name, **options)
+    with pytest.raises(kind):
+        await run(runtime, diffusion())
+    assert (await run(runtime, diffusion(seed=6))).outputs
+
+
+async def test_progress_rises(tmp_path: Path) -> None:
+    seen: list[float] = []
+    async with serving(tmp_path, type="comfyui", previews=True) as comfyui, adapter(comfyui.url) as runtime:
+        await run(runtime, diffusion(steps=20), seen)
+    assert len(seen) > 5
+    assert seen == sorted(set(seen))
+    assert 0 < seen[0] <= seen[-1] <= 1
+
+
+async def test_a_dropped_socket_is_opened_again(tmp_path: Path) -> None:
+    async with serving(tmp_path, type="comfyui", seconds_per_task=0.5) as comfyui, adapter(comfyui.url) as runtime:
+        await comfyui.order("drop-websocket")
+        assert (await run(runtime, diffusion())).outputs
+        assert len(await comfyui.jobs()) == 1
+
+
+async def test_a_socket_that_went_silent_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENCE", 0.1)
+    async with serving(tmp_path, type="comfyui", seconds_per_task=0.5) as comfyui, adapter(comfyui.url) as runtime:
+        running = asyncio.create_task(run(runtime, diffusion()))
+        await comfyui.running()
+        assert isinstance(runtime, module.ComfyUi)
+        async with comfyui.events(runtime._client_id):
+            assert (await running).outputs
+
+
+async def test_a_cancelled_run_is_interrupted_and_no_other(tmp_path: Path) -> None:
+    async with serving(tmp_path, type="comfyui", seconds_per_task=30) as comfyui, adapter(comfyui.url) as runtime:
+        running = asyncio.create_task(run(runtime, diffusion(steps=200)))
+        await comfyui.running()
+        stranger = await comfyui.queue(plain("stranger"))
+        started = time.monotonic()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert time.monotonic() - started < 5
+        outcomes = [job["outcome"] for job in await comfyui.jobs()]
+        assert outcomes[0] == "interrupted"
+        assert "interrupted" not in outcomes[1:]
+        assert await comfyui.get(f"/history/{stranger}") == {}
+        await comfyui.send("POST", "/interrupt", json={})
+
+
+async def test_a_cancelled_prompt_that_waits_is_taken_out_of_the_queue(tmp_path: Path) -> None:
+    async with serving(tmp_path, type="comfyui", seconds_per_task=1) as comfyui, adapter(comfyui.url) as runtime:
+        stranger = await comfyui.queue(plain("stranger"))
+        await comfyui.running()
+        running = asyncio.create_task(run(runtime, diffusion()))
+        async with asyncio.timeout(5):
+            await pending(comfyui)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (await comfyui.get("/queue"))["queue_pending"] == []
+        assert (await comfyui.finished(stranger))["status"]["completed"]
+
+
+async def test_somebody_elses_interrupt_is_worth_another_try(tmp_path: Path) -> None:
+    async with serving(tmp_path, type="comfyui", seconds_per_task=30) as comfyui, adapter(comfyui.url) as runtime:
+        running = asyncio.create_task(run(runtime, diffusion(steps=200)))
+        await comfyui.running()
+        await comfyui.send("POST", "/interrupt", json={})
+        with pytest.raises(TransientError, match="interrupted"):
+            await running
+
+
+async def test_a_prompt_that_somebody_deleted_is_worth_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE", 0.1)
+    monkeypatch.setattr(module, "PATIENCE", (0.0, 0.1))
+    async with serving(tmp_path, type="comfyui", seconds_per_task=1) as comfyui, adapter(comfyui.url) as runtime:
+        await comfyui.queue(plain("stranger"))
+        await comfyui.running()
+        running = asyncio.create_task(run(runtime, diffusion()))
+        async with asyncio.timeout(5):
+            prompt_id = await pending(comfyui)
+        await comfyui.send("POST", "/queue", json={"delete": [prompt_id]})
+        with pytest.raises(TransientError, match="queue"):
+            await running
+
+
+async def test_an_ignored_interrupt_delays_the_cancellation_only_so_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INTERRUPT_GRACE", 0.3)
+    faults = ["interrupt-ignored"]
+    async with (
+        serving(tmp_path, faults, type="comfyui", seconds_per_task=2) as comfyui,
+        adapter(comfyui.url) as runtime,
+    ):
+        running = asyncio.create_task(run(runtime, diffusion()))
+        await comfyui.running()
+        started = time.monotonic()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert time.monotonic() - started < 1.5
+
+
+async def test_a_server_that_dies_in_the_middle_takes_the_blame() -> None:
+    with fake_process("--type", "comfyui", "--latency", "0", "--fault", "exit-in-the-middle") as process:
+        process.start()
+        async with adapter(process.url) as runtime:
+            async with asyncio.timeout(20):
+                await runtime.wait_until_ready()
+            with pytest.raises(RuntimeUnavailableError):
+                await run(runtime, diffusion())
+
+
+async def test_a_server_that_is_started_again_in_the_middle_takes_the_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", (0.0, 0.1))
+    with fake_process("--type", "comfyui", "--seconds-per-task", "30") as process:
+        process.start()
+        async with adapter(process.url) as runtime:
+            async with asyncio.timeout(20):
+                await runtime.wait_until_ready()
+            running = asyncio.create_task(run(runtime, diffusion()))
+            await asyncio.sleep(0.5)
+            process.kill()
+            process.start()
+            with pytest.raises(RuntimeUnavailableError):
+                await running
+            async with asyncio.timeout(20):
+                await runtime.wait_until_ready()
+            assert await runtime.is_alive()
+
+
+async def test_a_runtime_that_is_not_there_is_unavailable() -> None:
+    async with adapter("http://127.0.0.1:1") as runtime:
+        assert not await runtime.is_alive()
+        with pytest.raises(RuntimeUnavailableError):
+            await run(runtime, plain())
+
+
+async def test_other_types_of_task_are_refused(runtime: Runtime) -> None:
+    with pytest.raises(PermanentError, match="pipeline"):
+        await runtime.prepare(TaskType.TEXT_TO_IMAGE, plain())
