@@ -59,6 +59,8 @@ def openapi_document(config: Config, *, root_path: str, keys_needed: bool) -> di
         [(model, "validation") for model in _REQUESTS] + [(model, "serialization") for model in _ANSWERS],
         ref_template="#/components/schemas/{model}",
     )
+    for name in ("MetadataV1", "MetadataV1Alpha2"):
+        definitions["$defs"][name]["properties"]["runtime"]["enum"] = [runtime.name for runtime in config.runtimes]
     schema_of = {model: reference for (model, _), reference in references.items()}
     build = _Builder(schema_of, keys_needed=keys_needed)
     runtimes = ", ".join(f"`{runtime.name}` ({runtime.type})" for runtime in config.runtimes)

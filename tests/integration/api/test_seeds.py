@@ -92,3 +92,18 @@ async def test_task_answers_an_id_by_which_it_can_be_asked_for(api: Api) -> None
         "processTime": None,
         "processRes": {"cnt": 0, "images": [], "error": ""},
     }
+
+
+async def test_every_example_of_the_openapi_document_is_accepted(api: Api) -> None:
+    document = (await api.client.get("/openapi.json")).json()
+    accepted = 0
+    for path, operations in document["paths"].items():
+        if "requestBody" not in operations.get("post", {}):
+            continue
+        for example in operations["post"]["requestBody"]["content"]["application/json"]["examples"].values():
+            answer = await api.client.post(path, json=example["value"])
+            assert answer.status_code in {200, 202}, answer.text
+            accepted += 1
+    assert accepted >= 12
+    for runtime in ("sdruntime", "dynamicruntime", "comfyruntime"):
+        api.messages(runtime)
