@@ -53,6 +53,10 @@ INTERRUPT_TIMEOUT: Final = 15.0
 COMPLETION_GRACE: Final = 8.0
 """Seconds for uploads, callback and deletion after the grace period of the run."""
 
+HEAD_START: Final = 0.005
+"""Seconds by which a run's request to the runtime goes before any call to AWS that becomes due at the same moment:
+signing and sending those takes this process's time, and the GPU would wait for it."""
+
 POLL_GRACE: Final = 0.3
 """Seconds in which SQS gives a message that was handed back to a poll that waits for one."""
 
@@ -293,6 +297,7 @@ class Pipeline:
                 run.cancel()
 
     async def _start(self, held: Held) -> None:
+        await asyncio.sleep(HEAD_START)
         await self._completion.start(held)
         if held.refused is not None:
             log.info("start_refused", error=str(held.refused))
@@ -324,6 +329,8 @@ class Pipeline:
                 self._results.release()
 
         try:
+            if holds_result:
+                await asyncio.sleep(HEAD_START)
             async with self._completing:
                 with self._tracer.span("finish", held.trace), self._timed("finish"):
                     label = await self._completion.complete(held, outcome, stored=stored)

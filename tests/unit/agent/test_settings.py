@@ -1,0 +1,110 @@
+"""The agent's environment: what it needs, and how it says that something is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.__main__ import main
+from agent.settings import Settings, SettingsError, describe_settings, load_settings
+
+GOOD = {
+    "RUNTIME_NAME": "sdruntime",
+    "RUNTIME_TYPE": "sdwebui",
+    "API_BASE_URL": "http://127.0.0.1:7860",
+    "SQS_QUEUE_URL": "http://127.0.0.1:4566/000000000000/darkroom-sdruntime",
+    "SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:darkroom-callbacks",
+    "S3_BUCKET": "darkroom-output-000000000000",
+    "AWS_REGION": "us-east-1",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_the_least_that_is_needed_is_enough(environment: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+
+    assert settings.prefetch == 1
+    assert settings.sqs_dlq_url == ""
+    assert settings.input_s3_buckets == ()
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_variable_that_is_missing_or_empty_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.delenv(name)
+    with pytest.raises(SettingsError, match=f"{name} is not set"):
+        load_settings()
+    environment.setenv(name, "")
+    with pytest.raises(SettingsError, match=f"{name} is not set"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RUNTIME_NAME", "Has Spaces"),
+        ("RUNTIME_TYPE", "invokeai"),
+        ("API_BASE_URL", "127.0.0.1:7860"),
+        ("SQS_QUEUE_URL", "darkroom-sdruntime"),
+        ("SNS_TOPIC_ARN", "darkroom-callbacks"),
+        ("VISIBILITY_TIMEOUT", "0"),
+        ("VISIBILITY_TIMEOUT", "43201"),
+        ("PREFETCH", "-1"),
+        ("PREFETCH", "many"),
+        ("GRACE_PERIOD_SECONDS", "-1"),
+        ("TASK_TIMEOUT_SECONDS", "0"),
+        ("HEALTH_PORT", "65536"),
+        ("LOG_FORMAT", "xml"),
+        ("DYNAMIC_SD_MODEL", "perhaps"),
+    ],
+)
+def test_a_wrong_value_gets_one_line_with_the_variable_and_what_was_found(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{name} is {value!r}: ")
+
+
+def test_lists_are_separated_by_commas_and_spaces_do_no_harm(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("INPUT_S3_BUCKETS", "one, two,,three ")
+
+    assert load_settings().input_s3_buckets == ("one", "two", "three")
+
+
+def test_the_default_region_does_as_well(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("AWS_REGION")
+    environment.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+    assert load_settings().aws_region == "eu-central-1"
+
+
+def test_the_help_lists_every_variable() -> None:
+    text = describe_settings()
+
+    assert all(name.upper() in text for name in Settings.model_fields)
+
+
+def test_a_bad_environment_ends_the_program_with_status_2_and_no_trace(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("PREFETCH", "many")
+    environment.delenv("S3_BUCKET")
+    environment.setattr("sys.argv", ["agent"])
+
+    assert main() == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("agent: ") for line in lines)
