@@ -59,8 +59,7 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     ] = None,
 ) -> None:
     """Start the whole service as plain processes, keep it running, end it all on Ctrl-C."""
-    from rich.console import Console
-
+    from local.harness.lines import EndingConsole
     from local.harness.options import Options
     from local.harness.state import default_path
     from local.harness.up import up as run_up
@@ -74,7 +73,7 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
         port_base=port_base,
         endpoint=endpoint,
     )
-    raise typer.Exit(asyncio.run(run_up(options, Console())))
+    raise typer.Exit(asyncio.run(run_up(options, EndingConsole())))
 
 
 def provision(

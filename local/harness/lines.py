@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import os
+import signal
+import sys
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -39,6 +43,17 @@ class LineSplitter:
 
 def _shortened(line: str) -> str:
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+class EndingConsole(Console):
+    """A console that ends the program in order, as SIGTERM does, when nobody reads it any more (`up | head`)."""
+
+    def on_broken_pipe(self) -> None:
+        """Falls silent, and asks for the end; rich itself would raise SystemExit wherever a line is printed."""
+        self.quiet = True
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGTERM)
 
 
 class Printer:

@@ -228,6 +228,23 @@ def test_not_even_sigkill_leaves_orphans(tmp_path: Path) -> None:
     eventually(lambda: not alive(processes), within=5)
 
 
+def test_when_nobody_reads_it_any_more_it_ends_in_order(tmp_path: Path) -> None:
+    environment = dict(os.environ) | {"DARKROOM_HOME": str(state_folder())}
+    command = [sys.executable, "-m", "local", "up", "--port-base", str(free_range(PORTS)), "--state", f"{tmp_path}/up"]
+    process = subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    processes = eventually(lambda: psutil.Process(process.pid).children(recursive=True))
+    process.stdout.close()
+    assert process.wait(40) in {0, 130}
+    assert alive(processes) == []
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
 def test_a_wrong_config_is_told_in_its_own_words(tmp_path: Path) -> None:
     wrong = tmp_path / "config.yaml"
     wrong.write_text("stackname: x\n")
