@@ -114,8 +114,7 @@ def test_every_container_is_hardened(compose: Compose) -> None:
         user = state["Config"]["User"]
         assert user.split(":")[0] not in {"", "0", "root"}, f"{name} runs as root"
         assert "ALL" in state["HostConfig"]["CapDrop"], name
-        if "localstack" not in name:
-            assert state["HostConfig"]["ReadonlyRootfs"], f"{name} has a writable root file system"
+        assert state["HostConfig"]["ReadonlyRootfs"], f"{name} has a writable root file system"
         for bindings in (state["HostConfig"]["PortBindings"] or {}).values():
             assert all(binding["HostIp"] == "127.0.0.1" for binding in bindings), name
 
