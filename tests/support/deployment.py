@@ -62,7 +62,7 @@ class CallbackQueue:
                 self._heard.append(ReceivedCallback(json.loads(message["Body"]), attributes))
                 self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
             wait = 0
-        return [item for item in self._heard if task_id is None or item.body["id"] == task_id]
+        return self._known(task_id)
 
     def wait_for(self, task_id: str, *, within: float = 20.0) -> ReceivedCallback:
         """Returns the first callback of a task.
@@ -70,7 +70,10 @@ class CallbackQueue:
         Raises:
             AssertionError: none came within the seconds given.
         """
-        return eventually(lambda: self.heard(task_id, wait=1), within=within)[0]
+        return eventually(lambda: self._known(task_id) or self.heard(task_id, wait=1), within=within)[0]
+
+    def _known(self, task_id: str | None) -> list[ReceivedCallback]:
+        return [item for item in self._heard if task_id is None or item.body["id"] == task_id]
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from contract.config import Config
 from contract.objects import output_prefix, record_key, split_s3_url
 from contract.record import Record, Status, Submission
 from tests.support.deployment import Deployment, ReceivedCallback
-from tests.support.processes import Process, answers
+from tests.support.processes import Process
 from tests.support.waiting import eventually, free_port
 
-SPARE_RUNTIMES: Final = 24
+SPARE_RUNTIMES: Final = 20
 
 SPARES: Final = "\n".join(
     [
@@ -34,8 +34,11 @@ SPARES: Final = "\n".join(
 )
 """A config.yaml with many like runtimes: each test of a module takes one, so that all share one API."""
 
-VISIBILITY: Final = 3
-"""Seconds after which the task of a killed agent is handed to another."""
+LONG_VISIBILITY: Final = 60
+"""Seconds: where no agent dies, nothing may come back, however busy the machine is."""
+
+SHORT_VISIBILITY: Final = 3
+"""Seconds after which the task of an agent that was killed is handed to another."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ class Stack:
         self.aws = aws or deployment.endpoint
         self.processes: list[Process] = []
         self.api = ""
-        self._spare = (runtime.name for runtime in deployment.config.runtimes if runtime.name.startswith("spare"))
+        self._spare = [runtime.name for runtime in deployment.config.runtimes if runtime.name.startswith("spare")]
+        self._spare_of: dict[str, str] = {}
+        self._processes_of: dict[str, list[Process]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -105,9 +110,16 @@ class Stack:
         for process in self.processes:
             process.stop()
 
-    def spare_runtime(self) -> str:
-        """Returns the name of a runtime that nobody has used yet."""
-        return next(self._spare)
+    def spare_runtime(self, user: str) -> str:
+        """Returns the name of a runtime that belongs to this user alone."""
+        if user not in self._spare_of:
+            self._spare_of[user] = self._spare[len(self._spare_of)]
+        return self._spare_of[user]
+
+    def processes_of(self, user: str) -> list[Process]:
+        """Returns the API and the processes of this user's runtime; all processes when it has none."""
+        own = self._processes_of.get(self._spare_of.get(user, ""))
+        return self.processes if own is None else [*self.processes[:1], *own]
 
     def start_api(self, **environment: str) -> Process:
         """Starts the API and waits until it is ready."""
@@ -177,11 +189,12 @@ class Stack:
                 "SNS_TOPIC_ARN": self.deployment.place.callback_topic_arn,
                 "S3_BUCKET": self.deployment.place.output_bucket,
                 "DYNAMIC_SD_MODEL": str(config.dynamic_model).lower(),
-                "VISIBILITY_TIMEOUT": str(VISIBILITY),
+                "VISIBILITY_TIMEOUT": str(LONG_VISIBILITY),
                 "HEALTH_PORT": str(health_port),
                 **{name: str(value) for name, value in environment.items()},
             },
         )
+        self._processes_of.setdefault(runtime, []).append(process)
         return process, health
 
     def start_pod(
@@ -198,6 +211,7 @@ class Stack:
         config = self.deployment.config.runtime(runtime)
         assert config is not None
         fake = fake or self.start_fake(kind=config.type, ready=False)
+        self._processes_of.setdefault(runtime, []).append(fake.process)
         agent, health = self.start_agent(runtime, fake.url, **environment)
         pod = Pod(runtime, agent, fake, health)
         return pod.wait_ready() if ready else pod
@@ -349,6 +363,3 @@ def task(
 def _yaml(config: Config) -> str:
     """Returns a config as the text of a config.yaml; JSON is YAML."""
     return json.dumps(config.model_dump(mode="json", by_alias=True, exclude_none=True))
-
-
-__all__ = ["SPARES", "VISIBILITY", "Fake", "Pod", "Stack", "answers", "task", "unique"]

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from contract.record import Status
 from tests.support.proxy import FaultProxy, everything
-from tests.support.stack import Stack, task, unique
+from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("e2e-aws-outage")
+pytestmark = [pytest.mark.xdist_group("e2e-aws-outage"), pytest.mark.usefixtures("together")]
 
 OUTAGE = 5.0
 """Seconds; longer than the visibility timeout of these stacks."""
-
-
-@pytest.fixture(scope="module")
-def stack(stack: Stack, aws: FaultProxy) -> Iterator[Stack]:
-    """A stack whose processes reach AWS only through the proxy."""
-    with Stack(stack.deployment, stack.folder / "behind-proxy", aws=aws.url) as made:
-        made.folder.mkdir()
-        made.start_api()
-        yield made
-        assert made.traces() == {}
 
 
 def mute(aws: FaultProxy) -> Callable[[], None]:
@@ -40,9 +30,32 @@ def failing(aws: FaultProxy) -> Callable[[], None]:
 
 @pytest.mark.parametrize("outage", [mute, failing])
 def test_what_was_accepted_ends_once_whatever_aws_does_meanwhile(
-    outage: Callable[[FaultProxy], Callable[[], None]], stack: Stack, aws: FaultProxy, runtime: str
+    outage: Callable[[FaultProxy], Callable[[], None]], stack: Stack, localstack: str, runtime: str
 ) -> None:
-    pods = [stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=0.7), ready=False) for _ in range(2)]
+    folder = stack.folder / outage.__name__
+    folder.mkdir()
+    with FaultProxy(localstack) as aws, Stack(stack.deployment, folder, aws=aws.url) as behind:
+        behind.start_api()
+        try:
+            survives(outage, behind, aws, runtime)
+        except AssertionError as error:
+            for process in behind.processes:
+                error.add_note(f"log of {process.name}:\n{process.tail()}")
+            raise
+        assert behind.traces() == {}
+
+
+def survives(outage: Callable[[FaultProxy], Callable[[], None]], stack: Stack, aws: FaultProxy, runtime: str) -> None:
+    """Submits tasks before, during and after an outage, and asserts that all that was accepted ends."""
+    pods = [
+        stack.start_pod(
+            runtime,
+            fake=stack.start_fake(seconds_per_task=0.7),
+            ready=False,
+            VISIBILITY_TIMEOUT=SHORT_VISIBILITY,
+        )
+        for _ in range(2)
+    ]
     for pod in pods:
         pod.wait_ready()
     accepted = [stack.submit(runtime) for _ in range(6)]

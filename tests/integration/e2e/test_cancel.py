@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from contract.record import Status
-from tests.support.stack import Pod, Stack
+from tests.support.stack import SHORT_VISIBILITY, Pod, Stack
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("e2e-cancel")
+pytestmark = [pytest.mark.xdist_group("e2e-cancel"), pytest.mark.usefixtures("together")]
 
 
 def assert_cancelled(stack: Stack, task_id: str) -> None:
@@ -80,7 +80,7 @@ def test_a_runtime_that_ignores_the_interrupt_delays_the_end_but_does_not_change
 
 
 def test_a_task_whose_agent_died_is_cancelled_by_the_next_one(stack: Stack, runtime: str) -> None:
-    pod = stack.start_pod(runtime, fake=stack.start_fake("hang"))
+    pod = stack.start_pod(runtime, fake=stack.start_fake("hang"), VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
     task_id = stack.submit(runtime)
     pod.fake.wait_running(task_id)
     stack.wait_status(task_id, Status.RUNNING)

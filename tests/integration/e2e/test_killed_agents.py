@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from contract.record import Status, Submission
+from contract.record import Status
 from tests.support.proxy import FaultProxy, Match, operations
-from tests.support.stack import Fake, Stack, unique
+from tests.support.stack import SHORT_VISIBILITY, Fake, Stack, unique
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("e2e-killed")
+pytestmark = [pytest.mark.xdist_group("e2e-killed"), pytest.mark.usefixtures("together")]
 
 
 @dataclass(frozen=True)
@@ -55,40 +54,32 @@ MOMENTS = {
 }
 
 
-def dies_before(stack: Stack, localstack: str, fakes: tuple[Fake, Fake], runtime: str, moment: Moment) -> Submission:
-    """Kills the agent of a task before a call, lets another take over, and returns how the task ended."""
-    task_id = unique("killed")
+@pytest.fixture(scope="module")
+def fakes(stack: Stack) -> tuple[Fake, Fake]:
+    """Two runtimes for agents to which nothing happens while the GPU works; they may be shared."""
+    return stack.start_fake(), stack.start_fake()
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_an_agent_that_is_killed_before(
+    name: str, stack: Stack, runtime: str, localstack: str, fakes: tuple[Fake, Fake]
+) -> None:
+    moment, task_id = MOMENTS[name], unique("killed")
     with FaultProxy(localstack) as aws:
         gate = aws.hold(moment.call(task_id))
-        first = stack.start_pod(runtime, fake=fakes[0], AWS_ENDPOINT_URL=aws.url)
+        first = stack.start_pod(runtime, fake=fakes[0], AWS_ENDPOINT_URL=aws.url, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
         stack.submit(runtime, task_id=task_id)
         gate.wait()
         first.agent.kill()
         gate.drop()
     stack.start_pod(runtime, fake=fakes[1], ready=False)
-    return stack.wait_ended_once(task_id, Status.SUCCEEDED)
-
-
-@pytest.fixture(scope="module")
-def outcomes(stack: Stack, localstack: str) -> Iterator[dict[str, Future[Submission]]]:
-    """Each moment's outcome; they are tried at the same time, since each waits for a visibility timeout."""
-    fakes = (stack.start_fake(), stack.start_fake())
-    with ThreadPoolExecutor(len(MOMENTS)) as pool:
-        yield {
-            name: pool.submit(dies_before, stack, localstack, fakes, stack.spare_runtime(), moment)
-            for name, moment in MOMENTS.items()
-        }
-
-
-@pytest.mark.parametrize("name", MOMENTS)
-def test_an_agent_that_is_killed_before(name: str, outcomes: dict[str, Future[Submission]]) -> None:
-    submission = outcomes[name].result(60)
-    assert submission.attempts == MOMENTS[name].attempts
+    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    assert submission.attempts == moment.attempts
     assert submission.excused == 0
 
 
 def test_an_agent_that_is_killed_while_the_gpu_works(stack: Stack, runtime: str) -> None:
-    first = stack.start_pod(runtime, fake=stack.start_fake("hang"))
+    first = stack.start_pod(runtime, fake=stack.start_fake("hang"), VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
     task_id = stack.submit(runtime)
     first.fake.wait_running(task_id)
     stack.wait_status(task_id, Status.RUNNING)
@@ -103,7 +94,7 @@ def test_a_task_whose_agents_all_die_fails_for_good(stack: Stack, runtime: str) 
     fake = stack.start_fake("hang:count=forever")
     task_id = stack.submit(runtime)
     for attempt in (1, 2, 3):
-        pod = stack.start_pod(runtime, fake=fake, VISIBILITY_TIMEOUT=2)
+        pod = stack.start_pod(runtime, fake=fake, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
         eventually(lambda attempt=attempt: attempts(stack, task_id) == attempt, within=20)  # type: ignore[misc]
         pod.agent.kill()
     stack.start_pod(runtime, ready=False)
@@ -149,7 +140,7 @@ def test_an_agent_that_is_overtaken_before(name: str, stack: Stack, runtime: str
             runtime,
             fake=stack.start_fake(models="sd_xl_base_1.0.safetensors"),
             AWS_ENDPOINT_URL=aws.url,
-            VISIBILITY_TIMEOUT=2,
+            VISIBILITY_TIMEOUT=SHORT_VISIBILITY,
         )
         stack.submit(runtime, task_id=task_id)
         gate.wait()

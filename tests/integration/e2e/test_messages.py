@@ -10,10 +10,10 @@ import pytest
 from contract.identifiers import new_ulid
 from contract.objects import output_prefix, rand4
 from contract.record import Status
-from tests.support.stack import Stack, task, unique
+from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("e2e-messages")
+pytestmark = [pytest.mark.xdist_group("e2e-messages"), pytest.mark.usefixtures("together")]
 
 
 def put(stack: Stack, runtime: str, body: str | dict[str, Any], times: int = 1) -> None:
@@ -33,7 +33,7 @@ def message(task_id: str, runtime: str, *, submission: str, **content: Any) -> d
 def test_a_message_that_is_there_twice_is_generated_once(stack: Stack, runtime: str) -> None:
     task_id = unique("twice")
     put(stack, runtime, message(task_id, runtime, submission=new_ulid()), times=2)
-    pods = [stack.start_pod(runtime, ready=False) for _ in range(2)]
+    pods = [stack.start_pod(runtime, ready=False, VISIBILITY_TIMEOUT=SHORT_VISIBILITY) for _ in range(2)]
     submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
     assert sum(len(pod.fake.runs(task_id)) for pod in pods) == 1
     assert submission.attempts == 1
@@ -41,7 +41,15 @@ def test_a_message_that_is_there_twice_is_generated_once(stack: Stack, runtime: 
 
 def test_a_duplicate_of_a_running_task_waits_and_is_not_generated(stack: Stack, runtime: str) -> None:
     task_id, submission = unique("running"), new_ulid()
-    pods = [stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=1.5), ready=False) for _ in range(2)]
+    pods = [
+        stack.start_pod(
+            runtime,
+            fake=stack.start_fake(seconds_per_task=1.5),
+            ready=False,
+            VISIBILITY_TIMEOUT=SHORT_VISIBILITY,
+        )
+        for _ in range(2)
+    ]
     put(stack, runtime, message(task_id, runtime, submission=submission))
     stack.wait_status(task_id, Status.RUNNING)
     put(stack, runtime, message(task_id, runtime, submission=submission))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -51,7 +49,7 @@ FAULTS = {
 @pytest.fixture(scope="module")
 def faulty(stack: Stack) -> dict[str, Submission]:
     """How each of these tasks ended; one pod has them all at once."""
-    runtime = stack.spare_runtime()
+    runtime = stack.spare_runtime("faulty")
     pod = stack.start_pod(runtime)
     tasks = {}
     for name, fault in FAULTS.items():
@@ -84,7 +82,8 @@ def test_a_runtime_that_answers_with(name: str, faulty: dict[str, Submission]) -
         assert "Traceback" not in found.error.message
 
 
-def comes_late(stack: Stack, runtime: str) -> None:
+@pytest.mark.usefixtures("together")
+def test_a_runtime_that_comes_late_is_waited_for(stack: Stack, runtime: str) -> None:
     port = free_port()
     agent, _ = stack.start_agent(runtime, f"http://127.0.0.1:{port}")
     task_id = stack.submit(runtime)
@@ -95,7 +94,8 @@ def comes_late(stack: Stack, runtime: str) -> None:
     assert agent.is_alive()
 
 
-def crashes_and_is_back(stack: Stack, runtime: str) -> None:
+@pytest.mark.usefixtures("together")
+def test_a_runtime_that_crashes_in_mid_task_is_waited_for_and_nobody_blamed(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime, fake=stack.start_fake("exit-in-the-middle"))
     task_id = stack.submit(runtime)
     pod.fake.process.wait_ended(20)
@@ -106,7 +106,8 @@ def crashes_and_is_back(stack: Stack, runtime: str) -> None:
     assert pod.agent.is_alive()
 
 
-def is_killed_while_idle_and_back(stack: Stack, runtime: str) -> None:
+@pytest.mark.usefixtures("together")
+def test_a_runtime_that_vanishes_while_idle_is_waited_for(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime)
     stack.wait_ended_once(stack.submit(runtime), Status.SUCCEEDED)
     pod.fake.process.kill()
@@ -115,10 +116,10 @@ def is_killed_while_idle_and_back(stack: Stack, runtime: str) -> None:
     assert stack.wait_ended_once(task_id, Status.SUCCEEDED).blamed == 1
 
 
-def hangs(stack: Stack, runtime: str) -> None:
+@pytest.mark.usefixtures("together")
+def test_a_runtime_that_hangs_is_interrupted_when_the_tasks_time_is_over(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime, TASK_TIMEOUT_SECONDS=1.5)
     task_id = stack.submit(runtime, prompt="[[fault:hang]]")
-    stack.deployment.callbacks.wait_for(task_id, within=40)
     submission = stack.wait_ended_once(task_id, Status.FAILED)
     assert submission.error is not None
     assert "1.5" in submission.error.message
@@ -131,7 +132,8 @@ def assert_works(stack: Stack, pod: Pod) -> None:
     assert len(pod.fake.runs(task_id)) == 1
 
 
-def starts_dead(stack: Stack, runtime: str) -> None:
+@pytest.mark.usefixtures("together")
+def test_a_runtime_that_dies_at_its_start_and_then_starts_slowly_is_waited_for(stack: Stack, runtime: str) -> None:
     port = free_port()
     dead = stack.start_fake("dead-start", port=port, ready=False)
     agent, _ = stack.start_agent(runtime, dead.url)
@@ -142,27 +144,7 @@ def starts_dead(stack: Stack, runtime: str) -> None:
     assert agent.is_alive()
 
 
-LIVES: dict[str, Callable[[Stack, str], None]] = {
-    "comes late": comes_late,
-    "starts dead, then slowly": starts_dead,
-    "crashes in mid-task and is back": crashes_and_is_back,
-    "is killed while idle and back": is_killed_while_idle_and_back,
-    "hangs until the task's time is over": hangs,
-}
-
-
-@pytest.fixture(scope="module")
-def lives(stack: Stack) -> Iterator[dict[str, Future[None]]]:
-    """Each life of a runtime; they are lived at the same time, since they are mostly waiting."""
-    with ThreadPoolExecutor(len(LIVES)) as pool:
-        yield {name: pool.submit(live, stack, stack.spare_runtime()) for name, live in LIVES.items()}
-
-
-@pytest.mark.parametrize("name", LIVES)
-def test_a_runtime_that(name: str, lives: dict[str, Future[None]]) -> None:
-    lives[name].result(90)
-
-
+@pytest.mark.usefixtures("together")
 def test_comfyui_that_crashes_in_mid_task_and_is_back(stack: Stack) -> None:
     fake = stack.start_fake("exit-in-the-middle", kind="comfyui")
     pod = stack.start_pod("comfyruntime", fake=fake)

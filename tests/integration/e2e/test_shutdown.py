@@ -47,7 +47,7 @@ def test_an_idle_agent_ends_soon_although_aws_is_mute(stack: Stack, runtime: str
 
 
 def test_a_running_task_is_finished_and_a_waiting_one_handed_back_at_once(stack: Stack, runtime: str) -> None:
-    pod = stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=2.5), VISIBILITY_TIMEOUT=60)
+    pod = stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=2.5))
     first = stack.submit(runtime)
     pod.fake.wait_running(first)
     second = stack.submit(runtime)
@@ -64,7 +64,7 @@ def test_a_running_task_is_finished_and_a_waiting_one_handed_back_at_once(stack:
 
 
 def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_handed_back(stack: Stack, runtime: str) -> None:
-    pod = stack.start_pod(runtime, fake=stack.start_fake("hang"), VISIBILITY_TIMEOUT=60, GRACE_PERIOD_SECONDS=0.5)
+    pod = stack.start_pod(runtime, fake=stack.start_fake("hang"), GRACE_PERIOD_SECONDS=0.5)
     task_id = stack.submit(runtime)
     pod.fake.wait_running(task_id)
     stack.wait_status(task_id, Status.RUNNING)
