@@ -1,0 +1,353 @@
+"""The stages overlap, the GPU goes first, and the order of a shutdown holds; with a scripted queue and runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from agent import pipeline as pipeline_module
+from agent.completion import Completion
+from agent.errors import RuntimeUnavailableError, TransientError
+from agent.holdings import Delivery, Held, Holdings
+from agent.metrics import Metrics
+from agent.outcomes import Answered, HandedBack, Outcome, Raised
+from agent.pipeline import RESULTS_IN_MEMORY, Pipeline, State
+from agent.preparation import Preparation
+from agent.runtimes.base import Answer, Prepared
+from agent.task_queue import TaskQueue
+from agent.telemetry import NoTracer
+from contract.record import Record, Submission
+from contract.store import RecordStore, Stored
+from contract.task import TaskMessage, TaskType
+from tests.support.waiting import eventually_async
+
+ANSWER = Answer(outputs=[], raw=b"{}")
+
+
+class Queue(TaskQueue):
+    """Hands out what is put in, and waits as a long poll does."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[str] = asyncio.Queue()
+        self.received: list[str] = []
+        self.broken = False
+
+    async def receive(self, count: int) -> list[Delivery]:
+        if self.broken:
+            raise TimeoutError
+        name = await self.messages.get()
+        self.received.append(name)
+        return [Delivery(name, name, "{}")]
+
+    async def renew(self, held: Iterable[Held]) -> dict[str, bool]:
+        return {item.delivery.message_id: True for item in held}
+
+
+class Preparing(Preparation):
+    """Makes every message ready at once."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def prepare(self, held: Held) -> Outcome | None:
+        name = held.delivery.message_id
+        metadata = {"id": name, "runtime": "r", "tasktype": "text-to-image", "prefix": "p"}
+        held.task = TaskMessage.model_validate({"metadata": metadata, "content": {}})
+        held.submission_id = name
+        submission = Submission.model_validate(metadata | {"submission": name, "submitted_at": "2026-01-01T00:00:00Z"})
+        held.keep(Stored(Record(id=name, current=submission), "etag"))
+        held.prepared = Prepared(TaskType.TEXT_TO_IMAGE, {"name": name})
+        return None
+
+
+class Completing(Completion):
+    """Notes what came out; waits at `gate` before a result counts as stored."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def start(self, held: Held) -> None:
+        held.attempt = 1
+
+    async def complete(self, held: Held, outcome: Outcome, *, stored: Callable[[], None] = lambda: None) -> str:
+        self.outcomes[held.delivery.message_id] = outcome
+        await self.gate.wait()
+        stored()
+        return "succeeded"
+
+
+class Runtime:
+    """Runs tasks for as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.alive = True
+        self.started: list[str] = []
+        self.stopped: list[str] = []
+        self.ends: dict[str, asyncio.Future[Answer]] = {}
+        self.deaf = False
+
+    def end(self, name: str) -> asyncio.Future[Answer]:
+        return self.ends.setdefault(name, asyncio.get_running_loop().create_future())
+
+    async def wait_until_ready(self) -> None:
+        await self.ready.wait()
+
+    async def is_alive(self) -> bool:
+        return self.alive
+
+    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+        raise NotImplementedError
+
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
+        name = prepared.content["name"]
+        self.started.append(name)
+        while True:
+            try:
+                return await asyncio.shield(self.end(name))
+            except asyncio.CancelledError:
+                self.stopped.append(name)
+                if not self.deaf:
+                    raise
+
+    async def interrupt(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class Agent:
+    """A pipeline and all that a test pulls at."""
+
+    def __init__(self, *, prefetch: int = 1, task_timeout: float = 60, grace_period: float = 60) -> None:
+        self.queue, self.runtime, self.completing = Queue(), Runtime(), Completing()
+        self.holdings, self.metrics, self.stop = Holdings(), Metrics("r"), asyncio.Event()
+        self.pipeline = Pipeline(
+            queue=self.queue,
+            store=cast("RecordStore", None),
+            runtime=self.runtime,
+            holdings=self.holdings,
+            preparation=Preparing(),
+            completion=self.completing,
+            metrics=self.metrics,
+            tracer=NoTracer(),
+            visibility_timeout=60,
+            prefetch=prefetch,
+            task_timeout=task_timeout,
+            grace_period=grace_period,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        task = asyncio.create_task(self.pipeline.run(self.stop))
+        try:
+            yield task
+        finally:
+            self.stop.set()
+            for end in self.runtime.ends.values():
+                if not end.done():
+                    end.set_result(ANSWER)
+            self.completing.gate.set()
+            async with asyncio.timeout(10):
+                await task
+
+    def put(self, *names: str) -> None:
+        for name in names:
+            self.queue.messages.put_nowait(name)
+
+    async def until(self, check: Callable[[], object]) -> None:
+        async def checked() -> object:
+            return check()
+
+        await eventually_async(checked)
+
+
+async def test_while_one_task_runs_the_next_is_prepared_and_no_more_is_taken() -> None:
+    agent = Agent(prefetch=1)
+    agent.put("a", "b", "c")
+    async with agent.running():
+        await agent.until(lambda: agent.queue.received == ["a", "b"])
+        assert agent.runtime.started == ["a"]
+        assert agent.pipeline.state is State.BUSY
+
+        agent.runtime.end("a").set_result(ANSWER)
+
+        await agent.until(lambda: agent.runtime.started == ["a", "b"])
+        await agent.until(lambda: agent.queue.received == ["a", "b", "c"])
+
+
+async def test_without_prefetch_nothing_is_taken_while_a_task_runs() -> None:
+    agent = Agent(prefetch=0)
+    agent.put("a", "b")
+    async with agent.running():
+        await agent.until(lambda: agent.runtime.started == ["a"])
+        assert agent.queue.received == ["a"]
+
+        agent.runtime.end("a").set_result(ANSWER)
+
+        await agent.until(lambda: agent.runtime.started == ["a", "b"])
+
+
+async def test_the_gpu_does_not_wait_for_uploads_until_too_many_results_are_in_memory() -> None:
+    agent = Agent()
+    agent.completing.gate.clear()
+    names = [f"task-{number}" for number in range(RESULTS_IN_MEMORY + 2)]
+    agent.put(*names)
+    async with agent.running():
+        for name in names[:RESULTS_IN_MEMORY]:
+            agent.runtime.end(name).set_result(ANSWER)
+        await agent.until(lambda: len(agent.completing.outcomes) == RESULTS_IN_MEMORY)
+        assert agent.runtime.started == names[:RESULTS_IN_MEMORY]
+
+        agent.completing.gate.set()
+
+        await agent.until(lambda: names[RESULTS_IN_MEMORY] in agent.runtime.started)
+
+
+async def test_nothing_is_received_before_the_runtime_is_there() -> None:
+    agent = Agent()
+    agent.runtime.ready.clear()
+    agent.put("a")
+    async with agent.running():
+        await agent.until(lambda: agent.pipeline.state is State.WAITING_FOR_RUNTIME)
+        assert agent.queue.received == []
+
+        agent.runtime.ready.set()
+
+        await agent.until(lambda: agent.runtime.started == ["a"])
+
+
+async def test_when_the_runtime_goes_away_the_waiting_task_is_handed_back_and_nothing_more_is_taken() -> None:
+    agent = Agent()
+    agent.put("a", "b", "c")
+    async with agent.running():
+        await agent.until(lambda: agent.queue.received == ["a", "b"])
+        agent.runtime.ready.clear()
+
+        agent.runtime.end("a").set_exception(RuntimeUnavailableError("gone", "the server went away"))
+
+        await agent.until(lambda: "b" in agent.completing.outcomes)
+        assert isinstance(agent.completing.outcomes["a"], Raised)
+        assert agent.completing.outcomes["b"] == HandedBack()
+        assert agent.pipeline.state is State.WAITING_FOR_RUNTIME
+        assert agent.runtime.started == ["a"]
+
+        agent.runtime.ready.set()
+
+        await agent.until(lambda: agent.runtime.started == ["a", "c"])
+
+
+async def test_a_run_that_takes_too_long_is_stopped_and_fails_for_good() -> None:
+    agent = Agent(task_timeout=0.05)
+    agent.put("a", "b")
+    async with agent.running():
+        await agent.until(lambda: "a" in agent.completing.outcomes)
+
+        outcome = agent.completing.outcomes["a"]
+        assert isinstance(outcome, Raised)
+        assert outcome.error.code == "timed_out"
+        assert agent.runtime.stopped[0] == "a"
+        await agent.until(lambda: "b" in agent.runtime.started)
+
+
+async def test_a_runtime_that_does_not_end_an_interrupted_run_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "INTERRUPT_TIMEOUT", 0.05)
+    agent = Agent(task_timeout=0.05)
+    agent.runtime.deaf = True
+    agent.put("a", "b")
+    async with agent.running():
+        await agent.until(lambda: agent.runtime.started == ["a"])
+        agent.runtime.ready.clear()
+
+        await agent.until(lambda: agent.pipeline.state is State.WAITING_FOR_RUNTIME)
+
+        assert agent.runtime.started == ["a"]
+
+
+async def test_a_fault_in_an_adapter_costs_one_task_an_attempt_and_nobody_else_anything() -> None:
+    agent = Agent()
+    agent.put("a", "b")
+    async with agent.running():
+        agent.runtime.end("a").set_exception(ZeroDivisionError("a fault"))
+
+        await agent.until(lambda: agent.runtime.started == ["a", "b"])
+
+        await agent.until(lambda: "a" in agent.completing.outcomes)
+        outcome = agent.completing.outcomes["a"]
+        assert isinstance(outcome, Raised)
+        assert isinstance(outcome.error, TransientError)
+
+
+async def test_at_shutdown_the_running_task_is_finished_and_the_waiting_one_goes_back_at_once() -> None:
+    agent = Agent()
+    agent.put("a", "b")
+    async with agent.running() as task:
+        await agent.until(lambda: agent.queue.received == ["a", "b"])
+
+        agent.stop.set()
+
+        await agent.until(lambda: agent.completing.outcomes.get("b") == HandedBack())
+        assert agent.pipeline.state is State.DRAINING
+        assert not task.done()
+        agent.runtime.end("a").set_result(ANSWER)
+        await agent.until(task.done)
+        assert isinstance(agent.completing.outcomes["a"], Answered)
+
+
+async def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_goes_back() -> None:
+    agent = Agent(grace_period=0.05)
+    agent.put("a")
+    async with agent.running() as task:
+        await agent.until(lambda: agent.runtime.started == ["a"])
+
+        agent.stop.set()
+
+        await agent.until(task.done)
+        assert agent.runtime.stopped == ["a"]
+        assert agent.completing.outcomes["a"] == HandedBack()
+
+
+async def test_an_idle_agent_drops_its_long_poll_and_ends() -> None:
+    agent = Agent()
+    async with agent.running() as task:
+        await agent.until(lambda: agent.pipeline.state is State.READY)
+        agent.stop.set()
+        async with asyncio.timeout(0.5):
+            await task
+
+
+async def test_what_comes_by_an_open_poll_during_shutdown_goes_back() -> None:
+    agent = Agent(prefetch=2)
+    agent.put("a")
+    async with agent.running() as task:
+        await agent.until(lambda: agent.runtime.started == ["a"])
+        agent.stop.set()
+        await agent.until(lambda: agent.pipeline.state is State.DRAINING)
+
+        agent.put("late")
+
+        await agent.until(lambda: agent.completing.outcomes.get("late") == HandedBack())
+        assert not task.done()
+
+
+async def test_a_queue_out_of_reach_is_tried_again_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "backoff", lambda attempt: 0.0)
+    agent = Agent()
+    agent.queue.broken = True
+    agent.put("a")
+    async with agent.running():
+        await agent.until(lambda: agent.pipeline.state is State.FAILED)
+        assert agent.pipeline.reason == "TimeoutError"
+
+        agent.queue.broken = False
+
+        await agent.until(lambda: agent.runtime.started == ["a"])
+        assert agent.pipeline.reason == ""
