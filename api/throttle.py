@@ -39,7 +39,8 @@ class Throttle:
             bucket = self._buckets[owner] = _Bucket(self._burst, now)
         bucket.tokens = min(self._burst, bucket.tokens + max(0.0, now - bucket.filled_at) * self._rate)
         bucket.filled_at = now
-        if bucket.tokens >= 1:
+        # A hair less than one token is one: who waited exactly as long as told must not fail by a rounding error.
+        if bucket.tokens >= 1 - 1e-6:
             bucket.tokens -= 1
             return 0.0
         return (1 - bucket.tokens) / self._rate
