@@ -27,6 +27,7 @@ THREAD_THRESHOLD: Final = 256 * 1024
 """Bytes above which encoding and decoding leave the event loop, so that the heartbeat goes on."""
 
 _READY_PAUSE: Final = (0.1, 2.0)
+_SAY_INTERVAL: Final = 10.0
 _CLOSE_TIMEOUT: Final = 1.0
 _PROBES: Final = (0.0, 0.25, 0.5)
 
@@ -144,20 +145,17 @@ class Server:
 
     async def is_alive(self) -> bool:
         """Tells whether the server answers its ready path now."""
-        try:
-            return (await self._probe()).ok
-        except (aiohttp.ClientError, OSError):
-            return False
+        return await self._reason_not_ready() is None
 
     async def wait_until_ready(self) -> None:
-        """Returns once the ready path answers 200; says every ten seconds or so that it still waits."""
+        """Returns once the ready path answers 200; says now and then that it still waits, and why."""
         pause, most = _READY_PAUSE
         loop = asyncio.get_running_loop()
         started = said = loop.time()
-        while not await self.is_alive():
-            if loop.time() - said >= 10:
+        while (reason := await self._reason_not_ready()) is not None:
+            if loop.time() - said >= _SAY_INTERVAL:
                 said = loop.time()
-                log.info("waiting for the runtime", runtime=self.title, seconds=round(said - started))
+                log.info("waiting for the runtime", runtime=self.title, because=reason, seconds=round(said - started))
             await asyncio.sleep(pause)
             pause = min(most, pause * 1.5)
 
@@ -170,6 +168,13 @@ class Server:
             except (aiohttp.ClientError, OSError):
                 return RuntimeUnavailableError("runtime_lost", f"{self.title} went away in the middle of a request")
         return TransientError("connection_lost", f"{self.title} closed the connection before it had answered")
+
+    async def _reason_not_ready(self) -> str | None:
+        try:
+            reply = await self._probe()
+        except (aiohttp.ClientError, OSError) as error:
+            return f"it does not answer ({type(error).__name__})"
+        return None if reply.ok else f"{self._ready_path} answers {reply.status}"
 
     async def _probe(self) -> Reply:
         async with self._session.get(
