@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import time
-from pathlib import Path
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -230,8 +229,3 @@ def _wanted(config: Config, options: Options, ports: Ports) -> dict[str, int]:
         wanted[name] = worker.runtime
         wanted[f"{name}-agent"] = worker.agent
     return wanted
-
-
-def default_config() -> Path:
-    """Returns the config.yaml that is meant when none is named."""
-    return Path(os.environ.get("CONFIG_FILE") or "config.yaml")

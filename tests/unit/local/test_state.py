@@ -1,0 +1,60 @@
+"""A running stack is found by its state file, and only while it runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.commands import client
+from local.harness.state import Process, State, default_path, forget_state, read_state, write_state
+
+
+def state(pid: int) -> State:
+    return State(
+        pid=pid,
+        api="http://127.0.0.1:9000",
+        sink="http://127.0.0.1:9001",
+        localstack="http://127.0.0.1:9002",
+        region="us-east-1",
+        task_topic_arn="arn:aws:sns:us-east-1:000000000000:darkroom-tasks",
+        callback_topic_arn="arn:aws:sns:us-east-1:000000000000:darkroom-callbacks",
+        output_bucket="bucket",
+        queues={"sdruntime": "http://127.0.0.1:9002/queue"},
+        processes={"api": Process(pid=7, url="http://127.0.0.1:9000")},
+    )
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "up.json"
+    assert read_state(path) is None
+    write_state(path, state(1))
+    assert read_state(path) == state(1)
+    path.write_text("{")
+    assert read_state(path) is None
+
+
+def test_a_harness_forgets_its_own_state_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "up.json"
+    write_state(path, state(1))
+    forget_state(path, 2)
+    assert path.exists()
+    forget_state(path, 1)
+    forget_state(path, 1)
+    assert not path.exists()
+
+
+def test_the_client_finds_the_stack_that_runs_and_not_one_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DARKROOM_HOME", str(tmp_path))
+    assert client._running() is None
+    write_state(default_path(), state(os.getpid()))
+    assert client._running() == "http://127.0.0.1:9000"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    write_state(default_path(), state(gone.pid))
+    assert client._running() is None
