@@ -13,11 +13,15 @@ from typing import Final
 import structlog
 
 from agent.application import run_agent
+from agent.health import CannotListenError
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
 from agent.telemetry import configure_logging
 
 EXIT_SETTINGS: Final = 2
 EXIT_AT_ONCE: Final = 128 + signal.SIGTERM
+
+_SAME_REQUEST: Final = 0.5
+"""Seconds within which a second signal is the same request: a terminal and a supervisor may both pass on one Ctrl-C."""
 
 
 def main() -> int:
@@ -39,9 +43,8 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings))
-    except OSError as error:
-        where = f"{settings.health_host}:{settings.health_port}"
-        sys.stderr.write(f"agent: HEALTH_HOST/HEALTH_PORT: cannot listen on {where}: {error.strerror or error}\n")
+    except CannotListenError as error:
+        sys.stderr.write(f"agent: HEALTH_HOST, HEALTH_PORT: {error}\n")
         return EXIT_SETTINGS
     return 0
 
@@ -49,12 +52,17 @@ def main() -> int:
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    asked_at = 0.0
 
     def on_signal(number: int) -> None:
+        nonlocal asked_at
         if stop.is_set():
+            if loop.time() - asked_at < _SAME_REQUEST:
+                return
             # Asked twice: leave now. What is held comes back when its visibility timeout ends.
             structlog.get_logger().warning("leaving_at_once", signal=signal.Signals(number).name)
             os._exit(EXIT_AT_ONCE)
+        asked_at = loop.time()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

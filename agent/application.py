@@ -31,7 +31,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> None:
     """Runs an agent until `stop` is set and what it holds is finished or handed back.
 
     Raises:
-        OSError: the health port is in use.
+        agent.health.CannotListenError: the health port is in use.
     """
     async with AsyncExitStack() as stack:
         clients = await open_clients(stack, region=settings.aws_region, emulated=bool(settings.aws_endpoint_url))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,10 @@ log = structlog.get_logger()
 
 _READY: Final = {State.READY, State.BUSY}
 _METRICS_TYPE: Final = "text/plain; version=0.0.4"
+
+
+class CannotListenError(Exception):
+    """The address of the probes is in use or not ours; the text names it."""
 
 
 class HealthServer:
@@ -38,7 +43,7 @@ class HealthServer:
         """Serves while the context lasts, and says on which port.
 
         Raises:
-            OSError: the address is in use or not ours.
+            CannotListenError: the address is in use or not ours.
         """
         app = web.Application()
         app.add_routes(
@@ -52,7 +57,10 @@ class HealthServer:
         await runner.setup()
         try:
             site = web.TCPSite(runner, host, port)
-            await site.start()
+            try:
+                await site.start()
+            except OSError as error:
+                raise CannotListenError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
             bound = int(runner.addresses[0][1])
             log.info("health_listening", host=host, port=bound)
             yield bound

@@ -22,6 +22,8 @@ class Delivery:
     receipt_handle: str
     body: str
     receive_count: int = 1
+    sent_at: float | None = None
+    """When it was sent, by the wall clock (Unix seconds)."""
     trace: str | None = None
     """The message's X-Ray header (system attribute `AWSTraceHeader`)."""
 

@@ -50,6 +50,9 @@ MAX_COMPLETING: Final = 200
 INTERRUPT_TIMEOUT: Final = 15.0
 """Seconds that a runtime has to end an interrupted run before the agent goes on without it."""
 
+DRAIN_INTERRUPT_TIMEOUT: Final = 2.0
+"""The same when this agent ends: who started it does not wait much longer than the grace period."""
+
 COMPLETION_GRACE: Final = 8.0
 """Seconds for uploads, callback and deletion after the grace period of the run."""
 
@@ -219,11 +222,14 @@ class Pipeline:
         structlog.contextvars.clear_contextvars()
         outcome: Outcome | None
         try:
-            with self._tracer.span("prepare", held.delivery.trace), self._timed("prepare"):
-                outcome = await self._preparation.prepare(held)
-        except Exception as error:
+            outcome = self._preparation.read(held)
+            self._tracer.note("receive", held.trace, since=held.delivery.sent_at)
+            if outcome is None:
+                with self._tracer.span("prepare", held.trace), self._timed("prepare"):
+                    outcome = await self._preparation.prepare(held)
+        except Exception:
             log.exception("preparing_failed")
-            outcome = Raised(TransientError("internal_error", describe(error))) if held.stored else HandedBack(5)
+            outcome = Raised(_internal_error()) if held.stored else HandedBack(5)
         if held.stage is not Stage.PREPARING:
             return
         if outcome is not None:
@@ -306,7 +312,7 @@ class Pipeline:
     async def _stop(self, run: asyncio.Task[Answer], reason: Interruption) -> None:
         log.info("run_interrupted", reason=reason)
         run.cancel()
-        await asyncio.wait({run}, timeout=INTERRUPT_TIMEOUT)
+        await asyncio.wait({run}, timeout=DRAIN_INTERRUPT_TIMEOUT if self._draining else INTERRUPT_TIMEOUT)
         if not run.done():
             self._lose_runtime("it does not end an interrupted run")
 
@@ -401,7 +407,7 @@ class Pipeline:
             except TimeoutError:
                 running.interrupt(Interruption.DRAIN)
         try:
-            async with asyncio.timeout(COMPLETION_GRACE + (INTERRUPT_TIMEOUT if self._running else 0)):
+            async with asyncio.timeout(COMPLETION_GRACE):
                 await self._wait_until_empty()
                 if self._poll_open:
                     # What was handed back last may have gone to our own poll.
@@ -438,7 +444,11 @@ def _outcome(run: asyncio.Task[Answer], seconds: float) -> Outcome:
     if isinstance(error, TaskError):
         return Raised(error)
     log.error("run_failed", exc_info=error)
-    return Raised(TransientError("internal_error", describe(error)))
+    return Raised(_internal_error())
+
+
+def _internal_error() -> TransientError:
+    return TransientError("internal_error", "the agent failed at this task; its log says why")
 
 
 def _after_interruption(reason: Interruption, timeout: float) -> Outcome:

@@ -51,13 +51,8 @@ class Preparation:
         self._runtime_type = runtime_type
         self._visibility_timeout = visibility_timeout
 
-    async def prepare(self, held: Held) -> Outcome | None:
-        """Makes a message ready. Returns None when it may run, or what becomes of it instead.
-
-        Raises:
-            botocore.exceptions.ClientError: S3 refuses a request.
-        """
-        began = time.monotonic()
+    def read(self, held: Held) -> Outcome | None:
+        """Reads a message's body. Returns None when it is a task message, or what becomes of it instead."""
         try:
             task = parse_task_message(held.delivery.body)
         except UnreadableMessageError as error:
@@ -66,10 +61,21 @@ class Preparation:
         # A foreign publisher knows of no submissions; the message's own id is as unique.
         held.submission_id = task.metadata.submission or held.delivery.message_id
         structlog.contextvars.bind_contextvars(task_id=task.metadata.id, submission=held.submission_id)
+        return None
+
+    async def prepare(self, held: Held) -> Outcome | None:
+        """Makes a message that was read ready. Returns None when it may run, or what becomes of it instead.
+
+        Raises:
+            botocore.exceptions.ClientError: S3 refuses a request.
+        """
+        began = time.monotonic()
+        if held.task is None:
+            raise RuntimeError("the message has not been read yet")
         try:
-            outcome = await self._look_up(held, task)
+            outcome = await self._look_up(held, held.task)
             if outcome is None:
-                await self._localise(held, task)
+                await self._localise(held, held.task)
         except TaskError as error:
             outcome = Raised(error)
         held.preparing_seconds = time.monotonic() - began

@@ -51,7 +51,7 @@ class TaskQueue:
                 MaxNumberOfMessages=min(count, BATCH),
                 WaitTimeSeconds=RECEIVE_WAIT,
                 VisibilityTimeout=self._visibility_timeout,
-                MessageSystemAttributeNames=["ApproximateReceiveCount", "AWSTraceHeader"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "AWSTraceHeader", "SentTimestamp"],
             )
         return [_delivery(message) for message in answer.get("Messages", [])]
 
@@ -157,6 +157,7 @@ def _delivery(message: Any) -> Delivery:
         receipt_handle=message["ReceiptHandle"],
         body=message["Body"],
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent_at=int(attributes["SentTimestamp"]) / 1000 if "SentTimestamp" in attributes else None,
         trace=attributes.get("AWSTraceHeader"),
     )
 

@@ -43,6 +43,9 @@ class Tracer(Protocol):
     def span(self, name: str, trace: str | None, **attributes: str | int) -> AbstractContextManager[Any]:
         """Returns a span that is a child of an X-Ray trace header (`Root=…;Parent=…;Sampled=…`), if there is one."""
 
+    def note(self, name: str, trace: str | None, *, since: float | None) -> None:
+        """Makes a span that ends now and began at `since` (Unix seconds; None: now too)."""
+
     def close(self) -> None:
         """Sends what is left."""
 
@@ -53,6 +56,9 @@ class NoTracer:
     def span(self, name: str, trace: str | None, **attributes: str | int) -> AbstractContextManager[Any]:
         """Returns a context that does nothing."""
         return nullcontext()
+
+    def note(self, name: str, trace: str | None, *, since: float | None) -> None:
+        """Does nothing."""
 
     def close(self) -> None:
         """Does nothing."""
@@ -84,9 +90,16 @@ class _OpenTelemetryTracer:
     @contextmanager
     def span(self, name: str, trace: str | None, **attributes: str | int) -> Iterator[Any]:
         """Returns a span that is a child of the header's segment."""
-        context = self._propagator.extract({"X-Amzn-Trace-Id": trace}) if trace else None
-        with self._tracer.start_as_current_span(name, context=context, attributes=attributes) as span:
+        with self._tracer.start_as_current_span(name, context=self._context(trace), attributes=attributes) as span:
             yield span
+
+    def note(self, name: str, trace: str | None, *, since: float | None) -> None:
+        """Makes a span that has ended."""
+        began = None if since is None else int(since * 1e9)
+        self._tracer.start_span(name, context=self._context(trace), start_time=began).end()
+
+    def _context(self, trace: str | None) -> Any:
+        return self._propagator.extract({"X-Amzn-Trace-Id": trace}) if trace else None
 
     def close(self) -> None:
         """Sends what is left, for two seconds at most."""

@@ -53,6 +53,9 @@ class Preparing(Preparation):
     def __init__(self) -> None:
         pass
 
+    def read(self, held: Held) -> Outcome | None:
+        return None
+
     async def prepare(self, held: Held) -> Outcome | None:
         name = held.delivery.message_id
         metadata = {"id": name, "runtime": "r", "tasktype": "text-to-image", "prefix": "p"}

@@ -1,0 +1,117 @@
+"""Results on real S3 semantics: whoever no longer holds the task overwrites nothing, and nothing is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from aiobotocore.session import get_session
+
+from agent.outputs import Outputs, OvertakenError
+from agent.runtimes.base import Answer, Output
+from contract.objects import image_key, split_s3_url
+from contract.record import Record, Status, Submission
+from contract.task import TaskType
+from tests.support.deployment import Deployment
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
+GIF = b"GIF89a" + b"\0" * 32
+
+
+def submission(**changes: object) -> Submission:
+    return Submission(
+        submission="01J00000000000000000000000",
+        runtime="sdruntime",
+        tasktype=TaskType.TEXT_TO_IMAGE,
+        prefix="output",
+        submitted_at=datetime(2026, 1, 1, tzinfo=UTC),
+    ).model_copy(update=changes)
+
+
+def answer(*data: bytes) -> Answer:
+    return Answer(outputs=[Output(item) for item in data], raw=b'{"images": []}')
+
+
+async def mine() -> bool:
+    return True
+
+
+async def not_mine() -> bool:
+    return False
+
+
+@pytest.fixture
+async def outputs(deployment: Deployment) -> AsyncIterator[Outputs]:
+    async with get_session().create_client(
+        "s3",
+        endpoint_url=deployment.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    ) as s3:
+        yield Outputs(s3, deployment.place.output_bucket)
+
+
+async def test_images_are_numbered_and_named_after_their_bytes(outputs: Outputs, deployment: Deployment) -> None:
+    stored = await outputs.store("t", submission(), answer(PNG, GIF), is_mine=mine)
+
+    assert [url.rpartition("-")[2] for url in stored.image_url] == ["1.png", "2.gif"]
+    assert stored.output_url.endswith(".out")
+    keys = [split_s3_url(url)[1] for url in [*stored.image_url, stored.output_url]]
+    assert deployment.object_keys("output/") == sorted(keys)
+    head = deployment.clients.s3.head_object(Bucket=deployment.place.output_bucket, Key=keys[1])
+    assert head["ContentType"] == "image/gif"
+
+
+async def test_a_second_attempt_overwrites_what_the_first_has_left(outputs: Outputs, deployment: Deployment) -> None:
+    first = await outputs.store("t", submission(), answer(PNG), is_mine=mine)
+    second = await outputs.store("t", submission(), answer(PNG + b"second"), is_mine=mine)
+
+    assert first == second
+    assert deployment.object(split_s3_url(first.image_url[0])[1]) == PNG + b"second"
+
+
+async def test_an_attempt_that_was_overtaken_overwrites_nothing(outputs: Outputs, deployment: Deployment) -> None:
+    stored = await outputs.store("t", submission(), answer(PNG), is_mine=mine)
+
+    with pytest.raises(OvertakenError):
+        await outputs.store("t", submission(), answer(PNG + b"late"), is_mine=not_mine)
+
+    assert deployment.object(split_s3_url(stored.image_url[0])[1]) == PNG
+
+
+async def test_what_an_earlier_attempt_made_too_many_of_is_swept(outputs: Outputs, deployment: Deployment) -> None:
+    await outputs.store("t", submission(), answer(PNG, PNG, PNG), is_mine=mine)
+    stored = await outputs.store("t", submission(), answer(PNG), is_mine=mine)
+    ended = submission(status=Status.SUCCEEDED, attempts=2, image_url=stored.image_url, output_url=stored.output_url)
+
+    await outputs.sweep(Record(id="t", current=ended), ended)
+
+    keys = [split_s3_url(url)[1] for url in [*stored.image_url, stored.output_url]]
+    assert deployment.object_keys("output/") == sorted(keys)
+
+
+async def test_a_failed_task_leaves_nothing_and_other_submissions_keep_theirs(
+    outputs: Outputs, deployment: Deployment
+) -> None:
+    other = submission(submission="01J00000000000000000000001")
+    kept = await outputs.store("t", other, answer(PNG), is_mine=mine)
+    await outputs.store("t", submission(), answer(PNG, PNG), is_mine=mine)
+    failed = submission(status=Status.FAILED, attempts=1)
+
+    await outputs.sweep(Record(id="t", current=failed), failed)
+
+    keys = [split_s3_url(url)[1] for url in [*kept.image_url, kept.output_url]]
+    assert deployment.object_keys("output/") == sorted(keys)
+
+
+async def test_sweeping_touches_no_object_that_only_looks_alike(outputs: Outputs, deployment: Deployment) -> None:
+    name = submission().submission
+    stranger = image_key("output", "t", name, 1, "png") + ".bak"
+    deployment.clients.s3.put_object(Bucket=deployment.place.output_bucket, Key=stranger, Body=b"x")
+    failed = submission(status=Status.FAILED, attempts=1)
+
+    await outputs.sweep(Record(id="t", current=failed), failed)
+
+    assert deployment.object_keys("output/") == [stranger]
