@@ -41,13 +41,14 @@ def read_arguments(arguments: list[str]) -> tuple[Settings, list[Fault]]:
     raise SystemExit(2)
 
 
-def configure_logging(level: str) -> None:
-    """Logs go to standard error, one JSON object a line; standard output has the address only."""
+def configure_logging(level: str, log_format: str) -> None:
+    """Logs go to standard error; standard output has the address only."""
+    console = structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
+            console if log_format == "console" else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -131,7 +132,7 @@ async def serve(settings: Settings, faults: list[Fault]) -> None:
 def main() -> None:
     """Entry point."""
     settings, faults = read_arguments(sys.argv[1:])
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     asyncio.run(serve(settings, faults))
 
 

@@ -73,3 +73,4 @@ class Settings(BaseSettings):
     keep_outputs: int = Field(1000, ge=1, description="ComfyUI: output files kept; the oldest beyond them are deleted")
     previews: bool = Field(False, description="ComfyUI: send preview images over the WebSocket")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or lines for people")

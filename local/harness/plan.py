@@ -78,10 +78,12 @@ def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     own = "127.0.0.1,localhost"
     for name in ("NO_PROXY", "no_proxy"):
         kept[name] = f"{kept[name]},{own}" if kept.get(name) else own
+    log_format = inherited.get("LOG_FORMAT", "console")
     return kept | {
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": str(PROJECT),
-        "LOG_FORMAT": inherited.get("LOG_FORMAT", "console"),
+        "LOG_FORMAT": log_format,
+        "FAKE_RUNTIME_LOG_FORMAT": log_format,
     }
 
 
