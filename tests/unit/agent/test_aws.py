@@ -1,0 +1,129 @@
+"""What counts as AWS being out of reach, and how long the agent waits for it."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import aws
+from agent.aws import backoff, describe, is_outage, persist
+
+
+def refusal(code: str, status: int = 400) -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code, "Message": "secret words"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        "PutObject",
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
+        ConnectTimeoutError(endpoint_url="http://127.0.0.1:1"),
+        ReadTimeoutError(endpoint_url="http://127.0.0.1:1"),
+        NoCredentialsError(),
+        aiohttp.ServerDisconnectedError(),
+        TimeoutError(),
+        ConnectionResetError(),
+        refusal("InternalError", 500),
+        refusal("ServiceUnavailable", 503),
+        refusal("SlowDown", 503),
+        refusal("Throttling"),
+        refusal("ExpiredToken", 400),
+        refusal("ExpiredTokenException", 403),
+        refusal("AccessDenied", 403),
+    ],
+    ids=lambda error: (
+        f"{type(error).__name__} {error.response['Error']['Code'] if isinstance(error, ClientError) else ''}"
+    ),
+)
+def test_what_may_go_away_is_waited_for(error: BaseException) -> None:
+    assert is_outage(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusal("EntityTooLarge"),
+        refusal("InvalidParameterValue"),
+        refusal("ReceiptHandleIsInvalid", 404),
+        refusal("NoSuchKey", 404),
+        ParamValidationError(report="wrong"),
+        ValueError(),
+    ],
+    ids=lambda error: str(error)[:40],
+)
+def test_what_would_be_refused_again_is_not(error: BaseException) -> None:
+    assert not is_outage(error)
+
+
+@given(st.integers(1, 10_000))
+def test_pauses_grow_to_a_bound(attempt: int) -> None:
+    assert 0 < backoff(attempt) <= 10
+
+
+async def test_a_call_is_repeated_until_aws_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "backoff", lambda attempt: 0.0)
+    failures: list[BaseException] = [
+        TimeoutError(),
+        refusal("SlowDown", 503),
+        EndpointConnectionError(endpoint_url="x"),
+    ]
+
+    async def call() -> str:
+        if failures:
+            raise failures.pop()
+        return "answer"
+
+    assert await persist(call, "s3:PutObject") == "answer"
+    assert not failures
+
+
+async def test_a_refusal_is_not_repeated() -> None:
+    calls = 0
+
+    async def call() -> None:
+        nonlocal calls
+        calls += 1
+        raise refusal("EntityTooLarge")
+
+    with pytest.raises(ClientError):
+        await persist(call, "s3:PutObject")
+    assert calls == 1
+
+
+async def test_a_call_that_hangs_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    monkeypatch.setattr(aws, "backoff", lambda attempt: 0.0)
+    calls = 0
+
+    async def call() -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await asyncio.Event().wait()
+        return "answer"
+
+    assert await persist(call, "s3:PutObject", seconds=0.05) == "answer"
+
+
+@pytest.mark.parametrize("error", [refusal("AccessDenied"), BotoCoreError(), TimeoutError(), ValueError("a\nb")])
+def test_an_error_is_described_in_one_line_without_what_was_sent(error: BaseException) -> None:
+    text = describe(error)
+
+    assert text
+    assert "\n" not in text
+    assert "secret" not in text

@@ -1,0 +1,181 @@
+"""A cancel reaches what is held: a waiting task leaves the pipeline, a running one is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from agent import watch as watch_module
+from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
+from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
+from agent.watch import RecordWatch
+from contract.record import Record, Status, Submission, Transition, end_unstarted, request_cancel, start
+from contract.store import RecordStore, Stored
+from contract.task import TaskMessage, TaskType
+from tests.support.waiting import eventually_async
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SUBMISSION = Submission(submission="s", runtime="r", tasktype=TaskType.TEXT_TO_IMAGE, prefix="p", submitted_at=NOW)
+TASK = TaskMessage.model_validate(
+    {"metadata": {"id": "t", "runtime": "r", "tasktype": "text-to-image", "prefix": "p"}, "content": {}}
+)
+
+
+class Store(RecordStore):
+    """One record in memory."""
+
+    def __init__(self) -> None:
+        self.stored = Stored(Record(id="t", current=SUBMISSION), "0")
+        self.broken = False
+        self.reads = 0
+
+    async def read(self, task_id: str, *, known: Stored | None = None) -> Stored | None:
+        self.reads += 1
+        if self.broken:
+            raise TimeoutError
+        return known if known is not None and known.etag == self.stored.etag else self.stored
+
+    async def change(
+        self, task_id: str, transition: Transition, *, known: Stored | None = None, expect_absent: bool = False
+    ) -> Stored:
+        return self.write(transition)
+
+    def write(self, transition: Transition) -> Stored:
+        self.stored = Stored(transition(self.stored.record), str(int(self.stored.etag) + 1))
+        return self.stored
+
+
+class Watched:
+    """One held task under watch."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.store, self.holdings = Store(), Holdings()
+        self.withdrawn: list[Outcome] = []
+        held = self.holdings.add(Delivery("m", "receipt", "{}"))
+        assert held is not None
+        self.held: Held = held
+        held.task, held.submission_id, held.stage = TASK, "s", stage
+        held.interruption = asyncio.get_running_loop().create_future()
+        if stage is Stage.RUNNING:
+            held.holder, held.attempt = "me", 1
+            self.store.write(lambda record: start(record, "s", holder="me", now=NOW))
+        held.stored = self.store.stored
+        self.watch = RecordWatch(self.store, self.holdings, withdraw=lambda _, outcome: self.withdrawn.append(outcome))
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.watch.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def until(self, check: Callable[[], object]) -> None:
+        async def checked() -> object:
+            return check()
+
+        await eventually_async(checked)
+
+    def interruption(self) -> Interruption | None:
+        assert self.held.interruption is not None
+        return self.held.interruption.result() if self.held.interruption.done() else None
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "WATCH_INTERVAL", 0.02)
+
+
+@pytest.mark.parametrize("stage", [Stage.PREPARING, Stage.PREPARED])
+async def test_a_waiting_task_that_was_cancelled_leaves_the_pipeline(stage: Stage) -> None:
+    watched = Watched(stage)
+    async with watched.watching():
+        watched.store.write(lambda record: request_cancel(record, now=NOW))
+
+        await watched.until(lambda: watched.withdrawn)
+
+    assert watched.withdrawn[0] == Settled()
+
+
+async def test_a_waiting_task_whose_dead_holder_was_to_be_cancelled_is_ended() -> None:
+    watched = Watched(Stage.PREPARED)
+    watched.held.stored = watched.store.write(lambda record: start(record, "s", holder="dead", now=NOW))
+    watched.held.seen_attempts = 1
+    async with watched.watching():
+        watched.store.write(lambda record: request_cancel(record, now=NOW))
+
+        await watched.until(lambda: watched.withdrawn)
+
+    assert watched.withdrawn[0] == Cancelled()
+
+
+async def test_a_waiting_task_that_another_agent_has_started_is_left_to_it() -> None:
+    watched = Watched(Stage.PREPARED)
+    async with watched.watching():
+        watched.store.write(lambda record: start(record, "s", holder="another", now=NOW))
+
+        await watched.until(lambda: watched.withdrawn)
+
+    assert watched.withdrawn[0] == Abandoned()
+
+
+async def test_a_running_task_that_was_cancelled_is_interrupted() -> None:
+    watched = Watched(Stage.RUNNING)
+    async with watched.watching():
+        watched.store.write(lambda record: request_cancel(record, now=NOW))
+
+        await watched.until(lambda: watched.interruption() is Interruption.CANCEL)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: start(record, "s", holder="another", now=NOW),
+        lambda record: end_unstarted(record, "s", status=Status.FAILED, now=NOW),
+    ],
+    ids=["started again", "ended"],
+)
+async def test_a_running_task_that_another_agent_holds_or_has_ended_is_interrupted(change: Transition) -> None:
+    watched = Watched(Stage.RUNNING)
+    async with watched.watching():
+        watched.store.write(change)
+
+        await watched.until(lambda: watched.interruption() is Interruption.OVERTAKEN)
+
+
+async def test_progress_is_reported_and_a_cancel_is_seen_on_the_way() -> None:
+    watched = Watched(Stage.RUNNING)
+    async with watched.watching():
+        watched.held.note_progress(0.25)
+        await watched.until(lambda: watched.store.stored.record.current.progress == 0.25)
+        assert watched.interruption() is None
+
+        watched.store.write(lambda record: request_cancel(record, now=NOW))
+        watched.held.note_progress(0.5)
+
+        await watched.until(lambda: watched.interruption() is Interruption.CANCEL)
+
+
+async def test_a_record_out_of_reach_interrupts_nothing() -> None:
+    watched = Watched(Stage.RUNNING)
+    watched.store.broken = True
+    async with watched.watching():
+        await watched.until(lambda: watched.store.reads >= 3)
+        assert watched.interruption() is None
+
+        watched.store.broken = False
+        watched.store.write(lambda record: request_cancel(record, now=NOW))
+
+        await watched.until(lambda: watched.interruption() is Interruption.CANCEL)
+
+
+async def test_a_task_that_is_being_completed_is_not_watched() -> None:
+    watched = Watched(Stage.FINISHING)
+    async with watched.watching():
+        await asyncio.sleep(0.1)
+
+    assert watched.store.reads == 0
