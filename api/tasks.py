@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import orjson
 import structlog
 
 from api.aws import UNAVAILABLE, Aws
 from api.errors import ApiError, UnavailableError, unknown_task
 from api.links import Links
-from contract.callback import callback_attributes, callback_for
+from contract.callback import callback_attributes, callback_for, encode_callback
 from contract.identifiers import check_task_id
 from contract.objects import output_prefix, s3_url
 from contract.record import (
@@ -116,7 +115,7 @@ class Tasks:
             async with asyncio.timeout(_SECONDS):
                 await self._aws.sns.publish(
                     TopicArn=self._callback_topic_arn,
-                    Message=orjson.dumps(callback.model_dump(mode="json")).decode(),
+                    Message=encode_callback(callback),
                     MessageAttributes={
                         name: {"DataType": "String", "StringValue": value}
                         for name, value in callback_attributes(callback, submission).items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from contract.record import Status, Submission
+from contract.task import escape_for_sqs
 
 
 class Callback(BaseModel):
@@ -34,6 +35,11 @@ def callback_for(task_id: str, submission: Submission) -> Callback:
         output_url=submission.output_url,
         context=submission.context,
     )
+
+
+def encode_callback(callback: Callback) -> str:
+    """Returns the JSON text that is published."""
+    return escape_for_sqs(callback.model_dump_json())
 
 
 def callback_attributes(callback: Callback, submission: Submission) -> dict[str, str]:

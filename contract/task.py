@@ -131,7 +131,11 @@ def encode_task_message(message: TaskMessage) -> str:
     """
     document = message.model_dump(mode="json", exclude_none=True)
     document["metadata"]["context"] = message.metadata.context
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return escape_for_sqs(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+def escape_for_sqs(text: str) -> str:
+    """Returns a JSON text with the two characters escaped that JSON lets through and SQS does not."""
     return text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
