@@ -52,7 +52,7 @@ class Heartbeat:
             answer = ours.get(item.delivery.message_id)
             if answer:
                 item.confirmed_at = asked_at
-            elif answer is False:
+            elif answer is False and item in self._holdings:  # not one that was deleted meanwhile
                 item.lost = True
                 self._metrics.heartbeats.labels("lost").inc()
                 log.warning("message_lost", message_id=item.delivery.message_id, submission=item.submission_id)

@@ -59,6 +59,8 @@ class Held:
     stage: Stage = Stage.PREPARING
     lost: bool = False
     """SQS says that the message is no longer ours; the record decides who may finish."""
+    released: bool = False
+    """It is being handed back: no heartbeat may hide it again."""
     task: TaskMessage | None = None
     submission_id: str = ""
     stored: Stored | None = None
@@ -136,6 +138,9 @@ class Holdings:
 
     def __len__(self) -> int:
         return len(self._by_message)
+
+    def __contains__(self, held: Held) -> bool:
+        return self._by_message.get(held.delivery.message_id) is held
 
     def __iter__(self) -> Iterator[Held]:
         return iter(list(self._by_message.values()))

@@ -22,6 +22,14 @@ log = structlog.get_logger()
 BATCH: Final = 10
 """Entries of one batch call, and messages of one receive (Amazon SQS quotas)."""
 
+_NOT_OURS: Final = (
+    "InvalidParameterValue",
+    "ReceiptHandleIsInvalid",
+    "MessageNotInflight",
+    "AWS.SimpleQueueService.MessageNotInflight",
+)
+"""Beginnings of the codes for a receipt that no longer counts; LocalStack does not call them the sender's fault."""
+
 
 class TaskQueue:
     """One runtime's queue.
@@ -38,6 +46,8 @@ class TaskQueue:
         self._url = url
         self._dead_letter_url: str | None = dead_letter_url or None
         self._visibility_timeout = visibility_timeout
+        # One change of visibilities at a time: a heartbeat on its way must not overtake a message that is handed back.
+        self._changing = asyncio.Lock()
 
     async def receive(self, count: int) -> list[Delivery]:
         """Waits up to `RECEIVE_WAIT` seconds for at most `count` messages.
@@ -64,7 +74,8 @@ class TaskQueue:
         Raises:
             botocore.exceptions.BotoCoreError, ClientError, TimeoutError: the queue is out of reach.
         """
-        return await self._change_visibility(held, self._visibility_timeout)
+        async with self._changing:
+            return await self._change_visibility([item for item in held if not item.released], self._visibility_timeout)
 
     async def hand_back(self, held: Iterable[Held], delay: int = 0) -> None:
         """Gives messages back, to be received again after `delay` seconds.
@@ -73,7 +84,11 @@ class TaskQueue:
             botocore.exceptions.BotoCoreError, ClientError, TimeoutError: the queue is out of reach; the messages then
                 come back when their visibility timeout ends.
         """
-        await self._change_visibility(held, delay)
+        released = list(held)
+        for item in released:
+            item.released = True
+        async with self._changing:
+            await self._change_visibility(released, delay)
 
     async def delete(self, held: Held) -> None:
         """Deletes a message; repeating it is safe.
@@ -134,7 +149,7 @@ class TaskQueue:
             for success in answer.get("Successful", []):
                 results[batch[int(success["Id"])].delivery.message_id] = True
             for failure in answer.get("Failed", []):
-                if failure.get("SenderFault", True):
+                if failure.get("SenderFault", True) or failure.get("Code", "").startswith(_NOT_OURS):
                     results[batch[int(failure["Id"])].delivery.message_id] = False
         return results
 
