@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 from collections.abc import Iterable
@@ -101,6 +102,7 @@ class Stack:
         self.api = ""
         self._spare = [runtime.name for runtime in deployment.config.runtimes if runtime.name.startswith("spare")]
         self._spare_of: dict[str, str] = {}
+        self._numbers = itertools.count()
         self._processes_of: dict[str, list[Process]] = {}
 
     def __enter__(self) -> Self:
@@ -298,10 +300,10 @@ class Stack:
         assert self.deployment.object_keys(f".payloads/{task_id}/") == []
 
     def dead_letters(self, runtime: str) -> list[dict[str, Any]]:
-        """Takes the messages from a dead-letter queue: each its `Body` and `MessageAttributes` as plain strings."""
+        """Returns messages of a dead-letter queue, at most ten: each its `body`, and its attributes by their names."""
         url = self.deployment.dead_letter_url(runtime)
         found = self.deployment.clients.sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], WaitTimeSeconds=1
+            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=1
         ).get("Messages", [])
         return [
             {
@@ -328,7 +330,7 @@ class Stack:
         self, module: str, *, ready_url: str, environment: dict[str, str] | None = None, arguments: Iterable[str] = ()
     ) -> Process:
         process = Process(
-            f"{len(self.processes):02}-{module}",
+            f"{next(self._numbers):02}-{module}",
             module,
             folder=self.folder,
             environment=environment,

@@ -34,7 +34,7 @@ def runtime(stack: Stack, request: pytest.FixtureRequest) -> str:
     return stack.spare_runtime(request.node.nodeid)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def aws(localstack: str) -> Iterator[FaultProxy]:
     """LocalStack behind a proxy that makes it fail as ordered; pods use it with `AWS_ENDPOINT_URL=aws.url`."""
     with FaultProxy(localstack) as proxy:

@@ -13,7 +13,7 @@ from tests.support.proxy import FaultProxy, everything
 from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.xdist_group("e2e-aws-outage"), pytest.mark.usefixtures("together")]
+pytestmark = pytest.mark.usefixtures("together")
 
 OUTAGE = 5.0
 """Seconds; longer than the visibility timeout of these stacks."""

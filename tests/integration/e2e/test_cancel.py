@@ -8,7 +8,7 @@ from contract.record import Status
 from tests.support.stack import SHORT_VISIBILITY, Pod, Stack
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.xdist_group("e2e-cancel"), pytest.mark.usefixtures("together")]
+pytestmark = pytest.mark.usefixtures("together")
 
 
 def assert_cancelled(stack: Stack, task_id: str) -> None:
@@ -59,7 +59,7 @@ def test_a_task_that_is_fetched_already_but_waits_never_runs_and_the_running_one
     stack: Stack, runtime: str
 ) -> None:
     pod = stack.start_pod(runtime)
-    running = stack.submit(runtime, prompt="[[fault:hang:seconds=2]]")
+    running = stack.submit(runtime, prompt="[[fault:hang:seconds=5]]")
     pod.fake.wait_running(running)
     waiting = stack.submit(runtime)
     eventually(lambda: stack.deployment.queue_counts(stack.deployment.queue_url(runtime)) == (0, 2))
@@ -71,7 +71,7 @@ def test_a_task_that_is_fetched_already_but_waits_never_runs_and_the_running_one
 
 def test_a_runtime_that_ignores_the_interrupt_delays_the_end_but_does_not_change_it(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime)
-    task_id = stack.submit(runtime, prompt="[[fault:interrupt-ignored]] [[fault:hang:seconds=3]]")
+    task_id = stack.submit(runtime, prompt="[[fault:interrupt-ignored]] [[fault:hang:seconds=5]]")
     pod.fake.wait_running(task_id)
     stack.wait_status(task_id, Status.RUNNING)
     assert stack.cancel(task_id).is_success
@@ -107,7 +107,9 @@ def test_cancelling_twice_is_cancelling_once(stack: Stack, runtime: str) -> None
     task_id = stack.submit(runtime, prompt="[[fault:hang]]")
     pod.fake.wait_running(task_id)
     stack.wait_status(task_id, Status.RUNNING)
-    assert [stack.cancel(task_id).is_success for _ in range(2)] == [True, True]
+    assert stack.cancel(task_id).status_code == 202
+    # The agent may have been faster: then the task has ended.
+    assert stack.cancel(task_id).status_code in {202, 409}
     assert_cancelled(stack, task_id)
 
 

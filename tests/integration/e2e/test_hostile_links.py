@@ -13,8 +13,6 @@ from contract.record import Status
 from tests.support.stack import Stack, task, unique
 from tests.support.web import WebServer, picture, web_server
 
-pytestmark = pytest.mark.xdist_group("e2e-hostile-links")
-
 METADATA = "169.254.169.254"
 
 LOOPBACK = [

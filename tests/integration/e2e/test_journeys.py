@@ -14,8 +14,6 @@ from tests.journeys.target import Inbox, Target
 from tests.support.deployment import Deployment
 from tests.support.stack import Pod, Stack, task, unique
 
-pytestmark = pytest.mark.xdist_group("e2e-journeys")
-
 OTHER_MODEL = "dreamshaper_8.safetensors"
 
 
@@ -63,7 +61,7 @@ def timed(stack: Stack, runtime: str) -> tuple[float, float]:
     """Returns seconds that the API took to answer, and seconds from there until image and callback are there."""
     task_id = unique("timed")
     begin = time.monotonic()
-    answer = stack.post("/v1alpha2", {"task": task(task_id, runtime, steps=16, width=512, height=512)})
+    answer = stack.post("/v1alpha2", {"task": task(task_id, runtime, steps=8, width=512, height=512)})
     accepted = time.monotonic()
     assert answer.status_code == 200, answer.text
     callback = stack.deployment.callbacks.wait_for(task_id)

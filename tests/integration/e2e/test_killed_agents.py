@@ -12,7 +12,7 @@ from tests.support.proxy import FaultProxy, Match, operations
 from tests.support.stack import SHORT_VISIBILITY, Fake, Stack, unique
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.xdist_group("e2e-killed"), pytest.mark.usefixtures("together")]
+pytestmark = pytest.mark.usefixtures("together")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,11 @@ def attempts(stack: Stack, task_id: str) -> int:
 
 def test_a_frozen_agent_cannot_overwrite_what_another_has_ended(stack: Stack, runtime: str) -> None:
     # Another model draws another picture, so that an overwriting would be seen.
-    frozen = stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=1, models="sd_xl_base_1.0.safetensors"))
+    frozen = stack.start_pod(
+        runtime,
+        fake=stack.start_fake(seconds_per_task=1, models="sd_xl_base_1.0.safetensors"),
+        VISIBILITY_TIMEOUT=SHORT_VISIBILITY,
+    )
     task_id = stack.submit(runtime)
     frozen.fake.wait_running(task_id)
     stack.wait_status(task_id, Status.RUNNING)

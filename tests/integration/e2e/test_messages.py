@@ -13,7 +13,7 @@ from contract.record import Status
 from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.xdist_group("e2e-messages"), pytest.mark.usefixtures("together")]
+pytestmark = pytest.mark.usefixtures("together")
 
 
 def put(stack: Stack, runtime: str, body: str | dict[str, Any], times: int = 1) -> None:

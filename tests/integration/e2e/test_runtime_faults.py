@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from contract.record import Status, Submission
+from contract.record import Status
 from contract.topology import MAX_ATTEMPTS
 from tests.support.stack import Pod, Stack, unique
 from tests.support.waiting import eventually, free_port
 
-pytestmark = pytest.mark.xdist_group("e2e-runtime-faults")
+pytestmark = pytest.mark.usefixtures("together")
 
 
 @dataclass(frozen=True)
@@ -47,42 +47,37 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def faulty(stack: Stack) -> dict[str, Submission]:
-    """How each of these tasks ended; one pod has them all at once."""
-    runtime = stack.spare_runtime("faulty")
-    pod = stack.start_pod(runtime)
-    tasks = {}
-    for name, fault in FAULTS.items():
-        task_id = tasks[name] = unique("faulty")
-        if fault.order is not None:
-            pod.fake.order(**fault.order, match=task_id)  # type: ignore[arg-type]
-        stack.submit(runtime, task_id=task_id, prompt=fault.prompt, **(fault.content or {}))
-    ended = {}
-    for name, task_id in tasks.items():
-        stack.deployment.callbacks.wait_for(task_id, within=40)
-        ended[name] = stack.wait_status(task_id, Status.SUCCEEDED, Status.FAILED)
-        stack.assert_agrees(task_id, ended[name], stack.deployment.callbacks.heard(task_id))
-    dead = [tasks[name] for name, fault in FAULTS.items() if fault.dead_lettered]
-    stack.wait_drained(runtime, dead=len(dead))
-    letters = stack.dead_letters(runtime)
-    assert sorted(letter["task_id"] for letter in letters) == sorted(dead)
-    assert all(letter["reason"] and letter["submission"] for letter in letters)
-    return ended
+def faulty_pod(stack: Stack) -> Pod:
+    """One pod that has all these tasks at once."""
+    return stack.start_pod(stack.spare_runtime("faulty"))
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_runtime_that_answers_with(name: str, faulty: dict[str, Submission]) -> None:
-    wanted, found = FAULTS[name], faulty[name]
-    assert found.status is wanted.status, found
-    assert found.blamed == wanted.attempts, found
-    assert found.dead_lettered is wanted.dead_lettered
-    if wanted.status is Status.FAILED:
+def test_a_runtime_that_answers_with(name: str, stack: Stack, faulty_pod: Pod) -> None:
+    fault, task_id = FAULTS[name], unique("faulty")
+    if fault.order is not None:
+        faulty_pod.fake.order(**fault.order, match=task_id)  # type: ignore[arg-type]
+    stack.submit(faulty_pod.runtime, task_id=task_id, prompt=fault.prompt, **(fault.content or {}))
+    stack.deployment.callbacks.wait_for(task_id, within=40)
+    found = stack.wait_status(task_id, fault.status)
+    stack.assert_agrees(task_id, found, stack.deployment.callbacks.heard(task_id))
+    assert found.blamed == fault.attempts, found
+    assert found.dead_lettered is fault.dead_lettered
+    if fault.status is Status.FAILED:
         assert found.error is not None
-        assert wanted.says in found.error.message.lower(), found.error
+        assert fault.says in found.error.message.lower(), found.error
         assert "Traceback" not in found.error.message
+    if fault.dead_lettered:
+        letter = eventually(lambda: letter_of(stack, faulty_pod.runtime, task_id))
+        assert letter["reason"]
+        assert letter["submission"] == found.submission
 
 
-@pytest.mark.usefixtures("together")
+def letter_of(stack: Stack, runtime: str, task_id: str) -> dict[str, str]:
+    """Returns the dead letter of a task, or nothing."""
+    return next((letter for letter in stack.dead_letters(runtime) if letter["task_id"] == task_id), {})
+
+
 def test_a_runtime_that_comes_late_is_waited_for(stack: Stack, runtime: str) -> None:
     port = free_port()
     agent, _ = stack.start_agent(runtime, f"http://127.0.0.1:{port}")
@@ -94,7 +89,6 @@ def test_a_runtime_that_comes_late_is_waited_for(stack: Stack, runtime: str) -> 
     assert agent.is_alive()
 
 
-@pytest.mark.usefixtures("together")
 def test_a_runtime_that_crashes_in_mid_task_is_waited_for_and_nobody_blamed(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime, fake=stack.start_fake("exit-in-the-middle"))
     task_id = stack.submit(runtime)
@@ -106,7 +100,6 @@ def test_a_runtime_that_crashes_in_mid_task_is_waited_for_and_nobody_blamed(stac
     assert pod.agent.is_alive()
 
 
-@pytest.mark.usefixtures("together")
 def test_a_runtime_that_vanishes_while_idle_is_waited_for(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime)
     stack.wait_ended_once(stack.submit(runtime), Status.SUCCEEDED)
@@ -116,7 +109,6 @@ def test_a_runtime_that_vanishes_while_idle_is_waited_for(stack: Stack, runtime:
     assert stack.wait_ended_once(task_id, Status.SUCCEEDED).blamed == 1
 
 
-@pytest.mark.usefixtures("together")
 def test_a_runtime_that_hangs_is_interrupted_when_the_tasks_time_is_over(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime, TASK_TIMEOUT_SECONDS=1.5)
     task_id = stack.submit(runtime, prompt="[[fault:hang]]")
@@ -132,7 +124,6 @@ def assert_works(stack: Stack, pod: Pod) -> None:
     assert len(pod.fake.runs(task_id)) == 1
 
 
-@pytest.mark.usefixtures("together")
 def test_a_runtime_that_dies_at_its_start_and_then_starts_slowly_is_waited_for(stack: Stack, runtime: str) -> None:
     port = free_port()
     dead = stack.start_fake("dead-start", port=port, ready=False)
@@ -144,7 +135,6 @@ def test_a_runtime_that_dies_at_its_start_and_then_starts_slowly_is_waited_for(s
     assert agent.is_alive()
 
 
-@pytest.mark.usefixtures("together")
 def test_comfyui_that_crashes_in_mid_task_and_is_back(stack: Stack) -> None:
     fake = stack.start_fake("exit-in-the-middle", kind="comfyui")
     pod = stack.start_pod("comfyruntime", fake=fake)

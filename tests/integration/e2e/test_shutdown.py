@@ -12,8 +12,6 @@ from tests.support.proxy import FaultProxy
 from tests.support.stack import Stack
 from tests.support.waiting import eventually, free_port
 
-pytestmark = pytest.mark.xdist_group("e2e-shutdown")
-
 
 def assert_ends(process: Process, within: float, *, status: int = 0) -> None:
     """Sends SIGTERM, and asserts a clean end within so many seconds."""
@@ -46,6 +44,7 @@ def test_an_idle_agent_ends_soon_although_aws_is_mute(stack: Stack, runtime: str
         assert_ends(pod.agent, within=3.0)
 
 
+@pytest.mark.usefixtures("together")
 def test_a_running_task_is_finished_and_a_waiting_one_handed_back_at_once(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=2.5))
     first = stack.submit(runtime)
@@ -63,6 +62,7 @@ def test_a_running_task_is_finished_and_a_waiting_one_handed_back_at_once(stack:
     assert len(pod.fake.runs(first)) == len(other.fake.runs(second)) == 1
 
 
+@pytest.mark.usefixtures("together")
 def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_handed_back(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime, fake=stack.start_fake("hang"), GRACE_PERIOD_SECONDS=0.5)
     task_id = stack.submit(runtime)
@@ -75,6 +75,7 @@ def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_handed_back(st
     assert (submission.attempts, submission.excused) == (2, 1)
 
 
+@pytest.mark.usefixtures("together")
 def test_an_agent_ends_only_after_the_uploads_that_are_under_way(stack: Stack, runtime: str, aws: FaultProxy) -> None:
     gate = aws.hold(lambda call: call.operation == "PutObject" and "/output/" in call.resource)
     pod = stack.start_pod(runtime, AWS_ENDPOINT_URL=aws.url)
