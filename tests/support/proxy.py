@@ -111,6 +111,7 @@ class _Rule:
     match: Match
     seconds: float = 0.0
     status: int | None = None
+    lose: bool = False
     left: int | None = None
 
 
@@ -161,8 +162,12 @@ class FaultProxy:
         """Lets matching calls wait for some seconds before they go on."""
         self._rules.append(_Rule(match, seconds=seconds, left=times))
 
+    def lose_answer(self, match: Match, *, times: int | None = 1) -> None:
+        """Lets matching calls reach AWS, and cuts the connection instead of answering: was it done or not?"""
+        self._rules.append(_Rule(match, lose=True, left=times))
+
     def heal(self) -> None:
-        """Forgets every order of `answer` and `delay`."""
+        """Forgets every order of `answer`, `delay` and `lose_answer`."""
         self._rules.clear()
 
     async def _application(self) -> web.Application:
@@ -183,6 +188,7 @@ class FaultProxy:
         body = await request.read()
         call = _identify(request, body)
         self.calls.append(call if call.service != "s3" else Call(call.service, call.operation, call.resource, b""))
+        lose = False
         for rule in self._rules:
             if rule.left == 0 or not rule.match(call):
                 continue
@@ -191,10 +197,12 @@ class FaultProxy:
             await asyncio.sleep(rule.seconds)
             if rule.status is not None:
                 return _error(call, rule.status)
+            lose = lose or rule.lose
         for gate in tuple(self._gates):
             if gate.match(call) and not await gate.pass_through(call):
                 return _cut(request)
-        return await self._forward(request, body)
+        answer = await self._forward(request, body)
+        return _cut(request) if lose else answer
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         assert self._session is not None

@@ -16,6 +16,7 @@ from contract.callback import callback_for
 from contract.config import Config
 from contract.objects import output_prefix, record_key, split_s3_url
 from contract.record import Record, Status, Submission
+from contract.task import RuntimeType
 from tests.support.deployment import Deployment, ReceivedCallback
 from tests.support.processes import Process
 from tests.support.waiting import eventually, free_port
@@ -29,7 +30,7 @@ SPARES: Final = "\n".join(
         "APIGW: {{throttle: {{rateLimit: 1000, burstLimit: 1000}}}}",
         "modelsRuntime:",
         *(f"- {{{{name: spare{number}, type: sdwebui, dynamicModel: true}}}}" for number in range(SPARE_RUNTIMES)),
-        "- {{name: comfyruntime, type: comfyui}}",
+        *(f"- {{{{name: spare-comfy{number}, type: comfyui}}}}" for number in range(4)),
         "",
     ]
 )
@@ -100,7 +101,10 @@ class Stack:
         self.aws = aws or deployment.endpoint
         self.processes: list[Process] = []
         self.api = ""
-        self._spare = [runtime.name for runtime in deployment.config.runtimes if runtime.name.startswith("spare")]
+        self._spare = {
+            kind: [runtime.name for runtime in deployment.config.runtimes if runtime.type is kind]
+            for kind in RuntimeType
+        }
         self._spare_of: dict[str, str] = {}
         self._numbers = itertools.count()
         self._processes_of: dict[str, list[Process]] = {}
@@ -112,10 +116,10 @@ class Stack:
         for process in self.processes:
             process.stop()
 
-    def spare_runtime(self, user: str) -> str:
+    def spare_runtime(self, user: str, kind: RuntimeType = RuntimeType.SDWEBUI) -> str:
         """Returns the name of a runtime that belongs to this user alone."""
         if user not in self._spare_of:
-            self._spare_of[user] = self._spare[len(self._spare_of)]
+            self._spare_of[user] = self._spare[kind].pop()
         return self._spare_of[user]
 
     def processes_of(self, user: str) -> list[Process]:
@@ -240,6 +244,21 @@ class Stack:
         assert answer.status_code == 200, answer.text
         return task_id
 
+    def submit_workflow(self, runtime: str, *, task_id: str = "", text: str = "") -> str:
+        """Submits a small ComfyUI workflow and returns its task's id.
+
+        Args:
+            runtime: its name.
+            task_id: made up when empty.
+            text: of its prompt, after the id; may order a fault.
+        """
+        task_id = task_id or unique("workflow")
+        content = workflow(f"{task_id} {text}")
+        metadata = task(task_id, runtime, tasktype="pipeline")["metadata"]
+        answer = self.post("/v1alpha2", {"task": {"metadata": metadata, "content": content}})
+        assert answer.status_code == 200, answer.text
+        return task_id
+
     def record(self, task_id: str) -> Record | None:
         """Returns a task's record as it lies in S3, or None."""
         try:
@@ -276,15 +295,24 @@ class Stack:
 
         eventually(drained, within=within)
 
-    def wait_ended_once(self, task_id: str, status: Status, *, within: float = 30.0) -> Submission:
+    def wait_ended_once(
+        self, task_id: str, status: Status, *, within: float = 30.0, drained: bool = True
+    ) -> Submission:
         """Waits for a task's callback, and asserts that it ended exactly once, with exactly its objects.
+
+        Args:
+            task_id: the task; submitted once.
+            status: its end.
+            within: seconds until the callback.
+            drained: whether its queue must be empty then, too.
 
         Returns:
             The submission as its record has it at last.
         """
         heard = self.deployment.callbacks.wait_for(task_id, within=within)
         submission = self.wait_status(task_id, status, within=5)
-        self.wait_drained(submission.runtime, dead=int(submission.dead_lettered))
+        if drained:
+            self.wait_drained(submission.runtime, dead=int(submission.dead_lettered))
         self.assert_agrees(task_id, submission, [heard, *self.deployment.callbacks.heard(task_id)])
         return submission
 
@@ -359,6 +387,32 @@ def task(
             "context": {"test": task_id},
         },
         "content": {"prompt": f"{task_id} {prompt}".strip(), "steps": 4, "width": 64, "height": 64, **content},
+    }
+
+
+def workflow(text: str) -> dict[str, Any]:
+    """Returns a workflow that draws one small picture from a text."""
+    return {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5-pruned-emaonly.safetensors"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": text}},
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "4": {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": ["1", 0],
+                "positive": ["2", 0],
+                "negative": ["2", 0],
+                "latent_image": ["3", 0],
+                "seed": 1,
+                "steps": 4,
+                "cfg": 7.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+            },
+        },
+        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "image"}},
     }
 
 

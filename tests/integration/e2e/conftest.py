@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from contract.task import RuntimeType
 from tests.support.deployment import deploy
 from tests.support.proxy import FaultProxy
 from tests.support.stack import SPARES, Stack
@@ -34,6 +35,12 @@ def runtime(stack: Stack, request: pytest.FixtureRequest) -> str:
     return stack.spare_runtime(request.node.nodeid)
 
 
+@pytest.fixture
+def comfy_runtime(stack: Stack, request: pytest.FixtureRequest) -> str:
+    """The name of a ComfyUI runtime that no other test uses."""
+    return stack.spare_runtime(request.node.nodeid, RuntimeType.COMFYUI)
+
+
 @pytest.fixture(scope="module")
 def aws(localstack: str) -> Iterator[FaultProxy]:
     """LocalStack behind a proxy that makes it fail as ordered; pods use it with `AWS_ENDPOINT_URL=aws.url`."""
@@ -53,12 +60,14 @@ def together(request: pytest.FixtureRequest, stack: Stack) -> Iterator[dict[str,
     """Runs all tests of a module that ask for this fixture at the same time, each in a thread.
 
     They mostly wait: for visibility timeouts, growing delays, outages. Each is still reported by itself. They may use
-    fixtures of the module and of the session, `runtime`, and parameters.
+    fixtures of the module and of the session, `runtime`, `comfy_runtime`, and parameters.
     """
 
     def argument(item: pytest.Function, name: str) -> Any:
         if name == "runtime":
             return stack.spare_runtime(item.nodeid)
+        if name == "comfy_runtime":
+            return stack.spare_runtime(item.nodeid, RuntimeType.COMFYUI)
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         return parameters[name] if name in parameters else request.getfixturevalue(name)
 

@@ -55,6 +55,18 @@ def test_a_running_task_is_interrupted(stack: Stack, runtime: str) -> None:
     assert_works(stack, pod)
 
 
+def test_a_running_workflow_is_interrupted(stack: Stack, comfy_runtime: str) -> None:
+    pod = stack.start_pod(comfy_runtime, fake=stack.start_fake("hang", kind="comfyui"))
+    task_id = stack.submit_workflow(comfy_runtime)
+    pod.fake.wait_running(task_id)
+    stack.wait_status(task_id, Status.RUNNING)
+    assert stack.cancel(task_id).status_code == 202
+    assert_cancelled(stack, task_id)
+    assert pod.fake.runs(task_id)[0]["outcome"] == "interrupted"
+    later = stack.submit_workflow(comfy_runtime)
+    stack.wait_ended_once(later, Status.SUCCEEDED)
+
+
 def test_a_task_that_is_fetched_already_but_waits_never_runs_and_the_running_one_is_left_alone(
     stack: Stack, runtime: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -12,7 +13,9 @@ from contract.objects import split_s3_url
 from tests.journeys.journeys import JOURNEYS
 from tests.journeys.target import Inbox, Target
 from tests.support.deployment import Deployment
+from tests.support.proxy import FaultProxy, everything
 from tests.support.stack import Pod, Stack, task, unique
+from tests.support.waiting import eventually
 
 OTHER_MODEL = "dreamshaper_8.safetensors"
 
@@ -72,9 +75,15 @@ def timed(stack: Stack, runtime: str) -> tuple[float, float]:
 
 def test_with_no_latency_image_and_callback_are_there_within_a_second(stack: tuple[Stack, dict[str, Pod]]) -> None:
     made, _ = stack
-    times = [timed(made, "sdruntime") for _ in range(10)]
-    assert statistics.median(to_answer for to_answer, _ in times) <= 0.5
-    assert statistics.median(to_result for _, to_result in times) <= 1.0
+    times: list[tuple[float, float]] = []
+
+    def ten_in_a_row_are_quick() -> bool:
+        times.append(timed(made, "sdruntime"))
+        to_answer, to_result = (statistics.median(column) for column in zip(*times[-10:], strict=True))
+        return len(times) >= 10 and to_answer <= 0.3 and to_result <= 1.0
+
+    # Other tests share the processors: a busy moment may pass, slowness does not.
+    eventually(ten_in_a_row_are_quick, within=45)
 
 
 def test_with_the_usual_latency_they_are_there_a_second_after_the_gpu(stack: tuple[Stack, dict[str, Pod]]) -> None:
@@ -87,3 +96,20 @@ def test_with_the_usual_latency_they_are_there_a_second_after_the_gpu(stack: tup
     assert min(durations) > 0.3, "the fake's latency model is not in force"
     beyond = [to_result - duration for (_, to_result), duration in zip(times, durations, strict=True)]
     assert statistics.median(beyond) <= 1.0
+
+
+def test_the_gpu_does_not_wait_for_aws(stack: tuple[Stack, dict[str, Pod]], localstack: str) -> None:
+    made, pods = stack
+    pods["sdruntime"].agent.stop()
+    fake = made.start_fake(seconds_per_task=0.8)
+    tasks = [made.submit("sdruntime") for _ in range(8)]
+    with FaultProxy(localstack) as aws:
+        aws.delay(everything, 0.2)
+        pod = made.start_pod("sdruntime", fake=fake, ready=False, AWS_ENDPOINT_URL=aws.url)
+        for task_id in tasks:
+            made.deployment.callbacks.wait_for(task_id)
+        pod.agent.stop()
+    jobs = fake.jobs()
+    pauses = [after["started"] - before["finished"] for before, after in pairwise(jobs)]
+    # Any one call to AWS between two tasks would show as 0.2 s.
+    assert statistics.median(pauses) < 0.15, pauses

@@ -135,19 +135,25 @@ def test_a_runtime_that_dies_at_its_start_and_then_starts_slowly_is_waited_for(s
     assert agent.is_alive()
 
 
-def test_comfyui_that_crashes_in_mid_task_and_is_back(stack: Stack) -> None:
-    fake = stack.start_fake("exit-in-the-middle", kind="comfyui")
-    pod = stack.start_pod("comfyruntime", fake=fake)
-    task_id = unique("workflow")
-    workflow = {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": task_id}},
-    }
-    metadata = {"id": task_id, "runtime": "comfyruntime", "tasktype": "pipeline", "prefix": "output", "context": None}
-    answer = stack.post("/v1alpha2", {"task": {"metadata": metadata, "content": workflow}})
-    assert answer.status_code == 200, answer.text
-    fake.process.wait_ended(20)
-    stack.start_fake(kind="comfyui", port=int(fake.url.rpartition(":")[2]))
-    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
-    assert submission.blamed == 1
-    eventually(pod.agent.is_alive)
+def test_comfyui_that_crashes_in_mid_task_is_waited_for_and_nobody_blamed(stack: Stack, comfy_runtime: str) -> None:
+    pod = stack.start_pod(comfy_runtime, fake=stack.start_fake("exit-in-the-middle", kind="comfyui"))
+    task_id = stack.submit_workflow(comfy_runtime)
+    pod.fake.process.wait_ended(20)
+    stack.start_fake(kind="comfyui", port=int(pod.fake.url.rpartition(":")[2]))
+    assert stack.wait_ended_once(task_id, Status.SUCCEEDED).blamed == 1
+    assert pod.agent.is_alive()
+
+
+def test_comfyui_that_drops_its_websocket_loses_nothing(stack: Stack, comfy_runtime: str) -> None:
+    pod = stack.start_pod(comfy_runtime, fake=stack.start_fake("drop-websocket", kind="comfyui", seconds_per_task=1))
+    task_id = stack.submit_workflow(comfy_runtime)
+    assert stack.wait_ended_once(task_id, Status.SUCCEEDED).attempts == 1
+    assert len(pod.fake.runs(task_id)) == 1
+
+
+def test_comfyui_that_hangs_is_interrupted_when_the_tasks_time_is_over(stack: Stack, comfy_runtime: str) -> None:
+    pod = stack.start_pod(comfy_runtime, fake=stack.start_fake("hang", kind="comfyui"), TASK_TIMEOUT_SECONDS=1.5)
+    hanging, next_one = stack.submit_workflow(comfy_runtime), stack.submit_workflow(comfy_runtime)
+    assert stack.deployment.callbacks.wait_for(hanging).body["result"] is False
+    assert stack.wait_ended_once(next_one, Status.SUCCEEDED).attempts == 1
+    assert pod.fake.runs(hanging)[0]["outcome"] == "interrupted"
