@@ -197,6 +197,8 @@ class Gpu:
         begin = time.monotonic()
         self.records.append(record)
         self.job = job = Job(record, faults, self._leave)
+        # Written before anything happens: of a job in which the process dies, this line is all that is left.
+        log.info("job began", job=record.id, kind=kind, prompt=prompt[:500])
         try:
             yield job
         except memory.OutOfMemoryError:
