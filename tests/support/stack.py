@@ -18,7 +18,7 @@ from contract.objects import output_prefix, record_key, split_s3_url
 from contract.record import Record, Status, Submission
 from contract.task import RuntimeType
 from tests.support.deployment import Deployment, ReceivedCallback
-from tests.support.processes import Process
+from tests.support.processes import Process, http
 from tests.support.waiting import eventually, free_port
 
 SPARE_RUNTIMES: Final = 20
@@ -43,6 +43,10 @@ SHORT_VISIBILITY: Final = 3
 """Seconds after which the task of an agent that was killed is handed to another."""
 
 
+_POLL: Final = 0.1
+"""Seconds between two looks at AWS: LocalStack shares the processors with what is tested."""
+
+
 @dataclass(frozen=True)
 class Fake:
     """A fake runtime, and what its own routes tell and take."""
@@ -52,7 +56,7 @@ class Fake:
 
     def jobs(self) -> list[dict[str, Any]]:
         """Returns what the GPU was asked to do, in order."""
-        answer = httpx.get(f"{self.url}/fake/jobs", timeout=5).json()
+        answer = http().get(f"{self.url}/fake/jobs", timeout=5).json()
         jobs: list[dict[str, Any]] = answer if isinstance(answer, list) else answer["jobs"]
         return jobs
 
@@ -62,7 +66,7 @@ class Fake:
 
     def order(self, name: str, **options: Any) -> None:
         """Orders a fault."""
-        answer = httpx.post(f"{self.url}/fake/faults", json={"name": name, **options}, timeout=5)
+        answer = http().post(f"{self.url}/fake/faults", json={"name": name, **options}, timeout=5)
         assert answer.status_code == 201, answer.text
 
     def wait_running(self, task_text: str, within: float = 15.0) -> None:
@@ -224,11 +228,11 @@ class Stack:
 
     def post(self, route: str, body: Any, **headers: str) -> httpx.Response:
         """Sends a request to the API."""
-        return httpx.post(f"{self.api}{route}", json=body, headers=headers, timeout=30)
+        return http().post(f"{self.api}{route}", json=body, headers=headers, timeout=30)
 
     def cancel(self, task_id: str) -> httpx.Response:
         """Asks the API to cancel a task."""
-        return httpx.delete(f"{self.api}/v1/tasks/{task_id}", timeout=30)
+        return http().delete(f"{self.api}/v1/tasks/{task_id}", timeout=30)
 
     def submit(self, runtime: str, *, task_id: str = "", prompt: str = "", **content: Any) -> str:
         """Submits a task by v1alpha2 and returns its id, which its prompt begins with.
@@ -280,7 +284,7 @@ class Stack:
             assert record.current.status in wanted, f"{task_id} is {record.current}"
             return record.current
 
-        found = eventually(reached, within=within)
+        found = eventually(reached, within=within, every=_POLL)
         assert found is not None
         return found
 
@@ -293,7 +297,7 @@ class Stack:
             assert sum(self.deployment.queue_counts(self.deployment.dead_letter_url(runtime))) == dead
             return True
 
-        eventually(drained, within=within)
+        eventually(drained, within=within, every=_POLL)
 
     def wait_ended_once(
         self, task_id: str, status: Status, *, within: float = 30.0, drained: bool = True

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 _POLL = 0.02
 
 
-def eventually[T](check: Callable[[], T], *, within: float = 10.0) -> T:
-    """Returns the first truthy answer of `check`.
+def eventually[T](check: Callable[[], T], *, within: float = 10.0, every: float = _POLL) -> T:
+    """Returns the first truthy answer of `check`, which is asked `every` so many seconds.
 
     An AssertionError of the check counts as "not yet"; it is raised when `within` seconds have passed.
     """
@@ -26,7 +26,7 @@ def eventually[T](check: Callable[[], T], *, within: float = 10.0) -> T:
             last = error
         if time.monotonic() > deadline:
             raise last or AssertionError(f"did not come true within {within} s; last answer: {answer!r}")
-        time.sleep(_POLL)
+        time.sleep(every)
 
 
 async def eventually_async[T](check: Callable[[], Awaitable[T]], *, within: float = 10.0) -> T:
