@@ -210,3 +210,33 @@ def test_an_honest_link_works_all_the_same(
     honest = [f"{web}/picture.png", f"{web}/redirect?to=/picture.png", f"s3://{bucket}/inputs/picture.png"]
     for task_id in [send(stack, runtime, link) for link in honest]:
         stack.wait_ended_once(task_id, Status.SUCCEEDED)
+
+
+def test_the_links_of_a_workflow_are_judged_as_well(
+    burst: tuple[dict[str, str], WebServer], stack: Stack, comfy_runtime: str, web: str
+) -> None:
+    _, forbidden = burst
+    bucket = stack.deployment.place.output_bucket
+    pod = stack.start_pod(comfy_runtime, INPUT_ALLOWED_ORIGINS=web)
+
+    def submit(link: str) -> str:
+        task_id = unique("workflow")
+        content = {
+            "1": {"class_type": "LoadImage", "inputs": {"image": link}},
+            "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "image"}},
+        }
+        metadata = task(task_id, comfy_runtime, tasktype="pipeline")["metadata"]
+        answer = stack.post("/v1alpha2", {"task": {"metadata": metadata, "content": content}})
+        assert answer.status_code == 200, answer.text
+        return task_id
+
+    names = ["http://localhost:{port}/picture.png", PRIVATE[0], f"redirect to {REDIRECTS[0]}", "file:///etc/passwd"]
+    names += ["s3://{bucket}/.tasks/{task}.json", "answer /text"]
+    refused = [submit(link_of(name, allowed=web, forbidden=forbidden.url, bucket=bucket)) for name in names]
+    for task_id in refused:
+        submission = stack.wait_ended_once(task_id, Status.FAILED, drained=False)
+        assert submission.error is not None
+        assert submission.error.code.startswith("input_"), submission.error
+    stack.wait_ended_once(submit(f"{web}/picture.png"), Status.SUCCEEDED)
+    assert len(pod.fake.jobs()) == 1
+    assert forbidden.asked == []
