@@ -45,7 +45,12 @@ def up(session: nox.Session) -> None:
     """Start the whole service on this machine without Docker; `-- --help` lists the options."""
     _install(session, COMPONENTS["harness"])
     # Ctrl-C goes to the whole foreground process group; the harness needs its time to end the stack in order.
-    session.run("python", "-m", "local", "up", *session.posargs, interrupt_timeout=60, terminate_timeout=10)
+    session.run(
+        *("python", "-m", "local", "up", *session.posargs),
+        env={"DARKROOM_FOLLOW_STARTER": "1"},
+        interrupt_timeout=60,
+        terminate_timeout=10,
+    )
 
 
 @nox.session(python=PYTHON)

@@ -34,6 +34,12 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 """Ended before it was ready."""
 
+FOLLOW_STARTER: Final = "DARKROOM_FOLLOW_STARTER"
+"""The variable with which a starter that must not be outlived says so."""
+
+_FOLLOW_INTERVAL: Final = 0.5
+"""Seconds."""
+
 
 async def up(options: Options, console: Console) -> int:
     """Runs the stack until a signal comes; returns the exit status."""
@@ -49,7 +55,19 @@ async def up(options: Options, console: Console) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stack.on_signal, signalled)
-    return await stack.run(signalled)
+    following = asyncio.create_task(_follow(os.getppid(), signalled)) if os.environ.get(FOLLOW_STARTER) else None
+    try:
+        return await stack.run(signalled)
+    finally:
+        if following is not None:
+            following.cancel()
+
+
+async def _follow(starter: int, signalled: asyncio.Event) -> None:
+    """Ends the stack when the process that started it is gone: nox, told to end, tells nobody."""
+    while os.getppid() == starter:  # noqa: ASYNC110 - nobody tells when a process gets another parent
+        await asyncio.sleep(_FOLLOW_INTERVAL)
+    signalled.set()
 
 
 class Stack:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
 _POLL = 0.02
 
@@ -51,3 +52,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_range(count: int) -> int:
+    """Returns the first of so many neighbouring ports of 127.0.0.1 that nobody listens on just now."""
+    while True:
+        base = free_port()
+        with ExitStack() as probes:
+            try:
+                for port in range(base, base + count):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return base

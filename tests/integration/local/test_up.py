@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,25 +21,12 @@ import pytest
 from local.folders import state_folder
 from local.harness.state import State, read_state
 from tests.support.processes import Process
-from tests.support.waiting import eventually, free_port
+from tests.support.waiting import eventually, free_port, free_range
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[3]
 PORTS = 9
-
-
-def free_range(count: int) -> int:
-    """Returns the first of so many neighbouring ports that are free just now."""
-    while True:
-        base = free_port()
-        with ExitStack() as probes:
-            try:
-                for port in range(base, base + count):
-                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except (OSError, OverflowError):
-                continue
-            return base
 
 
 def start(folder: Path, base: int, *arguments: str, **environment: str) -> Process:
@@ -260,3 +246,28 @@ def test_without_a_stack_the_client_says_what_to_start(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False, text=True, timeout=30)
     assert done.returncode == 3
     assert "uvx nox -s up" in done.stderr
+
+
+def test_a_starter_that_is_told_to_end_takes_the_stack_with_it(tmp_path: Path) -> None:
+    base = free_range(PORTS)
+    command = [sys.executable, "-m", "local", "up", "--port-base", str(base), "--state", str(tmp_path / "up.json")]
+    # As nox does: it waits for the harness, and dies of SIGTERM without a word to it.
+    starter = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess; subprocess.run({command!r})"],
+        cwd=ROOT,
+        env=os.environ | {"DARKROOM_HOME": str(state_folder()), "DARKROOM_FOLLOW_STARTER": "1"},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        # The harness, its watchdog, and the first of the stack's processes.
+        family = eventually(lambda: _family_of(starter.pid, at_least=4), within=60)
+    finally:
+        starter.terminate()
+        starter.wait(10)
+    eventually(lambda: not alive(family), within=20)
+
+
+def _family_of(pid: int, *, at_least: int) -> list[psutil.Process]:
+    found = psutil.Process(pid).children(recursive=True)
+    return found if len(found) >= at_least else []

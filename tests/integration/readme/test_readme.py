@@ -6,11 +6,9 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 
 from local.folders import state_folder
 from tests.support.processes import Process
-from tests.support.waiting import eventually, free_port
+from tests.support.waiting import eventually, free_range
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,7 +35,7 @@ class Stack:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("up")
-    base = _free_range(12)
+    base = free_range(12)
     environment = {"DARKROOM_HOME": str(state_folder())}
     process = Process(
         "up",
@@ -51,19 +49,6 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield Stack(f"http://127.0.0.1:{base}", f"http://127.0.0.1:{base + 1}")
     finally:
         process.stop()
-
-
-def _free_range(count: int) -> int:
-    """Returns the first of so many neighbouring ports that nobody listens on just now."""
-    while True:
-        base = free_port()
-        with ExitStack() as probes:
-            try:
-                for port in range(base, base + count):
-                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except (OSError, OverflowError):
-                continue
-            return base
 
 
 def shell(stack: Stack, block: str) -> Any:
