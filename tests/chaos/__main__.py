@@ -1,0 +1,86 @@
+"""`python -m tests.chaos`: runs a trial from a seed, judges it, and says how to repeat it."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+# Nothing heavy is imported here: the processes of a trial are forked from one that has imported this module.
+
+
+def main() -> int:
+    """Returns 0 when nothing was lost, 1 when something was, and 2 for arguments that cannot be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description="Lets agents, runtimes and AWS fail at random while tasks are on their way, and checks afterwards "
+        "that nothing was lost, done twice without cause, overwritten or left behind.",
+    )
+    parser.add_argument("--seed", type=int, help="repeats the faults of an earlier trial; drawn when not given")
+    parser.add_argument("--tasks", type=int, default=400, help="how many (default: 400)")
+    parser.add_argument("--agents", type=int, default=3, help="each with a runtime of its own (default: 3)")
+    parser.add_argument("--seconds", type=float, default=600, help="the most that all may take (default: 600)")
+    parser.add_argument("--window", type=float, help="seconds of faults (default: 180, at most 0.4 of --seconds)")
+    parser.add_argument("--runtime", choices=["sdwebui", "comfyui"], help="type of the runtimes; drawn when not given")
+    parser.add_argument("--plan", action="store_true", help="print every task and fault of the seed, and do nothing")
+    parser.add_argument("--check", type=Path, metavar="HISTORY", help="judge the history of an earlier trial again")
+    arguments = parser.parse_args()
+    if arguments.tasks < 1 or arguments.agents < 1 or arguments.seconds <= 0:
+        parser.error("--tasks, --agents and --seconds must be more than nothing")
+    return _judge_again(arguments.check) if arguments.check else _run(arguments)
+
+
+def _judge_again(path: Path) -> int:
+    from tests.chaos.checker import check
+    from tests.chaos.history import read
+    from tests.chaos.report import summary
+
+    if not path.is_file():
+        sys.stderr.write(f"chaos: {path}: no such file; give the history.jsonl of a trial\n")
+        return 2
+    verdict = check(read(path))
+    print(summary(verdict))
+    return 1 if verdict.violations else 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from contract.task import RuntimeType
+    from local.folders import state_folder
+    from tests.chaos.checker import check
+    from tests.chaos.plan import make_plan
+    from tests.chaos.report import repeat_command, summary
+    from tests.chaos.trial import Trial
+
+    seed = secrets.randbelow(100_000) if arguments.seed is None else arguments.seed
+    plan = make_plan(
+        seed,
+        tasks=arguments.tasks,
+        agents=arguments.agents,
+        window=arguments.window or min(180.0, 0.4 * arguments.seconds),
+        runtime_type=RuntimeType(arguments.runtime) if arguments.runtime else None,
+    )
+    print(plan.describe(), flush=True)
+    if arguments.plan:
+        print(*plan.tasks, *plan.faults, sep="\n")
+        return 0
+    folder = state_folder() / "chaos" / f"{seed}-{time.strftime('%H%M%S')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    trial = Trial(plan, folder, limit=arguments.seconds, say=lambda line: print(line, flush=True))
+    verdict = check(trial.run())
+    print(summary(verdict))
+    command = repeat_command(plan, seconds=arguments.seconds)
+    if verdict.violations:
+        print(f"history and logs: {folder}\nagain: {command}")
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"again: {command}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

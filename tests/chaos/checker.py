@@ -1,0 +1,414 @@
+"""Judges the history of a trial: whether anything was lost, done twice, overwritten or left behind. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final
+
+from contract.callback import callback_for
+from contract.objects import PAYLOADS, split_s3_url
+from contract.record import Record, Status, Submission
+from tests.chaos.history import Event, Kind
+from tests.chaos.plan import FaultKind
+
+RANK: Final = {
+    Status.QUEUED: 0,
+    Status.RUNNING: 1,
+    Status.CANCELLING: 2,
+    Status.SUCCEEDED: 3,
+    Status.FAILED: 3,
+    Status.CANCELLED: 3,
+}
+"""A submission's rank never falls."""
+
+DISTURBING: Final = frozenset(
+    {
+        FaultKind.AGENT_KILLED,
+        FaultKind.AGENT_STOPPED,
+        FaultKind.AGENT_FROZEN,
+        FaultKind.RUNTIME_CRASH,
+        FaultKind.RUNTIME_HANG,
+        FaultKind.AWS_FROZEN,
+        FaultKind.AWS_UNAVAILABLE,
+    }
+)
+"""Faults after which what one agent has generated may be generated again; those of AWS strike each agent."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """One version of a record."""
+
+    at: float
+    asked: float
+    who: str
+    record: Record
+    replaced: str
+    etag: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a history comes to."""
+
+    violations: list[str]
+    figures: dict[str, int | float]
+
+
+@dataclass
+class Story:
+    """A history, sorted by what it is about."""
+
+    events: Sequence[Event]
+    versions: dict[str, list[Write]] = field(default_factory=lambda: defaultdict(list))
+    """Of each task's record, in the order in which they replaced each other."""
+    forks: list[str] = field(default_factory=list)
+    final: dict[str, Record] = field(default_factory=dict)
+    ends: dict[str, Write] = field(default_factory=dict)
+    """For each submission the version in which it had ended first."""
+    task_of: dict[str, str] = field(default_factory=dict)
+    submission_of: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The submissions that a request has made."""
+
+    def of(self, kind: Kind) -> Iterator[Event]:
+        """Yields the events of a kind, in order."""
+        return (event for event in self.events if event.kind is kind)
+
+    def last(self, kind: Kind) -> dict[str, Any]:
+        """Returns the facts of the last event of a kind; empty when there is none."""
+        facts: dict[str, Any] = {}
+        for event in self.of(kind):
+            facts = event.facts
+        return facts
+
+    def submissions(self) -> Iterator[tuple[str, Submission]]:
+        """Yields task id and each submission as it stood at last."""
+        for task, record in self.final.items():
+            for submission in (record.current, *record.earlier.values()):
+                yield task, submission
+
+    def find(self, submission: str) -> Submission | None:
+        """Returns a submission as it stood at last."""
+        record = self.final.get(self.task_of.get(submission, ""))
+        return record.find(submission) if record else None
+
+
+def tell(events: Sequence[Event]) -> Story:
+    """Returns the story of a history."""
+    story = Story(events)
+    writes: dict[str, list[Write]] = defaultdict(list)
+    for event in story.of(Kind.WRITE):
+        facts = event.facts
+        record = Record.model_validate(facts["record"])
+        writes[facts["task"]].append(
+            Write(event.at, facts["asked"], facts["who"], record, facts["replaced"], facts["etag"])
+        )
+    for task, found in writes.items():
+        story.versions[task], forks = _chain(task, found)
+        story.forks += forks
+    for text in story.last(Kind.FINAL).get("records", []):
+        record = Record.model_validate(text)
+        story.final[record.id] = record
+    for task, versions in story.versions.items():
+        for write in versions:
+            for submission in (write.record.current, *write.record.earlier.values()):
+                name = submission.submission
+                story.task_of[name] = task
+                if isinstance(submission.context, dict) and "request" in submission.context:
+                    story.submission_of[str(submission.context["request"])].add(name)
+                if submission.status.terminal:
+                    story.ends.setdefault(name, write)
+    return story
+
+
+def _chain(task: str, writes: list[Write]) -> tuple[list[Write], list[str]]:
+    """Returns the versions in the order in which they replaced each other, and what does not fit into one chain."""
+    by_replaced: dict[str, list[Write]] = defaultdict(list)
+    for write in writes:
+        by_replaced[write.replaced].append(write)
+    wrong = [
+        f"{task}: {len(same)} writes have replaced the same version of the record"
+        for same in by_replaced.values()
+        if len(same) > 1
+    ]
+    chain: list[Write] = []
+    at = ""
+    while following := by_replaced.pop(at, []):
+        chain.append(following[0])
+        at = following[0].etag
+    left = sum(len(same) for same in by_replaced.values())
+    if left and not wrong:
+        wrong.append(f"{task}: {left} writes of the record follow upon no known version")
+    return chain, wrong
+
+
+# Every check yields one line for each violation. -----------------------------------------------------------------
+
+
+def accepted_tasks_end(story: Story) -> Iterator[str]:
+    """Every accepted task ends in exactly one terminal state."""
+    for event in story.of(Kind.REQUEST):
+        request, outcome = event.facts["request"], event.facts["outcome"]
+        made = story.submission_of.get(request, set())
+        # What was withdrawn does not count: its client was told so, and a key's next sending makes another one.
+        kept = [name for name in made if not _withdrawn(story.find(name))]
+        if outcome == "accepted" and len(kept) != 1:
+            yield f"{request} was accepted, and {len(kept)} submissions stand for it (of {len(made)})"
+        for name in made:
+            submission = story.find(name)
+            if submission is None:
+                yield f"{request}: its submission {name} is no longer in the record"
+            elif not submission.status.terminal and (outcome == "accepted" or submission.status is not Status.QUEUED):
+                yield f"{request} ({outcome}) has not ended: it is {submission.status}"
+    for event in story.of(Kind.FOREIGN):
+        request = event.facts.get("request")
+        if request is None:
+            continue
+        found = [story.find(name) for name in story.submission_of.get(request, set())]
+        if not any(submission is not None and submission.status.terminal for submission in found):
+            yield f"{request}, published by somebody else, has not ended"
+
+
+def ends_are_called_back(story: Story) -> Iterator[str]:
+    """Every end has at least one callback, and every callback agrees with its record."""
+    heard: dict[str, list[Any]] = defaultdict(list)
+    for event in story.of(Kind.HEARD):
+        heard[event.facts["submission"]].append(event.facts["body"])
+    for task, submission in story.submissions():
+        bodies = heard.pop(submission.submission, [])
+        if not submission.status.terminal:
+            if bodies:
+                yield f"{task}: called back, and it is {submission.status}"
+            continue
+        if not bodies and not _withdrawn(submission):
+            yield f"{task}: ended as {submission.status}, and was not called back"
+        wanted = json.loads(callback_for(task, submission).model_dump_json())
+        for body in bodies:
+            if body != wanted:
+                yield f"{task}: called back {json.dumps(body)}, and its record says {json.dumps(wanted)}"
+    for name, bodies in heard.items():
+        yield f"{len(bodies)} callbacks of submission {name!r}, which no record knows"
+
+
+def dead_letters_say_so(story: Story) -> Iterator[str]:
+    """The dead-letter queue holds exactly what its records say, and what nobody could read."""
+    letters = story.last(Kind.FINAL).get("dead_letters", [])
+    found = {letter["submission"] for letter in letters if letter["submission"]}
+    wanted = {submission.submission for _, submission in story.submissions() if submission.dead_lettered}
+    for name in wanted - found:
+        yield f"{story.task_of.get(name)}: its record says that it is in the dead-letter queue, and it is not"
+    for name in found - wanted:
+        yield f"{story.task_of.get(name)}: it is in the dead-letter queue, and its record does not say so"
+    unreadable = {letter["body"] for letter in letters if not letter["submission"]}
+    sent = {event.facts["unreadable"] for event in story.of(Kind.FOREIGN) if "unreadable" in event.facts}
+    for body in sent ^ unreadable:
+        yield f"unreadable message {body[:80]!r} was {'lost' if body in sent else 'never sent'}"
+
+
+def records_go_forward(story: Story) -> Iterator[str]:
+    """No record goes backwards, no two writers win, and what has ended never changes."""
+    yield from story.forks
+    for task, versions in story.versions.items():
+        for before, after in pairwise(versions):
+            yield from _steps_back(task, before.record, after.record)
+        if versions and task in story.final and versions[-1].record != story.final[task]:
+            yield f"{task}: the record in the bucket is not the last that was written"
+    for task in story.versions.keys() - story.final.keys():
+        yield f"{task}: its record is gone"
+
+
+def _steps_back(task: str, before: Record, after: Record) -> Iterator[str]:
+    for old in (before.current, *before.earlier.values()):
+        new = after.find(old.submission)
+        if new is None:
+            if not old.status.terminal:
+                yield f"{task}: submission {old.submission} was forgotten while it was {old.status}"
+        elif old.status.terminal:
+            if new.model_copy(update={"callback_sent": old.callback_sent}) != old:
+                yield f"{task}: it had ended as {old.status}, and was changed to {new.status}"
+            elif old.callback_sent and not new.callback_sent:
+                yield f"{task}: its callback was noted, and then forgotten"
+        elif RANK[new.status] < RANK[old.status]:
+            yield f"{task}: went back from {old.status} to {new.status}"
+        elif new.attempts < old.attempts or new.excused < old.excused:
+            yield f"{task}: its attempts went back"
+
+
+def clients_see_no_step_back(story: Story) -> Iterator[str]:
+    """What the API shows of one submission never goes backwards."""
+    seen: dict[str, int] = {}
+    for event in story.of(Kind.SEEN):
+        name, status = event.facts["submission"], Status(event.facts["status"])
+        if RANK[status] < seen.get(name, 0):
+            yield f"{event.facts['task']}: the API showed it as {status} after it had shown more"
+        seen[name] = max(seen.get(name, 0), RANK[status])
+
+
+def callbacks_follow_results(story: Story) -> Iterator[str]:
+    """No callback before its task's end is in the record and its results are in the bucket."""
+    stored: dict[str, float] = {}
+    for event in story.of(Kind.OBJECT):
+        if not event.facts["deleted"]:
+            stored.setdefault(event.facts["key"], event.facts["asked"])
+    for event in story.of(Kind.PUBLISHED):
+        name, asked = event.facts["submission"], event.facts["asked"]
+        end = story.ends.get(name)
+        if end is None or end.asked > asked:
+            yield f"{story.task_of.get(name, name)}: its callback was published before its end was written"
+        for key in _named(event.facts["body"]):
+            if stored.get(key, asked + 1) > asked:
+                yield f"{story.task_of.get(name, name)}: its callback was published before {key} was stored"
+
+
+def deletions_follow_ends(story: Story) -> Iterator[str]:
+    """No message is deleted before its task's end is written, or before it lies in the dead-letter queue."""
+    received = {event.facts["receipt"]: event.facts for event in story.of(Kind.RECEIVED)}
+    buried = [event.facts["asked"] for event in story.of(Kind.BURIED) if not event.facts["submission"]]
+    for event in story.of(Kind.DELETED):
+        message, asked = received.get(event.facts["receipt"]), event.facts["asked"]
+        if message is None:
+            yield f"{event.facts['who']} deleted a message that nobody has received"
+        elif message["task"]:
+            end = story.ends.get(message["submission"])
+            if end is None or end.asked > asked:
+                yield f"{message['task']}: its message was deleted before its end was written"
+        elif not any(at <= asked for at in buried):
+            yield f"{event.facts['who']} deleted an unreadable message that is not in the dead-letter queue"
+
+
+def results_are_stored(story: Story) -> Iterator[str]:
+    """What records name lies in the bucket as its finisher left it; nothing else does."""
+    final: dict[str, str] = story.last(Kind.FINAL).get("objects", {})
+    puts: dict[str, list[Event]] = defaultdict(list)
+    for event in story.of(Kind.OBJECT):
+        if not event.facts["deleted"]:
+            puts[event.facts["key"]].append(event)
+    named: set[str] = set()
+    for task, submission in story.submissions():
+        end = story.ends.get(submission.submission)
+        for key in _named({"image_url": submission.image_url, "output_url": submission.output_url}):
+            named.add(key)
+            if key not in final:
+                yield f"{task}: {key} is named by its record, and is not stored"
+                continue
+            own = [event for event in puts[key] if end is not None and event.facts["who"] == end.who]
+            if own and own[-1].facts["etag"] != final[key]:
+                yield f"{task}: {key} was overwritten after its agent had stored it"
+    for key in final.keys() - named:
+        writers = ", ".join(f"{event.facts['who']} at {event.at:.2f}" for event in puts[key])
+        what = "payload that nobody needs any more" if key.startswith(PAYLOADS) else "object that no record names"
+        yield f"orphan: {key} is an {what} (put by {writers or 'nobody'})".replace("an payload", "a payload")
+
+
+def generation_is_repeated_only_for_cause(story: Story) -> Iterator[str]:
+    """At most one generation too many for each death, freeze or loss of AWS of an agent, or hang of a runtime."""
+    agents = int(story.last(Kind.TRIAL).get("agents", 1))
+    causes = [
+        (event.at, float(event.facts["until"]), 1 if FaultKind(event.facts["fault"]).strikes_one else agents)
+        for event in story.of(Kind.FAULT)
+        if "skipped" not in event.facts and event.facts["fault"] in DISTURBING
+    ]
+    slack = 2.0 * float(story.last(Kind.TRIAL).get("visibility", 0)) + 5
+    runs: dict[str, list[Event]] = defaultdict(list)
+    for event in story.of(Kind.RUN):
+        if event.facts["outcome"] == "succeeded":
+            runs[event.facts["request"]].append(event)
+    extra = 0
+    for request, found in runs.items():
+        # A request that was sent again under its idempotency key or withdrawn may have had more than one submission.
+        spare = len(found) - max(1, len(story.submission_of.get(request, ())))
+        if spare <= 0:
+            continue
+        extra += spare
+        began = sorted(float(event.facts["began"]) for event in found)
+        reasons = sum(1 for since, until, _ in causes if since <= began[-1] and until + slack >= began[0])
+        if reasons < spare:
+            yield f"{request} was generated {len(found)} times, and only {reasons} faults can explain it"
+    allowed = sum(number for _, _, number in causes)
+    if extra > allowed:
+        yield f"{extra} generations too many, with {allowed} faults that allow one each"
+
+
+def everything_recovers(story: Story) -> Iterator[str]:
+    """The queue drains, nothing dies that was not killed, and nothing writes a stack trace."""
+    for event in story.of(Kind.ENDED):
+        if not event.facts["expected"]:
+            yield f"{event.facts['name']} ended by itself with status {event.facts['status']}"
+    for event in story.of(Kind.TRACE):
+        yield f"{event.facts['name']} wrote a stack trace: …{event.facts['text'][-300:]}"
+    settled = story.last(Kind.SETTLED)
+    if settled and not settled["recovered"]:
+        yield f"it did not recover: {settled['reason']}"
+
+
+CHECKS: Final[tuple[Callable[[Story], Iterable[str]], ...]] = (
+    accepted_tasks_end,
+    ends_are_called_back,
+    dead_letters_say_so,
+    records_go_forward,
+    clients_see_no_step_back,
+    callbacks_follow_results,
+    deletions_follow_ends,
+    results_are_stored,
+    generation_is_repeated_only_for_cause,
+    everything_recovers,
+)
+
+FINISHED: Final = frozenset(
+    {accepted_tasks_end, ends_are_called_back, dead_letters_say_so, results_are_stored, everything_recovers}
+)
+"""Checks that say nothing about a trial that was broken off before its end."""
+
+
+def check(events: Sequence[Event]) -> Verdict:
+    """Returns what a history comes to: every violation, and the figures of the summary."""
+    story = tell(events)
+    broken_off = bool(story.last(Kind.SETTLED).get("interrupted", False)) and not story.last(Kind.SETTLED)["recovered"]
+    violations = [
+        f"{function.__name__}: {line}"
+        for function in CHECKS
+        if not (broken_off and function in FINISHED)
+        for line in function(story)
+    ]
+    return Verdict(violations, _figures(story))
+
+
+def _figures(story: Story) -> dict[str, int | float]:
+    outcomes = Counter(event.facts["outcome"] for event in story.of(Kind.REQUEST))
+    ends = Counter(submission.status for _, submission in story.submissions() if not _withdrawn(submission))
+    runs: Counter[str] = Counter(event.facts["outcome"] for event in story.of(Kind.RUN))
+    succeeded: Counter[str] = Counter(
+        event.facts["request"] for event in story.of(Kind.RUN) if event.facts["outcome"] == "succeeded"
+    )
+    heard: Counter[str] = Counter(event.facts["submission"] for event in story.of(Kind.HEARD))
+    receives = Counter(event.facts["message"] for event in story.of(Kind.RECEIVED))
+    return {
+        "requests accepted": outcomes["accepted"],
+        "requests refused or unanswered": outcomes["refused"] + outcomes["unknown"],
+        "published by others": sum("request" in event.facts for event in story.of(Kind.FOREIGN)),
+        "messages delivered twice by order": sum(1 for _ in story.of(Kind.DUPLICATE)),
+        **{f"ended as {status}": ends[status] for status in Status if status.terminal},
+        "withdrawn (their client was told so)": sum(_withdrawn(item) for _, item in story.submissions()),
+        "in the dead-letter queue": len(story.last(Kind.FINAL).get("dead_letters", [])),
+        "callbacks heard": heard.total(),
+        "callbacks heard more than once": sum(number - 1 for number in heard.values()),
+        "versions of records": sum(len(versions) for versions in story.versions.values()),
+        "receives": receives.total(),
+        "generations": runs.total(),
+        "generations completed": runs["succeeded"],
+        "generations too many": sum(number - 1 for number in succeeded.values()),
+        "faults": sum("skipped" not in event.facts for event in story.of(Kind.FAULT)),
+        "seconds to recover": float(story.last(Kind.SETTLED).get("seconds", 0)),
+    }
+
+
+def _withdrawn(submission: Submission | None) -> bool:
+    return submission is not None and submission.error is not None and submission.error.code == "not_accepted"
+
+
+def _named(body: dict[str, Any]) -> list[str]:
+    return [split_s3_url(url)[1] for url in [*body["image_url"], body["output_url"]] if url]
