@@ -8,7 +8,8 @@ import sys
 
 import structlog
 
-from api.app import create_app
+from api.app import AwsFactory, create_app
+from api.aws import open_aws
 from api.server import Server, server_config
 from api.services import make_front
 from api.settings import Settings, SettingsError, load_settings
@@ -53,11 +54,17 @@ def main(arguments: list[str] | None = None) -> int:
     return serve(settings, config)
 
 
-def serve(settings: Settings, config: Config) -> int:
-    """Serves; returns 1 when it cannot, such as when the port is in use."""
+def serve(settings: Settings, config: Config, *, aws: AwsFactory = open_aws) -> int:
+    """Serves; returns 1 when it cannot, such as when the port is in use.
+
+    Args:
+        settings: of this process.
+        config: of the deployment.
+        aws: opens the AWS clients; another one than the real one serves to measure the API alone.
+    """
     log = structlog.get_logger("api")
     front = make_front(settings, config)
-    app = create_app(settings, config, front=front)
+    app = create_app(settings, config, aws=aws, front=front)
     server = Server(
         server_config(app, settings), front.stopping, lambda address: log.info("listening", address=address)
     )

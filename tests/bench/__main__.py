@@ -1,0 +1,239 @@
+"""`python -m tests.bench`: measures agents and the API side by side, and prints tables."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from local.folders import state_folder
+from local.localstack.environment import EnvironmentFailedError, ensure_environment
+from local.localstack.process import LocalStack, LocalStackFailedError
+from tests.bench.api import API_GOAL, measure_api
+from tests.bench.contenders import OURS, Contender, ContenderError, Names, floor, other, ours
+from tests.bench.measure import measure
+from tests.bench.programs import BenchError
+from tests.bench.report import ApiRow, Figures, Row, api_table, document, scenario_table
+from tests.bench.scenarios import SCENARIOS, Scenario
+
+API: Final = "api"
+_GROUPS: Final = {"g": ("gb", "gc"), "all": (*SCENARIOS, API)}
+_QUICK: Final = ("a", "b", API)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def bench(
+    scenario: Annotated[
+        str, typer.Option(help=f"which, separated by commas: {', '.join(SCENARIOS)}, g (gb and gc), api, all")
+    ] = "",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="few tasks, to see that all works; figures mean little")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="write every figure there")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="measure so often, in turns; medians are shown")] = 1,
+    agents: Annotated[int, typer.Option(min=1, max=8, help="agents, each with a runtime of its own")] = 1,
+    tasks: Annotated[int, typer.Option(min=0, help="tasks of each scenario, instead of its own number")] = 0,
+    peer: Annotated[bool, typer.Option(help="compare with the bare serial loop")] = True,
+    agent_command: Annotated[str, typer.Option(help="compare with what this command line starts")] = "",
+    agent_name: Annotated[str, typer.Option(help="what the tables call it")] = "other",
+    env_queue: Annotated[str, typer.Option(help="its variable for the URL of the queue")] = Names.queue,
+    env_runtime: Annotated[str, typer.Option(help="its variable for the URL of the runtime")] = Names.runtime,
+    env_topic: Annotated[str, typer.Option(help="its variable for the ARN of the callback topic")] = Names.topic,
+    env_bucket: Annotated[str, typer.Option(help="its variable for the bucket of results")] = Names.bucket,
+    env: Annotated[list[str] | None, typer.Option(help="a further variable of it, NAME=VALUE; repeatable")] = None,
+    agent_env: Annotated[list[str] | None, typer.Option(help="a further variable of our own agent")] = None,
+    soak: Annotated[int, typer.Option(min=0, help="api: watch its memory over so many requests, such as 100000")] = 0,
+) -> None:
+    console = Console(width=None if os.isatty(1) else 180)
+    try:
+        chosen = _choose(scenario, quick=quick)
+        contenders = [ours()]
+        if agent_env:
+            contenders = [other_environment(ours(), agent_env)]
+        if peer:
+            contenders.append(floor())
+        if agent_command:
+            names = Names(env_queue, env_runtime, env_topic, env_bucket)
+            contenders.append(other(agent_name, agent_command, names, env or []))
+    except (ContenderError, typer.BadParameter) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(2) from error
+    begun = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="darkroom-bench-"))
+    work = _Work(console, folder, quick=quick, repeat=repeat, agents=agents, tasks=tasks, soak=soak)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            rows, api = runner.run(work.run(chosen, contenders))
+    except (BenchError, LocalStackFailedError, EnvironmentFailedError) as error:
+        console.print(f"[red]{error}[/red]\nlogs: {folder}")
+        raise typer.Exit(1) from error
+    if rows:
+        console.print(scenario_table(rows))
+    if api:
+        console.print(api_table(api, API_GOAL))
+    console.print(f"[dim]{time.monotonic() - begun:.0f} s on {os.cpu_count()} processors[/dim]")
+    if json is not None:
+        found = document(rows, api, surroundings(quick=quick, repeat=repeat, agents=agents))
+        json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    if any(row.error for row in rows):
+        console.print(f"logs: {folder}")
+        raise typer.Exit(1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Work:
+    """One invocation."""
+
+    def __init__(
+        self, console: Console, folder: Path, *, quick: bool, repeat: int, agents: int, tasks: int, soak: int
+    ) -> None:
+        self._console = console
+        self._folder = folder
+        self._quick = quick
+        self._repeat = repeat
+        self._agents = agents
+        self._tasks = tasks
+        self._soak = soak
+        self._python = Path()
+
+    async def run(self, chosen: Sequence[str], contenders: Sequence[Contender]) -> tuple[list[Row], list[ApiRow]]:
+        """Measures everything that is chosen."""
+        self._python = await asyncio.to_thread(lambda: ensure_environment(state_folder(), say=self._console.print))
+        rows: list[Row] = []
+        api: list[ApiRow] = []
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bars:
+            for key in chosen:
+                # One LocalStack for each scenario, the same for all agents: what it has to remember stays small.
+                with self._localstack(key) as endpoint:
+                    if key == API:
+                        api = await measure_api(
+                            endpoint,
+                            folder=self._folder / key,
+                            seconds=1.0 if self._quick else 5.0,
+                            soak=self._soak,
+                            progress=_bar(bars, "API"),
+                        )
+                    else:
+                        rows += await self._scenario(endpoint, SCENARIOS[key], contenders, bars)
+        return rows, api
+
+    async def _scenario(
+        self, endpoint: str, scenario: Scenario, contenders: Sequence[Contender], bars: Progress
+    ) -> list[Row]:
+        if self._quick:
+            scenario = scenario.quick()
+        if self._tasks:
+            scenario = scenario.with_tasks(self._tasks)
+        able = [contender for contender in contenders if scenario.runtime in contender.drives]
+        found: dict[str, list[Figures]] = {contender.name: [] for contender in able}
+        errors: dict[str, str] = {}
+        for turn in range(self._repeat):
+            for contender in able:
+                label = f"{scenario.key}: {scenario.title}: {contender.name}"
+                if self._repeat > 1:
+                    label += f" ({turn + 1} of {self._repeat})"
+                folder = self._folder / f"{scenario.key}-{turn}-{contender.name}"
+                try:
+                    found[contender.name].append(
+                        await measure(
+                            endpoint,
+                            scenario,
+                            contender,
+                            agents=self._agents,
+                            folder=folder,
+                            progress=_bar(bars, label),
+                        )
+                    )
+                except BenchError as error:
+                    if contender.name == OURS:
+                        raise
+                    errors[contender.name] = str(error)
+        return [
+            Row(scenario, contender.name, tuple(found[contender.name]), errors.get(contender.name, ""))
+            for contender in able
+        ]
+
+    @contextmanager
+    def _localstack(self, key: str) -> Iterator[str]:
+        folder = self._folder / f"localstack-{key}"
+        folder.mkdir(parents=True)
+        process = LocalStack(python=self._python, folder=folder)
+        process.start()
+        try:
+            yield process.wait_until_ready().endpoint
+        finally:
+            process.stop()
+
+
+def other_environment(contender: Contender, extra: Sequence[str]) -> Contender:
+    """Returns a contender with further variables, each `NAME=VALUE`."""
+    parsed = other("checked", "true", Names(), extra).extra
+    return Contender(
+        contender.name,
+        contender.command,
+        contender.names,
+        {**contender.extra, **parsed},
+        contender.has_records,
+        contender.drives,
+    )
+
+
+def surroundings(**options: Any) -> dict[str, Any]:
+    """Returns where and when the figures were measured."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processors": os.cpu_count(),
+        "load_average": [round(value, 2) for value in os.getloadavg()],
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        **options,
+    }
+
+
+def _choose(text: str, *, quick: bool) -> list[str]:
+    if not text:
+        return list(_QUICK) if quick else list(_GROUPS["all"])
+    chosen: list[str] = []
+    for key in (item.strip() for item in text.split(",") if item.strip()):
+        if key not in SCENARIOS and key not in _GROUPS and key != API:
+            known = ", ".join([*SCENARIOS, *_GROUPS, API])
+            raise typer.BadParameter(f"--scenario: there is no {key!r}; there are {known}")
+        chosen += _GROUPS.get(key, (key,))
+    return list(dict.fromkeys(chosen))
+
+
+def _bar(bars: Progress, label: str) -> Any:
+    """Returns a function that shows one measurement's progress."""
+    bar = bars.add_task(label, total=None)
+
+    def show(what: str, done: int, total: int) -> None:
+        bars.update(bar, description=f"{label} – {what}", completed=done, total=total, visible=done < total)
+
+    return show
+
+
+if __name__ == "__main__":
+    app()
