@@ -130,6 +130,7 @@ class Completion:
             outcome = await self._check_holder(held, outcome)
             return await self._dispatch(held, outcome, stored)
         except OvertakenError:
+            await self._sweep_late(held)
             return self._abandon()
 
     async def _check_holder(self, held: Held, outcome: Outcome) -> Outcome:
@@ -320,6 +321,15 @@ class Completion:
             await self._queue.hand_back([held], delay)
         except OUTAGES as error:
             log.info("hand_back_failed", error=describe(error), back_in="at most the visibility timeout")
+
+    async def _sweep_late(self, held: Held) -> None:
+        """Deletes what this attempt has uploaded after another one had ended the task, and swept."""
+        try:
+            await self._reread(held)
+        except OvertakenError:
+            return
+        if held.stored is not None and held.submission.status.terminal:
+            await self._outputs.sweep(held.stored.record, held.submission)
 
     def _abandon(self) -> str:
         log.warning("task_overtaken")

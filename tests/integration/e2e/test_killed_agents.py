@@ -158,3 +158,25 @@ def test_an_agent_that_is_overtaken_before(name: str, stack: Stack, runtime: str
         assert stack.wait_ended_once(task_id, Status.SUCCEEDED) == submission
         assert {key: stack.deployment.object(key) for key in before} == before
         late.agent.kill()
+
+
+def test_an_agent_that_wakes_after_the_task_has_failed_leaves_no_object(
+    stack: Stack, runtime: str, localstack: str
+) -> None:
+    task_id = unique("late")
+    with FaultProxy(localstack) as aws:
+        heartbeat = aws.hold(lambda call: call.operation.startswith("ChangeMessageVisibility"))
+        gate = aws.hold(stores("")(task_id))
+        late = stack.start_pod(runtime, AWS_ENDPOINT_URL=aws.url, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
+        stack.submit(runtime, task_id=task_id)
+        gate.wait()
+        # The other one's runtime refuses the task for good: it stores nothing that could be in the late one's way.
+        other = stack.start_pod(runtime, fake=stack.start_fake("error:status=422"))
+        submission = stack.wait_ended_once(task_id, Status.FAILED)
+        gate.open()
+        heartbeat.open()
+        eventually(lambda: "task_overtaken" in late.agent.text(), within=10)
+        assert stack.wait_ended_once(task_id, Status.FAILED) == submission
+        assert late.agent.is_alive()
+        late.agent.kill()
+        other.agent.kill()
