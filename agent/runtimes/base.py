@@ -52,8 +52,15 @@ class Answer:
 class Runtime(Protocol):
     """One runtime server, driven by this agent alone, one run at a time."""
 
+    @property
+    def left_running(self) -> bool:
+        """Whether the server may still be at a run that was given up: it ignored the interrupt."""
+
     async def wait_until_ready(self) -> None:
-        """Returns once the server answers. Never gives up; can be cancelled."""
+        """Returns once the server answers and has let go of every run that was given up.
+
+        Never gives up itself; can be cancelled.
+        """
 
     async def is_alive(self) -> bool:
         """Tells whether the server answers now."""
@@ -82,6 +89,16 @@ class Runtime(Protocol):
 
     async def interrupt(self) -> None:
         """Stops the present run, if there is one; `run` then raises or returns what was made so far."""
+
+    async def resident_bytes(self) -> int | None:
+        """Returns how much memory the server's process takes, by its own account; None when it does not say."""
+
+    async def restart(self) -> bool:
+        """Asks the server to end or to start itself again, where it has a route for that.
+
+        Returns:
+            Whether it took the request; False when it offers no such route, or refuses.
+        """
 
     async def close(self) -> None:
         """Lets go of everything held."""

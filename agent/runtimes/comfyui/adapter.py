@@ -38,6 +38,10 @@ INTERRUPT_GRACE: Final = 10.0
 """Seconds that an interrupted prompt may still take: it stops between nodes and sampler steps only."""
 
 INTERRUPT_INTERVAL: Final = 0.25
+
+LEFT_INTERVAL: Final = 1.0
+"""Seconds between two looks at a prompt that did not end when it was interrupted."""
+
 SUBMIT_TIMEOUT: Final = 60.0
 """Seconds; nodes of others may look at files, or at the network, to validate."""
 TRANSFER_TIMEOUT: Final = 300.0
@@ -62,10 +66,32 @@ class ComfyUi:
         self._inputs = inputs
         self._client_id = uuid.uuid4().hex
         self._current: str | None = None
+        self._left: tuple[str, _Submission] | None = None
+        self._interrupts: set[asyncio.Task[Reply]] = set()
+
+    @property
+    def left_running(self) -> bool:
+        """See `Runtime`. An older server takes every interrupt for whatever runs when it takes it."""
+        return self._left is not None or bool(self._interrupts)
 
     async def wait_until_ready(self) -> None:
-        """See `Runtime`."""
+        """See `Runtime`. The prompt that was given up is asked for, and stopped again, until it is gone."""
         await self._server.wait_until_ready()
+        while self.left_running:
+            try:
+                if self._left is not None:
+                    prompt_id, submission = self._left
+                    await submission.settle()
+                    if await self._stop_once(prompt_id):
+                        await asyncio.sleep(LEFT_INTERVAL)
+                    else:
+                        self._left = None
+                elif self._interrupts:
+                    await asyncio.wait(self._interrupts)
+                    await asyncio.sleep(0)
+            except TaskError:
+                await asyncio.sleep(LEFT_INTERVAL)
+                await self._server.wait_until_ready()
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""
@@ -88,6 +114,8 @@ class ComfyUi:
         A workflow that was run before comes from the server's cache, with the outputs of that time. When there are
         none (files deleted, an older server), it runs once more under other file names.
         """
+        if self.left_running:
+            raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a prompt that was given up")
         for upload in prepared.uploads:
             await self._upload(upload)
         prompt = dict(prepared.content)
@@ -107,8 +135,36 @@ class ComfyUi:
         if self._current is not None:
             await self._stop_once(self._current)
 
+    async def resident_bytes(self) -> int | None:
+        """See `Runtime`. `/system_stats` tells of the whole machine's memory only, others' included: no answer."""
+        return None
+
+    async def restart(self) -> bool:
+        """See `Runtime`. The server itself has no route for it; its companion ComfyUI-Manager has.
+
+        Its versions differ in the route's name and method, and its security level may refuse with 403.
+        """
+        for method in ("POST", "GET"):
+            for path in ("/v2/manager/reboot", "/manager/reboot"):
+                try:
+                    reply = await self._server.request(method, path)
+                except RuntimeUnavailableError:
+                    return True
+                except TransientError as error:
+                    # It ends in the middle of the answer.
+                    return error.code == "connection_lost"
+                if reply.ok:
+                    return True
+                if reply.status not in {404, 405}:
+                    log.info("the runtime does not restart by itself", path=path, status=reply.status)
+                    return False
+        return False
+
     async def close(self) -> None:
         """See `Runtime`. The session belongs to whoever opened it."""
+        for task in self._interrupts:
+            task.cancel()
+        await asyncio.gather(*self._interrupts, return_exceptions=True)
 
     async def _run_prompt(
         self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]
@@ -230,11 +286,13 @@ class ComfyUi:
         """Stops the prompt, and waits until the server has let go of it, so that the next one does not meet it."""
         if not submission.began:
             return
+        self._left = watch.prompt_id, submission
         with suppress(TimeoutError, TaskError):
             async with asyncio.timeout(INTERRUPT_GRACE):
                 await submission.settle()
                 while await self._stop_once(watch.prompt_id):  # noqa: ASYNC110 - the server sends no event
                     await asyncio.sleep(INTERRUPT_INTERVAL)
+                self._left = None
                 return
         log.warning("the prompt could not be stopped", prompt_id=watch.prompt_id)
 
@@ -248,7 +306,13 @@ class ComfyUi:
             await self._server.request("POST", "/queue", body=await encode_json({"delete": [prompt_id]}))
             return True
         if prompt_id in await self._queue("queue_running"):
-            await self._server.request("POST", "/interrupt", body=await encode_json({"prompt_id": prompt_id}))
+            body = await encode_json({"prompt_id": prompt_id})
+            # Never cut off: an older server that takes it late would stop the next prompt.
+            sent = asyncio.create_task(self._server.request("POST", "/interrupt", body=body, timeout=None))
+            self._interrupts.add(sent)
+            sent.add_done_callback(self._interrupts.discard)
+            sent.add_done_callback(_look_at)
+            await asyncio.shield(sent)
             return True
         return False
 
@@ -369,3 +433,9 @@ def _rising(progress: Callable[[float], None], watch: Watch) -> Callable[[], Non
             progress(reported)
 
     return report
+
+
+def _look_at(request: asyncio.Task[Reply]) -> None:
+    """Takes note of how a request ended, which nobody may be waiting for any more."""
+    if not request.cancelled():
+        request.exception()

@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 import structlog
 
-from agent.errors import PermanentError, TaskError, TransientError
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.runtimes.base import Answer, Prepared
 from agent.runtimes.http import Reply, Server, decode_json, encode_json
@@ -52,12 +52,22 @@ class SdWebUi:
         self._server = Server(session, base_url, title=TITLE, ready_path="/sdapi/v1/options")
         self._inputs = inputs
         self._dynamic_model = dynamic_model
-        self._running = False
+        self._request: asyncio.Task[Reply] | None = None
+        self._interrupts: set[asyncio.Task[Reply]] = set()
         self._known: list[Checkpoint] = []
         self._current: Checkpoint | None = None
 
+    @property
+    def left_running(self) -> bool:
+        """See `Runtime`. The server ends a run by answering its request, and an interrupt hits whatever runs then."""
+        return self._request is not None or bool(self._interrupts)
+
     async def wait_until_ready(self) -> None:
         """See `Runtime`. What was known of the server's checkpoints is forgotten: it may be another server now."""
+        while left := [*self._interrupts, *([self._request] if self._request is not None else [])]:
+            # A server that dies answers nothing, but its connections break: then these are over, too.
+            await asyncio.wait(left)
+            await asyncio.sleep(0)
         self._known, self._current = [], None
         await self._server.wait_until_ready()
 
@@ -76,6 +86,8 @@ class SdWebUi:
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
         """See `Runtime`."""
+        if self.left_running:
+            raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a run that was given up")
         try:
             if prepared.checkpoint is not None:
                 await self._use(prepared.checkpoint)
@@ -93,16 +105,53 @@ class SdWebUi:
 
     async def interrupt(self) -> None:
         """See `Runtime`. The server ends the run with 200 and the images made so far."""
-        if self._running:
-            await self._server.request("POST", "/sdapi/v1/interrupt", body=b"{}")
+        if self._request is None:
+            return
+        # Never cut off: a server that takes it late would stop the next run, and answer that one with half an image.
+        sent = asyncio.create_task(self._server.request("POST", "/sdapi/v1/interrupt", body=b"{}", timeout=None))
+        self._interrupts.add(sent)
+        sent.add_done_callback(self._interrupts.discard)
+        sent.add_done_callback(_look_at)
+        await asyncio.shield(sent)
+
+    async def resident_bytes(self) -> int | None:
+        """See `Runtime`. Its `ram.used` is the resident set of its process (modules/api/api.py, `get_memory`)."""
+        document = await self._get("/sdapi/v1/memory")
+        ram = document.get("ram") if isinstance(document, dict) else None
+        used = ram.get("used") if isinstance(ram, dict) else None
+        return int(used) if isinstance(used, int | float) else None
+
+    async def restart(self) -> bool:
+        """See `Runtime`. The routes are there only with `--api-server-stop`.
+
+        `server-restart` answers 501 unless webui.sh started the server (SD_WEBUI_RESTART). `server-kill` ends it, and
+        whoever keeps it running, such as the kubelet, starts it again.
+        """
+        for route in ("server-restart", "server-kill"):
+            try:
+                reply = await self._server.request("POST", f"/sdapi/v1/{route}", body=b"{}")
+            except RuntimeUnavailableError:
+                return True
+            except TransientError as error:
+                # It ends in the middle of the answer.
+                return error.code == "connection_lost"
+            if reply.ok:
+                return True
+            log.info("the runtime does not restart by itself", route=route, status=reply.status)
+        return False
 
     async def close(self) -> None:
         """See `Runtime`. The session belongs to whoever opened it."""
+        left = [task for task in (self._request, *self._interrupts) if task is not None]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _generate(self, path: str, body: bytes, progress: Callable[[float], None]) -> Reply:
         """Sends the run's request and waits, as long as the pipeline lets it."""
-        self._running = True
         request = asyncio.create_task(self._server.request("POST", path, body=body, timeout=None))
+        self._request = request
+        request.add_done_callback(self._ended)
         watch = asyncio.create_task(self._watch(progress))
         try:
             # Shielded: a cancellation must not close the connection, or the server would go on unseen.
@@ -111,10 +160,14 @@ class SdWebUi:
             await self._stop(request)
             raise
         finally:
-            self._running = False
+            # A request that is still open stays so: it tells when the server has let go of the run.
             watch.cancel()
-            request.cancel()
-            await asyncio.gather(watch, request, return_exceptions=True)
+            await asyncio.gather(watch, return_exceptions=True)
+
+    def _ended(self, request: asyncio.Task[Reply]) -> None:
+        if self._request is request:
+            self._request = None
+        _look_at(request)
 
     async def _stop(self, request: asyncio.Task[Reply]) -> None:
         """Interrupts until the request has returned, so that the next run does not meet this one."""
@@ -124,6 +177,10 @@ class SdWebUi:
                     with suppress(TaskError):
                         await self.interrupt()
                     await asyncio.wait({request}, timeout=INTERRUPT_INTERVAL)
+                while self._interrupts:
+                    # Sent and not answered yet: it stops whatever runs when the server takes it.
+                    await asyncio.wait(self._interrupts)
+                    await asyncio.sleep(0)
                 return
         log.warning("the runtime ignores the interrupt", seconds=INTERRUPT_GRACE)
 
@@ -221,3 +278,9 @@ class SdWebUi:
             return await decode_json(reply.body)
         except ValueError as error:
             raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that is no JSON") from error
+
+
+def _look_at(request: asyncio.Task[Reply]) -> None:
+    """Takes note of how a request ended, which nobody may be waiting for any more."""
+    if not request.cancelled():
+        request.exception()
