@@ -1,0 +1,402 @@
+"""The judge of trials: a sound history passes, and each way of losing something is told by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.callback import callback_for
+from contract.objects import answer_key, image_key, s3_url
+from contract.record import (
+    Failure,
+    Record,
+    Status,
+    Submission,
+    Transition,
+    end_unstarted,
+    finish,
+    request_cancel,
+    start,
+    submit,
+)
+from contract.task import TaskType
+from tests.chaos.checker import check
+from tests.chaos.history import Event, Kind, parse
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Events = list[Event]
+
+
+class World:
+    """Makes a history as the real processes would: one task after the other, a second between two events."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.events: Events = []
+        self.records: dict[str, Record] = {}
+        self.etags: dict[str, str] = {}
+        self.objects: dict[str, str] = {}
+        self.letters: list[dict[str, str]] = []
+        self.add(Kind.TRIAL, seed=1, agents=3, visibility=4, tasks=1)
+
+    def add(self, kind: Kind, **facts: Any) -> None:
+        self.now += 1
+        if kind in {Kind.WRITE, Kind.OBJECT, Kind.PUBLISHED, Kind.DELETED, Kind.BURIED}:
+            facts.setdefault("asked", self.now - 0.5)
+        self.events.append(Event(self.now, kind, facts))
+
+    def change(self, task: str, who: str, transition: Transition) -> Submission:
+        record = transition(self.records.get(task))
+        etag = f"{task}-{self.now}"
+        self.add(
+            Kind.WRITE,
+            who=who,
+            task=task,
+            record=record.model_dump(mode="json"),
+            replaced=self.etags.get(task, ""),
+            etag=etag,
+        )
+        self.records[task], self.etags[task] = record, etag
+        return record.current
+
+    def accept(self, task: str) -> str:
+        request, name = f"{task}/1", f"S{task}"
+        new = Submission(
+            submission=name,
+            runtime="r",
+            tasktype=TaskType.TEXT_TO_IMAGE,
+            prefix="output",
+            context={"request": request},
+            submitted_at=NOW,
+        )
+        self.change(task, "api", lambda record: submit(record, task, new))
+        self.add(Kind.REQUEST, request=request, task=task, outcome="accepted", status=200)
+        return name
+
+    def run(self, task: str, name: str, who: str = "agent-0-1", attempt: int = 1) -> None:
+        self.add(Kind.RECEIVED, who=who, message=f"m{task}", receipt=f"{task}-{who}", task=task, submission=name)
+        self.change(task, who, partial(start, submission=name, holder=f"{who}-{attempt}", now=NOW))
+        self.add(Kind.RUN, who="runtime-0", request=f"{task}/1", began=self.now, outcome="succeeded")
+
+    def store(self, task: str, name: str, who: str = "agent-0-1") -> list[str]:
+        keys = [image_key("output", task, name, 1, "png"), answer_key("output", task, name)]
+        for key in keys:
+            self.objects[key] = f"by {who}"
+            self.add(Kind.OBJECT, who=who, key=key, deleted=False, etag=f"by {who}")
+        return [s3_url("bucket", key) for key in keys]
+
+    def finish(self, task: str, name: str, status: Status, who: str = "agent-0-1", attempt: int = 1) -> None:
+        image, output = self.store(task, name, who) if status is Status.SUCCEEDED else ("", "")
+        error = None if status is Status.SUCCEEDED else Failure(code="x", message="y")
+        self.change(
+            task,
+            who,
+            partial(
+                finish,
+                submission=name,
+                holder=f"{who}-{attempt}",
+                attempt=attempt,
+                status=status,
+                now=NOW,
+                image_url=[image] if image else [],
+                output_url=output,
+                error=error,
+                dead_lettered=status is Status.FAILED,
+            ),
+        )
+
+    def settle(self, task: str, name: str, who: str = "agent-0-1") -> None:
+        submission = self.records[task].current
+        if submission.dead_lettered:
+            self.letters.append({"submission": name, "reason": "x", "body": "{}"})
+            self.add(Kind.BURIED, who=who, submission=name, body="{}")
+        body = callback_for(task, submission).model_dump(mode="json")
+        self.add(Kind.PUBLISHED, who=who, submission=name, body=body)
+        self.add(Kind.HEARD, submission=name, body=body)
+        self.add(Kind.DELETED, who=who, receipt=f"{task}-{who}")
+
+    def whole(self, task: str, status: Status) -> None:
+        name = self.accept(task)
+        self.run(task, name)
+        if status is Status.CANCELLED:
+            self.change(task, "api", partial(request_cancel, now=NOW))
+        self.finish(task, name, status)
+        self.settle(task, name)
+
+    def history(self) -> Events:
+        self.add(Kind.SETTLED, recovered=True, reason="", interrupted=False, seconds=1)
+        self.add(
+            Kind.FINAL,
+            objects=dict(self.objects),
+            records=[record.model_dump(mode="json") for record in self.records.values()],
+            dead_letters=list(self.letters),
+            waiting=[0, 0],
+        )
+        return self.events
+
+
+def sound() -> World:
+    world = World()
+    world.whole("good", Status.SUCCEEDED)
+    world.whole("bad", Status.FAILED)
+    world.whole("unwanted", Status.CANCELLED)
+    return world
+
+
+@given(st.lists(st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.CANCELLED]), max_size=6))
+def test_a_sound_history_passes_also_after_it_was_written_and_read(ends: list[Status]) -> None:
+    world = World()
+    for number, status in enumerate(ends):
+        world.whole(f"t{number}", status)
+    events = world.history()
+    assert check(events).violations == []
+    again = check(parse(event.line() for event in events))
+    assert again.violations == []
+    assert again.figures["callbacks heard"] == len(ends)
+
+
+@given(st.data())
+def test_whatever_is_left_out_of_a_history_is_missed(data: st.DataObject) -> None:
+    # Each of these tells of something that must have happened: without it, something is wrong.
+    needed = {Kind.WRITE, Kind.HEARD, Kind.OBJECT}
+    events = sound().history()
+    gone = data.draw(st.sampled_from([event for event in events if event.kind in needed]))
+    assert check([event for event in events if event is not gone]).violations
+
+
+def test_order_of_the_notes_does_not_matter_where_the_entity_tags_tell_it() -> None:
+    events = sound().history()
+    writes = [event for event in events if event.kind is Kind.WRITE]
+    others = [event for event in events if event.kind is not Kind.WRITE]
+    assert check([*reversed(writes), *others]).violations == []
+
+
+def lost(world: World) -> None:
+    world.run("t", world.accept("t"))
+
+
+def never_recorded(world: World) -> None:
+    world.add(Kind.REQUEST, request="ghost/1", task="ghost", outcome="accepted", status=200)
+
+
+def not_called_back(world: World) -> None:
+    name = world.accept("t")
+    world.run("t", name)
+    world.finish("t", name, Status.SUCCEEDED)
+
+
+def wrong_callback(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    body = callback_for("t", world.records["t"].current).model_dump(mode="json")
+    world.add(Kind.HEARD, submission="St", body=body | {"result": False})
+
+
+def foreign_callback(world: World) -> None:
+    world.add(Kind.HEARD, submission="nobody's", body={})
+
+
+def ended_twice(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    failed = world.records["t"].current.model_copy(update={"status": Status.FAILED, "image_url": [], "output_url": ""})
+    world.change("t", "agent-1-1", lambda record: world.records["t"].replace(failed))
+
+
+def went_back(world: World) -> None:
+    world.run("t", world.accept("t"))
+    queued = world.records["t"].current.model_copy(update={"status": Status.QUEUED})
+    world.change("t", "agent-1-1", lambda record: world.records["t"].replace(queued))
+    world.finish("t", "St", Status.SUCCEEDED)
+    world.settle("t", "St")
+
+
+def both_won(world: World) -> None:
+    name = world.accept("t")
+    before, etag = world.records["t"], world.etags["t"]
+    world.run("t", name)
+    world.finish("t", name, Status.SUCCEEDED)
+    world.settle("t", name)
+    world.add(
+        Kind.WRITE,
+        who="agent-1-1",
+        task="t",
+        record=start(before, name, holder="other", now=NOW).model_dump(mode="json"),
+        replaced=etag,
+        etag="another",
+    )
+
+
+def dead_letter_lost(world: World) -> None:
+    world.whole("t", Status.FAILED)
+    world.letters.pop()
+
+
+def dead_letter_unexplained(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    world.letters.append({"submission": "St", "reason": "", "body": ""})
+
+
+def unreadable_lost(world: World) -> None:
+    world.add(Kind.FOREIGN, unreadable="no task")
+
+
+def called_back_too_early(world: World) -> None:
+    name = world.accept("t")
+    world.run("t", name)
+    world.add(Kind.PUBLISHED, who="agent-0-1", submission=name, body={"image_url": [], "output_url": ""})
+    world.finish("t", name, Status.SUCCEEDED)
+    world.settle("t", name)
+
+
+def deleted_too_early(world: World) -> None:
+    name = world.accept("t")
+    world.run("t", name)
+    world.add(Kind.DELETED, who="agent-0-1", receipt="t-agent-0-1")
+    world.finish("t", name, Status.SUCCEEDED)
+    world.settle("t", name)
+
+
+def overwritten(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    world.store("t", "St", who="agent-1-1")
+
+
+def result_missing(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    world.objects.popitem()
+
+
+def orphan(world: World) -> None:
+    world.objects["output/t/t-abcd-1.png"] = "x"
+
+
+def payload_left(world: World) -> None:
+    world.objects[".payloads/t/St.json"] = "x"
+
+
+def generated_twice(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    world.add(Kind.RUN, who="runtime-1", request="t/1", began=world.now, outcome="succeeded")
+
+
+def seen_going_back(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    for status in ("succeeded", "running"):
+        world.add(Kind.SEEN, task="t", submission="St", status=status)
+
+
+def died_by_itself(world: World) -> None:
+    world.add(Kind.ENDED, name="agent-0-1", status=1, expected=False)
+
+
+def wrote_a_trace(world: World) -> None:
+    world.add(Kind.TRACE, name="agent", text="Traceback (most recent call last)")
+
+
+FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
+    "a task that never ends": (lost, "accepted_tasks_end"),
+    "an accepted task without a record": (never_recorded, "accepted_tasks_end"),
+    "an end without a callback": (not_called_back, "ends_are_called_back"),
+    "a callback that contradicts its record": (wrong_callback, "ends_are_called_back"),
+    "a callback of nobody's": (foreign_callback, "ends_are_called_back"),
+    "a task that ends twice": (ended_twice, "records_go_forward"),
+    "a record that goes back": (went_back, "records_go_forward"),
+    "two writers that both win": (both_won, "records_go_forward"),
+    "a dead letter that was lost": (dead_letter_lost, "dead_letters_say_so"),
+    "a dead letter that its record does not know": (dead_letter_unexplained, "dead_letters_say_so"),
+    "an unreadable message that was lost": (unreadable_lost, "dead_letters_say_so"),
+    "a callback before the result": (called_back_too_early, "callbacks_follow_results"),
+    "a deletion before the result": (deleted_too_early, "deletions_follow_ends"),
+    "a result that was overwritten": (overwritten, "results_are_stored"),
+    "a result that is gone": (result_missing, "results_are_stored"),
+    "an object that nobody knows": (orphan, "results_are_stored"),
+    "a payload that nobody needs": (payload_left, "results_are_stored"),
+    "a generation too many": (generated_twice, "generation_is_repeated_only_for_cause"),
+    "an API that shows a step back": (seen_going_back, "clients_see_no_step_back"),
+    "a process that dies by itself": (died_by_itself, "everything_recovers"),
+    "a stack trace": (wrote_a_trace, "everything_recovers"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_it_tells_of(name: str) -> None:
+    spoil, told_by = FAULTS[name]
+    world = sound()
+    spoil(world)
+    violations = check(world.history()).violations
+    assert any(line.startswith(told_by) for line in violations), violations
+
+
+def killed_once(world: World) -> None:
+    name = world.accept("t")
+    world.run("t", name)
+    world.add(Kind.FAULT, fault="agent killed", target="agent-0-1", until=world.now)
+    world.run("t", name, who="agent-1-1", attempt=2)
+    world.finish("t", name, Status.SUCCEEDED, who="agent-1-1", attempt=2)
+    world.settle("t", name, who="agent-1-1")
+
+
+def test_a_second_generation_is_allowed_for_a_killed_agent() -> None:
+    world = sound()
+    killed_once(world)
+    verdict = check(world.history())
+    assert verdict.violations == []
+    assert verdict.figures["generations too many"] == 1
+
+
+def test_a_third_generation_is_not() -> None:
+    world = sound()
+    killed_once(world)
+    world.add(Kind.RUN, who="runtime-1", request="t/1", began=world.now, outcome="succeeded")
+    assert check(world.history()).violations
+
+
+def test_a_fault_that_was_skipped_explains_nothing() -> None:
+    world = sound()
+    killed_once(world)
+    events = [
+        replace(event, facts=event.facts | {"skipped": "it is down already"}) if event.kind is Kind.FAULT else event
+        for event in world.history()
+    ]
+    assert check(events).violations
+
+
+def withdrawn(world: World) -> None:
+    world.accept("t")
+    error = Failure(code="not_accepted", message="")
+    world.change("t", "api", partial(end_unstarted, submission="St", status=Status.FAILED, now=NOW, error=error))
+
+
+def test_a_refused_task_may_be_withdrawn_and_needs_no_callback_but_an_accepted_one_may_not() -> None:
+    world = sound()
+    withdrawn(world)
+    events = world.history()
+    assert check(events).violations
+    refused = [
+        replace(event, facts=event.facts | {"outcome": "refused"}) if event.facts.get("request") == "t/1" else event
+        for event in events
+    ]
+    assert check(refused).violations == []
+
+
+def test_a_trial_that_was_broken_off_is_judged_by_what_it_has_done() -> None:
+    def broken_off(world: World) -> Events:
+        return [
+            replace(event, facts=event.facts | {"recovered": False, "interrupted": True, "reason": "broken off"})
+            if event.kind is Kind.SETTLED
+            else event
+            for event in world.history()
+        ]
+
+    unfinished = sound()
+    lost(unfinished)
+    assert check(broken_off(unfinished)).violations == []
+    wrong = sound()
+    ended_twice(wrong)
+    assert check(broken_off(wrong)).violations
