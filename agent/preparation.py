@@ -132,6 +132,11 @@ class Preparation:
             submitted_at=metadata.submitted_at or datetime.now(UTC),
         )
         return await persist(
-            lambda: self._store.change(metadata.id, lambda record: submit(record, metadata.id, new)),
+            lambda: self._store.change(
+                metadata.id,
+                lambda record: submit(record, metadata.id, new),
+                known=stored,
+                expect_absent=stored is None,
+            ),
             "s3:PutObject record",
         )

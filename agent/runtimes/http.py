@@ -26,6 +26,9 @@ SHORT: Final = 30.0
 THREAD_THRESHOLD: Final = 256 * 1024
 """Bytes above which encoding and decoding leave the event loop, so that the heartbeat goes on."""
 
+KEPT_SECONDS: Final = 1.0
+"""How long an unused connection is kept: long enough for the next run, when one follows the other."""
+
 _READY_PAUSE: Final = (0.1, 2.0)
 _SAY_INTERVAL: Final = 10.0
 _CLOSE_TIMEOUT: Final = 1.0
@@ -50,13 +53,13 @@ class Reply:
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Returns a session for `make_runtime`: no kept connections, no cookies, no overall timeout.
+    """Returns a session for `make_runtime`: connections kept for a moment only, no cookies, no overall timeout.
 
-    A runtime closes idle connections after some seconds (uvicorn: 5). A run that is sent at that very moment dies
-    with its connection, and nobody can tell whether the server began it. A new connection costs less than 1 ms here.
+    A runtime closes idle connections after some seconds (uvicorn: 5, aiohttp: 75). A run that is sent at that very
+    moment dies with its connection, and nobody can tell whether the server began it. So this side closes them first.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True, limit=0),
+        connector=aiohttp.TCPConnector(keepalive_timeout=KEPT_SECONDS, limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
         trust_env=False,
@@ -190,12 +193,15 @@ class Server:
 
 
 async def encode_json(document: Any) -> bytes:
-    """Returns a document as JSON, away from the event loop, since requests carry whole images.
+    """Returns a document as JSON; away from the event loop when it is large, as requests that carry images are.
 
     Raises:
         PermanentError: it is nested deeper than JSON encoders go.
     """
     try:
+        if _weight(document) <= THREAD_THRESHOLD:
+            # A thread takes its time to begin, and meanwhile the GPU would wait.
+            return _encode(document)
         return await asyncio.to_thread(_encode, document)
     except RecursionError as error:
         raise PermanentError("invalid_content", "the content is nested too deeply") from error
@@ -218,6 +224,21 @@ def _basic_authentication(url: URL) -> dict[str, str]:
         return {}
     secret = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode("ascii")
     return {"Authorization": f"Basic {secret}"}
+
+
+def _weight(document: Any) -> int:
+    """Returns about how many bytes a document is as JSON: each value counts some, a text its length."""
+    total, waiting = 0, [document]
+    while waiting and total <= THREAD_THRESHOLD:
+        item = waiting.pop()
+        total += 16
+        if isinstance(item, str):
+            total += len(item)
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return total
 
 
 def _encode(document: Any) -> bytes:
