@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -212,7 +213,8 @@ class FaultProxy:
         async with self._session.request(
             request.method,
             url,
-            data=body or None,
+            # aiohttp warns of large bodies that are plain bytes.
+            data=io.BytesIO(body) if body else None,
             headers=headers,
             allow_redirects=False,
             skip_auto_headers=("Content-Type",),
