@@ -1,4 +1,4 @@
-"""The commands of the project: `uvx nox -s up | test | lint | lock | compose` (`uvx nox -l` lists them)."""
+"""The commands of the project: `uvx nox -s up | test | chaos | lint | lock | compose` (`uvx nox -l` lists them)."""
 
 from __future__ import annotations
 
@@ -67,6 +67,15 @@ def test(session: nox.Session) -> None:
     session.run("python", "-m", "local", "localstack", "install")
     # By file, because stacks of processes are shared within one; xdist 3.8's groups are lost on pytest 9.2.
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "--dist", "loadfile"]))
+
+
+@nox.session(python=PYTHON)
+def chaos(session: nox.Session) -> None:
+    """Let everything fail at random for minutes, and check that nothing was lost; `-- --help` lists the options."""
+    _install(session, COMPONENTS["tests"])
+    session.run("python", "-m", "local", "localstack", "install")
+    # Ctrl-C ends the faults; what was under way is then waited for, and judged.
+    session.run("python", "-m", "tests.chaos", *session.posargs, interrupt_timeout=180, terminate_timeout=20)
 
 
 @nox.session(python=PYTHON)

@@ -393,6 +393,7 @@ def _figures(story: Story) -> dict[str, int | float]:
         "messages delivered twice by order": sum(1 for _ in story.of(Kind.DUPLICATE)),
         **{f"ended as {status}": ends[status] for status in Status if status.terminal},
         "withdrawn (their client was told so)": sum(_withdrawn(item) for _, item in story.submissions()),
+        "left queued (their client was told so)": sum(item.status is Status.QUEUED for _, item in story.submissions()),
         "in the dead-letter queue": len(story.last(Kind.FINAL).get("dead_letters", [])),
         "callbacks heard": heard.total(),
         "callbacks heard more than once": sum(number - 1 for number in heard.values()),

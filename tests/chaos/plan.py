@@ -55,7 +55,7 @@ class FaultKind(StrEnum):
     UPLOADS_FAIL = "uploads fail"
     CALLBACKS_FAIL = "callbacks fail"
     ANSWERS_LOST = "answers lost"
-    """Writes reach S3, and their writers never hear of it."""
+    """Calls reach AWS, and their callers never hear of it."""
 
     @property
     def strikes_one(self) -> bool:

@@ -23,8 +23,8 @@ GRACE_PERIOD: Final = 2
 """Seconds that an agent may go on running its task after SIGTERM."""
 STOP_WITHIN: Final = GRACE_PERIOD + 10.0
 """Seconds after which an agent that was asked to end is killed, as Kubernetes does."""
-TASK_TIMEOUT: Final = 12
-"""Seconds until the agent gives a run up."""
+TASK_TIMEOUT: Final = 3
+"""Visibility timeouts after which the agent gives a run up."""
 
 _RUNTIME_FAULTS: Final[dict[FaultKind, list[dict[str, Any]]]] = {
     FaultKind.RUNTIME_CRASH: [{"name": "exit-in-the-middle"}],
@@ -233,7 +233,7 @@ class Pods:
             AWS_ACCESS_KEY_ID=pod.agent_name,
             VISIBILITY_TIMEOUT=self._plan.visibility,
             GRACE_PERIOD_SECONDS=GRACE_PERIOD,
-            TASK_TIMEOUT_SECONDS=TASK_TIMEOUT,
+            TASK_TIMEOUT_SECONDS=TASK_TIMEOUT * self._plan.visibility,
         )
         self._history.add(Kind.STARTED, name=pod.agent_name, pid=pod.agent.pid, log=pod.agent.log.name)
 

@@ -239,14 +239,11 @@ class Trial:
         def callbacks(call: Call) -> bool:
             return call.service == "sns" and b"callbacks" in call.body
 
-        def puts(call: Call) -> bool:
-            return call.operation == "PutObject"
-
         return {
             FaultKind.AWS_UNAVAILABLE: (everything, {"status": 503}),
             FaultKind.UPLOADS_FAIL: (uploads, {"status": 500}),
             FaultKind.CALLBACKS_FAIL: (callbacks, {"status": 503}),
-            FaultKind.ANSWERS_LOST: (puts, {"lose": True}),
+            FaultKind.ANSWERS_LOST: (everything, {"lose": True}),
         }
 
     # Recovery --------------------------------------------------------------------------------------------------------
