@@ -19,7 +19,7 @@ from contract.record import (
     start,
 )
 from contract.task import TASK_TYPES, RuntimeType, TaskMessage
-from contract.topology import MAX_ATTEMPTS
+from contract.topology import MAX_ATTEMPTS, MAX_RECEIVE_COUNT
 
 RETRY_BASE: Final = 2.0
 """Seconds before the second attempt; doubled for each further one."""
@@ -31,6 +31,17 @@ MAX_EXCUSES_FOR_CRASHES: Final = 10
 """Excused attempts after which a runtime that dies in mid-task is no excuse any more: a task that kills every runtime
 it meets must end at some time."""
 
+LAST_RECEIVES: Final = 5
+"""Receives before SQS itself would dead-letter a message, without a callback: from here on an agent ends the task. Only
+a message that kills its agents before its run is noted, or that never finds a runtime, comes as far as this."""
+
+
+LOOKAHEAD: Final = 1.0
+"""Seconds of work that are made ready ahead when tasks are short."""
+
+MOST_AHEAD: Final = 10
+"""Tasks that are made ready ahead at most, unless more are set: what one receive brings (Amazon SQS quotas)."""
+
 
 class Arrival(StrEnum):
     """What a received message calls for."""
@@ -41,7 +52,7 @@ class Arrival(StrEnum):
     CANCEL = "cancel"
     """A cancel was asked for and its holder is gone: end it as cancelled."""
     EXHAUST = "exhaust"
-    """Its attempts are used up (its agents died): it fails for good."""
+    """Its attempts are used up (its agents died), or soon its receives: it fails for good."""
     DEFER = "defer"
     """A second copy of a task that another agent runs right now: look again later."""
 
@@ -61,7 +72,7 @@ def on_arrival(submission: Submission, *, receive_count: int, max_attempts: int 
         return Arrival.DEFER
     if submission.status is Status.CANCELLING:
         return Arrival.CANCEL
-    if submission.blamed >= max_attempts:
+    if submission.blamed >= max_attempts or receive_count > MAX_RECEIVE_COUNT - LAST_RECEIVES:
         return Arrival.EXHAUST
     return Arrival.RUN
 
@@ -145,6 +156,11 @@ def may_have_orphans(submission: Submission) -> bool:
 
 def exhausted(submission: Submission) -> Failure:
     """Returns the failure of a task whose attempts all began and never ended."""
+    if submission.blamed < MAX_ATTEMPTS:
+        return Failure(
+            code="undeliverable",
+            message=f"its message was received about {MAX_RECEIVE_COUNT} times, and no agent brought it to an end",
+        )
     return Failure(
         code="attempts_exhausted",
         message=f"each of {submission.blamed} attempts ended without an answer: the agents that ran it died",
@@ -173,6 +189,30 @@ def refusal(task: TaskMessage, runtime_type: RuntimeType) -> PermanentError | No
     )
 
 
+def ahead(prefetch: int, run_seconds: float | None) -> int:
+    """Returns how many tasks to make ready while one runs: so many as run within `LOOKAHEAD`, and at least `prefetch`.
+
+    With one alone, runs that are shorter than a receive and a look at the record would have to wait for both.
+
+    Args:
+        prefetch: as set; 0 means none, however short they are.
+        run_seconds: how long runs took of late; None when that is not known.
+    """
+    if prefetch == 0 or run_seconds is None:
+        return prefetch
+    return max(prefetch, min(MOST_AHEAD, int(LOOKAHEAD / max(run_seconds, LOOKAHEAD / MOST_AHEAD))))
+
+
+def recent(before: float | None, seconds: float) -> float:
+    """Returns how long runs took of late, with one more run: their moving mean, but no less than the last one."""
+    return seconds if before is None else max(seconds, 0.7 * before + 0.3 * seconds)
+
+
 def room(*, prefetch: int, waiting: int, running: bool) -> int:
-    """Returns how many more messages may be received: what is held ought to be run soon, and not by somebody else."""
-    return max(0, max(prefetch, 0 if running else 1) - waiting)
+    """Returns how many messages to receive now: what is held ought to be run soon, and not by somebody else.
+
+    Many are received together, when half of them are gone: a receive costs the same for ten as for one.
+    """
+    most = max(prefetch, 0 if running else 1)
+    free = most - waiting
+    return free if 2 * free >= most else 0

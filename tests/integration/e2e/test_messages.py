@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from agent.decisions import LAST_RECEIVES
 from contract.identifiers import new_ulid
 from contract.objects import output_prefix, rand4
 from contract.record import Status
+from contract.topology import MAX_RECEIVE_COUNT
 from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
 
@@ -68,6 +70,24 @@ def test_a_redelivered_task_that_has_ended_is_recognised(stack: Stack, runtime: 
     stack.deployment.callbacks.wait_for(other)
     assert stack.wait_ended_once(task_id, Status.SUCCEEDED) == first
     assert len(pod.fake.runs(task_id)) == 1
+
+
+def test_a_message_that_no_agent_can_bring_to_an_end_fails_with_a_callback_before_sqs_buries_it(
+    stack: Stack, runtime: str
+) -> None:
+    task_id = unique("poison")
+    put(stack, runtime, message(task_id, runtime, submission=new_ulid()))
+    sqs, url = stack.deployment.clients.sqs, stack.deployment.queue_url(runtime)
+    # What agents do that die of a message before they have noted its run, over and over.
+    for _ in range(MAX_RECEIVE_COUNT - LAST_RECEIVES):
+        (found,) = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=5)["Messages"]
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=found["ReceiptHandle"], VisibilityTimeout=0)
+    pod = stack.start_pod(runtime)
+    ended = stack.wait_ended_once(task_id, Status.FAILED)
+    assert ended.error is not None
+    assert ended.error.code == "undeliverable"
+    assert not pod.fake.runs(task_id)
+    assert stack.deployment.queue_counts(stack.deployment.dead_letter_url(runtime))[0] == 1
 
 
 def test_a_task_id_that_is_submitted_again_after_it_ended_is_generated_again_into_files_of_its_own(

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.decisions import (
+    LAST_RECEIVES,
     MAX_EXCUSES_FOR_CRASHES,
     RETRY_CAP,
     Arrival,
     Fail,
     Retry,
     begin,
+    exhausted,
     may_have_orphans,
     on_arrival,
     on_error,
@@ -25,7 +27,7 @@ from agent.decisions import (
 from agent.errors import PermanentError, RuntimeUnavailableError, TransientError
 from contract.record import AlreadyEndedError, NotHolderError, Record, Status, Submission, TransitionError
 from contract.task import TASK_TYPES, RuntimeType, TaskMessage, TaskType
-from contract.topology import MAX_ATTEMPTS
+from contract.topology import MAX_ATTEMPTS, MAX_RECEIVE_COUNT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -59,6 +61,14 @@ def test_a_task_runs_only_while_it_is_unfinished_unexhausted_and_uncancelled(
     if arrival is Arrival.RUN:
         assert submission.status in {Status.QUEUED, Status.RUNNING}
         assert submission.blamed < MAX_ATTEMPTS
+
+
+@given(submissions(), st.integers(MAX_RECEIVE_COUNT - LAST_RECEIVES + 1, MAX_RECEIVE_COUNT))
+def test_a_message_that_sqs_would_soon_bury_without_a_callback_is_ended_instead(
+    submission: Submission, receives: int
+) -> None:
+    assert on_arrival(submission, receive_count=receives) in {Arrival.SETTLE, Arrival.CANCEL, Arrival.EXHAUST}
+    assert exhausted(submission).message
 
 
 @given(submissions())
