@@ -16,6 +16,7 @@ from agent.application import run_agent
 from agent.health import CannotListenError
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
 from agent.telemetry import configure_logging
+from contract.processes import EXIT_RESTART_RUNTIME
 
 EXIT_SETTINGS: Final = 2
 EXIT_AT_ONCE: Final = 128 + signal.SIGTERM
@@ -29,7 +30,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m agent",
         description="Takes tasks from an SQS queue, runs them on a Stable Diffusion runtime, and stores the images.",
-        epilog=f"environment variables:\n{describe_settings()}\n\nAWS credentials are found as usual.",
+        epilog=f"environment variables:\n{describe_settings()}\n\nAWS credentials are found as usual.\n\n"
+        f"exit status: 0 ended by a signal, {EXIT_SETTINGS} wrong settings, {EXIT_RESTART_RUNTIME} asks for a restart "
+        f"of the runtime and then of\nthis agent (RECYCLE_BY=exit), {EXIT_AT_ONCE} ended by a second signal.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args()
@@ -42,14 +45,14 @@ def main() -> int:
     configure_logging(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings))
+            wants_runtime_restarted = runner.run(_serve(settings))
     except CannotListenError as error:
         sys.stderr.write(f"agent: HEALTH_HOST, HEALTH_PORT: {error}\n")
         return EXIT_SETTINGS
-    return 0
+    return EXIT_RESTART_RUNTIME if wants_runtime_restarted else 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> bool:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     asked_at = 0.0
@@ -67,7 +70,7 @@ async def _serve(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    await run_agent(settings, stop)
+    return await run_agent(settings, stop)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

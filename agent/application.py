@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
 
 from agent.aws import open_clients
 from agent.callbacks import Callbacks
@@ -14,21 +18,30 @@ from agent.fetch import Fetcher, parse_origins
 from agent.health import HealthServer
 from agent.holdings import Holdings
 from agent.inputs import Inputs
+from agent.lifecycle import Lifecycle, LifecycleCollector
 from agent.metrics import Metrics
 from agent.outputs import Outputs
 from agent.payloads import Payloads
 from agent.pipeline import Pipeline
+from agent.pod import PodDeletionCost, find_pod
 from agent.preparation import Preparation
+from agent.recycling import Limits, Recycling, RuntimeMemory
 from agent.runtimes import make_runtime, open_session
 from agent.settings import Settings
 from agent.task_queue import TaskQueue
 from agent.telemetry import make_tracer
+from agent.warm_up import WarmUp
 from contract.identifiers import new_ulid
 from contract.store import RecordStore
 
+log = structlog.get_logger()
 
-async def run_agent(settings: Settings, stop: asyncio.Event) -> None:
+
+async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
     """Runs an agent until `stop` is set and what it holds is finished or handed back.
+
+    Returns:
+        Whether it has ended because its runtime is to be restarted.
 
     Raises:
         agent.health.CannotListenError: the health port is in use.
@@ -56,6 +69,19 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> None:
         )
         runtime = make_runtime(settings.runtime_type, settings.api_base_url, session, inputs, settings.dynamic_sd_model)
         stack.push_async_callback(runtime.close)
+
+        lifecycle = Lifecycle()
+        metrics.registry.register(LifecycleCollector(lifecycle))
+        warm_up = WarmUp(settings.warmup_request, timeout=settings.warmup_timeout_seconds)
+        recycling = Recycling(
+            settings.recycle_by,
+            Limits(
+                tasks=settings.recycle_after_tasks,
+                resident_bytes=settings.recycle_above_rss_bytes,
+                stuck_after=settings.recycle_stuck_after_seconds,
+            ),
+            RuntimeMemory(runtime, settings.api_base_url),
+        )
 
         process = f"{socket.gethostname()}-{new_ulid()}"
         runs = itertools.count(1)
@@ -89,7 +115,42 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> None:
             prefetch=settings.prefetch,
             task_timeout=settings.task_timeout_seconds,
             grace_period=settings.grace_period_seconds,
+            warm_up=warm_up,
+            recycling=recycling,
+            lifecycle=lifecycle,
         )
-        health = HealthServer(pipeline, holdings, metrics, runtime=settings.runtime_name)
+        health = HealthServer(
+            pipeline,
+            holdings,
+            metrics,
+            runtime=settings.runtime_name,
+            lifecycle=lifecycle,
+            warm_up=warm_up,
+            recycling=recycling,
+        )
+        await stack.enter_async_context(_deletion_cost(settings, holdings))
         await stack.enter_async_context(health.listen(settings.health_host, settings.health_port))
         await pipeline.run(stop)
+    return recycling.exiting
+
+
+@asynccontextmanager
+async def _deletion_cost(settings: Settings, holdings: Holdings) -> AsyncIterator[None]:
+    """Keeps the pod's deletion cost up to date while the context lasts, if there is a pod."""
+    pod, why_not = find_pod(
+        host=settings.kubernetes_service_host,
+        port=settings.kubernetes_service_port,
+        namespace=settings.pod_namespace,
+        name=settings.pod_name,
+        folder=Path(settings.service_account_folder),
+    )
+    if pod is None:
+        log.info("pod_deletion_cost_off", reason=why_not)
+        yield
+        return
+    keeping = asyncio.create_task(PodDeletionCost(pod, lambda: len(holdings) > 0).run(), name="pod deletion cost")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)

@@ -6,14 +6,17 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
 
 from agent.holdings import Holdings, Stage
+from agent.lifecycle import Lifecycle, State
 from agent.metrics import Metrics
-from agent.pipeline import Pipeline, State
+from agent.pipeline import Pipeline
+from agent.recycling import Recycling
+from agent.warm_up import WarmUp, WarmUpState
 
 log = structlog.get_logger()
 
@@ -28,14 +31,28 @@ class CannotListenError(Exception):
 class HealthServer:
     """The probes of one agent.
 
-    `/healthz` asks only whether the process should be restarted; `/readyz` whether it takes tasks, and names its state.
+    `/healthz` asks only whether the process should be restarted; `/readyz` whether it takes tasks, and tells its states
+    and their times. `/runtimez` is for the liveness probe of the *runtime's* container: 503 asks for its restart.
     """
 
-    def __init__(self, pipeline: Pipeline, holdings: Holdings, metrics: Metrics, *, runtime: str) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        holdings: Holdings,
+        metrics: Metrics,
+        *,
+        runtime: str,
+        lifecycle: Lifecycle,
+        warm_up: WarmUp,
+        recycling: Recycling,
+    ) -> None:
         self._pipeline = pipeline
         self._holdings = holdings
         self._metrics = metrics
         self._runtime = runtime
+        self._lifecycle = lifecycle
+        self._warm_up = warm_up
+        self._recycling = recycling
         self._began = time.monotonic()
 
     @asynccontextmanager
@@ -50,6 +67,7 @@ class HealthServer:
             [
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
+                web.get("/runtimez", self._runtimez),
                 web.get("/metrics", self._render_metrics),
             ]
         )
@@ -75,15 +93,24 @@ class HealthServer:
 
     async def _readyz(self, request: web.Request) -> web.Response:
         state = self._pipeline.state
-        body = {
-            "state": state,
+        body: dict[str, Any] = {
+            **self._lifecycle.describe(),
             "runtime": self._runtime,
             "held": len(self._holdings),
             "uptime": round(time.monotonic() - self._began, 1),
         }
         if self._pipeline.reason:
             body["reason"] = self._pipeline.reason
+        if self._warm_up.state is not WarmUpState.NONE:
+            body["warm_up"] = {"state": self._warm_up.state, "seconds": round(self._warm_up.seconds, 3)}
+        if self._recycling.resident is not None:
+            body["runtime_resident_bytes"] = self._recycling.resident
         return web.json_response(body, status=200 if state in _READY else 503)
+
+    async def _runtimez(self, request: web.Request) -> web.Response:
+        wanted = self._recycling.is_asked_by_probe
+        body = {"restart": wanted, "reason": self._recycling.reason if wanted else ""}
+        return web.json_response(body, status=503 if wanted else 200)
 
     async def _render_metrics(self, request: web.Request) -> web.Response:
         self._metrics.settle()

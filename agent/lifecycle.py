@@ -69,7 +69,7 @@ class Lifecycle:
         }
 
     def describe(self) -> dict[str, Any]:
-        """Returns the states for JSON: the present one, and of each the latest entry, how many there were, and its time."""
+        """Returns the states for JSON: the present one, and each one's latest entry, entries and time."""
         seconds = self.seconds()
         return {
             "state": self._state,

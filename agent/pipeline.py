@@ -18,23 +18,25 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import Any, Final
 
 import structlog
 
 from agent.aws import OUTAGES, backoff, describe, is_outage
 from agent.completion import Completion
-from agent.decisions import room
+from agent.decisions import LOOKAHEAD, ahead, recent, room
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.heartbeat import Heartbeat
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
+from agent.lifecycle import Lifecycle, State
 from agent.metrics import Metrics
 from agent.outcomes import Abandoned, Answered, Cancelled, HandedBack, Outcome, Raised
 from agent.preparation import Preparation
+from agent.recycling import Recycling
 from agent.runtimes.base import Answer, Runtime
 from agent.task_queue import TaskQueue
 from agent.telemetry import Tracer
+from agent.warm_up import WarmUp
 from agent.watch import RecordWatch
 from contract.store import RecordStore
 
@@ -70,17 +72,6 @@ _RECEIVE_FAILURES: Final = 5
 """Failed receives in a row after which the agent calls itself failed (and goes on trying)."""
 
 
-class State(StrEnum):
-    """What the agent is doing, as `/readyz` says it."""
-
-    STARTING = "starting"
-    WAITING_FOR_RUNTIME = "waiting-for-runtime"
-    READY = "ready"
-    BUSY = "busy"
-    DRAINING = "draining"
-    FAILED = "failed"
-
-
 class Pipeline:
     """One queue, one runtime, one GPU."""
 
@@ -99,6 +90,9 @@ class Pipeline:
         prefetch: int,
         task_timeout: float,
         grace_period: float,
+        warm_up: WarmUp,
+        recycling: Recycling,
+        lifecycle: Lifecycle,
     ) -> None:
         self._queue = queue
         self._runtime = runtime
@@ -111,12 +105,16 @@ class Pipeline:
         self._prefetch = prefetch
         self._task_timeout = task_timeout
         self._grace_period = grace_period
+        self._warm_up = warm_up
+        self._recycling = recycling
+        self._lifecycle = lifecycle
         self.heartbeat = Heartbeat(queue, holdings, metrics, visibility_timeout=visibility_timeout)
         self._watch = RecordWatch(store, holdings, withdraw=self._withdraw)
 
         self._group = asyncio.TaskGroup()
         self._prepared: asyncio.Queue[Held] = asyncio.Queue()
         self._running: Held | None = None
+        self._run_seconds: float | None = None
         self._changed = asyncio.Event()
         self._runtime_up = asyncio.Event()
         self._runtime_down = asyncio.Event()
@@ -125,19 +123,32 @@ class Pipeline:
         self._emptied = asyncio.Event()
         self._started = False
         self._draining = False
+        self._runtime_is_new = True
+        self._warming = False
         self._poll_open = False
         self._receive_failures = 0
         self._receive_error = ""
+        self._runtime_error = ""
+        self._stop_asked: asyncio.Event | None = None
 
     @property
     def state(self) -> State:
         """What the agent is doing."""
+        return self._lifecycle.state
+
+    def _note(self) -> None:
+        """Notes the state after something has changed it."""
+        self._lifecycle.enter(self._judge_state())
+
+    def _judge_state(self) -> State:
         if self._draining:
             return State.DRAINING
         if not self._started:
             return State.STARTING
         if self._receive_failures >= _RECEIVE_FAILURES:
             return State.FAILED
+        if self._warming:
+            return State.WARMING
         if not self._runtime_up.is_set():
             return State.WAITING_FOR_RUNTIME
         return State.BUSY if self._running is not None else State.READY
@@ -145,7 +156,11 @@ class Pipeline:
     @property
     def reason(self) -> str:
         """Why the agent is not ready; empty when there is nothing to say."""
-        return self._receive_error if self._receive_failures else ""
+        if self._receive_failures:
+            return self._receive_error
+        if self.state is State.WAITING_FOR_RUNTIME:
+            return self._recycling.reason or self._runtime_error
+        return self._warm_up.error
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then drains and returns."""
@@ -160,7 +175,8 @@ class Pipeline:
                     "heartbeat": self.heartbeat.run,
                 }.items()
             }
-            self._started = True
+            self._started, self._stop_asked = True, stop
+            self._note()
             await stop.wait()
             await self._drain(loops)
 
@@ -182,6 +198,7 @@ class Pipeline:
             if self._receive_failures:
                 log.info("receiving_again", failures=self._receive_failures)
                 self._receive_failures = 0
+                self._note()
             if deliveries:
                 self._metrics.phases.labels("receive").observe(time.monotonic() - asked_at)
             for delivery in deliveries:
@@ -190,6 +207,7 @@ class Pipeline:
     async def _receive_failed(self, error: BaseException) -> None:
         self._receive_failures += 1
         self._receive_error = describe(error)
+        self._note()
         self._metrics.receive_errors.inc()
         say = log.warning if is_outage(error) else log.error
         say("receive_failed", failures=self._receive_failures, error=self._receive_error)
@@ -198,7 +216,7 @@ class Pipeline:
     async def _wait_for_room(self) -> int:
         while True:
             count = room(
-                prefetch=self._prefetch,
+                prefetch=ahead(self._prefetch, self._run_seconds),
                 waiting=self._holdings.count(Stage.PREPARING, Stage.PREPARED),
                 running=self._running is not None,
             )
@@ -263,15 +281,34 @@ class Pipeline:
             self._running, held.stage = held, Stage.RUNNING
             self._changed.set()
             self._metrics.spend(on_run=True)
+            self._note()
+            too_long = asyncio.get_running_loop().call_later(2 * LOOKAHEAD, self._hold_less)
             with structlog.contextvars.bound_contextvars(task_id=held.metadata.id, submission=held.submission_id):
                 outcome = await self._run_one(held)
+            too_long.cancel()
+            if isinstance(outcome, Answered):
+                self._run_seconds = recent(self._run_seconds, outcome.seconds)
             held.prepared = None
             self._metrics.spend(on_run=False)
             self._running = None
+            self._note()
+            self._recycling.note_run()
             if isinstance(outcome, Raised) and isinstance(outcome.error, RuntimeUnavailableError):
                 self._lose_runtime(outcome.error.message)
+            elif self._runtime.left_running:
+                # What was sent to it now would wait behind that run, and its time would run out.
+                self._lose_runtime("it does not end an interrupted run", gone=False)
+            elif self._recycling.judge():
+                self._lose_runtime(self._recycling.reason)
             self._spawn_completion(held, outcome, holds_result=True)
             self._changed.set()
+
+    def _hold_less(self) -> None:
+        """Hands back what was held because runs were short of late, since one is not: others may run it sooner."""
+        self._run_seconds = None
+        waiting = [held for held in self._holdings if held.stage in {Stage.PREPARING, Stage.PREPARED}]
+        for held in waiting[max(1, self._prefetch) :]:
+            self._withdraw(held, HandedBack())
 
     async def _run_one(self, held: Held) -> Outcome:
         """Runs one prepared task until it ends or something ends it; the write of its start goes on beside it."""
@@ -314,7 +351,7 @@ class Pipeline:
         run.cancel()
         await asyncio.wait({run}, timeout=DRAIN_INTERRUPT_TIMEOUT if self._draining else INTERRUPT_TIMEOUT)
         if not run.done():
-            self._lose_runtime("it does not end an interrupted run")
+            self._lose_runtime("it does not end an interrupted run", gone=False)
 
     # Complete --------------------------------------------------------------------------------------------------------
 
@@ -357,10 +394,14 @@ class Pipeline:
     async def _follow_runtime(self) -> None:
         """Opens the pipeline while the runtime is there."""
         while True:
-            await self._runtime.wait_until_ready()
+            if self._recycling.reason:
+                await self._recycling.restart(self._runtime, self._end)
+            if not await self._is_made_ready():
+                continue
             log.info("runtime_ready")
             self._runtime_down.clear()
             self._runtime_up.set()
+            self._note()
             self._metrics.spend(on_run=False)
             self._changed.set()
             while self._runtime_up.is_set():
@@ -368,8 +409,50 @@ class Pipeline:
                     async with asyncio.timeout(ALIVE_INTERVAL):
                         await self._runtime_down.wait()
                 except TimeoutError:
-                    if self._running is None and not await self._is_alive():
-                        self._lose_runtime("it does not answer")
+                    await self._look_after_runtime()
+
+    async def _is_made_ready(self) -> bool:
+        """Waits until the runtime is up, and warms it; returns False when it is to be restarted, or is lost again."""
+        # A runtime that is not there is waited for as long as it takes: somebody starts it. One that does not let go of
+        # a run that was given up is not made better by waiting.
+        patience = self._recycling.stuck_after if self._runtime.left_running else None
+        try:
+            async with asyncio.timeout(patience):
+                await self._runtime.wait_until_ready()
+        except TimeoutError:
+            self._recycling.want(f"it has not ended an interrupted run within {patience:g} s")
+            return False
+        if not self._runtime_is_new:
+            return True
+        self._recycling.note_start()
+        self._runtime_is_new = False
+        if not self._warm_up.wanted:
+            return True
+        self._warming = True
+        self._note()
+        try:
+            await self._warm_up.run(self._runtime)
+        except RuntimeUnavailableError as error:
+            self._runtime_error, self._runtime_is_new = error.message, True
+            return False
+        finally:
+            self._warming = False
+            self._note()
+        return not self._runtime.left_running
+
+    async def _look_after_runtime(self) -> None:
+        await self._recycling.look()
+        if self._running is not None:
+            return
+        if not await self._is_alive():
+            self._lose_runtime("it does not answer")
+        elif self._running is None and self._recycling.judge():
+            self._lose_runtime(self._recycling.reason)
+
+    def _end(self) -> None:
+        """Ends this agent as a signal does."""
+        if self._stop_asked is not None:
+            self._stop_asked.set()
 
     async def _is_alive(self) -> bool:
         try:
@@ -378,13 +461,21 @@ class Pipeline:
         except (TimeoutError, TaskError, OSError):
             return False
 
-    def _lose_runtime(self, reason: str) -> None:
-        """Stops receiving and starting until the runtime is back; other agents get what is not started."""
+    def _lose_runtime(self, reason: str, *, gone: bool = True) -> None:
+        """Stops receiving and starting until the runtime is back; other agents get what is not started.
+
+        Args:
+            reason: what to say.
+            gone: whether another process will be there then.
+        """
         if not self._runtime_up.is_set():
             return
         log.warning("runtime_lost", reason=reason)
+        self._runtime_error = reason
+        self._runtime_is_new = gone
         self._runtime_up.clear()
         self._runtime_down.set()
+        self._note()
         self._metrics.spend(on_run=None)
         for held in self._holdings:
             self._withdraw(held, HandedBack())
@@ -393,6 +484,7 @@ class Pipeline:
 
     async def _drain(self, loops: dict[str, asyncio.Task[None]]) -> None:
         self._draining = True
+        self._note()
         running = self._running
         log.info("draining", held=len(self._holdings), running=running is not None)
         loops["runtime"].cancel()

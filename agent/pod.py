@@ -1,7 +1,8 @@
 """Tells Kubernetes what it costs to delete this pod, so that scale-in takes an idle agent before a busy one.
 
-The ReplicaSet controller deletes the pods with the lowest `controller.kubernetes.io/pod-deletion-cost` first (Kubernetes,
-"ReplicaSet: Pod deletion cost"). The agent needs leave to patch its own pod; where it lacks it, it says so once.
+The ReplicaSet controller deletes the pods with the lowest `controller.kubernetes.io/pod-deletion-cost` first
+(Kubernetes, "ReplicaSet: Pod deletion cost"). The agent needs leave to patch its own pod; where it lacks it, it says
+so once.
 """
 
 from __future__ import annotations

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agent.pod import SERVICE_ACCOUNT
+from agent.recycling import RecycleBy
+from agent.warm_up import WarmUpRequest, read_warm_up
 from contract.identifiers import RuntimeName
 from contract.task import RuntimeType
 from contract.topology import VISIBILITY_TIMEOUT
@@ -62,6 +65,51 @@ class Settings(BaseSettings):
     task_timeout_seconds: Annotated[
         float, Field(description="seconds after which a run is interrupted and the task fails", gt=0)
     ] = 1800.0
+    warmup_request: Annotated[
+        WarmUpRequest | None,
+        NoDecode,
+        Field(
+            description='first prompt of a runtime that has come up, before any task: {"tasktype": …, "content": …}, '
+            "or the path of a file with it"
+        ),
+    ] = None
+    warmup_timeout_seconds: Annotated[
+        float, Field(description="seconds after which the first prompt is given up, and tasks are received", gt=0)
+    ] = 600.0
+    recycle_by: Annotated[
+        RecycleBy,
+        Field(
+            description="who restarts the runtime between tasks: nobody; exit: who sees this agent end with status 75; "
+            "api: the runtime, when asked (SD Web UI: --api-server-stop, ComfyUI: ComfyUI-Manager); "
+            "probe: who sees /runtimez answer 503, such as the liveness probe of the runtime's container"
+        ),
+    ] = RecycleBy.NOBODY
+    recycle_after_tasks: Annotated[
+        int, Field(description="runs after which the runtime is restarted; 0: never", ge=0)
+    ] = 0
+    recycle_above_rss_bytes: Annotated[
+        int,
+        Field(
+            description="resident bytes of the runtime above which it is restarted; 0: never. Needs a runtime process "
+            "that can be seen (same machine, or pod with shareProcessNamespace, and same user), or SD Web UI",
+            ge=0,
+        ),
+    ] = 0
+    recycle_stuck_after_seconds: Annotated[
+        float,
+        Field(description="seconds that a runtime may go on with an interrupted run before it is restarted", gt=0),
+    ] = 120.0
+    pod_name: Annotated[
+        str, Field(description="Kubernetes: name of this pod, whose deletion cost follows the work (metadata.name)")
+    ] = ""
+    pod_namespace: Annotated[
+        str, Field(description="Kubernetes: its namespace; the service account's when empty (metadata.namespace)")
+    ] = ""
+    kubernetes_service_host: Annotated[str, Field(description="set by Kubernetes")] = ""
+    kubernetes_service_port: Annotated[int, Field(description="set by Kubernetes", ge=1, le=65535)] = 443
+    service_account_folder: Annotated[str, Field(description="Kubernetes: where token and ca.crt lie")] = str(
+        SERVICE_ACCOUNT
+    )
     health_host: Annotated[str, Field(description="address of /healthz, /readyz and /metrics")] = "127.0.0.1"
     health_port: Annotated[int, Field(description="port of the same; 0 takes a free one", ge=0, le=65535)] = 8080
     log_level: Annotated[
@@ -89,7 +137,24 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("log_level", "log_format", "runtime_type", mode="before")
+    @field_validator("warmup_request", mode="before")
+    @classmethod
+    def _read_warm_up(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        request = read_warm_up(value)
+        if (runtime_type := info.data.get("runtime_type")) and (refusal := request.refusal(runtime_type)):
+            raise ValueError(refusal)
+        return request
+
+    @field_validator("recycle_after_tasks", "recycle_above_rss_bytes")
+    @classmethod
+    def _must_be_done_by_somebody(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("recycle_by") is RecycleBy.NOBODY:
+            raise ValueError("nobody would restart the runtime; set RECYCLE_BY to exit, api or probe")
+        return value
+
+    @field_validator("log_level", "log_format", "runtime_type", "recycle_by", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -114,7 +179,7 @@ def describe_settings() -> str:
         default = field.get_default()
         if field.is_required():
             shown = "required"
-        elif default in {"", ()}:
+        elif default in {"", (), None}:
             shown = "default: empty"
         else:
             shown = f"default: {str(default).lower() if isinstance(default, bool) else default}"

@@ -97,6 +97,7 @@ class WarmUp:
         self.state = WarmUpState.NONE
         self.error = ""
         """Why it failed."""
+        self._deaths = 0
         self.seconds = 0.0
         """How long the latest one took."""
 
@@ -108,10 +109,15 @@ class WarmUp:
     async def run(self, runtime: Runtime) -> None:
         """Runs the prompt, a few times if need be; returns when it is done or given up.
 
+        A prompt that has killed so many runtimes in a row is left out from then on.
+
         Raises:
             RuntimeUnavailableError: the runtime went away; once it is back, it is to be warmed again.
         """
         if self._request is None:
+            return
+        if self._deaths >= TRIES:
+            log.warning("warm_up_given_up", deaths=self._deaths, error=self.error)
             return
         self.state, self.error, began = WarmUpState.RUNNING, "", time.monotonic()
         try:
@@ -127,12 +133,13 @@ class WarmUp:
                         break
                     await asyncio.sleep(RETRY_PAUSE)
                 else:
-                    self.state, self.error = WarmUpState.DONE, ""
+                    self.state, self.error, self._deaths = WarmUpState.DONE, "", 0
                     log.info("warmed_up", seconds=round(time.monotonic() - began, 3))
                     return
             self.state = WarmUpState.FAILED
         except RuntimeUnavailableError as error:
             self.state, self.error = WarmUpState.FAILED, self._describe(error)
+            self._deaths += 1
             log.warning("warm_up_failed", error=self.error)
             raise
         finally:

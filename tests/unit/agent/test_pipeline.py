@@ -13,13 +13,16 @@ from agent import pipeline as pipeline_module
 from agent.completion import Completion
 from agent.errors import RuntimeUnavailableError, TransientError
 from agent.holdings import Delivery, Held, Holdings
+from agent.lifecycle import Lifecycle, State
 from agent.metrics import Metrics
 from agent.outcomes import Answered, HandedBack, Outcome, Raised
-from agent.pipeline import RESULTS_IN_MEMORY, Pipeline, State
+from agent.pipeline import RESULTS_IN_MEMORY, Pipeline
 from agent.preparation import Preparation
+from agent.recycling import Limits, RecycleBy, Recycling
 from agent.runtimes.base import Answer, Prepared
 from agent.task_queue import TaskQueue
 from agent.telemetry import NoTracer
+from agent.warm_up import WarmUp, WarmUpRequest
 from contract.record import Record, Submission
 from contract.store import RecordStore, Stored
 from contract.task import TaskMessage, TaskType
@@ -96,6 +99,9 @@ class Runtime:
         self.stopped: list[str] = []
         self.ends: dict[str, asyncio.Future[Answer]] = {}
         self.deaf = False
+        self.left_running = False
+        self.resident: int | None = None
+        self.restarts = 0
 
     def end(self, name: str) -> asyncio.Future[Answer]:
         return self.ends.setdefault(name, asyncio.get_running_loop().create_future())
@@ -107,7 +113,7 @@ class Runtime:
         return self.alive
 
     async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
-        raise NotImplementedError
+        return Prepared(task_type, content)
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
         name = prepared.content["name"]
@@ -123,6 +129,13 @@ class Runtime:
     async def interrupt(self) -> None:
         pass
 
+    async def resident_bytes(self) -> int | None:
+        return self.resident
+
+    async def restart(self) -> bool:
+        self.restarts += 1
+        return True
+
     async def close(self) -> None:
         pass
 
@@ -130,9 +143,21 @@ class Runtime:
 class Agent:
     """A pipeline and all that a test pulls at."""
 
-    def __init__(self, *, prefetch: int = 1, task_timeout: float = 60, grace_period: float = 60) -> None:
+    def __init__(
+        self,
+        *,
+        prefetch: int = 1,
+        task_timeout: float = 60,
+        grace_period: float = 60,
+        warm_up: WarmUpRequest | None = None,
+        recycle_by: RecycleBy = RecycleBy.NOBODY,
+        limits: Limits | None = None,
+    ) -> None:
         self.queue, self.runtime, self.completing = Queue(), Runtime(), Completing()
         self.holdings, self.metrics, self.stop = Holdings(), Metrics("r"), asyncio.Event()
+        self.lifecycle = Lifecycle()
+        self.warm_up = WarmUp(warm_up, timeout=60)
+        self.recycling = Recycling(recycle_by, limits or Limits(), self.runtime.resident_bytes)
         self.pipeline = Pipeline(
             queue=self.queue,
             store=cast("RecordStore", None),
@@ -146,6 +171,9 @@ class Agent:
             prefetch=prefetch,
             task_timeout=task_timeout,
             grace_period=grace_period,
+            warm_up=self.warm_up,
+            recycling=self.recycling,
+            lifecycle=self.lifecycle,
         )
 
     @asynccontextmanager
