@@ -298,10 +298,24 @@ def results_are_stored(story: Story) -> Iterator[str]:
             own = [event for event in puts[key] if end is not None and event.facts["who"] == end.who]
             if own and own[-1].facts["etag"] != final[key]:
                 yield f"{task}: {key} was overwritten after its agent had stored it"
-    for key in final.keys() - named:
+    left = {key for key in final if key.startswith(PAYLOADS) and _is_of_nobody(story, key)}
+    for key in final.keys() - named - left:
         writers = ", ".join(f"{event.facts['who']} at {event.at:.2f}" for event in puts[key])
         what = "payload that nobody needs any more" if key.startswith(PAYLOADS) else "object that no record names"
         yield f"orphan: {key} is an {what} (put by {writers or 'nobody'})".replace("an payload", "a payload")
+
+
+def _is_of_nobody(story: Story, key: str) -> bool:
+    """Tells whether a payload belongs to a submission whose client was refused: the bucket's lifecycle deletes it."""
+    name = key.rpartition("/")[2].removesuffix(".json")
+    if any(name in story.submission_of.get(request, ()) for request in _accepted(story)):
+        return False
+    submission = story.find(name)
+    return submission is None or submission.status is Status.QUEUED or _withdrawn(submission)
+
+
+def _accepted(story: Story) -> Iterator[str]:
+    return (event.facts["request"] for event in story.of(Kind.REQUEST) if event.facts["outcome"] == "accepted")
 
 
 def generation_is_repeated_only_for_cause(story: Story) -> Iterator[str]:

@@ -277,6 +277,7 @@ def orphan(world: World) -> None:
 
 
 def payload_left(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
     world.objects[".payloads/t/St.json"] = "x"
 
 
@@ -400,3 +401,9 @@ def test_a_trial_that_was_broken_off_is_judged_by_what_it_has_done() -> None:
     wrong = sound()
     ended_twice(wrong)
     assert check(broken_off(wrong)).violations
+
+
+def test_the_payload_of_a_refused_task_is_left_to_the_lifecycle_of_the_bucket() -> None:
+    world = sound()
+    world.objects[".payloads/t/St.json"] = "x"
+    assert check(world.history()).violations == []
