@@ -396,6 +396,7 @@ class Pipeline:
         while True:
             if self._recycling.reason:
                 await self._recycling.restart(self._runtime, self._end)
+                self._runtime_is_new = True
             if not await self._is_made_ready():
                 continue
             log.info("runtime_ready")

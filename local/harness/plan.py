@@ -55,6 +55,8 @@ class Component:
     """The harness binds the port and hands the socket down; `{fd}` in the command stands for its number."""
     leash: bool = False
     """The process ends when its standard input does."""
+    runtime: str = ""
+    """The component that is started again first when this one ends with `EXIT_RESTART_RUNTIME`."""
 
     @property
     def url(self) -> str:
@@ -154,12 +156,14 @@ def agents(
                 # The sink has a sample picture to be named as an input.
                 "INPUT_ALLOWED_ORIGINS": f"http://127.0.0.1:{ports.sink}",
                 "GRACE_PERIOD_SECONDS": str(AGENT_GRACE),
+                "RECYCLE_BY": "exit",
                 "HEALTH_HOST": "127.0.0.1",
                 "HEALTH_PORT": str(worker.agent),
             },
             port=worker.agent,
             ready_path="/readyz",
             stop_timeout=AGENT_GRACE + 5.0,
+            runtime=name,
         )
         for runtime, name, worker in workers(config, options, ports)
     ]

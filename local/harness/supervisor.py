@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from contract.processes import EXIT_RESTART_RUNTIME
 from local.harness.lines import LineSplitter, Printer
 from local.harness.plan import Component, Stage
 from local.harness.probe import answers_ok
@@ -37,6 +38,8 @@ class _Child:
     last_line: str = "nothing"
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it is dead and will not be started again."""
+    renewing: bool = False
+    """Its end was asked for, and is no failure."""
     keeper: asyncio.Task[None] | None = None
     welcome: asyncio.Task[None] | None = None
 
@@ -208,18 +211,41 @@ class Supervisor:
                 child.ended.set()
                 return
             failures = self._policy.failures(failures, time.monotonic() - began)
+            if code == EXIT_RESTART_RUNTIME and child.component.runtime in self._children:
+                await self._renew(self._children[child.component.runtime], asked_by=name)
+                child.renewing = True
+            if child.renewing:
+                failures = 0
+            child.renewing = False
             while not await self._restarted(child, code, failures):
                 failures += 1
             if self._stopping.is_set():
                 return
             child.welcome = asyncio.create_task(self._welcome(child), name=f"welcome {name}")
 
+    async def _renew(self, child: _Child, *, asked_by: str) -> None:
+        """Ends a process, which its own keeper then starts again; returns when it is dead."""
+        self._printer.say(f"{asked_by} asks for a new {child.component.name}", style="yellow")
+        process = child.process
+        if process is None or process.returncode is not None:
+            return
+        child.renewing = True
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(child.component.stop_timeout):
+                await process.wait()
+        except TimeoutError:
+            _kill_group(process.pid)
+            await process.wait()
+
     async def _restarted(self, child: _Child, code: int | None, failures: int) -> bool:
         """Returns whether a dead process has been started again; True too if it need not be any more."""
-        delay = self._policy.delay(failures)
         name = child.component.name
-        self._printer.say(f"{name} has ended ({_how(code)}); it is started again in {delay:g} s", style="yellow")
-        await asyncio.sleep(delay)
+        if failures:
+            delay = self._policy.delay(failures)
+            self._printer.say(f"{name} has ended ({_how(code)}); it is started again in {delay:g} s", style="yellow")
+            await asyncio.sleep(delay)
         if self._stopping.is_set():
             return True
         try:

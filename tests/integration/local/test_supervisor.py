@@ -15,8 +15,10 @@ import psutil
 import pytest
 from rich.console import Console
 
+from contract.processes import EXIT_RESTART_RUNTIME
 from local.harness.lines import Printer
 from local.harness.plan import Component, Stage
+from local.harness.probe import answers_ok
 from local.harness.restarts import RestartPolicy
 from local.harness.supervisor import StartFailedError, Supervisor
 from tests.support.waiting import eventually_async, free_port
@@ -156,3 +158,36 @@ async def test_in_a_hurry_nobody_is_waited_for() -> None:
         bench.supervisor.hurry()
         async with asyncio.timeout(5):
             await bench.supervisor.stop()
+
+
+async def test_an_agent_that_asks_for_it_gets_a_new_runtime_and_is_started_again_after_its_end() -> None:
+    asking = f"""
+import http.server, pathlib, sys
+sys.argv = ["", {(port := free_port())!r}]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        if self.path == "/ask": import os; os._exit({EXIT_RESTART_RUNTIME})
+    def log_message(self, *_): pass
+print("agent here", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", sys.argv[1]), Handler).serve_forever()
+"""
+    runtime = server("one")
+    agent = Component("two", Stage.AGENT, (sys.executable, "-I", "-c", asking), {}, port, "/", runtime="one")
+    async with supervised() as bench:
+        for component in (runtime, agent):
+            await bench.supervisor.start(component)
+            await bench.supervisor.wait_until_ready(component.name, within=10)
+        bench.supervisor.settle()
+        before = bench.supervisor.pids()
+        await answers_ok(port, "/ask")
+        await eventually_async(
+            lambda: asyncio.sleep(0, len(set(bench.supervisor.pids().values()) - {*before.values()}) == 2)
+        )
+        for component in (runtime, agent):
+            await bench.supervisor.wait_until_ready(component.name, within=10)
+        await eventually_async(lambda: asyncio.sleep(0, bench.lines().count("two │ agent here") == 2))
+        lines = bench.lines()
+    assert "up  │ two asks for a new one" in lines
+    assert lines.index("one │ goodbye") < len(lines) - 1 - lines[::-1].index("two │ agent here")
+    assert not [line for line in lines if "has ended" in line], "it was asked for, and is no failure"

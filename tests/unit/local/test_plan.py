@@ -48,6 +48,14 @@ def test_each_runtime_has_one_agent_that_calls_the_fake_of_that_name() -> None:
         assert agent.environment["S3_BUCKET"] == PLACE.output_bucket
 
 
+def test_an_agent_that_asks_for_a_new_runtime_gets_its_own_one_restarted() -> None:
+    ports = plan_ports(len(CONFIG.runtimes) * 2, 9000)
+    fakes = {item.name: item for item in plan.runtimes(CONFIG, options(replicas=2), ports, {})}
+    for agent in agents(options(replicas=2)):
+        assert agent.environment["RECYCLE_BY"] == "exit"
+        assert fakes[agent.runtime].url == agent.environment["API_BASE_URL"]
+
+
 def test_replicas_share_a_queue_and_nothing_else() -> None:
     pairs = agents(options(replicas=2))
     assert [agent.name for agent in pairs[:2]] == ["sdruntime-1-agent", "sdruntime-2-agent"]
