@@ -32,6 +32,7 @@ DISTURBING: Final = frozenset(
         FaultKind.AGENT_FROZEN,
         FaultKind.RUNTIME_CRASH,
         FaultKind.RUNTIME_HANG,
+        FaultKind.RUNTIME_GARBAGE,
         FaultKind.AWS_FROZEN,
         FaultKind.AWS_UNAVAILABLE,
     }
