@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,7 @@ def test_kubernetes_is_told_only_of_what_lasts(looks: list[tuple[float, bool]]) 
         assert (wish is Wish.BUSY) is busy
         if told:
             assert told[-1] is not wish, "it knows that already"
-            since = next((moment for moment, was in reversed(seen) if was is not busy), None)
-            first = min(moment for moment, was in seen if since is None or moment > since)
+            *_, (first, _) = takewhile(lambda look: look[1] is busy, reversed(seen))
             assert now - first >= (pace.busy_after if busy else pace.idle_after)
         debounce.told(wish)
         told.append(wish)
