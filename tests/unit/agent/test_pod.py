@@ -228,7 +228,7 @@ def test_kubernetes_is_told_only_of_what_lasts(looks: list[tuple[float, bool]]) 
         assert (wish is Wish.BUSY) is busy
         if told:
             assert told[-1] is not wish, "it knows that already"
-            *_, (first, _) = takewhile(lambda look: look[1] is busy, reversed(seen))
+            *_, (first, _) = takewhile(lambda look, wanted=busy: look[1] is wanted, reversed(seen))  # type: ignore[misc]
             assert now - first >= (pace.busy_after if busy else pace.idle_after)
         debounce.told(wish)
         told.append(wish)

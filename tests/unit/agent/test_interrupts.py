@@ -1,0 +1,139 @@
+"""An interrupt is global: it must never hit the run after the one that it was meant for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from agent.errors import RuntimeUnavailableError
+from agent.runtimes import Answer, Runtime, make_runtime, open_session
+from agent.runtimes.comfyui import adapter as comfyui
+from agent.runtimes.http import Reply
+from agent.runtimes.sdwebui import adapter as sdwebui
+from contract.task import RuntimeType, TaskType
+from tests.support.stack import workflow
+from tests.unit.agent.runtime_support import Links
+from tests.unit.fake_runtime.support import Server, serving, until
+
+KINDS: Final = [RuntimeType.SDWEBUI, RuntimeType.COMFYUI]
+
+
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sdwebui, comfyui):
+        monkeypatch.setattr(module, "INTERRUPT_GRACE", 0.2)
+    monkeypatch.setattr(comfyui, "LEFT_INTERVAL", 0.05)
+
+
+async def run(runtime: Runtime, kind: RuntimeType, prompt: str) -> Answer:
+    if kind is RuntimeType.COMFYUI:
+        prepared = await runtime.prepare(TaskType.PIPELINE, workflow(prompt))
+    else:
+        content = {"prompt": prompt, "width": 64, "height": 64, "steps": 4}
+        prepared = await runtime.prepare(TaskType.TEXT_TO_IMAGE, content)
+    return await runtime.run(prepared, run_id=prompt, progress=lambda _: None)
+
+
+@dataclass
+class SlowInterrupts:
+    """Keeps interrupts on their way to the server for as long as the test wants."""
+
+    real: Any
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    through: asyncio.Event = field(default_factory=asyncio.Event)
+    sent: int = 0
+
+    async def __call__(self, method: str, path: str, **options: Any) -> Reply:
+        if path.endswith("/interrupt"):
+            self.sent += 1
+            self.reached.set()
+            await self.through.wait()
+        reply: Reply = await self.real(method, path, **options)
+        return reply
+
+
+@asynccontextmanager
+async def driven(kind: RuntimeType, **options: Any) -> AsyncIterator[tuple[Server, Runtime]]:
+    async with serving(type=kind.value, **options) as server, open_session() as session:
+        runtime = make_runtime(kind, server.url, session, Links(), dynamic_model=False)
+        yield server, runtime
+        await runtime.close()
+
+
+async def outcomes(server: Server) -> list[str]:
+    return [job["outcome"] for job in await server.jobs()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_interrupt_that_is_late_is_waited_for_before_the_next_run(
+    kind: RuntimeType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(kind, seconds_per_task=0.6) as (server, runtime):
+        slow = SlowInterrupts(runtime._server.request)  # type: ignore[attr-defined]
+        monkeypatch.setattr(runtime._server, "request", slow)  # type: ignore[attr-defined]
+        first = asyncio.create_task(run(runtime, kind, "first"))
+        await server.running()
+        first.cancel()
+        await asyncio.wait({first})
+        assert slow.sent == 1
+        assert runtime.left_running
+        with pytest.raises(RuntimeUnavailableError, match="given up"):
+            await run(runtime, kind, "second")
+        ready = asyncio.create_task(runtime.wait_until_ready())
+        await until(lambda: server.gpu.job is None, "an idle GPU")
+        await asyncio.wait({ready}, timeout=0.2)
+        assert not ready.done(), "the interrupt may still stop whatever runs when it arrives"
+
+        slow.through.set()
+
+        async with asyncio.timeout(5):
+            await ready
+        assert (await run(runtime, kind, "second")).outputs
+        assert await outcomes(server) == ["succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_runtime_that_ignores_the_interrupt_is_ready_only_when_it_has_let_go(kind: RuntimeType) -> None:
+    async with driven(kind, seconds_per_task=1.0, faults=["interrupt-ignored:count=1"]) as (server, runtime):
+        first = asyncio.create_task(run(runtime, kind, "first"))
+        await server.running()
+        first.cancel()
+        await asyncio.wait({first})
+        assert first.cancelled()
+        async with asyncio.timeout(10):
+            await runtime.wait_until_ready()
+        assert server.gpu.job is None
+        assert (await run(runtime, kind, "second")).outputs
+        assert (await outcomes(server))[1] == "succeeded"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_run_that_ends_while_it_is_interrupted_leaves_nothing_behind(kind: RuntimeType) -> None:
+    async with driven(kind, seconds_per_task=0.1) as (server, runtime):
+        for number in range(6):
+            first = asyncio.create_task(run(runtime, kind, f"first-{number}"))
+            await server.running()
+            # Around the end of the run: before, at, and after it.
+            await asyncio.sleep(0.05 + 0.02 * number)
+            first.cancel()
+            await asyncio.wait({first})
+            await runtime.wait_until_ready()
+            assert (await run(runtime, kind, f"second-{number}")).outputs
+        jobs = await server.jobs()
+        assert [job["outcome"] for job in jobs if "second" in job["prompt"]] == ["succeeded"] * 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_agent_that_ends_does_not_wait_for_what_was_left(kind: RuntimeType) -> None:
+    async with driven(kind, seconds_per_task=3, faults=["interrupt-ignored"]) as (server, runtime):
+        first = asyncio.create_task(run(runtime, kind, "first"))
+        await server.running()
+        first.cancel()
+        await asyncio.wait({first})
+        async with asyncio.timeout(1):
+            await runtime.close()
