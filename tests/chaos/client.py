@@ -11,7 +11,7 @@ import httpx
 
 from contract.task import RuntimeType
 from tests.chaos.history import History, Kind
-from tests.chaos.plan import PlannedTask, TaskKind
+from tests.chaos.plan import Plan, PlannedTask, TaskKind
 from tests.chaos.pods import RUNTIME
 from tests.chaos.proxy import NotingProxy
 from tests.support.deployment import Deployment
@@ -22,12 +22,6 @@ TRIES: Final = 6
 _LARGE: Final = "a very long prompt " * 15_000
 _TIMEOUT: Final = 60.0
 
-_ORDERS: Final = {
-    TaskKind.POISONED: "[[fault:error:status=500,body=text]]",
-    TaskKind.ENDLESS: "[[fault:hang]]",
-    TaskKind.LARGE: _LARGE,
-}
-
 
 class Client:
     """All clients together; safe to use by many threads.
@@ -37,7 +31,7 @@ class Client:
         deployment: for what is sent past the API.
         proxy: knows the messages that were published.
         history: is told of every answer.
-        runtime_type: decides what a request looks like.
+        plan: decides what requests look like.
         leaving: set when the trial is broken off: nothing is tried again.
     """
 
@@ -48,14 +42,20 @@ class Client:
         deployment: Deployment,
         proxy: NotingProxy,
         history: History,
-        runtime_type: RuntimeType,
+        plan: Plan,
         leaving: threading.Event,
     ) -> None:
         self._http = httpx.Client(base_url=api, timeout=_TIMEOUT, limits=httpx.Limits(max_connections=100))
         self._deployment = deployment
         self._proxy = proxy
         self._history = history
-        self._runtime_type = runtime_type
+        self._comfyui = plan.runtime_type is RuntimeType.COMFYUI
+        self._orders = {
+            TaskKind.POISONED: "[[fault:error:status=500,body=text]]",
+            TaskKind.ENDLESS: "[[fault:hang]]",
+            TaskKind.LONG: f"[[fault:hang:seconds={1.5 * plan.visibility}]]",
+            TaskKind.LARGE: _LARGE,
+        }
         self._leaving = leaving
         self._known: list[str] = []
 
@@ -132,8 +132,8 @@ class Client:
         self._deployment.clients.sqs.send_message(QueueUrl=self._deployment.queue_url(RUNTIME), MessageBody=body)
 
     def _task(self, planned: PlannedTask, request: str) -> dict[str, Any]:
-        text = f"<<{request}>> {_ORDERS.get(planned.kind, '')}".strip()
-        comfyui = self._runtime_type is RuntimeType.COMFYUI
+        text = f"<<{request}>> {self._orders.get(planned.kind, '')}".strip()
+        comfyui = self._comfyui
         content: dict[str, Any] = workflow(text) if comfyui else {"prompt": text, "steps": 4, "width": 64, "height": 64}
         if planned.kind is TaskKind.INVALID:
             (content["4"]["inputs"] if comfyui else content)["sampler_name"] = "No Such Sampler"

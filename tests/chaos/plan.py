@@ -35,6 +35,8 @@ class TaskKind(StrEnum):
     """The runtime answers it with an error each time."""
     ENDLESS = "endless"
     """The runtime hangs on it each time."""
+    LONG = "long"
+    """Runs for longer than the visibility timeout: only the heartbeat keeps others away."""
     UNREADABLE = "unreadable"
     """A message that is no task at all."""
 
@@ -125,6 +127,7 @@ _SHARES: Final = {
     TaskKind.FOREIGN: 0.03,
     TaskKind.INVALID: 0.04,
     TaskKind.POISONED: 0.02,
+    TaskKind.LONG: 0.02,
     TaskKind.ENDLESS: 0.005,
     TaskKind.UNREADABLE: 0.01,
 }
@@ -158,7 +161,7 @@ def make_plan(
     agents: int = 3,
     window: float = 180.0,
     visibility: int = 4,
-    seconds_per_task: float = 0.4,
+    seconds_per_task: float = 0.8,
     runtime_type: RuntimeType | None = None,
 ) -> Plan:
     """Returns the trial of a seed.

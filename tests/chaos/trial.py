@@ -142,7 +142,7 @@ class Trial:
                 deployment=deployment,
                 proxy=proxy,
                 history=history,
-                runtime_type=plan.runtime_type,
+                plan=plan,
                 leaving=self._leaving,
             )
             ear = _Ear(deployment, history)

@@ -25,7 +25,7 @@ LIMIT = 70.0
 """Seconds, for a machine with much else to do; 25 are usual."""
 
 
-@pytest.mark.parametrize(("seed", "kind"), [(314, RuntimeType.SDWEBUI)])
+@pytest.mark.parametrize(("seed", "kind"), [(954, RuntimeType.SDWEBUI)])
 def test_nothing_is_lost(localstack_process: LocalStack, tmp_path: Path, seed: int, kind: RuntimeType) -> None:
     plan = make_plan(seed, tasks=40, window=7, visibility=3, seconds_per_task=0.1, runtime_type=kind)
     trial = Trial(plan, tmp_path, limit=LIMIT, say=print, localstack=localstack_process)
