@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, Protocol, TextIO, cast
 
 import structlog
 
@@ -14,7 +14,10 @@ from agent.settings import Settings
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Sends every log line to standard error: JSON for machines, columns for people."""
+    """Sends every log line to standard error: JSON for machines, columns for people.
+
+    A line that cannot be written, because the disk is full or nobody reads any more, is lost, and nothing else with it.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -30,11 +33,29 @@ def configure_logging(level: str, log_format: str) -> None:
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", LossyStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     # Libraries: only what is wrong.
     logging.basicConfig(level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s")
+
+
+class LossyStream:
+    """A stream whose errors harm nobody: no task may fail because its log line could not be written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes if that is possible."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes if that is possible."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class Tracer(Protocol):
