@@ -112,6 +112,7 @@ class _Rule:
     match: Match
     seconds: float = 0.0
     status: int | None = None
+    code: str = ""
     lose: bool = False
     left: int | None = None
 
@@ -159,6 +160,12 @@ class FaultProxy:
         """Answers matching calls with an error of that status, for so many `times` (None: until `heal`)."""
         self._rules.append(_Rule(match, status=status, left=times))
 
+    def expire_credentials(self) -> None:
+        """Answers everything as AWS does to a token that has expired, until `heal`: LocalStack never looks at them."""
+        self._rules.append(_Rule(lambda call: call.service == "s3", status=400, code="ExpiredToken"))
+        self._rules.append(_Rule(lambda call: call.service == "sns", status=403, code="ExpiredToken"))
+        self._rules.append(_Rule(lambda call: call.service == "sqs", status=400, code="ExpiredTokenException"))
+
     def delay(self, match: Match, seconds: float, *, times: int | None = None) -> None:
         """Lets matching calls wait for some seconds before they go on."""
         self._rules.append(_Rule(match, seconds=seconds, left=times))
@@ -197,7 +204,7 @@ class FaultProxy:
                 rule.left -= 1
             await asyncio.sleep(rule.seconds)
             if rule.status is not None:
-                return _error(call, rule.status)
+                return _error(call, rule.status, rule.code or "ServiceUnavailable")
             lose = lose or rule.lose
         for gate in tuple(self._gates):
             if gate.match(call) and not await gate.pass_through(call):
@@ -246,12 +253,12 @@ def _identify(request: web.Request, body: bytes) -> Call:
     return Call("s3", _S3_OPERATIONS.get(request.method, request.method), request.path.lstrip("/"), body)
 
 
-def _error(call: Call, status: int) -> web.Response:
-    """Returns an answer as the service itself gives it when it is overloaded."""
+def _error(call: Call, status: int, code: str) -> web.Response:
+    """Returns an answer as the service itself gives it when it is in that trouble."""
     if call.service == "sqs":
-        text = '{"__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "ordered by the test"}'
+        text = f'{{"__type": "com.amazonaws.sqs#{code}", "message": "ordered by the test"}}'
         return web.Response(status=status, text=text, content_type="application/x-amz-json-1.0")
-    error = "<Code>ServiceUnavailable</Code><Message>ordered by the test</Message>"
+    error = f"<Code>{code}</Code><Message>ordered by the test</Message>"
     text = (
         f"<Error>{error}</Error>" if call.service == "s3" else f"<ErrorResponse><Error>{error}</Error></ErrorResponse>"
     )

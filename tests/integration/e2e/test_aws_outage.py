@@ -28,7 +28,13 @@ def failing(aws: FaultProxy) -> Callable[[], None]:
     return aws.heal
 
 
-@pytest.mark.parametrize("outage", [mute, failing])
+def expired(aws: FaultProxy) -> Callable[[], None]:
+    """Credentials that have expired, and are renewed in the end without anybody's restart."""
+    aws.expire_credentials()
+    return aws.heal
+
+
+@pytest.mark.parametrize("outage", [mute, failing, expired])
 def test_what_was_accepted_ends_once_whatever_aws_does_meanwhile(
     outage: Callable[[FaultProxy], Callable[[], None]], stack: Stack, localstack: str, runtime: str
 ) -> None:
