@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Returns 0 when nothing was lost, 1 when something was, and 2 for arguments that cannot be."""
+    """Returns 0 when nothing was lost, 1 when something was, and 2 when there was no trial."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
         description="Lets agents, runtimes and AWS fail at random while tasks are on their way, and checks afterwards "
@@ -50,10 +50,12 @@ def _judge_again(path: Path) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from contract.task import RuntimeType
     from local.folders import state_folder
+    from local.localstack.environment import EnvironmentFailedError
+    from local.localstack.process import LocalStackFailedError
     from tests.chaos.checker import check
     from tests.chaos.plan import make_plan
     from tests.chaos.report import repeat_command, summary
-    from tests.chaos.trial import Trial
+    from tests.chaos.trial import Trial, TrialError
 
     seed = secrets.randbelow(100_000) if arguments.seed is None else arguments.seed
     plan = make_plan(
@@ -71,7 +73,12 @@ def _run(arguments: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     trial = Trial(plan, folder, limit=arguments.seconds, say=lambda line: print(line, flush=True))
-    verdict = check(trial.run())
+    try:
+        events = trial.run()
+    except (TrialError, EnvironmentFailedError, LocalStackFailedError) as error:
+        sys.stderr.write(f"chaos: the trial could not begin: {error}\nlogs: {folder}\n")
+        return 2
+    verdict = check(events)
     print(summary(verdict))
     command = repeat_command(plan, seconds=arguments.seconds)
     if verdict.violations:

@@ -78,6 +78,10 @@ class _Agenda:
         return len(self._due)
 
 
+class TrialError(Exception):
+    """The trial could not begin: a process does not come up; the text has the end of its log."""
+
+
 class Trial:
     """One trial.
 
@@ -109,13 +113,18 @@ class Trial:
         self.history = History(folder / "history.jsonl")
 
     def run(self) -> list[Event]:
-        """Runs it and returns its history. Ctrl-C once ends the faults early; twice, the wait for recovery too."""
+        """Runs it and returns its history. Ctrl-C once ends the faults early; twice, the wait for recovery too.
+
+        Raises:
+            TrialError: a process does not come up.
+            EnvironmentFailedError, LocalStackFailedError: LocalStack cannot be installed, or does not start.
+        """
         localstack = self._localstack
         if localstack is None:
             localstack = LocalStack(python=ensure_environment(state_folder(), say=self._say), folder=self._folder)
             localstack.start()
-            localstack.wait_until_ready()
         try:
+            localstack.wait_until_ready()
             self._run(localstack)
         finally:
             os.kill(localstack.pid, signal.SIGCONT)
@@ -133,10 +142,13 @@ class Trial:
             NotingProxy(localstack.endpoint, history, callback_topic=topic) as proxy,
             Stack(deployment, self._folder, aws=proxy.url) as stack,
         ):
-            api = stack.start_api(AWS_ACCESS_KEY_ID="api")
-            history.add(Kind.STARTED, name="api", pid=api.pid, log=api.log.name)
             pods = Pods(stack, plan, history)
-            pods.start()
+            try:
+                api = stack.start_api(AWS_ACCESS_KEY_ID="api")
+                pods.start()
+            except AssertionError as error:
+                raise TrialError(str(error)) from error
+            history.add(Kind.STARTED, name="api", pid=api.pid, log=api.log.name)
             client = Client(
                 api=stack.api,
                 deployment=deployment,
