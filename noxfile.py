@@ -79,6 +79,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def bench(session: nox.Session) -> None:
+    """Measure how little of the GPU the agent wastes, and how fast the API is; `-- --help` lists the options."""
+    _install(session, COMPONENTS["tests"])
+    session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session(python=PYTHON)
 def lint(session: nox.Session) -> None:
     """Check format, style and types."""
     _install(session, COMPONENTS["lint"])

@@ -49,7 +49,8 @@ class Contender:
 
 def ours() -> Contender:
     """Returns this project's agent."""
-    return Contender(OURS, (sys.executable, "-m", "agent"), extra={"HEALTH_PORT": "0"}, has_records=True)
+    command = (sys.executable, "-m", "tests.bench.as_in_image", "agent")
+    return Contender(OURS, command, extra={"HEALTH_PORT": "0"}, has_records=True)
 
 
 def floor() -> Contender:

@@ -26,6 +26,7 @@ from tests.bench.statistics import (
     Run,
     Sample,
     cpu_between,
+    gaps,
     idle_fraction,
     peak_rss,
     percentile,
@@ -120,7 +121,8 @@ def figures(
     """Returns what a measurement comes to; a figure that cannot be had is None.
 
     `rate` in tasks per second from the first run's start to the last deletion; `idle` a fraction, the mean over GPUs;
-    `gap` the same in seconds per task; `cpu` in seconds per task; `rss` in bytes, the largest agent's; `p50`, `p95`,
+    `gap` the median of the seconds from a run's end to the next one's start, which a busy machine does not spoil as it
+    does the mean; `cpu` in seconds per task; `rss` in bytes, the largest agent's; `p50`, `p95`,
     `p99` in seconds from receipt to deletion without the run; `slowdown` the fraction of the rate that is lost from the
     second fifth to the last; `growth` in bytes between the same.
     """
@@ -149,7 +151,7 @@ def figures(
         "seconds": seconds,
         "rate": len(ends) / seconds if seconds > 0 else None,
         "idle": idle,
-        "gap": None if idle is None else idle * seconds * len(gpus) / len(runs),
+        "gap": percentile([gap for gpu in gpus for gap in gaps(list(gpu.runs.values()))], 50),
         "cpu": sum(cpu_between(one, begin, end) for one in samples) / len(ends),
         "rss": max((size for one in samples if (size := peak_rss(one)) is not None), default=None),
         "p50": percentile(waits, 50),
@@ -190,7 +192,10 @@ def _settings(stage: Stage, scenario: Scenario, contender: Contender, runtime: s
 
 async def _start_runtime(stack: AsyncExitStack, scenario: Scenario, number: int, folder: Path) -> Program:
     speed = ["--seconds-per-task", str(scenario.seconds_per_task)] if scenario.seconds_per_task else ["--latency", "0"]
-    command = [sys.executable, "-m", "fake_runtime", "--type", scenario.runtime, "--log-level", "warning", *speed]
+    command = [
+        *(sys.executable, "-m", "fake_runtime", "--type", scenario.runtime, "--log-level", "warning"),
+        *("--vram-gib", str(scenario.video_memory), *speed),
+    ]
     return await stack.enter_async_context(
         running(Program(f"runtime-{number}", command, folder=folder, environment={}))
     )

@@ -59,7 +59,7 @@ def _number(value: float) -> str:
 _COLUMNS: Final[dict[str, tuple[str, Callable[[float], str]]]] = {
     "rate": ("tasks/s", _number),
     "idle": ("GPU idle", _percent),
-    "gap": ("idle/task", _milliseconds),
+    "gap": ("gap (median)", _milliseconds),
     "cpu": ("CPU/task", _milliseconds),
     "rss": ("peak RSS", _megabytes),
     "p50": ("p50", _milliseconds),

@@ -46,6 +46,8 @@ class Scenario:
     seconds_per_task: float = SECONDS
     aws_delay: float = 0.0
     has_inputs: bool = False
+    video_memory: int = 24
+    """GiB of the runtime."""
     backlog: int = 0
     """Messages in the queue, when they are more than the tasks that are awaited."""
     goals: tuple[Goal, ...] = ()
@@ -209,6 +211,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
             task_type=TaskType.IMAGE_TO_IMAGE,
             tasks=30,  # with the answers, 37 MB a task: 60 would be 2.2 GB on this machine's disk
             quick_tasks=2,
+            video_memory=80,
             goals=(Goal("idle", 0.03),),
         ),
         Scenario(

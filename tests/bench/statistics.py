@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,12 @@ def idle_fraction(runs: Sequence[Run], busy_seconds: float) -> float | None:
     if span <= 0:
         return 0.0
     return min(1.0, max(0.0, 1 - busy_seconds / span))
+
+
+def gaps(runs: Sequence[Run]) -> list[float]:
+    """Returns the seconds from each run's end to the start of the next one on the same GPU; never less than 0."""
+    ordered = sorted(runs, key=lambda run: run.started)
+    return [max(0.0, after.started - before.ended) for before, after in itertools.pairwise(ordered)]
 
 
 def cpu_between(samples: Sequence[Sample], begin: float, end: float) -> float:
