@@ -11,10 +11,10 @@ from pathlib import Path
 
 import structlog
 
+from agent import fetch
 from agent.aws import open_clients
 from agent.callbacks import Callbacks
 from agent.completion import Completion
-from agent.fetch import Fetcher, parse_origins
 from agent.health import HealthServer
 from agent.holdings import Holdings
 from agent.inputs import Inputs
@@ -35,6 +35,22 @@ from contract.identifiers import new_ulid
 from contract.store import RecordStore
 
 log = structlog.get_logger()
+
+
+def _input_limits(settings: Settings) -> fetch.Limits:
+    """Returns the limits of links; what is not a setting follows from what is."""
+    seconds = settings.input_timeout_seconds
+    usual = fetch.Limits()
+    return fetch.Limits(
+        links=settings.input_max_links,
+        bytes_per_link=settings.input_max_bytes,
+        bytes_per_task=max(settings.input_max_bytes_per_task, settings.input_max_bytes),
+        connect_seconds=min(usual.connect_seconds, seconds),
+        idle_seconds=min(usual.idle_seconds, seconds),
+        seconds_per_link=seconds,
+        # As many rounds as the default limits allow.
+        seconds_per_task=seconds * usual.seconds_per_task / usual.seconds_per_link,
+    )
 
 
 async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
@@ -63,7 +79,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             visibility_timeout=settings.visibility_timeout,
         )
         inputs = Inputs(
-            Fetcher(allowed_origins=parse_origins(settings.input_allowed_origins)),
+            fetch.Fetcher(_input_limits(settings), fetch.parse_origins(settings.input_allowed_origins)),
             clients.s3,
             (settings.s3_bucket, *settings.input_s3_buckets),
         )

@@ -50,6 +50,14 @@ class Settings(BaseSettings):
         NoDecode,
         Field(description="origins that inputs may come from although they are private; separated by commas"),
     ] = ()
+    input_max_bytes: Annotated[int, Field(description="bytes that one input link may bring", gt=0)] = 32 * 1024 * 1024
+    input_max_bytes_per_task: Annotated[int, Field(description="the same for all links of a task", gt=0)] = (
+        64 * 1024 * 1024
+    )
+    input_max_links: Annotated[int, Field(description="different input links that a task may have", gt=0)] = 16
+    input_timeout_seconds: Annotated[
+        float, Field(description="seconds that one input link may take, redirects included", gt=0)
+    ] = 30.0
     visibility_timeout: Annotated[
         int,
         Field(

@@ -153,7 +153,7 @@ def link_of(name: str, *, allowed: str, forbidden: str, bucket: str) -> str:
 def burst(stack: Stack, web: str) -> Iterator[tuple[dict[str, str], WebServer]]:
     """Every link sent as a task of its own, all at once; the tasks' ids by the links' names."""
     runtime, bucket = stack.spare_runtime("links"), stack.deployment.place.output_bucket
-    stack.start_pod(runtime, PREFETCH=100, INPUT_ALLOWED_ORIGINS=web)
+    stack.start_pod(runtime, PREFETCH=100, INPUT_ALLOWED_ORIGINS=web, INPUT_TIMEOUT_SECONDS=6)
     s3 = stack.deployment.clients.s3
     s3.put_object(Bucket=bucket, Key="text.png", Body=b"no picture " * 100)
     s3.put_object(Bucket=bucket, Key=f"{RECORDS}somebody-elses.json", Body=picture())
