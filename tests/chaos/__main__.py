@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--window", type=float, help="seconds of faults (default: 180, at most 0.4 of --seconds)")
     parser.add_argument("--runtime", choices=["sdwebui", "comfyui"], help="type of the runtimes; drawn when not given")
     parser.add_argument("--plan", action="store_true", help="print every task and fault of the seed, and do nothing")
+    parser.add_argument("--keep", action="store_true", help="keep the history of a clean trial, too")
     parser.add_argument("--check", type=Path, metavar="HISTORY", help="judge the history of an earlier trial again")
     arguments = parser.parse_args()
     if arguments.tasks < 1 or arguments.agents < 1 or arguments.seconds <= 0:
@@ -81,12 +82,12 @@ def _run(arguments: argparse.Namespace) -> int:
     verdict = check(events)
     print(summary(verdict))
     command = repeat_command(plan, seconds=arguments.seconds)
-    if verdict.violations:
-        print(f"history and logs: {folder}\nagain: {command}")
-        return 1
-    shutil.rmtree(folder, ignore_errors=True)
+    if verdict.violations or arguments.keep:
+        print(f"history and logs: {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     print(f"again: {command}")
-    return 0
+    return 1 if verdict.violations else 0
 
 
 if __name__ == "__main__":

@@ -321,31 +321,45 @@ def _accepted(story: Story) -> Iterator[str]:
 
 def generation_is_repeated_only_for_cause(story: Story) -> Iterator[str]:
     """At most one generation too many for each death, freeze or loss of AWS of an agent, or hang of a runtime."""
-    agents = int(story.last(Kind.TRIAL).get("agents", 1))
+    trial = story.last(Kind.TRIAL)
     causes = [
-        (event.at, float(event.facts["until"]), 1 if FaultKind(event.facts["fault"]).strikes_one else agents)
+        Cause(event.at, float(event.facts["until"]) + float(trial.get("visibility", 0)), _pod(event.facts["target"]))
         for event in story.of(Kind.FAULT)
         if "skipped" not in event.facts and event.facts["fault"] in DISTURBING
     ]
-    slack = 2.0 * float(story.last(Kind.TRIAL).get("visibility", 0)) + 5
     runs: dict[str, list[Event]] = defaultdict(list)
     for event in story.of(Kind.RUN):
         if event.facts["outcome"] == "succeeded":
             runs[event.facts["request"]].append(event)
     extra = 0
     for request, found in runs.items():
-        # A request that was sent again under its idempotency key or withdrawn may have had more than one submission.
-        spare = len(found) - max(1, len(story.submission_of.get(request, ())))
-        if spare <= 0:
-            continue
+        # A request that was sent again under its idempotency key may have had more than one submission.
+        spare = max(0, len(found) - max(1, len(story.submission_of.get(request, ()))))
         extra += spare
-        began = sorted(float(event.facts["began"]) for event in found)
-        reasons = sum(1 for since, until, _ in causes if since <= began[-1] and until + slack >= began[0])
-        if reasons < spare:
-            yield f"{request} was generated {len(found)} times, and only {reasons} faults can explain it"
-    allowed = sum(number for _, _, number in causes)
+        in_order = sorted(found, key=lambda event: float(event.facts["began"]))
+        for earlier, later in list(pairwise(in_order))[:spare]:
+            pod, began, again = _pod(earlier.facts["who"]), earlier.facts["began"], later.facts["began"]
+            if not any(cause.pod in {pod, ""} and cause.since <= again and cause.until >= began for cause in causes):
+                yield f"{request} was generated again after {again - began:.1f} s, and nothing had struck pod {pod}"
+    allowed = sum(1 if cause.pod else int(trial.get("agents", 1)) for cause in causes)
     if extra > allowed:
         yield f"{extra} generations too many, with {allowed} faults that allow one each"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A fault after which something may be generated again."""
+
+    since: float
+    until: float
+    """Aftermath included: what could not be renewed has gone to others."""
+    pod: str
+    """Its number; empty when all were struck."""
+
+
+def _pod(target: str) -> str:
+    """Returns the pod's number of `agent-0-3` or `runtime-0`; empty for what all pods share."""
+    return target.split("-")[1] if "-" in target else ""
 
 
 def everything_recovers(story: Story) -> Iterator[str]:

@@ -81,9 +81,10 @@ class World:
         return name
 
     def run(self, task: str, name: str, who: str = "agent-0-1", attempt: int = 1) -> None:
+        runtime = f"runtime-{who.split('-')[1]}"
         self.add(Kind.RECEIVED, who=who, message=f"m{task}", receipt=f"{task}-{who}", task=task, submission=name)
         self.change(task, who, partial(start, submission=name, holder=f"{who}-{attempt}", now=NOW))
-        self.add(Kind.RUN, who="runtime-0", request=f"{task}/1", began=self.now, outcome="succeeded")
+        self.add(Kind.RUN, who=runtime, request=f"{task}/1", began=self.now, outcome="succeeded")
 
     def store(self, task: str, name: str, who: str = "agent-0-1") -> list[str]:
         keys = [image_key("output", task, name, 1, "png"), answer_key("output", task, name)]
@@ -349,6 +350,28 @@ def test_a_second_generation_is_allowed_for_a_killed_agent() -> None:
     verdict = check(world.history())
     assert verdict.violations == []
     assert verdict.figures["generations too many"] == 1
+
+
+def test_a_second_generation_is_not_allowed_for_another_agent_s_death() -> None:
+    world = sound()
+    killed_once(world)
+    events = [
+        replace(event, facts=event.facts | {"target": "agent-2-1"}) if event.kind is Kind.FAULT else event
+        for event in world.history()
+    ]
+    assert check(events).violations
+
+
+def test_a_fault_of_aws_allows_one_for_each_agent() -> None:
+    world = sound()
+    killed_once(world)
+    events = [
+        replace(event, facts=event.facts | {"fault": "AWS frozen", "target": "AWS"})
+        if event.kind is Kind.FAULT
+        else event
+        for event in world.history()
+    ]
+    assert check(events).violations == []
 
 
 def test_a_third_generation_is_not() -> None:
