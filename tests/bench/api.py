@@ -233,6 +233,7 @@ def _figures(
         "p50": percentile(waits.seconds, 50),
         "p99": percentile(waits.seconds, 99),
         "cpu": cpu / done if cpu is not None and done else None,
+        "per_core": done / cpu if cpu else None,
         "rss": rss,
         "errors": float(waits.errors),
     }

@@ -77,6 +77,7 @@ _API_COLUMNS: Final[dict[str, tuple[str, Callable[[float], str]]]] = {
     "p99": ("p99", _milliseconds),
     "cpu": ("CPU/request", lambda value: f"{1000 * value:.2f} ms"),
     "rss": ("RSS", _megabytes),
+    "per_core": ("per core-second", _number),
     "errors": ("errors", lambda value: f"{value:.0f}"),
 }
 
