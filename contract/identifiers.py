@@ -33,10 +33,12 @@ def _segment(value: str, what: str) -> str:
     """Checks one path segment; `what` names it in the error."""
     if not value:
         raise ValueError(f"{what} must not be empty")
-    for character in value:
+    # Plain ASCII, as nearly all are, need not be looked at character by character.
+    for character in "" if value.isascii() and value.isprintable() else value:
         if unicodedata.category(character) in _REFUSED_CATEGORIES:
             raise ValueError(f"{what} must not contain control or invisible characters (found U+{ord(character):04X})")
-        if character in "/\\":
+    for character in "/\\":
+        if character in value:
             raise ValueError(f"{what} must not contain {character!r}")
     if value != unicodedata.normalize("NFC", value):
         raise ValueError(f"{what} must be in Unicode normal form C (NFC)")
