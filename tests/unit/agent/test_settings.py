@@ -108,3 +108,38 @@ def test_a_bad_environment_ends_the_program_with_status_2_and_no_trace(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("agent: ") for line in lines)
+
+
+WARM_UP = '{"tasktype": "text-to-image", "content": {"prompt": "warm"}}'
+
+
+@pytest.mark.parametrize("by", ["exit", "API", "probe"])
+def test_a_warm_up_and_the_restarts_of_the_runtime_can_be_set(environment: pytest.MonkeyPatch, by: str) -> None:
+    environment.setenv("WARMUP_REQUEST", WARM_UP)
+    environment.setenv("RECYCLE_BY", by)
+    environment.setenv("RECYCLE_AFTER_TASKS", "500")
+    settings = load_settings()
+    assert settings.warmup_request is not None
+    assert settings.warmup_request.content == {"prompt": "warm"}
+    assert settings.recycle_by == by.lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("RECYCLE_AFTER_TASKS", "5", "set RECYCLE_BY to exit, api or probe"),
+        ("RECYCLE_ABOVE_RSS_BYTES", "1000", "set RECYCLE_BY to exit, api or probe"),
+        ("RECYCLE_BY", "magic", "nobody"),
+        ("WARMUP_REQUEST", "/no/such/file.json", "neither JSON nor a file"),
+        ("WARMUP_REQUEST", WARM_UP.replace("text-to-image", "pipeline"), "takes extra-batch-images"),
+        ("WARMUP_TIMEOUT_SECONDS", "0", "greater than 0"),
+    ],
+)
+def test_what_nobody_could_do_is_refused_with_the_way_out(
+    environment: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(SettingsError, match=says) as error:
+        load_settings()
+    assert str(error.value).startswith(f"{name} is ")
+    assert "\n" not in str(error.value)
