@@ -66,6 +66,8 @@ def _run(arguments: argparse.Namespace) -> int:
         window=arguments.window or min(180.0, 0.4 * arguments.seconds),
         runtime_type=RuntimeType(arguments.runtime) if arguments.runtime else None,
     )
+    if arguments.plan:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     print(plan.describe(), flush=True)
     if arguments.plan:
         print(*plan.tasks, *plan.faults, sep="\n")
