@@ -23,9 +23,11 @@ class Prepared:
 
     task_type: TaskType
     content: dict[str, Any]
-    """The request in the runtime's own shape, without links."""
+    """The request in the runtime's own shape, without links; empty when `body` has it."""
     checkpoint: str | None = None
     """SD Web UI: the checkpoint that the request names."""
+    body: bytes = field(default=b"", repr=False)
+    """SD Web UI: the request as it is sent. Encoded ahead, since the GPU would wait for it."""
     uploads: list[Upload] = field(default_factory=list)
     """ComfyUI: the inputs that go through `/upload/image`."""
 

@@ -30,6 +30,12 @@ INTERRUPT_GRACE: Final = 10.0
 INTERRUPT_INTERVAL: Final = 1.0
 """Seconds between two interrupts. One is lost if the run had not begun: `state.begin()` clears the flag."""
 
+ORPHAN_INTERVAL: Final = 0.25
+"""Seconds between two looks whether what another agent has left is over."""
+
+_API_JOB: Final = "scripts_"
+"""How the names of runs that came through the API begin (modules/api/api.py: `scripts_txt2img`, `scripts_img2img`)."""
+
 SWITCH_TIMEOUT: Final = 600.0
 """Seconds to load another checkpoint, which may come from S3 through a file system."""
 
@@ -54,6 +60,7 @@ class SdWebUi:
         self._dynamic_model = dynamic_model
         self._request: asyncio.Task[Reply] | None = None
         self._interrupts: set[asyncio.Task[Reply]] = set()
+        self._met = False
         self._known: list[Checkpoint] = []
         self._current: Checkpoint | None = None
 
@@ -70,6 +77,9 @@ class SdWebUi:
             await asyncio.sleep(0)
         self._known, self._current = [], None
         await self._server.wait_until_ready()
+        if not self._met:
+            self._met = True
+            await self._end_orphan()
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""
@@ -81,8 +91,9 @@ class SdWebUi:
             raise PermanentError(
                 "wrong_task_type", f"this runtime takes {', '.join(sorted(ROUTES))}; found {task_type.value}"
             )
-        body, checkpoint = request_body(task_type, content)
-        return Prepared(task_type, await localise(body, self._inputs), checkpoint if task_type in GENERATING else None)
+        request, checkpoint = request_body(task_type, content)
+        body = await encode_json(await localise(request, self._inputs))
+        return Prepared(task_type, {}, checkpoint if task_type in GENERATING else None, body)
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
         """See `Runtime`."""
@@ -91,8 +102,7 @@ class SdWebUi:
         try:
             if prepared.checkpoint is not None:
                 await self._use(prepared.checkpoint)
-            body = await encode_json(prepared.content)
-            reply = await self._generate(ROUTES[prepared.task_type], body, progress)
+            reply = await self._generate(ROUTES[prepared.task_type], prepared.body, progress)
             answer, model = await read_answer(reply)
             if prepared.checkpoint is not None:
                 self._check_model(prepared.checkpoint, model)
@@ -105,8 +115,10 @@ class SdWebUi:
 
     async def interrupt(self) -> None:
         """See `Runtime`. The server ends the run with 200 and the images made so far."""
-        if self._request is None:
-            return
+        if self._request is not None:
+            await self._interrupt_whatever_runs()
+
+    async def _interrupt_whatever_runs(self) -> None:
         # Never cut off: a server that takes it late would stop the next run, and answer that one with half an image.
         sent = asyncio.create_task(self._server.request("POST", "/sdapi/v1/interrupt", body=b"{}", timeout=None))
         self._interrupts.add(sent)
@@ -163,6 +175,24 @@ class SdWebUi:
             # A request that is still open stays so: it tells when the server has let go of the run.
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
+
+    async def _end_orphan(self) -> None:
+        """Interrupts what an agent before this one has left running when it died: nobody waits for that answer.
+
+        Our own first task would otherwise wait behind it, and its time would run. A person's run in the web page has
+        another name (`task(…)`) and is left alone, as is one that does not end.
+        """
+        with suppress(TimeoutError, TaskError):
+            async with asyncio.timeout(INTERRUPT_GRACE):
+                while (job := await self._job()).startswith(_API_JOB):
+                    log.warning("interrupting what another agent has left", job=job)
+                    await self._interrupt_whatever_runs()
+                    await asyncio.sleep(ORPHAN_INTERVAL)
+
+    async def _job(self) -> str:
+        document = await self._get("/sdapi/v1/progress?skip_current_image=true")
+        state = document.get("state") if isinstance(document, dict) else None
+        return str(state.get("job") or "") if isinstance(state, dict) else ""
 
     def _ended(self, request: asyncio.Task[Reply]) -> None:
         if self._request is request:
