@@ -46,6 +46,9 @@ SUBMIT_TIMEOUT: Final = 60.0
 """Seconds; nodes of others may look at files, or at the network, to validate."""
 TRANSFER_TIMEOUT: Final = 300.0
 """Seconds for one file to or from the server."""
+CLIENT: Final = "darkroom-agent-"
+"""How the names of all agents begin towards the server."""
+
 RECONNECT_PAUSE: Final = 0.5
 PARALLEL_DOWNLOADS: Final = 4
 
@@ -64,7 +67,8 @@ class ComfyUi:
     def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource) -> None:
         self._server = Server(session, base_url, title=TITLE, ready_path="/system_stats")
         self._inputs = inputs
-        self._client_id = uuid.uuid4().hex
+        self._client_id = f"{CLIENT}{uuid.uuid4().hex}"
+        self._met = False
         self._current: str | None = None
         self._left: tuple[str, _Submission] | None = None
         self._interrupts: set[asyncio.Task[Reply]] = set()
@@ -77,6 +81,9 @@ class ComfyUi:
     async def wait_until_ready(self) -> None:
         """See `Runtime`. The prompt that was given up is asked for, and stopped again, until it is gone."""
         await self._server.wait_until_ready()
+        if not self._met:
+            self._met = True
+            await self._end_orphans()
         while self.left_running:
             try:
                 if self._left is not None:
@@ -295,6 +302,31 @@ class ComfyUi:
                 self._left = None
                 return
         log.warning("the prompt could not be stopped", prompt_id=watch.prompt_id)
+
+    async def _end_orphans(self) -> None:
+        """Stops the prompts that agents before this one have left when they died: nobody waits for their answers.
+
+        Prompts of others are left alone.
+        """
+        with suppress(TimeoutError, TaskError):
+            async with asyncio.timeout(INTERRUPT_GRACE):
+                while orphans := await self._of_agents():
+                    log.warning("stopping what another agent has left", prompts=len(orphans))
+                    for prompt_id in orphans:
+                        await self._stop_once(prompt_id)
+                    await asyncio.sleep(INTERRUPT_INTERVAL)
+
+    async def _of_agents(self) -> list[str]:
+        """Returns the ids of all prompts that agents have sent: `extra_data` of a queued prompt names its client."""
+        document = await _document(await self._server.request("GET", "/queue"), "/queue")
+        found = []
+        for part in ("queue_pending", "queue_running"):
+            for item in document.get(part) or ():
+                extra = item[3] if isinstance(item, list) and len(item) > 3 else None
+                client = extra.get("client_id") if isinstance(extra, dict) else None
+                if isinstance(client, str) and client.startswith(CLIENT):
+                    found.append(str(item[1]))
+        return found
 
     async def _stop_once(self, prompt_id: str) -> bool:
         """Takes the prompt out of the queue or interrupts it; returns whether it was still there.

@@ -30,12 +30,6 @@ INTERRUPT_GRACE: Final = 10.0
 INTERRUPT_INTERVAL: Final = 1.0
 """Seconds between two interrupts. One is lost if the run had not begun: `state.begin()` clears the flag."""
 
-ORPHAN_INTERVAL: Final = 0.25
-"""Seconds between two looks whether what another agent has left is over."""
-
-_API_JOB: Final = "scripts_"
-"""How the names of runs that came through the API begin (modules/api/api.py: `scripts_txt2img`, `scripts_img2img`)."""
-
 SWITCH_TIMEOUT: Final = 600.0
 """Seconds to load another checkpoint, which may come from S3 through a file system."""
 
@@ -60,7 +54,6 @@ class SdWebUi:
         self._dynamic_model = dynamic_model
         self._request: asyncio.Task[Reply] | None = None
         self._interrupts: set[asyncio.Task[Reply]] = set()
-        self._met = False
         self._known: list[Checkpoint] = []
         self._current: Checkpoint | None = None
 
@@ -77,9 +70,6 @@ class SdWebUi:
             await asyncio.sleep(0)
         self._known, self._current = [], None
         await self._server.wait_until_ready()
-        if not self._met:
-            self._met = True
-            await self._end_orphan()
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""
@@ -115,10 +105,8 @@ class SdWebUi:
 
     async def interrupt(self) -> None:
         """See `Runtime`. The server ends the run with 200 and the images made so far."""
-        if self._request is not None:
-            await self._interrupt_whatever_runs()
-
-    async def _interrupt_whatever_runs(self) -> None:
+        if self._request is None:
+            return
         # Never cut off: a server that takes it late would stop the next run, and answer that one with half an image.
         sent = asyncio.create_task(self._server.request("POST", "/sdapi/v1/interrupt", body=b"{}", timeout=None))
         self._interrupts.add(sent)
@@ -175,24 +163,6 @@ class SdWebUi:
             # A request that is still open stays so: it tells when the server has let go of the run.
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
-
-    async def _end_orphan(self) -> None:
-        """Interrupts what an agent before this one has left running when it died: nobody waits for that answer.
-
-        Our own first task would otherwise wait behind it, and its time would run. A person's run in the web page has
-        another name (`task(…)`) and is left alone, as is one that does not end.
-        """
-        with suppress(TimeoutError, TaskError):
-            async with asyncio.timeout(INTERRUPT_GRACE):
-                while (job := await self._job()).startswith(_API_JOB):
-                    log.warning("interrupting what another agent has left", job=job)
-                    await self._interrupt_whatever_runs()
-                    await asyncio.sleep(ORPHAN_INTERVAL)
-
-    async def _job(self) -> str:
-        document = await self._get("/sdapi/v1/progress?skip_current_image=true")
-        state = document.get("state") if isinstance(document, dict) else None
-        return str(state.get("job") or "") if isinstance(state, dict) else ""
 
     def _ended(self, request: asyncio.Task[Reply]) -> None:
         if self._request is request:

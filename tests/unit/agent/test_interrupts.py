@@ -137,3 +137,27 @@ async def test_an_agent_that_ends_does_not_wait_for_what_was_left(kind: RuntimeT
         await asyncio.wait({first})
         async with asyncio.timeout(1):
             await runtime.close()
+
+
+async def test_what_an_agent_that_died_has_left_running_is_stopped_by_the_next_one() -> None:
+    kind = RuntimeType.COMFYUI
+    async with driven(kind, seconds_per_task=10) as (server, first):
+        orphan = asyncio.create_task(run(first, kind, "orphan"))
+        await server.running()
+        async with open_session() as session:
+            second = make_runtime(kind, server.url, session, Links(), dynamic_model=False)
+            async with asyncio.timeout(5):
+                await second.wait_until_ready()
+                await until(lambda: server.gpu.job is None, "an idle GPU")
+        orphan.cancel()
+        await asyncio.wait({orphan})
+        assert await outcomes(server) == ["interrupted"]
+
+
+async def test_a_persons_prompt_is_left_alone() -> None:
+    async with driven(RuntimeType.COMFYUI, seconds_per_task=0.8) as (server, runtime):
+        person = await server.queue(workflow("a person"), client_id="a-browser")
+        await server.running()
+        await runtime.wait_until_ready()
+        await server.finished(person)
+        assert await outcomes(server) == ["succeeded"]
