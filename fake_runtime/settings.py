@@ -1,5 +1,6 @@
 """What can be set about a fake runtime, from the command line or from the environment."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,9 +18,12 @@ def _split_on_commas(value: object) -> object:
 
 
 def _one_or_many(value: object) -> object:
-    """Lets one text stand for a list of one: the options of a fault contain commas."""
+    """Takes faults apart: by semicolons, and by commas where a name follows and not another option (`key=value`).
+
+    The command line's reader joins what a repeated option brings by commas.
+    """
     if isinstance(value, str):
-        return [item.strip() for item in value.split(";") if item.strip()]
+        return [item.strip() for item in re.split(r";|,(?=\s*[a-z-]+\s*(?:[:,;]|$))", value) if item.strip()]
     return value
 
 

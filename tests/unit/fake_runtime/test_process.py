@@ -128,6 +128,15 @@ def test_arguments_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     read, faults = read_arguments(["--models", "a,b", "--models", "c", "--fault", "error:status=503,count=2"])
     assert read.models == ["a", "b", "c"]
     assert [(fault.status, fault.count) for fault in faults] == [(503, 2)]
+
+
+def test_a_repeated_fault_option_orders_each_of_them() -> None:
+    _, faults = read_arguments(["--fault", "error:status=503,count=2", "--fault", "hang", "--fault", "hang:after=3"])
+    assert [(fault.name, fault.count, fault.after) for fault in faults] == [
+        ("error", 2, 0),
+        ("hang", 1, 0),
+        ("hang", 1, 3),
+    ]
     with pytest.raises(SystemExit):
         read_arguments(["--help"])
     assert "FAKE_RUNTIME_SECONDS_PER_TASK" in capsys.readouterr().out
