@@ -129,6 +129,10 @@ def test_arguments_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert read.models == ["a", "b", "c"]
     assert [(fault.status, fault.count) for fault in faults] == [(503, 2)]
 
+    with pytest.raises(SystemExit):
+        read_arguments(["--help"])
+    assert "FAKE_RUNTIME_SECONDS_PER_TASK" in capsys.readouterr().out
+
 
 def test_a_repeated_fault_option_orders_each_of_them() -> None:
     _, faults = read_arguments(["--fault", "error:status=503,count=2", "--fault", "hang", "--fault", "hang:after=3"])
@@ -137,9 +141,6 @@ def test_a_repeated_fault_option_orders_each_of_them() -> None:
         ("hang", 1, 0),
         ("hang", 1, 3),
     ]
-    with pytest.raises(SystemExit):
-        read_arguments(["--help"])
-    assert "FAKE_RUNTIME_SECONDS_PER_TASK" in capsys.readouterr().out
 
 
 async def test_a_dead_start_ends_with_a_message() -> None:
