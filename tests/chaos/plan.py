@@ -41,6 +41,10 @@ class TaskKind(StrEnum):
     """A message that is no task at all."""
 
 
+GUILTY: Final = frozenset({TaskKind.INVALID, TaskKind.POISONED, TaskKind.ENDLESS})
+"""Kinds of tasks that fail by their own fault."""
+
+
 class FaultKind(StrEnum):
     """What is done to the service."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import httpx
 
+from contract.task import RuntimeType
 from tests.chaos.history import History, Kind
 from tests.chaos.plan import FaultKind, Plan, PlannedFault
 from tests.support.processes import Process
@@ -115,6 +116,8 @@ class Pods:
         order = dict(orders[int(fault.at * 100) % len(orders)])
         if fault.kind is FaultKind.RUNTIME_HANG:
             order["seconds"] = fault.seconds
+        if fault.kind is FaultKind.RUNTIME_ERROR and self._plan.runtime_type is RuntimeType.COMFYUI:
+            order["at"] = "submit"  # in the run it would be a node's error, which is the workflow's own fault
         try:
             pod.fake.order(**order)
         except (httpx.HTTPError, AssertionError):

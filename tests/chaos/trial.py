@@ -23,7 +23,7 @@ from local.localstack.environment import ensure_environment
 from local.localstack.process import LocalStack
 from tests.chaos.client import Client
 from tests.chaos.history import Event, History, Kind
-from tests.chaos.plan import FaultKind, Plan, PlannedFault, PlannedTask, TaskKind
+from tests.chaos.plan import GUILTY, FaultKind, Plan, PlannedFault, PlannedTask, TaskKind
 from tests.chaos.pods import RUNTIME, Pods
 from tests.chaos.proxy import NotingProxy
 from tests.support.deployment import Deployment, deploy
@@ -135,7 +135,8 @@ class Trial:
 
     def _run(self, localstack: LocalStack) -> None:
         plan, history = self._plan, self.history
-        history.add(Kind.TRIAL, seed=plan.seed, agents=plan.agents, visibility=plan.visibility, tasks=len(plan.tasks))
+        guilty = [task.task_id for task in plan.tasks if task.kind in GUILTY]
+        history.add(Kind.TRIAL, seed=plan.seed, agents=plan.agents, visibility=plan.visibility, guilty=guilty)
         deployment = _provision(localstack.endpoint, plan)
         topic = deployment.place.callback_topic_arn
         with (

@@ -44,7 +44,7 @@ class World:
         self.etags: dict[str, str] = {}
         self.objects: dict[str, str] = {}
         self.letters: list[dict[str, str]] = []
-        self.add(Kind.TRIAL, seed=1, agents=3, visibility=4, tasks=1)
+        self.add(Kind.TRIAL, seed=1, agents=3, visibility=4, guilty=["guilty"])
 
     def add(self, kind: Kind, **facts: Any) -> None:
         self.now += 1
@@ -233,6 +233,14 @@ def both_won(world: World) -> None:
     )
 
 
+def failed_at_once(world: World) -> None:
+    name = world.accept("t")
+    world.run("t", name)
+    world.finish("t", name, Status.FAILED)
+    ended = world.records["t"].current.model_copy(update={"dead_lettered": False})
+    world.records["t"] = world.records["t"].replace(ended)
+
+
 def dead_letter_lost(world: World) -> None:
     world.whole("t", Status.FAILED)
     world.letters.pop()
@@ -310,6 +318,7 @@ FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
     "a task that ends twice": (ended_twice, "records_go_forward"),
     "a record that goes back": (went_back, "records_go_forward"),
     "two writers that both win": (both_won, "records_go_forward"),
+    "a sound task that fails at once": (failed_at_once, "the_innocent_are_tried_again"),
     "a dead letter that was lost": (dead_letter_lost, "dead_letters_say_so"),
     "a dead letter that its record does not know": (dead_letter_unexplained, "dead_letters_say_so"),
     "an unreadable message that was lost": (unreadable_lost, "dead_letters_say_so"),
