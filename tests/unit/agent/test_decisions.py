@@ -10,16 +10,20 @@ from hypothesis import strategies as st
 
 from agent.decisions import (
     LAST_RECEIVES,
+    LOOKAHEAD,
     MAX_EXCUSES_FOR_CRASHES,
+    MOST_AHEAD,
     RETRY_CAP,
     Arrival,
     Fail,
     Retry,
+    ahead,
     begin,
     exhausted,
     may_have_orphans,
     on_arrival,
     on_error,
+    recent,
     refusal,
     retry_delay,
     room,
@@ -165,6 +169,28 @@ def test_an_agent_receives_no_more_than_it_prefetches_and_at_least_one_for_an_id
     assert waiting + count <= max(prefetch, 1, waiting)
     if not running and not waiting:
         assert count >= 1
+
+
+@given(st.integers(0, 100), st.floats(0, 10_000))
+def test_so_many_tasks_are_made_ready_as_run_within_a_second_and_never_fewer_than_set(
+    prefetch: int, run_seconds: float
+) -> None:
+    count = ahead(prefetch, run_seconds)
+
+    assert count >= prefetch
+    assert count <= max(prefetch, MOST_AHEAD)
+    assert (count - 1) * run_seconds <= LOOKAHEAD or count == prefetch
+    assert ahead(0, run_seconds) == 0
+    assert ahead(prefetch, None) == prefetch
+
+
+@given(st.one_of(st.none(), st.floats(0, 1000)), st.floats(0, 1000))
+def test_one_long_run_counts_at_once_and_one_short_run_does_not(before: float | None, seconds: float) -> None:
+    after = recent(before, seconds)
+
+    assert after >= seconds
+    assert before is None or after >= 0.7 * before
+    assert after <= max(seconds, before or 0) + 1e-9
 
 
 @given(submissions(), st.text(min_size=1))

@@ -346,6 +346,24 @@ async def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_goes_bac
         assert agent.completing.outcomes["a"] == HandedBack()
 
 
+async def test_after_short_runs_more_is_made_ready_and_a_long_run_lets_it_go_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.pipeline.LOOKAHEAD", 0.1)
+    agent = Agent(prefetch=1)
+    agent.put("a", "b")
+    async with agent.running():
+        agent.runtime.end("a").set_result(ANSWER)
+        await agent.until(lambda: agent.runtime.started == ["a", "b"])
+        agent.put("c", "d", "e")
+
+        await agent.until(lambda: set(agent.completing.outcomes) == {"a", "d", "e"})
+
+        assert agent.completing.outcomes["d"] == agent.completing.outcomes["e"] == HandedBack()
+        assert agent.runtime.started == ["a", "b"]
+        assert [held.metadata.id for held in agent.holdings] == ["b", "c"]
+
+
 async def test_an_idle_agent_drops_its_long_poll_and_ends() -> None:
     agent = Agent()
     async with agent.running() as task:
