@@ -101,6 +101,8 @@ def test_a_liveness_probe_of_the_runtime_sees_that_its_restart_is_wanted(stack: 
     second = stack.submit(runtime)
     # What the kubelet does with a container whose liveness probe fails.
     pod.fake.process.kill()
+    # No real runtime is back within the quarter of a second between two looks of the agent; a fake one may be.
+    eventually(lambda: probe() == 200)
     stack.start_fake(port=port)
     for task_id in (first, second):
         assert stack.wait_ended_once(task_id, Status.SUCCEEDED, drained=False).attempts == 1
