@@ -1,4 +1,4 @@
-"""The commands of the project: `uvx nox -s up | test | chaos | bench | lint | lock | compose` (`uvx nox -l` lists them)."""
+"""The commands of the project: `uvx nox -s up | test | chaos | bench | lint | lock | compose`; see `uvx nox -l`."""
 
 from __future__ import annotations
 
