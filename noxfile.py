@@ -36,7 +36,9 @@ def _install(session: nox.Session, requirements: str) -> None:
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     session.log(f"installing {requirements} (first start, or it has changed)")
-    session.install("--require-hashes", "-r", requirements, silent=True)
+    # Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, each of ten processes would compile it all at every start.
+    compiled = ["--compile-bytecode"] if session.venv_backend == "uv" else []
+    session.install("--require-hashes", *compiled, "-r", requirements, silent=True)
     stamp.write_text(wanted)
 
 

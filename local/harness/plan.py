@@ -83,6 +83,8 @@ def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     log_format = inherited.get("LOG_FORMAT", "console")
     return kept | {
         "PYTHONUNBUFFERED": "1",
+        # Not ours to keep: without it, a dozen processes compile the same modules again at every start.
+        "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONPATH": str(PROJECT),
         "LOG_FORMAT": log_format,
         "FAKE_RUNTIME_LOG_FORMAT": log_format,
