@@ -36,7 +36,7 @@ def _install(session: nox.Session, requirements: str) -> None:
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     session.log(f"installing {requirements} (first start, or it has changed)")
-    # Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, each of ten processes would compile it all at every start.
+    # Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, each process would compile it all at every start.
     compiled = ["--compile-bytecode"] if session.venv_backend == "uv" else []
     session.install("--require-hashes", *compiled, "-r", requirements, silent=True)
     stamp.write_text(wanted)
@@ -49,7 +49,7 @@ def up(session: nox.Session) -> None:
     # Ctrl-C goes to the whole foreground process group; the harness needs its time to end the stack in order.
     session.run(
         *("python", "-m", "local", "up", *session.posargs),
-        env={"DARKROOM_FOLLOW_STARTER": "1"},
+        env={"DARKROOM_FOLLOW_STARTER": "1", "PYTHONDONTWRITEBYTECODE": ""},
         interrupt_timeout=60,
         terminate_timeout=10,
     )
