@@ -472,5 +472,5 @@ class WebUi:
 
 
 def kind_name(sources: list[Any] | None) -> str:
-    """What ``state.job`` says: the names of the web page's tasks."""
-    return "task(txt2img)" if sources is None else "task(img2img)"
+    """What ``state.job`` says of a task that came by the API (upstream ``modules/api/api.py``, ``state.begin``)."""
+    return "scripts_txt2img" if sources is None else "scripts_img2img"
