@@ -12,10 +12,9 @@ from agent.errors import PermanentError, TaskError, TransientError, deciding_err
 from agent.fetch import Budget, Fetcher, check_type, refuse_scheme, shown, too_large
 from agent.media import SIGNATURE_SIZE
 from contract.objects import is_reserved_key, split_s3_url
-from contract.store import error_code
+from contract.store import error_code, is_absent
 
 _CHUNK: Final = 256 * 1024
-_ABSENT: Final = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchBucket"})
 _DENIED: Final = frozenset({"AccessDenied", "403", "Forbidden", "AllAccessDisabled"})
 _INVALID: Final = frozenset({"InvalidObjectState", "KeyTooLongError", "InvalidBucketName", "InvalidRequest"})
 
@@ -137,7 +136,7 @@ class Inputs:
 
 def _s3_failure(error: ClientError, link: str) -> TaskError:
     code = error_code(error)
-    if code in _ABSENT:
+    if is_absent(error) or code == "NoSuchBucket":
         return PermanentError("input_not_found", f"the link {shown(link)} names nothing; upload the file first")
     if code in _DENIED:
         return PermanentError(

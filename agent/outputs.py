@@ -16,7 +16,7 @@ from agent.media import content_type_of, extension_of
 from agent.runtimes.base import Answer
 from contract.objects import answer_key, image_key, output_prefix, rand4, s3_url
 from contract.record import Record, Submission
-from contract.store import error_code
+from contract.store import is_absent, is_lost_race
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -28,9 +28,6 @@ _PARALLEL: Final = 8
 
 _BYTES_PER_SECOND: Final = 1_000_000
 """Each upload may take `CALL_TIMEOUT`, and longer by this rate."""
-
-_LOST_RACES: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
-_ABSENT: Final = frozenset({"NoSuchKey", "NotFound", "404"})
 
 
 class OvertakenError(Exception):
@@ -137,7 +134,7 @@ class Outputs:
                     seconds=CALL_TIMEOUT + len(data) / _BYTES_PER_SECOND,
                 )
             except ClientError as error:
-                if error_code(error) not in _LOST_RACES | _ABSENT:
+                if not is_lost_race(error):
                     raise
             else:
                 return
@@ -150,7 +147,7 @@ class Outputs:
         try:
             answer = await persist(lambda: self._s3.head_object(Bucket=self._bucket, Key=key), "s3:HeadObject")
         except ClientError as error:
-            if error_code(error) in _ABSENT:
+            if is_absent(error):
                 return None
             raise
         return answer["ETag"]

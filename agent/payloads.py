@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from agent.aws import CALL_TIMEOUT, persist
 from agent.errors import PermanentError
 from contract.objects import PAYLOADS, split_s3_url
-from contract.store import error_code
+from contract.store import is_absent
 from contract.task import TaskMessage
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ MAX_PAYLOAD: Final = 64 * 1024 * 1024
 
 _OFF_LOOP: Final = 256 * 1024
 """Bytes from which parsing would hold up heartbeat and health."""
-
-_ABSENT: Final = frozenset({"NoSuchKey", "404"})
 
 
 class Payloads:
@@ -59,7 +57,7 @@ class Payloads:
         try:
             data = await persist(lambda: self._get(key), "s3:GetObject", seconds=3 * CALL_TIMEOUT)
         except ClientError as error:
-            if error_code(error) in _ABSENT:
+            if is_absent(error):
                 raise PermanentError(
                     "payload_missing", "the task's content is no longer stored; send it again"
                 ) from error

@@ -22,13 +22,11 @@ from api.errors import ApiError, InvalidRequestError, UnavailableError
 from api.requests import TaskRequest
 from api.submit import Acceptance, Accepted, Ticket, is_not_accepted, new_ticket
 from contract.objects import idempotency_key
-from contract.store import RecordStore, error_code
+from contract.store import RecordStore, is_absent, is_lost_race
 
 MAX_KEY_LENGTH: Final = 255
 
 _TRIES: Final = 5
-_TAKEN: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
-_GONE: Final = frozenset({"NoSuchKey", "404"})
 
 _log = structlog.get_logger(__name__)
 
@@ -141,7 +139,7 @@ class Idempotency:
             async with answer["Body"] as body:
                 return _Stored(Note.model_validate_json(await body.read()), answer["ETag"])
         except ClientError as error:
-            if error_code(error) in _GONE:
+            if is_absent(error):
                 return None
             raise
 
@@ -155,7 +153,7 @@ class Idempotency:
                 **condition,
             )
         except ClientError as error:
-            if error_code(error) in _TAKEN | _GONE:
+            if is_lost_race(error):
                 return None
             raise
         return _Stored(note, answer["ETag"])

@@ -22,7 +22,8 @@ _ATTEMPTS: Final = 12
 _LOST_RACES: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 """Error codes of a conditional write that another writer won (Amazon S3, "How to prevent object overwrites")."""
 
-_ABSENT: Final = frozenset({"NoSuchKey", "404"})
+_ABSENT: Final = frozenset({"NoSuchKey", "NotFound", "404"})
+"""Error codes of an object that is not there; a HEAD has no body that could say `NoSuchKey`."""
 
 _UNCHANGED: Final = frozenset({"304", "NotModified"})
 
@@ -76,7 +77,7 @@ class RecordStore:
             async with answer["Body"] as body:
                 document = await body.read()
         except ClientError as error:
-            if error_code(error) in _ABSENT:
+            if is_absent(error):
                 return None
             if known is not None and error_code(error) in _UNCHANGED:
                 return known
@@ -126,8 +127,7 @@ class RecordStore:
                 **condition,
             )
         except ClientError as error:
-            # 404: the record was deleted between our read and our write.
-            if error_code(error) in _LOST_RACES | _ABSENT:
+            if is_lost_race(error):
                 return None
             raise
         return Stored(record, answer["ETag"])
@@ -136,3 +136,16 @@ class RecordStore:
 def error_code(error: ClientError) -> str:
     """Returns an AWS error's code, such as `NoSuchKey`; empty when the answer held none."""
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def is_absent(error: ClientError) -> bool:
+    """Tells whether S3 says that the object is not there."""
+    return error_code(error) in _ABSENT
+
+
+def is_lost_race(error: ClientError) -> bool:
+    """Tells whether a conditional write was refused because another writer was faster.
+
+    An object that was deleted between a read and a write with `IfMatch` is one of the cases.
+    """
+    return error_code(error) in _LOST_RACES | _ABSENT
