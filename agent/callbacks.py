@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from agent.aws import persist
-from contract.callback import callback_attributes, callback_for
+from contract.callback import callback_attributes, callback_for, encode_callback
 from contract.record import Submission
 from contract.task import SNS_MESSAGE_LIMIT
 
@@ -45,11 +45,11 @@ class Callbacks:
         if self.was_published(submission):
             return False
         callback = callback_for(task_id, submission)
-        message = callback.model_dump_json()
+        message = encode_callback(callback)
         if len(message.encode()) > SNS_MESSAGE_LIMIT - 2048:
             # The user's own context is the only part that can be so long. A callback without it beats none.
             log.warning("callback_context_dropped", bytes=len(message))
-            message = callback.model_copy(update={"context": None}).model_dump_json()
+            message = encode_callback(callback.model_copy(update={"context": None}))
         attributes = {
             name: {"DataType": "String", "StringValue": value}
             for name, value in callback_attributes(callback, submission).items()
