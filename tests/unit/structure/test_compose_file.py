@@ -1,0 +1,31 @@
+"""compose.yaml names its runtimes by hand: it must serve each runtime of config.yaml, and as what that says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from contract.config import load_config
+from contract.topology import topology
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_runtime_of_the_config_has_an_agent_on_its_own_queue() -> None:
+    config = load_config(ROOT / "config.yaml")
+    place = topology(config)
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    agents = [
+        service["environment"] for service in services.values() if "RUNTIME_NAME" in service.get("environment", {})
+    ]
+    assert {agent["RUNTIME_NAME"] for agent in agents} == {runtime.name for runtime in config.runtimes}
+    for agent in agents:
+        runtime = config.runtime(agent["RUNTIME_NAME"])
+        assert runtime is not None
+        assert agent["RUNTIME_TYPE"] == runtime.type
+        assert (agent.get("DYNAMIC_SD_MODEL") == "true") is runtime.dynamic_model
+        assert agent["SQS_QUEUE_URL"].rpartition("/")[2] == place.queue(runtime.name).name
+        assert agent["SNS_TOPIC_ARN"] == place.callback_topic_arn
+        assert agent["S3_BUCKET"] == place.output_bucket
+    assert services["api"]["environment"]["TASK_TOPIC_ARN"] == place.task_topic_arn
