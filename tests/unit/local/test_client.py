@@ -23,8 +23,10 @@ JSON = st.recursive(
     max_leaves=10,
 )
 
+SEEDS = sorted((Path(__file__).parents[2] / "seeds").glob("*.json"))
 
-@pytest.mark.parametrize("path", sorted(Path("tests/seeds").glob("*.json")), ids=lambda path: path.stem)
+
+@pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
 def test_each_reference_request_goes_where_its_name_says(path: Path) -> None:
     assert route_of(json.loads(path.read_text())) == f"/{path.name.partition('-')[0]}"
 

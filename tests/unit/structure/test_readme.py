@@ -35,6 +35,7 @@ def test_every_command_is_run_by_ci_or_by_a_test() -> None:
         "docker compose up --wait": "tests/compose",
         "curl": "tests/integration/readme",
     }
+    assert COMMANDS
     for command in COMMANDS:
         covered = command in run_by_ci or any(
             command.startswith(known) and (ROOT / where).is_dir() for known, where in run_by_tests.items()
