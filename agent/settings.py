@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agent.fetch import parse_origins
 from agent.pod import SERVICE_ACCOUNT
 from agent.recycling import RecycleBy
 from agent.warm_up import WarmUpRequest, read_warm_up
@@ -143,6 +144,12 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("input_allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_origins(value)
         return value
 
     @field_validator("warmup_request", mode="before")

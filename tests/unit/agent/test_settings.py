@@ -143,3 +143,10 @@ def test_what_nobody_could_do_is_refused_with_the_way_out(
         load_settings()
     assert str(error.value).startswith(f"{name} is ")
     assert "\n" not in str(error.value)
+
+
+def test_an_origin_that_is_none_is_named_with_its_variable(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("INPUT_ALLOWED_ORIGINS", "nonsense")
+
+    with pytest.raises(SettingsError, match="INPUT_ALLOWED_ORIGINS.*no origin"):
+        load_settings()
