@@ -1,8 +1,9 @@
-"""The commands of the project: `uvx nox -s up | test | chaos | bench | lint | lock | compose`; see `uvx nox -l`."""
+"""The commands of the project: `uvx nox -s up | client | test | loadtest | plan | deploy | …`; see `uvx nox -l`."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ COMPONENTS = {
     "fake-runtime": "fake_runtime/requirements.txt",
     "local": "local/requirements.txt",
     "harness": "local/harness/requirements.txt",
+    "cloud": "cloud/requirements.txt",
+    "loadtest": "loadtest/requirements.txt",
     "localstack": "local/localstack/requirements.txt",
 }
 
@@ -40,6 +43,35 @@ def _install(session: nox.Session, requirements: str) -> None:
     compiled = ["--compile-bytecode"] if session.venv_backend == "uv" else []
     session.install("--require-hashes", *compiled, "-r", requirements, silent=True)
     stamp.write_text(wanted)
+
+
+def _run_shared(session: nox.Session, component: str, *command: str, env: dict[str, str] | None = None) -> None:
+    """Runs a command in the environment of a component, which several sessions share: the cloud's has 400 MB."""
+    uv = shutil.which("uv")
+    if uv is None:
+        session.error(f"`nox -s {session.name}` needs uv on the PATH: https://docs.astral.sh/uv/")
+    place = ROOT / ".nox" / f"shared-{component}"
+    requirements = ROOT / COMPONENTS[component]
+    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    stamp = place / ".requirements"
+    scripts = place / ("Scripts" if sys.platform == "win32" else "bin")
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        session.log(f"installing {COMPONENTS[component]} (first start, or it has changed)")
+        session.run(uv, "venv", "--quiet", "--clear", f"--python={PYTHON}", str(place), external=True)
+        session.run(
+            *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes"),
+            *(f"--python={scripts / 'python'}", "-r", str(requirements)),
+            external=True,
+        )
+        stamp.write_text(wanted)
+    session.run(
+        str(scripts / "python"),
+        *command,
+        external=True,
+        env={"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(place), **(env or {})},
+        interrupt_timeout=120,
+        terminate_timeout=20,
+    )
 
 
 @nox.session(python=PYTHON)
@@ -132,6 +164,57 @@ def compose(session: nox.Session) -> None:
     """Build the images, start them with Docker Compose, send the seeds' requests through them, take all down."""
     _install(session, COMPONENTS["tests"])
     session.run("python", "-m", "pytest", "tests/compose", "-m", "compose", "-p", "no:xdist", "-s", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def conformance(session: nox.Session) -> None:
+    """Ask a runtime server whether it behaves as its kind does: `-- --type comfyui --url http://…`; see `-- --help`."""
+    _install(session, COMPONENTS["tests"])
+    session.run("python", "-m", "tests.conformance", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def models(session: nox.Session) -> None:
+    """Put checkpoints, LoRAs and VAEs into the model bucket, list and check them; `-- --help` lists the commands."""
+    _install(session, COMPONENTS["local"])
+    session.run("python", "-m", "local", "models", *session.posargs, interrupt_timeout=30, terminate_timeout=5)
+
+
+@nox.session(venv_backend="none", default=False)
+def loadtest(session: nox.Session) -> None:
+    """Put load on a stack and judge how it scales: `-- --shape spike --target local`; see `-- --help`."""
+    _run_shared(session, "loadtest", "-m", "loadtest", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def plan(session: nox.Session) -> None:
+    """Predict waiting, GPU use and the monthly bill for a load: `-- --arrivals day.csv …`; see `-- --help`."""
+    _run_shared(session, "loadtest", "-m", "loadtest.planner", *session.posargs)
+
+
+def _cloud_session(command: str, says: str) -> None:
+    """Makes the nox session of one command of `python -m cloud`."""
+
+    def run(session: nox.Session) -> None:
+        _run_shared(session, "cloud", "-m", "cloud", command, *session.posargs)
+
+    run.__doc__ = f"{says}; `-- --help` lists the options."
+    nox.session(venv_backend="none", default=False, name=command)(run)
+
+
+for _command, _says in {
+    "deploy": "Take the images of this folder to EKS, from nothing to the first image, and go on after a failure",
+    "destroy": "Remove a deployment; its two buckets stay",
+    "image-cache": "Make the EBS snapshot that holds the runtimes' images for Bottlerocket nodes",
+    "smoke": "Send the reference's requests to a deployment, or to a URL, and wait for the images",
+    "canary": "Try another image on a share of a runtime's replicas; rolled back by itself when it does worse",
+    "promote": "Make the canary's image that of all replicas",
+    "rollback": "Take the canary away",
+    "status": "Show runtimes, replicas, nodes, queue depths and dead letters of a deployment",
+    "redrive": "Send dead letters back to their queue, by reason",
+    "synth": "Write the templates and rendered charts of a config, with what the fixed part costs",
+}.items():
+    _cloud_session(_command, _says)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Load tests that judge scaling, and a planner that predicts it."""
