@@ -107,6 +107,7 @@ async def test_nothing_about_us_goes_along(site: Site, monkeypatch: pytest.Monke
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     await fetch(fetcher_for([site.origin]), f"{site.origin}/to?url=/good#fragment")
+    assert [request.path for request in site.seen] == ["/to", "/good"]
     for request in site.seen:
         assert not {"Cookie", "Authorization", "Referer", "Proxy-Authorization"} & set(request.headers)
 

@@ -148,5 +148,5 @@ def test_what_nobody_could_do_is_refused_with_the_way_out(
 def test_an_origin_that_is_none_is_named_with_its_variable(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("INPUT_ALLOWED_ORIGINS", "nonsense")
 
-    with pytest.raises(SettingsError, match="INPUT_ALLOWED_ORIGINS.*no origin"):
+    with pytest.raises(SettingsError, match=r"INPUT_ALLOWED_ORIGINS.*no origin"):
         load_settings()

@@ -60,10 +60,17 @@ def test_events_are_read_and_comments_passed_over() -> None:
     assert list(parse_events(text.split("\n"))) == [Event("running", "{\n}", "1"), Event("message", "x", "1")]
 
 
-@given(lines=st.lists(st.text(max_size=20)))
-def test_any_lines_are_read(lines: list[str]) -> None:
-    for event in parse_events(lines):
-        assert isinstance(event.data, str)
+FIELDS = st.tuples(st.sampled_from(["event", "data", "id", "retry", "", "other"]), st.text("ab:{} ", max_size=6))
+
+
+@given(
+    lines=st.lists(st.one_of(FIELDS.map(":".join), st.just(""), st.text(max_size=20))),
+    data=st.lists(st.text("ab:{}", min_size=1, max_size=6), min_size=1, max_size=3),
+)
+def test_an_event_is_read_whatever_stands_before_it(lines: list[str], data: list[str]) -> None:
+    *_, last = parse_events([*lines, "", "event:done", *[f"data:{part}" for part in data], ""])
+    assert last.data == "\n".join(data)
+    assert last.name == "done"
 
 
 def test_an_outcome_is_one_sentence() -> None:

@@ -33,7 +33,7 @@ def imported(path: Path) -> set[str]:
     return found & OURS
 
 
-@pytest.mark.parametrize("package", [name for name in MAY_IMPORT if (ROOT / name).is_dir()])
+@pytest.mark.parametrize("package", list(MAY_IMPORT))
 def test_a_part_imports_only_what_the_table_allows(package: str) -> None:
     modules = sorted((ROOT / package).rglob("*.py"))
     assert modules, f"{package}/ holds no module"
@@ -42,7 +42,7 @@ def test_a_part_imports_only_what_the_table_allows(package: str) -> None:
         assert not strangers, f"{path.relative_to(ROOT)} imports {', '.join(sorted(strangers))}"
 
 
-@pytest.mark.parametrize("package", ["contract", "api", "agent", "fake_runtime", "local"])
+@pytest.mark.parametrize("package", list(MAY_IMPORT))
 def test_every_module_starts_with_one_sentence_that_says_what_it_is_for(package: str) -> None:
     for path in sorted((ROOT / package).rglob("*.py")):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
@@ -53,6 +53,8 @@ def test_every_module_starts_with_one_sentence_that_says_what_it_is_for(package:
 
 
 def test_no_file_of_the_repository_names_a_package_registry() -> None:
-    for path in [*ROOT.glob("*/requirements*.txt"), *ROOT.glob("*/*/requirements*.txt")]:
+    files = [*ROOT.glob("*/requirements*.txt"), *ROOT.glob("*/*/requirements*.txt")]
+    assert len(files) >= 10
+    for path in files:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             assert "://" not in line, f"{path.relative_to(ROOT)}:{number}: {line}"
