@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from enum import StrEnum
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -22,6 +24,9 @@ from contract.identifiers import RuntimeName, StackName
 from contract.task import RuntimeType
 
 _BUCKET_ARN: Final = re.compile(r"arn:(aws|aws-cn|aws-us-gov):s3:::[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", re.ASCII)
+_NAMED_IMAGE: Final = re.compile(r"[a-z0-9][-a-zA-Z0-9._:/]*(?::[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})", re.ASCII)
+_SNAPSHOT: Final = re.compile(r"snap-[0-9a-f]{8,17}", re.ASCII)
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -50,6 +55,24 @@ def _namespace(value: str) -> str:
 def _chart_repository(value: str) -> str:
     if value and not value.startswith(("oci://", "https://", "http://")):
         raise ValueError("must start with oci://, https:// or http://")
+    return value
+
+
+def _image(value: str) -> str:
+    if value and not _NAMED_IMAGE.fullmatch(value):
+        raise ValueError("must be an image with its digest or tag, such as registry/darkroom/api@sha256:…")
+    return value
+
+
+def _snapshot(value: str) -> str:
+    if value and not _SNAPSHOT.fullmatch(value):
+        raise ValueError("must be an EBS snapshot's id, such as snap-0123456789abcdef0")
+    return value
+
+
+def _email(value: str) -> str:
+    if value and not _EMAIL.fullmatch(value):
+        raise ValueError("must be an e-mail address, such as operators@example.com")
     return value
 
 
@@ -103,6 +126,105 @@ class RuntimeConfig(_Strict):
         return None
 
 
+class ModelStorage(StrEnum):
+    """Where the runtimes find their models."""
+
+    S3 = "s3"
+    """The model bucket itself, mounted read-only by Mountpoint for S3."""
+    EFS = "efs"
+    """A shared file system, to which the model bucket is copied every hour."""
+
+
+_Image = Annotated[str, AfterValidator(_image)]
+_Email = Annotated[str, AfterValidator(_email)]
+
+
+class Images(_Strict):
+    """Which images run, best by digest; empty: the tag `latest` of the repository that the registry stack makes."""
+
+    api: _Image = ""
+    agent: _Image = ""
+    runtimes: dict[Annotated[RuntimeType, Field(strict=False)], _Image] = {}
+    """By type. A runtime's own `extraValues.runtime.inferenceApi.image` comes first."""
+
+
+class ImageCache(_Strict):
+    """The EBS snapshot that holds the images of every runtime."""
+
+    snapshot_id: Annotated[str, Field(alias="snapshotId"), AfterValidator(_snapshot)] = ""
+    """Empty: images are pulled. A runtime's own `karpenter.nodeTemplate.dataVolume.snapshotID` comes first."""
+
+
+class Delivery(_Strict):
+    """CloudFront over the output bucket: links to images that do not expire, open to whoever knows them."""
+
+    enabled: bool = False
+    price_class: Annotated[Literal["PriceClass_100", "PriceClass_200", "PriceClass_All"], Field(alias="priceClass")] = (
+        "PriceClass_100"
+    )
+    """How far the images are carried; `PriceClass_100` is North America, Europe and Israel."""
+
+
+class Alarms(_Strict):
+    """When somebody is to look."""
+
+    email: _Email = ""
+    """Who is told; empty: the alarms are there, and tell nobody."""
+    oldest_message_seconds: Annotated[int, Field(alias="oldestMessageSeconds", ge=60)] = 900
+    """A task has waited so long."""
+    failed_percent: Annotated[float, Field(alias="failedPercent", gt=0, le=100)] = 5
+    """Share of tasks that fail, over ten minutes."""
+    gpu_idle_percent: Annotated[float, Field(alias="gpuIdlePercent", gt=0, le=100)] = 5
+    """GPUs that are paid for are used less than this, for an hour."""
+
+
+class Budget(_Strict):
+    """A monthly budget of the whole deployment, by its tag."""
+
+    monthly_usd: Annotated[int, Field(alias="monthlyUsd", gt=0)]
+    email: Annotated[str, AfterValidator(_email), Field(min_length=1)]
+    """Who is told at 80 per cent spent, and at 100 per cent forecast."""
+
+
+class Cloud(_Strict):
+    """What only AWS has; the local stack does not look at it."""
+
+    nat_gateways: Annotated[int, Field(alias="natGateways", ge=1, le=3)] = 3
+    """One per zone by default; fewer cost less, and a zone's failure then takes the way out of the others with it."""
+    availability_zones: Annotated[tuple[str, ...], Field(alias="availabilityZones", strict=False)] = ()
+    """Three zones; empty: the region's first three. EKS does not take every zone of us-east-1 and ca-central-1."""
+    public_access_cidrs: Annotated[tuple[str, ...], Field(alias="publicAccessCidrs", strict=False, min_length=1)] = (
+        "0.0.0.0/0",
+    )
+    """Who may reach the cluster's Kubernetes API (credentials are needed besides)."""
+    model_storage: Annotated[ModelStorage, Field(alias="modelStorage", strict=False)] = ModelStorage.S3
+    images: Images = Images()
+    image_cache: Annotated[ImageCache, Field(alias="imageCache")] = ImageCache()
+    delivery: Delivery = Delivery()
+    log_retention_days: Annotated[Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365], Field(alias="logRetentionDays")] = 7
+    alarms: Alarms = Alarms()
+    budget: Budget | None = None
+    tags: dict[str, str] = {}
+    """Put on every resource."""
+
+    @field_validator("availability_zones")
+    @classmethod
+    def _three_zones(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value and len(set(value)) != 3:
+            raise ValueError("must name three different zones, such as [us-east-1a, us-east-1b, us-east-1d]")
+        return value
+
+    @field_validator("public_access_cidrs")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            try:
+                IPv4Network(item)
+            except ValueError as error:
+                raise ValueError(f"must be IPv4 networks, such as 203.0.113.0/24: {error}") from error
+        return value
+
+
 class Config(_Strict):
     """A whole deployment."""
 
@@ -110,6 +232,7 @@ class Config(_Strict):
     model_bucket_arn: Annotated[str, Field(alias="modelBucketArn"), AfterValidator(_bucket_arn)]
     api_gateway: Annotated[ApiGateway, Field(alias="APIGW")] = ApiGateway()
     runtimes: Annotated[tuple[RuntimeConfig, ...], Field(alias="modelsRuntime", strict=False)]
+    cloud: Cloud = Cloud()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -119,6 +242,10 @@ class Config(_Strict):
         _refuse_repeats(
             "modelFilename", [runtime.static_checkpoint for runtime in self.runtimes if runtime.static_checkpoint]
         )
+        if self.cloud.delivery.enabled and self.partition == "aws-cn":
+            raise ValueError(
+                "cloud.delivery.enabled: CloudFront in China serves registered domains only; set it to false"
+            )
         for index, runtime in enumerate(self.runtimes):
             where = f"modelsRuntime.{index}"
             if runtime.type is RuntimeType.COMFYUI and runtime.dynamic_model:
