@@ -14,9 +14,9 @@ from typing import Final
 import structlog
 
 from agent.application import run_agent
-from agent.health import CannotListenError
+from agent.operations.health import CannotListenError
+from agent.operations.telemetry import configure_logging
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
-from agent.telemetry import configure_logging
 from contract.processes import EXIT_RESTART_RUNTIME
 
 EXIT_SETTINGS: Final = 2

@@ -11,26 +11,25 @@ from pathlib import Path
 
 import structlog
 
-from agent import fetch
 from agent.aws import open_clients
 from agent.callbacks import Callbacks
 from agent.completion import Completion
-from agent.health import HealthServer
 from agent.holdings import Holdings
-from agent.inputs import Inputs
-from agent.lifecycle import Lifecycle, LifecycleCollector
-from agent.metrics import Metrics
+from agent.inputs import Inputs, fetch
+from agent.inputs.payloads import Payloads
+from agent.operations.health import HealthServer
+from agent.operations.lifecycle import Lifecycle, LifecycleCollector
+from agent.operations.metrics import Metrics
+from agent.operations.pod import PodDeletionCost, find_pod
+from agent.operations.recycling import Limits, Recycling, RuntimeMemory
+from agent.operations.telemetry import make_tracer
+from agent.operations.warm_up import WarmUp
 from agent.outputs import Outputs
-from agent.payloads import Payloads
 from agent.pipeline import Pipeline
-from agent.pod import PodDeletionCost, find_pod
 from agent.preparation import Preparation
-from agent.recycling import Limits, Recycling, RuntimeMemory
 from agent.runtimes import make_runtime, open_session
 from agent.settings import Settings
 from agent.task_queue import TaskQueue
-from agent.telemetry import make_tracer
-from agent.warm_up import WarmUp
 from contract.identifiers import new_ulid
 from contract.store import RecordStore
 
@@ -60,7 +59,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
         Whether it has ended because its runtime is to be restarted.
 
     Raises:
-        agent.health.CannotListenError: the health port is in use.
+        agent.operations.health.CannotListenError: the health port is in use.
     """
     async with AsyncExitStack() as stack:
         clients = await open_clients(stack, region=settings.aws_region, emulated=bool(settings.aws_endpoint_url))

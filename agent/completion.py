@@ -20,7 +20,8 @@ from agent.callbacks import Callbacks
 from agent.decisions import Fail, begin, ended_by, exhausted, may_have_orphans, on_error
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.holdings import Held
-from agent.metrics import Metrics
+from agent.inputs.payloads import Payloads
+from agent.operations.metrics import Metrics
 from agent.outcomes import (
     Abandoned,
     Answered,
@@ -33,7 +34,6 @@ from agent.outcomes import (
     Unreadable,
 )
 from agent.outputs import Outputs, OvertakenError
-from agent.payloads import Payloads
 from agent.task_queue import TaskQueue, delete_for_good
 from contract.record import (
     AlreadyEndedError,

@@ -9,7 +9,7 @@ import structlog
 
 from agent.aws import OUTAGES, backoff, describe
 from agent.holdings import Holdings
-from agent.metrics import Metrics
+from agent.operations.metrics import Metrics
 from agent.task_queue import TaskQueue
 
 log = structlog.get_logger()

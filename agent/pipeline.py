@@ -28,15 +28,15 @@ from agent.decisions import LOOKAHEAD, ahead, recent, room
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.heartbeat import Heartbeat
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
-from agent.lifecycle import Lifecycle, State
-from agent.metrics import Metrics
+from agent.operations.lifecycle import Lifecycle, State
+from agent.operations.metrics import Metrics
+from agent.operations.recycling import Recycling
+from agent.operations.telemetry import Tracer
+from agent.operations.warm_up import WarmUp
 from agent.outcomes import Abandoned, Answered, Cancelled, HandedBack, Outcome, Raised
 from agent.preparation import Preparation
-from agent.recycling import Recycling
 from agent.runtimes.base import Answer, Runtime
 from agent.task_queue import TaskQueue
-from agent.telemetry import Tracer
-from agent.warm_up import WarmUp
 from agent.watch import RecordWatch
 from contract.store import RecordStore
 

@@ -12,8 +12,8 @@ from agent.aws import persist
 from agent.decisions import Arrival, on_arrival, refusal, retry_delay
 from agent.errors import TaskError
 from agent.holdings import Held, Holdings
+from agent.inputs.payloads import Payloads
 from agent.outcomes import Cancelled, Exhausted, HandedBack, Outcome, Raised, Settled, Unreadable
-from agent.payloads import Payloads
 from agent.runtimes.base import Runtime
 from contract.record import Submission, TooManyUnfinishedError, submit
 from contract.store import RecordStore, Stored

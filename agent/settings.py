@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from agent.fetch import parse_origins
-from agent.pod import SERVICE_ACCOUNT
-from agent.recycling import RecycleBy
-from agent.warm_up import WarmUpRequest, read_warm_up
+from agent.inputs.fetch import parse_origins
+from agent.operations.pod import SERVICE_ACCOUNT
+from agent.operations.recycling import RecycleBy
+from agent.operations.warm_up import WarmUpRequest, read_warm_up
 from contract.identifiers import RuntimeName
 from contract.task import RuntimeType
 from contract.topology import VISIBILITY_TIMEOUT

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.errors import PermanentError
-from agent.links import find_links, replace_links
+from agent.inputs.links import find_links, replace_links
 from agent.media import extension_of
 from agent.runtimes.base import Upload
 

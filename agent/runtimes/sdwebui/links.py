@@ -7,7 +7,7 @@ import base64
 from typing import Any, Final
 
 from agent.inputs import InputSource
-from agent.links import find_links, replace_links, starts_as_link
+from agent.inputs.links import find_links, replace_links, starts_as_link
 
 _TEXT_ENDINGS: Final = ("prompt", "prompts")
 _TEXT_FIELDS: Final = frozenset({"styles", "infotext", "comments", "sampler_name", "sampler_index", "script_name"})

@@ -9,8 +9,8 @@ import pytest
 
 from agent.aws import open_clients
 from agent.errors import PermanentError, TransientError
-from agent.fetch import Fetcher, Limits
-from agent.inputs import Inputs, S3Reader
+from agent.inputs.fetch import Fetcher, Limits
+from agent.inputs.sources import Inputs, S3Reader
 from tests.support.deployment import Deployment
 from tests.unit.agent.runtime_support import no_dns, png
 

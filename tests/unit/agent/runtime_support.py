@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from agent.fetch import Budget, Fetcher, Limits
+from agent.inputs.fetch import Budget, Fetcher, Limits
 
 
 def png(width: int = 8, height: int = 8, pad: int = 0) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.heartbeat import Heartbeat
 from agent.holdings import Delivery, Held, Holdings
-from agent.metrics import Metrics
+from agent.operations.metrics import Metrics
 from agent.task_queue import TaskQueue
 
 

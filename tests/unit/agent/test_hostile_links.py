@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from agent.errors import PermanentError
-from agent.fetch import Fetcher, Limits
 from agent.inputs import Inputs
+from agent.inputs.fetch import Fetcher, Limits
 from tests.unit.agent.runtime_support import names
 
 DNS: dict[str, str | tuple[str, ...]] = {

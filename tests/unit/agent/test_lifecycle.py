@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from agent.lifecycle import Lifecycle, LifecycleCollector, State
+from agent.operations.lifecycle import Lifecycle, LifecycleCollector, State
 
 
 class Clock:

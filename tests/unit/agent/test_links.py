@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import PermanentError
-from agent.links import find_links, is_link, replace_links
+from agent.inputs.links import find_links, is_link, replace_links
 
 never = lambda _: False  # noqa: E731 - a predicate
 json_values = st.recursive(

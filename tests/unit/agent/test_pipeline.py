@@ -13,16 +13,16 @@ from agent import pipeline as pipeline_module
 from agent.completion import Completion
 from agent.errors import RuntimeUnavailableError, TransientError
 from agent.holdings import Delivery, Held, Holdings
-from agent.lifecycle import Lifecycle, State
-from agent.metrics import Metrics
+from agent.operations.lifecycle import Lifecycle, State
+from agent.operations.metrics import Metrics
+from agent.operations.recycling import Limits, RecycleBy, Recycling
+from agent.operations.telemetry import NoTracer
+from agent.operations.warm_up import WarmUp, WarmUpRequest
 from agent.outcomes import Answered, HandedBack, Outcome, Raised
 from agent.pipeline import RESULTS_IN_MEMORY, Pipeline
 from agent.preparation import Preparation
-from agent.recycling import Limits, RecycleBy, Recycling
 from agent.runtimes.base import Answer, Prepared
 from agent.task_queue import TaskQueue
-from agent.telemetry import NoTracer
-from agent.warm_up import WarmUp, WarmUpRequest
 from contract.record import Record, Submission
 from contract.store import RecordStore, Stored
 from contract.task import TaskMessage, TaskType

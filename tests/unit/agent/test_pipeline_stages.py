@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from agent import pipeline as module
-from agent import recycling as recycling_module
-from agent import warm_up as warm_up_module
 from agent.errors import PermanentError, RuntimeUnavailableError
 from agent.holdings import Interruption
-from agent.lifecycle import State
+from agent.operations import recycling as recycling_module
+from agent.operations import warm_up as warm_up_module
+from agent.operations.lifecycle import State
+from agent.operations.recycling import Limits, RecycleBy
+from agent.operations.warm_up import WarmUpRequest, WarmUpState
 from agent.outcomes import Answered, HandedBack
-from agent.recycling import Limits, RecycleBy
-from agent.warm_up import WarmUpRequest, WarmUpState
 from contract.task import TaskType
 from tests.unit.agent.test_pipeline import ANSWER, Agent
 

@@ -20,7 +20,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from agent.pod import ANNOTATION, BUSY_COST, IDLE_COST, Debounce, Pace, PodApi, PodDeletionCost, Wish, find_pod
+from agent.operations.pod import (
+    ANNOTATION,
+    BUSY_COST,
+    IDLE_COST,
+    Debounce,
+    Pace,
+    PodApi,
+    PodDeletionCost,
+    Wish,
+    find_pod,
+)
 from tests.support.waiting import eventually_async
 
 QUICK = Pace(look=0.01, busy_after=0.03, idle_after=0.05, retry=0.05)

@@ -14,9 +14,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import recycling as module
-from agent.process_memory import listener_of, local_port, resident_bytes
-from agent.recycling import Limits, RecycleBy, Recycling, RuntimeMemory, due
+from agent.operations import recycling as module
+from agent.operations.process_memory import listener_of, local_port, resident_bytes
+from agent.operations.recycling import Limits, RecycleBy, Recycling, RuntimeMemory, due
 from agent.runtimes import Runtime, make_runtime, open_session
 from contract.task import RuntimeType
 from tests.unit.agent.runtime_support import Handler, Links, web_server

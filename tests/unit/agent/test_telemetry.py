@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from agent.telemetry import NoTracer, configure_logging
+from agent.operations.telemetry import NoTracer, configure_logging
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,7 +40,7 @@ Thread(target=server.serve_forever, daemon=True).start()
 import os
 os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
 from agent.settings import load_settings
-from agent.telemetry import make_tracer
+from agent.operations.telemetry import make_tracer
 
 tracer = make_tracer(load_settings())
 with tracer.span("run", "Root=1-6b016d55-0e07cad5c3eec9fbfb5c2e43;Parent=53995c3f42cd8ad8;Sampled=1", task_id="t"):
@@ -83,7 +83,7 @@ def test_spans_continue_the_trace_of_the_request() -> None:
 
 def test_without_an_endpoint_open_telemetry_is_not_even_imported() -> None:
     code = (
-        "import sys; from agent.settings import load_settings; from agent.telemetry import make_tracer; "
+        "import sys; from agent.settings import load_settings; from agent.operations.telemetry import make_tracer; "
         "make_tracer(load_settings()); import agent.application; "
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )

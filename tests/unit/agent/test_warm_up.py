@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import warm_up as module
 from agent.errors import RuntimeUnavailableError
+from agent.operations import warm_up as module
+from agent.operations.warm_up import WarmUp, WarmUpRequest, WarmUpState, read_warm_up
 from agent.runtimes import make_runtime, open_session
-from agent.warm_up import WarmUp, WarmUpRequest, WarmUpState, read_warm_up
 from contract.task import RuntimeType, TaskType
 from tests.unit.agent.fake_process import fake_process
 from tests.unit.agent.runtime_support import Links

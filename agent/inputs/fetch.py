@@ -14,8 +14,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from agent.addresses import ends_in_number, literal_address, reason_to_refuse
 from agent.errors import PermanentError, TaskError, TransientError
+from agent.inputs.addresses import ends_in_number, literal_address, reason_to_refuse
 from agent.media import SIGNATURE_SIZE, media_type_of
 
 type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from agent.errors import PermanentError, TaskError, TransientError, deciding_error
-from agent.fetch import Budget, Fetcher, check_type, refuse_scheme, shown, too_large
+from agent.inputs.fetch import Budget, Fetcher, check_type, refuse_scheme, shown, too_large
 from agent.media import SIGNATURE_SIZE
 from contract.objects import is_reserved_key, split_s3_url
 from contract.store import error_code, is_absent

@@ -24,7 +24,7 @@ from typing import Final
 import structlog
 
 from agent.errors import TaskError
-from agent.process_memory import listener_of, local_port, resident_bytes
+from agent.operations.process_memory import listener_of, local_port, resident_bytes
 from agent.runtimes.base import Runtime
 
 log = structlog.get_logger()

@@ -12,11 +12,11 @@ import structlog
 from aiohttp import web
 
 from agent.holdings import Holdings, Stage
-from agent.lifecycle import Lifecycle, State
-from agent.metrics import Metrics
+from agent.operations.lifecycle import Lifecycle, State
+from agent.operations.metrics import Metrics
+from agent.operations.recycling import Recycling
+from agent.operations.warm_up import WarmUp, WarmUpState
 from agent.pipeline import Pipeline
-from agent.recycling import Recycling
-from agent.warm_up import WarmUp, WarmUpState
 
 log = structlog.get_logger()
 
