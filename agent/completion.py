@@ -110,16 +110,16 @@ class Completion:
         else:
             held.attempt = held.submission.attempts
 
-    async def complete(self, held: Held, outcome: Outcome, *, stored: Callable[[], None] = lambda: None) -> str:
-        """Ends a message.
+    async def conclude(self, held: Held, outcome: Outcome) -> str | None:
+        """Brings an outcome into S3 and the record; what follows needs the outcome no more.
 
         Args:
             held: the message.
             outcome: what preparing or running came to.
-            stored: called as soon as the result is in S3 and the record: what follows needs no memory.
 
         Returns:
-            What became of it: succeeded, failed, cancelled, retried, handed_back, abandoned, or dead_lettered.
+            What became of the message: retried, handed_back, abandoned, or dead_lettered. None: its task has ended,
+            and `settle` is to follow.
 
         Raises:
             botocore.exceptions.ClientError: AWS refuses a request that cannot be done without.
@@ -127,11 +127,32 @@ class Completion:
         if held.starting is not None:
             await held.starting
         try:
-            outcome = await self._check_holder(held, outcome)
-            return await self._dispatch(held, outcome, stored)
+            return await self._dispatch(held, await self._check_holder(held, outcome))
         except OvertakenError:
             await self._sweep_late(held)
             return self._abandon()
+
+    async def settle(self, held: Held) -> str:
+        """Does what an ended record calls for, and deletes the message.
+
+        Returns:
+            How the task has ended: succeeded, failed, cancelled, or dead_lettered.
+
+        Raises:
+            botocore.exceptions.ClientError: AWS refuses a request that cannot be done without.
+        """
+        submission = held.submission
+        if held.stored is not None and may_have_orphans(submission):
+            await self._outputs.sweep(held.stored.record, submission)
+        if submission.dead_lettered and not self._callbacks.was_published(submission):
+            await self._send_dead_letter(held, submission.error.message if submission.error else "failed")
+        began = time.monotonic()
+        published = await self._callbacks.publish(held.metadata.id, submission)
+        self._metrics.phases.labels("callback").observe(time.monotonic() - began)
+        await delete_for_good(self._queue, held)
+        await self._delete_payload(held)
+        log.info("task_ended", status=submission.status, attempts=submission.attempts, callback=published)
+        return "dead_lettered" if submission.dead_lettered else submission.status.value
 
     async def _check_holder(self, held: Held, outcome: Outcome) -> Outcome:
         """Returns the outcome as the record lets it stand."""
@@ -141,10 +162,10 @@ class Completion:
             return Abandoned()
         return outcome
 
-    async def _dispatch(self, held: Held, outcome: Outcome, stored: Callable[[], None]) -> str:
+    async def _dispatch(self, held: Held, outcome: Outcome) -> str | None:
         match outcome:
             case Answered():
-                return await self._succeed(held, outcome, stored)
+                return await self._succeed(held, outcome)
             case Raised(error):
                 return await self._fail(held, error)
             case HandedBack(delay):
@@ -162,9 +183,9 @@ class Completion:
                 await self._end(held, Status.FAILED, error=exhausted(held.submission), dead_lettered=True)
             case Settled():
                 await self._reread(held)
-        return await self._settle(held)
+        return None
 
-    async def _succeed(self, held: Held, outcome: Answered, stored: Callable[[], None]) -> str:
+    async def _succeed(self, held: Held, outcome: Answered) -> str | None:
         began = time.monotonic()
         try:
             result = await self._outputs.store(
@@ -184,15 +205,14 @@ class Completion:
             output_url=result.output_url,
             timings=_timings(held, generation=outcome.seconds, upload=upload),
         )
-        stored()
-        return await self._settle(held)
+        return None
 
-    async def _fail(self, held: Held, error: TaskError) -> str:
+    async def _fail(self, held: Held, error: TaskError) -> str | None:
         if not held.attempt and isinstance(error, TransientError):
             # It counts as an attempt all the same: an input whose host is broken must not be tried for ever.
             await self.start(held)
             if held.refused is not None:
-                return await self._dispatch(held, _after_refusal(held.refused), lambda: None)
+                return await self._dispatch(held, _after_refusal(held.refused))
         if not held.attempt and isinstance(error, RuntimeUnavailableError):
             await self._hand_back(held, 1)
             return "handed_back"
@@ -205,27 +225,12 @@ class Completion:
         if isinstance(verdict, Fail):
             log.warning("task_failed", code=verdict.failure.code, error=verdict.failure.message)
             await self._end(held, Status.FAILED, error=verdict.failure, dead_lettered=verdict.dead_letter)
-            return await self._settle(held)
+            return None
         log.warning("task_retried", code=error.code, error=error.message, delay=verdict.delay, excused=verdict.excuse)
         if verdict.excuse:
             await self._excuse(held)
         await self._hand_back(held, verdict.delay)
         return "handed_back" if verdict.excuse else "retried"
-
-    async def _settle(self, held: Held) -> str:
-        """Does what an ended record calls for, and deletes the message."""
-        submission = held.submission
-        if held.stored is not None and may_have_orphans(submission):
-            await self._outputs.sweep(held.stored.record, submission)
-        if submission.dead_lettered and not self._callbacks.was_published(submission):
-            await self._send_dead_letter(held, submission.error.message if submission.error else "failed")
-        began = time.monotonic()
-        published = await self._callbacks.publish(held.metadata.id, submission)
-        self._metrics.phases.labels("callback").observe(time.monotonic() - began)
-        await delete_for_good(self._queue, held)
-        await self._delete_payload(held)
-        log.info("task_ended", status=submission.status, attempts=submission.attempts, callback=published)
-        return "dead_lettered" if submission.dead_lettered else submission.status.value
 
     async def _bury(self, held: Held, reason: str) -> str:
         log.warning("message_unreadable", reason=reason[:500], bytes=len(held.delivery.body))

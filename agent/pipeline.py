@@ -300,7 +300,10 @@ class Pipeline:
                 self._lose_runtime("it does not end an interrupted run", gone=False)
             elif self._recycling.judge():
                 self._lose_runtime(self._recycling.reason)
-            self._spawn_completion(held, outcome, holds_result=True)
+            if not isinstance(outcome, Answered):
+                self._results.release()
+            self._spawn_completion(held, outcome, after_run=True)
+            del outcome  # the completion alone has the answer now, and lets go of it as soon as it is stored
             self._changed.set()
 
     def _hold_less(self) -> None:
@@ -355,35 +358,36 @@ class Pipeline:
 
     # Complete --------------------------------------------------------------------------------------------------------
 
-    def _spawn_completion(self, held: Held, outcome: Outcome, *, holds_result: bool = False) -> None:
+    def _spawn_completion(self, held: Held, outcome: Outcome, *, after_run: bool = False) -> None:
         held.stage = Stage.FINISHING
-        self._group.create_task(self._complete(held, outcome, holds_result=holds_result))
+        self._group.create_task(self._complete(held, outcome, after_run=after_run))
         self._changed.set()
 
-    async def _complete(self, held: Held, outcome: Outcome, *, holds_result: bool) -> None:
+    async def _complete(self, held: Held, outcome: Outcome, *, after_run: bool) -> None:
+        """Completes a message; an answer takes one of `_results` until it is stored, and is not kept any longer."""
         structlog.contextvars.clear_contextvars()
         if held.task is not None:
             structlog.contextvars.bind_contextvars(task_id=held.metadata.id, submission=held.submission_id)
-
-        def stored() -> None:
-            nonlocal holds_result, outcome
-            if holds_result:
-                holds_result = False
-                self._results.release()
-
+        holds_result = isinstance(outcome, Answered)
         try:
-            if holds_result:
+            if after_run:
                 await asyncio.sleep(HEAD_START)
             async with self._completing:
                 with self._tracer.span("finish", held.trace), self._timed("finish"):
-                    label = await self._completion.complete(held, outcome, stored=stored)
+                    label = await self._completion.conclude(held, outcome)
+                    del outcome
+                    if holds_result:
+                        holds_result = False
+                        self._results.release()
+                    label = label or await self._completion.settle(held)
             self._metrics.tasks.labels(label).inc()
         except Exception:
             # The message comes back when its visibility timeout ends, and the record says how far it got.
             log.exception("completion_failed")
             self._metrics.tasks.labels("error").inc()
         finally:
-            stored()
+            if holds_result:
+                self._results.release()
             self._holdings.discard(held)
             self._changed.set()
             if not len(self._holdings):
@@ -535,7 +539,8 @@ def _outcome(run: asyncio.Task[Answer], seconds: float) -> Outcome:
     if error is None:
         return Answered(run.result(), seconds)
     if isinstance(error, TaskError):
-        return Raised(error)
+        # Without its traceback, whose frames hold the answer that was no good.
+        return Raised(type(error)(error.code, error.message))
     log.error("run_failed", exc_info=error)
     return Raised(_internal_error())
 

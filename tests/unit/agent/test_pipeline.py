@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -71,20 +72,26 @@ class Preparing(Preparation):
 
 
 class Completing(Completion):
-    """Notes what came out; waits at `gate` before a result counts as stored."""
+    """Notes what came out; waits at `gate` before a result counts as stored, and at `topic` before it is announced."""
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] = {}
-        self.gate = asyncio.Event()
+        self.gate, self.topic = asyncio.Event(), asyncio.Event()
         self.gate.set()
+        self.topic.set()
+        self.announcing = 0
 
     async def start(self, held: Held) -> None:
         held.attempt = 1
 
-    async def complete(self, held: Held, outcome: Outcome, *, stored: Callable[[], None] = lambda: None) -> str:
+    async def conclude(self, held: Held, outcome: Outcome) -> str | None:
         self.outcomes[held.delivery.message_id] = outcome
         await self.gate.wait()
-        stored()
+        return None
+
+    async def settle(self, held: Held) -> str:
+        self.announcing += 1
+        await self.topic.wait()
         return "succeeded"
 
 
@@ -187,6 +194,7 @@ class Agent:
                 if not end.done():
                     end.set_result(ANSWER)
             self.completing.gate.set()
+            self.completing.topic.set()
             async with asyncio.timeout(10):
                 await task
 
@@ -241,6 +249,36 @@ async def test_the_gpu_does_not_wait_for_uploads_until_too_many_results_are_in_m
         agent.completing.gate.set()
 
         await agent.until(lambda: names[RESULTS_IN_MEMORY] in agent.runtime.started)
+
+
+async def test_an_answer_is_let_go_as_soon_as_it_is_stored_however_long_its_callback_waits() -> None:
+    agent = Agent()
+    agent.completing.topic.clear()
+    names = [f"task-{number}" for number in range(2 * RESULTS_IN_MEMORY)]
+    agent.put(*names)
+    answers: list[weakref.ref[Answer]] = []
+    async with agent.running():
+        for number, name in enumerate(names, 1):
+            answer = Answer(outputs=[], raw=name.encode())
+            answers.append(weakref.ref(answer))
+            agent.runtime.end(name).set_result(answer)
+            del answer
+            await agent.until(lambda: agent.completing.announcing == number)  # noqa: B023 - called within this turn
+            del agent.runtime.ends[name], agent.completing.outcomes[name]
+
+        assert [answer() for answer in answers] == [None] * len(names)
+
+
+async def test_a_task_without_an_answer_takes_no_place_of_those_with_one() -> None:
+    agent = Agent()
+    agent.completing.gate.clear()
+    names = [f"task-{number}" for number in range(RESULTS_IN_MEMORY + 2)]
+    agent.put(*names)
+    async with agent.running():
+        for name in names:
+            agent.runtime.end(name).set_exception(TransientError("runtime_error", "it failed"))
+
+        await agent.until(lambda: agent.runtime.started == names)
 
 
 async def test_nothing_is_received_before_the_runtime_is_there() -> None:
