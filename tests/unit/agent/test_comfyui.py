@@ -19,7 +19,8 @@ from agent.runtimes.comfyui import adapter as module
 from contract.task import RuntimeType, TaskType
 from tests.unit.agent.fake_process import fake_process
 from tests.unit.agent.runtime_support import Links, png
-from tests.unit.fake_runtime.support import Server, Workflow, diffusion, plain, serving
+from tests.support.workflows import Workflow, diffusion, plain
+from tests.unit.fake_runtime.support import Server, serving
 
 
 @asynccontextmanager

@@ -20,7 +20,8 @@ from agent.runtimes.sdwebui import adapter as module
 from contract.task import RuntimeType, TaskType
 from tests.unit.agent.fake_process import fake_process
 from tests.unit.agent.runtime_support import Links, png, web_server
-from tests.unit.fake_runtime.support import CHECKPOINT, OTHER_CHECKPOINT, Server, serving
+from tests.support.workflows import CHECKPOINT
+from tests.unit.fake_runtime.support import OTHER_CHECKPOINT, Server, serving
 
 SMALL = {"prompt": "a dog", "width": 64, "height": 64, "steps": 4}
 IMAGE = base64.b64encode(png(16, 16)).decode()

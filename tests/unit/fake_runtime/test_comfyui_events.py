@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.unit.fake_runtime.support import CHECKPOINT, Server, diffusion, kinds, new_id, plain, serving, until
+from tests.support.workflows import CHECKPOINT, diffusion, plain
+from tests.unit.fake_runtime.support import Server, kinds, new_id, serving, until
 
 
 async def test_a_prompt_runs_through_the_observed_events(comfyui: Server) -> None:

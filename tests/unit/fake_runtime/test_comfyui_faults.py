@@ -6,7 +6,8 @@ import time
 import aiohttp
 import pytest
 
-from tests.unit.fake_runtime.support import Server, diffusion, kinds, plain, serving, until
+from tests.support.workflows import diffusion, plain
+from tests.unit.fake_runtime.support import Server, kinds, serving, until
 
 
 async def test_an_error_fails_the_prompt_when_it_runs(comfyui: Server) -> None:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from fake_runtime.comfyui import routes
 from fake_runtime.comfyui.files import Files, OutsideFolderError
-from tests.unit.fake_runtime.support import CHECKPOINT, Server, diffusion, plain, serving
+from tests.support.workflows import CHECKPOINT, diffusion, plain
+from tests.unit.fake_runtime.support import Server, serving
 
 SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 

@@ -13,7 +13,8 @@ from fake_runtime.comfyui.files import Files
 from fake_runtime.comfyui.node_types import Shelf
 from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.validation import Verdict, validate_prompt
-from tests.unit.fake_runtime.support import Server, Workflow, diffusion, plain, serving
+from tests.support.workflows import Workflow, diffusion, plain
+from tests.unit.fake_runtime.support import Server, serving
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ import pytest
 
 from fake_runtime.__main__ import read_arguments, scratch_folder
 from fake_runtime.settings import Settings
-from tests.unit.fake_runtime.support import diffusion, settings
+from tests.support.workflows import diffusion
+from tests.unit.fake_runtime.support import settings
 
 START_SECONDS = 20
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from fake_runtime.sdwebui import generation, listings
-from tests.unit.fake_runtime.support import CHECKPOINT, OTHER_CHECKPOINT, Server, decode, encode, serving, until
+from tests.support.workflows import CHECKPOINT
+from tests.unit.fake_runtime.support import OTHER_CHECKPOINT, Server, decode, encode, serving, until
 
 
 async def test_text_becomes_a_picture_with_its_parameters(webui: Server) -> None:
