@@ -1,0 +1,79 @@
+"""The CDK app; `cdk synth --context config=path/to/config.yaml` in this folder runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from aws_cdk import App, Environment, Tags
+
+from cloud import names
+from cloud.stacks.messaging import MessagingStack
+from contract.config import Config, ConfigError, load_config
+from contract.topology import topology
+
+CDK_JSON: Final = Path(__file__).with_name("cdk.json")
+
+
+def build_app(config: Config, *, outdir: Path, account: str, region: str) -> App:
+    """Returns the app of a deployment, with the feature flags of `cdk.json`; `synth()` writes it to `outdir`.
+
+    Raises:
+        ConfigError: config and region are of different partitions.
+    """
+    app = App(outdir=str(outdir), context=feature_flags(), analytics_reporting=False)
+    add_stacks(app, config, account=account, region=region)
+    return app
+
+
+def feature_flags() -> dict[str, Any]:
+    """Returns the CDK's feature flags, which its CLI reads from `cdk.json` by itself."""
+    flags: dict[str, Any] = json.loads(CDK_JSON.read_text(encoding="utf-8"))["context"]
+    return flags
+
+
+def add_stacks(app: App, config: Config, *, account: str, region: str) -> None:
+    """Puts the stacks of a deployment into an app.
+
+    Raises:
+        ConfigError: config and region are of different partitions.
+    """
+    _check_partition(config, region)
+    env = Environment(account=account, region=region)
+    place = topology(config, region=region, account=account)
+    MessagingStack(app, names.messaging_stack(config), env=env, place=place)
+    for key, value in {"darkroom:deployment": config.stack_name, **config.cloud.tags}.items():
+        Tags.of(app).add(key, value)
+
+
+def _check_partition(config: Config, region: str) -> None:
+    found = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
+    if found != config.partition:
+        raise ConfigError(
+            f"modelBucketArn: is in the partition {config.partition}, but the region {region} is in {found}; "
+            f"write arn:{found}:s3:::{config.model_bucket}, or choose another region"
+        )
+
+
+def main() -> int:
+    """Synthesizes into the folder that the CDK's CLI names, and returns the exit status."""
+    app = App(context=feature_flags(), analytics_reporting=False)
+    path = Path(app.node.try_get_context("config") or "config.yaml")
+    account, region = os.environ.get("CDK_DEFAULT_ACCOUNT"), os.environ.get("CDK_DEFAULT_REGION")
+    if not account or not region:
+        sys.stderr.write("error: CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION are not set; the CDK's CLI sets them\n")
+        return 1
+    try:
+        add_stacks(app, load_config(path), account=account, region=region)
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    app.synth()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

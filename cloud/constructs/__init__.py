@@ -1,0 +1,1 @@
+"""The parts of a deployment on AWS, one construct per concern."""

@@ -1,0 +1,60 @@
+"""Names what the stacks make and the tools look for, so that neither has to ask the other."""
+
+from __future__ import annotations
+
+from contract.config import Config
+from contract.task import RuntimeType
+
+
+def network_stack(config: Config) -> str:
+    """Returns the name of the stack with the network."""
+    return f"{config.stack_name}-network"
+
+
+def registry_stack(config: Config) -> str:
+    """Returns the name of the stack with the image repositories and the image cache's builder."""
+    return f"{config.stack_name}-registry"
+
+
+def messaging_stack(config: Config) -> str:
+    """Returns the name of the stack with topics, queues and the output bucket; it stands alone."""
+    return f"{config.stack_name}-messaging"
+
+
+def main_stack(config: Config) -> str:
+    """Returns the name of the stack with the cluster, and with the outputs that users look up."""
+    return config.stack_name
+
+
+def runtime_types(config: Config) -> list[RuntimeType]:
+    """Returns the types of runtime that a config uses, each once, in its order."""
+    return list(dict.fromkeys(runtime.type for runtime in config.runtimes))
+
+
+def repositories(config: Config) -> dict[str, str]:
+    """Returns the ECR repositories by what they hold: `api`, `agent`, and each type of runtime in use."""
+    # ECR takes lower-case names only.
+    stack = config.stack_name.lower()
+    return {name: f"{stack}/{name}" for name in ("api", "agent", *runtime_types(config))}
+
+
+def url_suffix(partition: str) -> str:
+    """Returns the domain of a partition's services."""
+    return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+
+
+def registry(config: Config, *, account: str, region: str) -> str:
+    """Returns the address of the account's ECR registry."""
+    return f"{account}.dkr.ecr.{region}.{url_suffix(config.partition)}"
+
+
+def image(config: Config, holds: str, *, account: str, region: str) -> str:
+    """Returns the image that runs: the configured one, else `latest` of the deployment's own repository.
+
+    Raises:
+        KeyError: `holds` is neither `api` nor `agent` nor a type of runtime in use.
+    """
+    images = config.cloud.images
+    runtimes = {kind.value: reference for kind, reference in images.runtimes.items()}
+    configured = {"api": images.api, "agent": images.agent, **runtimes}.get(holds)
+    return configured or f"{registry(config, account=account, region=region)}/{repositories(config)[holds]}:latest"

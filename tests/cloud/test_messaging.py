@@ -1,0 +1,131 @@
+"""What CloudFormation makes of topics, queues and bucket is what the contract says, and what LocalStack reports."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from contract.topology import (
+    Topology,
+    bucket_lifecycle,
+    dead_letter_attributes,
+    queue_attributes,
+    subscription_attributes,
+    topology,
+)
+from local.clients import Clients, make_clients
+from local.provision import provision
+from tests.cloud.synthesis import ACCOUNT, Synthesis
+
+
+@pytest.fixture(scope="module")
+def place(default: Synthesis) -> Topology:
+    return topology(default.config, region=default.region, account=ACCOUNT)
+
+
+@pytest.fixture(scope="module")
+def reported(localstack: str, place: Topology) -> Clients:
+    """Clients of a LocalStack that holds the same config."""
+    clients = make_clients(localstack)
+    assert list(provision(place, clients))
+    return clients
+
+
+def of_queue(default: Synthesis, place: Topology, name: str) -> dict[str, Any]:
+    """A queue's attributes as SQS would report them, from its template."""
+    template = default.templates[f"{default.config.stack_name}-messaging"]["Resources"]
+    ids = {item["Properties"]["QueueName"]: key for key, item in template.items() if item["Type"] == "AWS::SQS::Queue"}
+    arns = {logical_id: place.queue_arn(queue) for queue, logical_id in ids.items()}
+    queue = template[ids[name]]["Properties"]
+    attributes: dict[str, Any] = {
+        key: str(value).lower() for key, value in queue.items() if key not in {"QueueName", "RedrivePolicy", "Tags"}
+    }
+    if "RedrivePolicy" in queue:
+        target = arns[queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]]
+        attributes["RedrivePolicy"] = {**queue["RedrivePolicy"], "deadLetterTargetArn": target}
+    allowed = [
+        statement
+        for item in template.values()
+        if item["Type"] == "AWS::SQS::QueuePolicy" and item["Properties"]["Queues"] == [{"Ref": ids[name]}]
+        for statement in item["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
+    return attributes | ({"Policy": {"Version": "2012-10-17", "Statement": allowed}} if allowed else {})
+
+
+def of_subscription(default: Synthesis, place: Topology, name: str) -> dict[str, Any]:
+    """The attributes of a queue's subscription as SNS would report them, from its template."""
+    template = default.templates[f"{default.config.stack_name}-messaging"]["Resources"]
+    ids = {item["Properties"]["QueueName"]: key for key, item in template.items() if item["Type"] == "AWS::SQS::Queue"}
+    (found,) = [
+        item["Properties"]
+        for item in template.values()
+        if item["Type"] == "AWS::SNS::Subscription"
+        and item["Properties"]["Endpoint"] == {"Fn::GetAtt": [ids[name], "Arn"]}
+    ]
+    topic = template[found["TopicArn"]["Ref"]]["Properties"]["TopicName"]
+    assert topic == place.task_topic
+    return {
+        "RawMessageDelivery": str(found["RawMessageDelivery"]).lower(),
+        "FilterPolicyScope": found["FilterPolicyScope"],
+        "FilterPolicy": found["FilterPolicy"],
+    }
+
+
+@pytest.mark.parametrize("runtime", ["sdruntime", "dynamicruntime", "comfyruntime"])
+def test_a_runtimes_queues_and_subscription_are_the_contracts(
+    default: Synthesis, place: Topology, runtime: str
+) -> None:
+    queue = place.queue(runtime)
+    assert of_queue(default, place, queue.name) == queue_attributes(place, queue)
+    assert of_queue(default, place, queue.dead_letter_name) == dead_letter_attributes(queue)
+    assert of_subscription(default, place, queue.name) == subscription_attributes(queue)
+
+
+@pytest.mark.parametrize("runtime", ["sdruntime", "dynamicruntime", "comfyruntime"])
+def test_a_runtimes_queues_and_subscription_are_what_localstack_reports(
+    default: Synthesis, place: Topology, reported: Clients, runtime: str
+) -> None:
+    queue = place.queue(runtime)
+    for name in (queue.name, queue.dead_letter_name):
+        wanted = of_queue(default, place, name)
+        url = reported.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        found: Any = reported.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        for key in {"RedrivePolicy", "Policy"} & found.keys():
+            found[key] = json.loads(found[key])
+        assert {key: found.get(key) for key in wanted} == wanted
+    (arn,) = [
+        item["SubscriptionArn"]
+        for item in reported.sns.list_subscriptions_by_topic(TopicArn=place.task_topic_arn)["Subscriptions"]
+        if item["Endpoint"] == place.queue_arn(queue.name)
+    ]
+    subscription: dict[str, Any] = dict(reported.sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"])
+    subscription["FilterPolicy"] = json.loads(subscription["FilterPolicy"])
+    wanted = of_subscription(default, place, queue.name)
+    assert {key: subscription.get(key) for key in wanted} == wanted
+
+
+def test_there_is_nothing_besides_the_contracts_queues_and_topics(default: Synthesis, place: Topology) -> None:
+    stack = f"{default.config.stack_name}-messaging"
+    names = {item["QueueName"] for item in default.properties("AWS::SQS::Queue", stack)}
+    assert names == {name for queue in place.queues for name in (queue.name, queue.dead_letter_name)}
+    topics = {item["TopicName"] for item in default.properties("AWS::SNS::Topic", stack)}
+    assert topics == {place.task_topic, place.callback_topic}
+    assert len(default.properties("AWS::SNS::Subscription", stack)) == len(place.queues)
+
+
+def test_the_output_bucket_has_the_contracts_name_and_lifecycle(default: Synthesis, place: Topology) -> None:
+    (bucket,) = default.properties("AWS::S3::Bucket", f"{default.config.stack_name}-messaging")
+    assert bucket["BucketName"] == place.output_bucket
+    rules = [
+        {
+            "ID": rule["Id"],
+            "Status": rule["Status"],
+            "Filter": {"Prefix": rule["Prefix"]},
+            "Expiration": {"Days": rule["ExpirationInDays"]},
+        }
+        for rule in bucket["LifecycleConfiguration"]["Rules"]
+    ]
+    assert rules == bucket_lifecycle(place)["Rules"]
