@@ -1,0 +1,92 @@
+"""Makes the AWS clients of the tools: one region, timeouts on every call, an emulator's address if there is one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import ClientError
+
+_EMULATOR_CREDENTIALS: Final = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+"""What an emulator takes when nothing else is set; LocalStack and MiniStack read it as the account 000000000000."""
+
+
+class ToolError(Exception):
+    """Something that a tool cannot go on from; the text is a sentence that says what it is and what to do."""
+
+
+class Aws:
+    """The account and region that a tool works on.
+
+    Args:
+        region: such as us-east-1; None: the environment's or the profile's.
+        endpoint_url: of an emulator that stands in for all services; None: what AWS_ENDPOINT_URL or
+            AWS_ENDPOINT_URL_<SERVICE> say, else AWS itself.
+
+    Raises:
+        ToolError: no region is known.
+    """
+
+    def __init__(self, region: str | None = None, endpoint_url: str | None = None) -> None:
+        self.endpoint_url = endpoint_url or None
+        self._session = boto3.Session(region_name=region or os.environ.get("AWS_REGION"))
+        if not self._session.region_name:
+            raise ToolError("no region is known: give --region, or set AWS_REGION or the profile's region")
+        self.region: str = self._session.region_name
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._account = ""
+
+    @property
+    def emulated(self) -> bool:
+        """Whether an emulator stands in for AWS."""
+        return bool(self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL"))
+
+    def client(self, service: str) -> Any:
+        """Returns the client of a service, such as `ec2`; the same one each time."""
+        # Typed loosely: the stubs know one overload for each of some 400 service names, and none for a variable.
+        session: Any = self._session
+        with self._lock:
+            if service not in self._clients:
+                credentials: dict[str, str] = {}
+                if self.emulated and session.get_credentials() is None:
+                    credentials = _EMULATOR_CREDENTIALS
+                self._clients[service] = session.client(
+                    service,
+                    endpoint_url=self.endpoint_url,
+                    config=ClientConfig(
+                        connect_timeout=5,
+                        read_timeout=60,
+                        retries={"mode": "standard", "total_max_attempts": 5},
+                        # A bucket's name cannot be put before an emulator's host.
+                        s3={"addressing_style": "path"} if self.emulated else {},
+                        proxies={} if self.emulated else None,
+                    ),
+                    **credentials,
+                )
+            return self._clients[service]
+
+    @property
+    def account(self) -> str:
+        """The account's twelve digits.
+
+        Raises:
+            botocore.exceptions.BotoCoreError, ClientError: there are no valid credentials.
+        """
+        if not self._account:
+            self._account = str(self.client("sts").get_caller_identity()["Account"])
+        return self._account
+
+
+def code_of(error: ClientError) -> str:
+    """Returns AWS's code of an error, such as `AccessDenied`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def describe(error: ClientError) -> str:
+    """Returns what AWS refused, and why, in a line."""
+    found = error.response.get("Error", {})
+    return f"AWS refused {error.operation_name}: {found.get('Message') or 'no reason given'} ({found.get('Code')})"

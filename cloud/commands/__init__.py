@@ -1,0 +1,19 @@
+"""The commands of `python -m cloud`, each a module that reads options and calls the part that does the work."""
+
+from __future__ import annotations
+
+import typer
+
+from cloud.commands import smoke
+
+app = typer.Typer(
+    name="python -m cloud",
+    help="Darkroom on AWS: deploy it, look after it, remove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.callback()(lambda: None)
+app.command("smoke")(smoke.smoke)

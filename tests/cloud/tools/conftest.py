@@ -1,0 +1,81 @@
+"""Fixtures of the tools' tests: emulators, and the command line as a user calls it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from typer.testing import CliRunner, Result
+
+from cloud.commands import app
+from tests.support.processes import Process
+from tests.support.waiting import free_port
+
+REGION = "us-east-1"
+Run = Callable[..., Result]
+
+
+def client(service: str, endpoint: str) -> Any:
+    """Returns a boto3 client of an emulator."""
+    # Typed loosely: the stubs know one overload for each of some 400 service names, and none for a variable.
+    session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
+    return session.client(service, endpoint_url=endpoint)
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a MiniStack, which deploys CloudFormation templates for real."""
+    port, folder = free_port(), tmp_path_factory.mktemp("ministack")
+    process = Process(
+        "ministack",
+        "ministack",
+        folder=folder,
+        environment={
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "TMPDIR": str(folder),
+            # Brokers on fixed ports, which nobody here needs.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+        },
+        ready_url=f"http://127.0.0.1:{port}/_ministack/health",
+    )
+    try:
+        process.wait_ready(60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.stop()
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """The URL of a moto server, which keeps EC2, ECR and CloudFormation in memory."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Calls `python -m cloud …` in this process: `run("status", "--region", …, AWS_ENDPOINT_URL=…)`."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "CONFIG_FILE"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", REGION)
+
+    def call(*arguments: str, stdin: str | None = None, **environment: str) -> Result:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return CliRunner().invoke(app, list(arguments), input=stdin, env={"COLUMNS": "200"}, catch_exceptions=False)
+
+    return call
