@@ -18,7 +18,7 @@ from contract.record import (
     TransitionError,
     start,
 )
-from contract.task import TASK_TYPES, RuntimeType, TaskMessage
+from contract.task import TASK_TYPES, RuntimeType, TaskType
 from contract.topology import MAX_ATTEMPTS, MAX_RECEIVE_COUNT
 
 RETRY_BASE: Final = 2.0
@@ -57,14 +57,13 @@ class Arrival(StrEnum):
     """A second copy of a task that another agent runs right now: look again later."""
 
 
-def on_arrival(submission: Submission, *, receive_count: int, max_attempts: int = MAX_ATTEMPTS) -> Arrival:
+def on_arrival(submission: Submission, *, receive_count: int) -> Arrival:
     """Returns what to do with a received message whose submission stands as given.
 
     Args:
         submission: as the record has it.
         receive_count: how often this copy of the message was received, this time included. A copy that is received for
             the first time, of a task that runs already, is a duplicate: the copy that was run was received before.
-        max_attempts: blamed attempts that a task may have.
     """
     if submission.status.terminal:
         return Arrival.SETTLE
@@ -72,7 +71,7 @@ def on_arrival(submission: Submission, *, receive_count: int, max_attempts: int 
         return Arrival.DEFER
     if submission.status is Status.CANCELLING:
         return Arrival.CANCEL
-    if submission.blamed >= max_attempts or receive_count > MAX_RECEIVE_COUNT - LAST_RECEIVES:
+    if submission.blamed >= MAX_ATTEMPTS or receive_count > MAX_RECEIVE_COUNT - LAST_RECEIVES:
         return Arrival.EXHAUST
     return Arrival.RUN
 
@@ -124,9 +123,7 @@ class Retry:
     """Whether the attempt does not count."""
 
 
-def on_error(
-    error: TaskError, *, blamed: int, excused: int, jitter: float, max_attempts: int = MAX_ATTEMPTS
-) -> Fail | Retry:
+def on_error(error: TaskError, *, blamed: int, excused: int, jitter: float) -> Fail | Retry:
     """Returns what an attempt that raised an error leads to.
 
     Args:
@@ -134,14 +131,13 @@ def on_error(
         blamed: blamed attempts, this one included.
         excused: excused attempts, without this one.
         jitter: 0 to 1, drawn by the caller.
-        max_attempts: blamed attempts that a task may have.
     """
     failure = Failure(code=error.code, message=error.message)
     if isinstance(error, PermanentError):
         return Fail(failure, dead_letter=False)
     if isinstance(error, RuntimeUnavailableError) and excused < MAX_EXCUSES_FOR_CRASHES:
         return Retry(retry_delay(excused + 1, jitter=jitter, base=1.0), excuse=True)
-    if blamed >= max_attempts:
+    if blamed >= MAX_ATTEMPTS:
         return Fail(failure, dead_letter=True)
     return Retry(retry_delay(blamed, jitter=jitter), excuse=False)
 
@@ -167,25 +163,24 @@ def exhausted(submission: Submission) -> Failure:
     )
 
 
-def retry_delay(attempt: int, *, jitter: float, base: float = RETRY_BASE, cap: float = RETRY_CAP) -> int:
+def retry_delay(attempt: int, *, jitter: float, base: float = RETRY_BASE) -> int:
     """Returns whole seconds to wait after the `attempt`-th attempt (from 1): doubled each time, then cut by up to half.
 
     "Equal jitter": tasks that failed together do not come back together, and none comes back at once.
     """
     doublings = min(max(attempt, 1) - 1, 30)
-    delay = min(cap, base * 2.0**doublings)
+    delay = min(RETRY_CAP, base * 2.0**doublings)
     return max(1, round(delay * (1 - 0.5 * jitter)))
 
 
-def refusal(task: TaskMessage, runtime_type: RuntimeType) -> PermanentError | None:
-    """Returns why this type of runtime cannot take a task, or None when it can."""
+def refusal(task_type: TaskType, runtime_type: RuntimeType) -> PermanentError | None:
+    """Returns why this type of runtime cannot take a type of task, or None when it can."""
     allowed = TASK_TYPES[runtime_type]
-    if task.metadata.tasktype in allowed:
+    if task_type in allowed:
         return None
-    names = ", ".join(sorted(allowed))
     return PermanentError(
         "unsupported_task_type",
-        f"a runtime of type {runtime_type} does not take {task.metadata.tasktype} tasks; it takes {names}",
+        f"a runtime of type {runtime_type} does not take {task_type} tasks; it takes {', '.join(sorted(allowed))}",
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
+
+PASSING_STATUSES: Final = frozenset({408, 425, 429})
+"""HTTP statuses that say 4xx and still may be gone with the next try (RFC 9110, RFC 8470, RFC 6585)."""
 
 
 class TaskError(Exception):

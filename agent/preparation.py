@@ -111,7 +111,7 @@ class Preparation:
                 return HandedBack(self._visibility_timeout)
 
     async def _localise(self, held: Held, task: TaskMessage) -> None:
-        error = refusal(task, self._runtime_type)
+        error = refusal(task.metadata.tasktype, self._runtime_type)
         if error is not None:
             raise error
         content = await self._payloads.content_of(task)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agent.decisions import refusal
 from agent.inputs.fetch import parse_origins
 from agent.operations.pod import SERVICE_ACCOUNT
 from agent.operations.recycling import RecycleBy
@@ -158,8 +159,8 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         request = read_warm_up(value)
-        if (runtime_type := info.data.get("runtime_type")) and (refusal := request.refusal(runtime_type)):
-            raise ValueError(refusal)
+        if (runtime_type := info.data.get("runtime_type")) and (error := refusal(request.tasktype, runtime_type)):
+            raise ValueError(error.message)
         return request
 
     @field_validator("recycle_after_tasks", "recycle_above_rss_bytes")

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from contract.identifiers import Prefix, RuntimeName, TaskId
 
@@ -81,11 +81,6 @@ class TaskMessage(BaseModel):
         if (self.content is None) == (self.content_ref is None):
             raise ValueError("a task message has either 'content' or 'content_ref'")
         return self
-
-    @field_validator("content_ref")
-    @classmethod
-    def _no_empty_reference(cls, value: str | None) -> str | None:
-        return value or None
 
 
 class UnreadableMessageError(ValueError):

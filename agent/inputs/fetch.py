@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from agent.errors import PermanentError, TaskError, TransientError
+from agent.errors import PASSING_STATUSES, PermanentError, TaskError, TransientError
 from agent.inputs.addresses import ends_in_number, literal_address, reason_to_refuse
 from agent.media import SIGNATURE_SIZE, media_type_of
 
@@ -22,7 +22,6 @@ type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the IP addresses of a host name; raises `socket.gaierror`."""
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_RETRY_STATUSES: Final = frozenset({408, 425, 429})
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _CHUNK: Final = 64 * 1024
@@ -338,7 +337,7 @@ def _unknown_host(link: str) -> PermanentError:
 
 
 def _refused_by_host(link: str, status: int) -> TaskError:
-    if status >= 500 or status in _RETRY_STATUSES:
+    if status >= 500 or status in PASSING_STATUSES:
         return TransientError("input_unavailable", f"the host of the link {shown(link)} answers {status}")
     if status in {404, 410}:
         return PermanentError("input_not_found", f"the link {shown(link)} names nothing ({status}); check it")

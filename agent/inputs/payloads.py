@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
 from botocore.exceptions import ClientError
 
 from agent.aws import CALL_TIMEOUT, persist
+from agent.documents import decode_json
 from agent.errors import PermanentError
 from contract.objects import PAYLOADS, split_s3_url
 from contract.store import is_absent
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 MAX_PAYLOAD: Final = 64 * 1024 * 1024
 """Bytes; three times what the API lets in by default."""
-
-_OFF_LOOP: Final = 256 * 1024
-"""Bytes from which parsing would hold up heartbeat and health."""
 
 
 class Payloads:
@@ -63,8 +59,8 @@ class Payloads:
                 ) from error
             raise
         try:
-            content = orjson.loads(data) if len(data) < _OFF_LOOP else await asyncio.to_thread(orjson.loads, data)
-        except orjson.JSONDecodeError as error:
+            content = await decode_json(data)
+        except ValueError as error:
             raise PermanentError("payload_invalid", f"the task's stored content is not JSON: {error}") from error
         if not isinstance(content, dict):
             raise PermanentError("payload_invalid", "the task's stored content is not a JSON object")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError
 from agent.runtimes.base import Answer, Runtime
-from contract.task import TASK_TYPES, RuntimeType, TaskType
+from contract.task import TaskType
 
 log = structlog.get_logger()
 
@@ -37,13 +37,6 @@ class WarmUpRequest(BaseModel):
 
     tasktype: TaskType
     content: dict[str, Any] = Field(min_length=1)
-
-    def refusal(self, runtime_type: RuntimeType) -> str:
-        """Returns why this type of runtime cannot take it; empty when it can."""
-        if self.tasktype in TASK_TYPES[runtime_type]:
-            return ""
-        names = ", ".join(sorted(TASK_TYPES[runtime_type]))
-        return f"a runtime of type {runtime_type} takes {names}; found the tasktype {self.tasktype}"
 
 
 def read_warm_up(value: str) -> WarmUpRequest:

@@ -89,9 +89,6 @@ class Runtime(Protocol):
             RuntimeUnavailableError: the runtime is not there, or went away in the middle.
         """
 
-    async def interrupt(self) -> None:
-        """Stops the present run, if there is one; `run` then raises or returns what was made so far."""
-
     async def resident_bytes(self) -> int | None:
         """Returns how much memory the server's process takes, by its own account; None when it does not say."""
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-import orjson
 import structlog
 from yarl import URL
 
-from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.errors import RuntimeUnavailableError, TaskError, TransientError
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to reach the server; it stands in the same pod."""
 
 SHORT: Final = 30.0
 """Seconds for every request that is not a run. A server whose Python is busy with a run answers slowly."""
-
-THREAD_THRESHOLD: Final = 256 * 1024
-"""Bytes above which encoding and decoding leave the event loop, so that the heartbeat goes on."""
 
 KEPT_SECONDS: Final = 1.0
 """How long an unused connection is kept: long enough for the next run, when one follows the other."""
@@ -192,30 +187,47 @@ class Server:
         return RuntimeUnavailableError("runtime_unreachable", f"{self.title} does not listen at its address")
 
 
-async def encode_json(document: Any) -> bytes:
-    """Returns a document as JSON; away from the event loop when it is large, as requests that carry images are.
+class Interrupts:
+    """Requests that are never cut off: a server that takes an interrupt late would stop whatever runs by then."""
 
-    Raises:
-        PermanentError: it is nested deeper than JSON encoders go.
-    """
-    try:
-        if _weight(document) <= THREAD_THRESHOLD:
-            # A thread takes its time to begin, and meanwhile the GPU would wait.
-            return _encode(document)
-        return await asyncio.to_thread(_encode, document)
-    except RecursionError as error:
-        raise PermanentError("invalid_content", "the content is nested too deeply") from error
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._sent: set[asyncio.Task[Reply]] = set()
+
+    @property
+    def pending(self) -> bool:
+        """Whether one is sent and not answered yet."""
+        return bool(self._sent)
+
+    async def send(self, path: str, body: bytes) -> None:
+        """Sends one; it goes on when the caller is cancelled.
+
+        Raises:
+            TaskError: as `Server.request`.
+        """
+        sent = asyncio.create_task(self._server.request("POST", path, body=body, timeout=None))
+        self._sent.add(sent)
+        sent.add_done_callback(self._sent.discard)
+        sent.add_done_callback(look_at)
+        await asyncio.shield(sent)
+
+    async def settle(self) -> None:
+        """Returns once each one that was sent is answered, or its connection has broken."""
+        while self._sent:
+            await asyncio.wait(self._sent)
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Gives up what is not answered."""
+        for task in self._sent:
+            task.cancel()
+        await asyncio.gather(*self._sent, return_exceptions=True)
 
 
-async def decode_json(body: bytes) -> Any:
-    """Reads JSON; away from the event loop when it is large.
-
-    Raises:
-        ValueError: it is no JSON.
-    """
-    if len(body) > THREAD_THRESHOLD:
-        return await asyncio.to_thread(orjson.loads, body)
-    return orjson.loads(body)
+def look_at(request: asyncio.Task[Reply]) -> None:
+    """Takes note of how a request ended, which nobody may be waiting for any more."""
+    if not request.cancelled():
+        request.exception()
 
 
 def _basic_authentication(url: URL) -> dict[str, str]:
@@ -224,26 +236,3 @@ def _basic_authentication(url: URL) -> dict[str, str]:
         return {}
     secret = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode("ascii")
     return {"Authorization": f"Basic {secret}"}
-
-
-def _weight(document: Any) -> int:
-    """Returns about how many bytes a document is as JSON: each value counts some, a text its length."""
-    total, waiting = 0, [document]
-    while waiting and total <= THREAD_THRESHOLD:
-        item = waiting.pop()
-        total += 16
-        if isinstance(item, str):
-            total += len(item)
-        elif isinstance(item, dict):
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return total
-
-
-def _encode(document: Any) -> bytes:
-    try:
-        return orjson.dumps(document)
-    except TypeError:
-        # Whole numbers beyond 64 bits and lone surrogates: Python's JSON takes both, so the runtime may judge them.
-        return json.dumps(document).encode()

@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 import structlog
 
+from agent.documents import decode_json, encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError, deciding_error
 from agent.inputs import InputSource
 from agent.runtimes.base import Answer, Output, Prepared, Upload
@@ -25,7 +26,7 @@ from agent.runtimes.comfyui.workflow import (
     with_uploads,
     workflow_links,
 )
-from agent.runtimes.http import Reply, Server, WebSocket, decode_json, encode_json
+from agent.runtimes.http import Interrupts, Reply, Server, WebSocket
 from contract.task import TaskType
 
 SILENCE: Final = 5.0
@@ -69,14 +70,13 @@ class ComfyUi:
         self._inputs = inputs
         self._client_id = f"{CLIENT}{uuid.uuid4().hex}"
         self._met = False
-        self._current: str | None = None
         self._left: tuple[str, _Submission] | None = None
-        self._interrupts: set[asyncio.Task[Reply]] = set()
+        self._interrupts = Interrupts(self._server)
 
     @property
     def left_running(self) -> bool:
         """See `Runtime`. An older server takes every interrupt for whatever runs when it takes it."""
-        return self._left is not None or bool(self._interrupts)
+        return self._left is not None or self._interrupts.pending
 
     async def wait_until_ready(self) -> None:
         """See `Runtime`. The prompt that was given up is asked for, and stopped again, until it is gone."""
@@ -93,9 +93,8 @@ class ComfyUi:
                         await asyncio.sleep(LEFT_INTERVAL)
                     else:
                         self._left = None
-                elif self._interrupts:
-                    await asyncio.wait(self._interrupts)
-                    await asyncio.sleep(0)
+                else:
+                    await self._interrupts.settle()
             except TaskError:
                 await asyncio.sleep(LEFT_INTERVAL)
                 await self._server.wait_until_ready()
@@ -106,8 +105,6 @@ class ComfyUi:
 
     async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
         """See `Runtime`. Links become names of files to upload."""
-        if task_type is not TaskType.PIPELINE:
-            raise PermanentError("wrong_task_type", f"this runtime takes pipeline; found {task_type.value}")
         workflow = read_workflow(content)
         nodes, uploads = workflow.nodes, list[Upload]()
         if links := workflow_links(nodes):
@@ -137,11 +134,6 @@ class ComfyUi:
                 prompt = await self._past_the_cache(prompt)
         raise PermanentError("no_outputs", "the workflow ended without an output; end it with a node that saves")
 
-    async def interrupt(self) -> None:
-        """See `Runtime`. Never another client's prompt: a bare interrupt stops whatever runs."""
-        if self._current is not None:
-            await self._stop_once(self._current)
-
     async def resident_bytes(self) -> int | None:
         """See `Runtime`. `/system_stats` tells of the whole machine's memory only, others' included: no answer."""
         return None
@@ -169,9 +161,7 @@ class ComfyUi:
 
     async def close(self) -> None:
         """See `Runtime`. The session belongs to whoever opened it."""
-        for task in self._interrupts:
-            task.cancel()
-        await asyncio.gather(*self._interrupts, return_exceptions=True)
+        await self._interrupts.close()
 
     async def _run_prompt(
         self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]
@@ -182,7 +172,6 @@ class ComfyUi:
         body = await encode_json({**prompt, "client_id": self._client_id, "prompt_id": prompt_id})
         watch = Watch(prompt_id, frozenset(prompt["prompt"]))
         submission = _Submission(self._server, body)
-        self._current = prompt_id
         try:
             await self._follow(watch, submission, _rising(progress, watch))
             raw = await self._read_history(watch)
@@ -191,8 +180,6 @@ class ComfyUi:
             if not isinstance(error, RuntimeUnavailableError):
                 await self._stop(watch, submission)
             raise
-        finally:
-            self._current = None
         match watch.ending:
             case Ending.FAILED:
                 raise failure_of_execution(watch.failure)
@@ -212,7 +199,6 @@ class ComfyUi:
                         await self._ask(watch, lost=True)
                     else:
                         watch.prompt_id = await submission.send() or watch.prompt_id
-                        self._current = watch.prompt_id
                     await self._listen(socket, watch, report)
             except (aiohttp.ClientError, OSError) as error:
                 log.warning("the WebSocket does not open", error=type(error).__name__)
@@ -339,12 +325,7 @@ class ComfyUi:
             return True
         if prompt_id in await self._queue("queue_running"):
             body = await encode_json({"prompt_id": prompt_id})
-            # Never cut off: an older server that takes it late would stop the next prompt.
-            sent = asyncio.create_task(self._server.request("POST", "/interrupt", body=body, timeout=None))
-            self._interrupts.add(sent)
-            sent.add_done_callback(self._interrupts.discard)
-            sent.add_done_callback(_look_at)
-            await asyncio.shield(sent)
+            await self._interrupts.send("/interrupt", body)
             return True
         return False
 
@@ -465,9 +446,3 @@ def _rising(progress: Callable[[float], None], watch: Watch) -> Callable[[], Non
             progress(reported)
 
     return report
-
-
-def _look_at(request: asyncio.Task[Reply]) -> None:
-    """Takes note of how a request ended, which nobody may be waiting for any more."""
-    if not request.cancelled():
-        request.exception()

@@ -6,14 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
-from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.documents import json_object
+from agent.errors import PASSING_STATUSES, PermanentError, RuntimeUnavailableError, TaskError, TransientError
 
 TITLE: Final = "ComfyUI"
 _MOST: Final = 500
 _NODES_NAMED: Final = 5
-_RETRY_STATUSES: Final = frozenset({408, 425, 429})
 
 _QUOTED_PATH: Final = re.compile(r"""(['"])(?:/|[A-Za-z]:\\)[^'"\n]*[/\\]([^'"/\\\n]*)\1""")
 _BARE_PATH: Final = re.compile(r"(?<![\w:/.<-])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\":]+[/\\])+([^\s/\\'\":]*)")
@@ -30,12 +28,12 @@ def failure_of(status: int, body: bytes) -> TaskError:
         return RuntimeUnavailableError(
             "runtime_unauthorized", f"{TITLE} refuses the agent ({status}); put user and password into API_BASE_URL"
         )
-    document = _document(body)
+    document = json_object(body)
     if status == 405 or (status == 404 and not document):
         return RuntimeUnavailableError("runtime_without_api", f"the server at this address is no {TITLE} ({status})")
     if status == 413:
         return PermanentError("input_too_large", f"{TITLE} refuses an input as too large; link to a smaller file")
-    if 400 <= status < 500 and status not in _RETRY_STATUSES:
+    if 400 <= status < 500 and status not in PASSING_STATUSES:
         return PermanentError("invalid_workflow", f"{TITLE} refuses the workflow: {_refusal(document, status)}")
     return TransientError("runtime_error", f"{TITLE} failed ({status})")
 
@@ -69,14 +67,6 @@ def without_paths(text: str) -> str:
     text = _BARE_PATH.sub(r"\1", text)
     text = " ".join(text.split())
     return text if len(text) <= _MOST else f"{text[:_MOST]}…"
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _refusal(document: dict[str, Any], status: int) -> str:

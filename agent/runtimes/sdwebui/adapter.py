@@ -10,10 +10,11 @@ from typing import Any, Final
 import aiohttp
 import structlog
 
+from agent.documents import decode_json, encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.runtimes.base import Answer, Prepared
-from agent.runtimes.http import Reply, Server, decode_json, encode_json
+from agent.runtimes.http import Interrupts, Reply, Server, look_at
 from agent.runtimes.sdwebui.answer import read_answer
 from agent.runtimes.sdwebui.checkpoints import Checkpoint, describe_choice, find_checkpoint, read_checkpoints
 from agent.runtimes.sdwebui.failures import TITLE, failure_of
@@ -53,21 +54,22 @@ class SdWebUi:
         self._inputs = inputs
         self._dynamic_model = dynamic_model
         self._request: asyncio.Task[Reply] | None = None
-        self._interrupts: set[asyncio.Task[Reply]] = set()
+        self._interrupts = Interrupts(self._server)
         self._known: list[Checkpoint] = []
         self._current: Checkpoint | None = None
 
     @property
     def left_running(self) -> bool:
         """See `Runtime`. The server ends a run by answering its request, and an interrupt hits whatever runs then."""
-        return self._request is not None or bool(self._interrupts)
+        return self._request is not None or self._interrupts.pending
 
     async def wait_until_ready(self) -> None:
         """See `Runtime`. What was known of the server's checkpoints is forgotten: it may be another server now."""
-        while left := [*self._interrupts, *([self._request] if self._request is not None else [])]:
-            # A server that dies answers nothing, but its connections break: then these are over, too.
-            await asyncio.wait(left)
+        # A server that dies answers nothing, but its connections break: then these are over, too.
+        while self._request is not None:
+            await asyncio.wait({self._request})
             await asyncio.sleep(0)
+        await self._interrupts.settle()
         self._known, self._current = [], None
         await self._server.wait_until_ready()
 
@@ -77,10 +79,6 @@ class SdWebUi:
 
     async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
         """See `Runtime`. Links become base64."""
-        if task_type not in ROUTES:
-            raise PermanentError(
-                "wrong_task_type", f"this runtime takes {', '.join(sorted(ROUTES))}; found {task_type.value}"
-            )
         request, checkpoint = request_body(task_type, content)
         body = await encode_json(await localise(request, self._inputs))
         return Prepared(task_type, {}, checkpoint if task_type in GENERATING else None, body)
@@ -102,17 +100,6 @@ class SdWebUi:
             raise
         log.debug("run ended", run_id=run_id, outputs=len(answer.outputs))
         return answer
-
-    async def interrupt(self) -> None:
-        """See `Runtime`. The server ends the run with 200 and the images made so far."""
-        if self._request is None:
-            return
-        # Never cut off: a server that takes it late would stop the next run, and answer that one with half an image.
-        sent = asyncio.create_task(self._server.request("POST", "/sdapi/v1/interrupt", body=b"{}", timeout=None))
-        self._interrupts.add(sent)
-        sent.add_done_callback(self._interrupts.discard)
-        sent.add_done_callback(_look_at)
-        await asyncio.shield(sent)
 
     async def resident_bytes(self) -> int | None:
         """See `Runtime`. Its `ram.used` is the resident set of its process (modules/api/api.py, `get_memory`)."""
@@ -142,10 +129,10 @@ class SdWebUi:
 
     async def close(self) -> None:
         """See `Runtime`. The session belongs to whoever opened it."""
-        left = [task for task in (self._request, *self._interrupts) if task is not None]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        if self._request is not None:
+            self._request.cancel()
+            await asyncio.gather(self._request, return_exceptions=True)
+        await self._interrupts.close()
 
     async def _generate(self, path: str, body: bytes, progress: Callable[[float], None]) -> Reply:
         """Sends the run's request and waits, as long as the pipeline lets it."""
@@ -167,7 +154,7 @@ class SdWebUi:
     def _ended(self, request: asyncio.Task[Reply]) -> None:
         if self._request is request:
             self._request = None
-        _look_at(request)
+        look_at(request)
 
     async def _stop(self, request: asyncio.Task[Reply]) -> None:
         """Interrupts until the request has returned, so that the next run does not meet this one."""
@@ -175,12 +162,9 @@ class SdWebUi:
             async with asyncio.timeout(INTERRUPT_GRACE):
                 while not request.done():
                     with suppress(TaskError):
-                        await self.interrupt()
+                        await self._interrupts.send("/sdapi/v1/interrupt", b"{}")
                     await asyncio.wait({request}, timeout=INTERRUPT_INTERVAL)
-                while self._interrupts:
-                    # Sent and not answered yet: it stops whatever runs when the server takes it.
-                    await asyncio.wait(self._interrupts)
-                    await asyncio.sleep(0)
+                await self._interrupts.settle()
                 return
         log.warning("the runtime ignores the interrupt", seconds=INTERRUPT_GRACE)
 
@@ -278,9 +262,3 @@ class SdWebUi:
             return await decode_json(reply.body)
         except ValueError as error:
             raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that is no JSON") from error
-
-
-def _look_at(request: asyncio.Task[Reply]) -> None:
-    """Takes note of how a request ended, which nobody may be waiting for any more."""
-    if not request.cancelled():
-        request.exception()

@@ -9,9 +9,10 @@ from typing import Any
 
 import orjson
 
+from agent.documents import THREAD_THRESHOLD, decode_json
 from agent.errors import TransientError
 from agent.runtimes.base import Answer, Output
-from agent.runtimes.http import THREAD_THRESHOLD, Reply, decode_json
+from agent.runtimes.http import Reply
 from agent.runtimes.sdwebui.failures import failure_of
 
 

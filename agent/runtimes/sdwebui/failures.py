@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import orjson
-
-from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.documents import json_object
+from agent.errors import PASSING_STATUSES, PermanentError, RuntimeUnavailableError, TaskError, TransientError
 
 TITLE: Final = "SD Web UI"
 _MOST: Final = 500
-_RETRY_STATUSES: Final = frozenset({408, 425, 429})
 _BAD_INPUT: Final = ("Invalid encoded image", "Init image not found", "Incorrect image", "Invalid image url")
 
 
@@ -19,7 +17,7 @@ def failure_of(status: int, body: bytes) -> TaskError:
 
     Both shapes are read: `{"error", "detail", "body", "errors"}` of its own handler, and FastAPI's `{"detail": …}`.
     """
-    document = _document(body)
+    document = json_object(body)
     words = _words(document)
     said = f": {words}" if words else ""
     return (
@@ -57,17 +55,9 @@ def _failure_by_words(kind: str, words: str, said: str) -> TaskError | None:
 
 
 def _failure_by_status(status: int, said: str) -> TaskError:
-    if 400 <= status < 500 and status not in _RETRY_STATUSES:
+    if 400 <= status < 500 and status not in PASSING_STATUSES:
         return PermanentError("rejected_by_runtime", f"{TITLE} refuses the request ({status}){said}")
     return TransientError("runtime_error", f"{TITLE} failed ({status}){said}")
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _words(document: dict[str, Any]) -> str:

@@ -17,9 +17,9 @@ from agent.inputs import InputSource
 from agent.runtimes import Answer, Runtime, make_runtime, open_session
 from agent.runtimes.comfyui import adapter as module
 from contract.task import RuntimeType, TaskType
+from tests.support.workflows import Workflow, diffusion, plain
 from tests.unit.agent.fake_process import fake_process
 from tests.unit.agent.runtime_support import Links, png
-from tests.support.workflows import Workflow, diffusion, plain
 from tests.unit.fake_runtime.support import Server, serving
 
 
@@ -329,8 +329,3 @@ async def test_a_runtime_that_is_not_there_is_unavailable() -> None:
         assert not await runtime.is_alive()
         with pytest.raises(RuntimeUnavailableError):
             await run(runtime, plain())
-
-
-async def test_other_types_of_task_are_refused(runtime: Runtime) -> None:
-    with pytest.raises(PermanentError, match="pipeline"):
-        await runtime.prepare(TaskType.TEXT_TO_IMAGE, plain())

@@ -15,8 +15,8 @@ from agent.runtimes.comfyui.events import Ending, Watch
 from agent.runtimes.comfyui.failures import failure_of, failure_of_execution, failure_of_nodes, without_paths
 from agent.runtimes.comfyui.files import FileReference, has_output, output_files
 from agent.runtimes.comfyui.workflow import read_workflow, with_other_prefixes, with_uploads, workflow_links
-from tests.unit.agent.runtime_support import png
 from tests.support.workflows import Workflow, diffusion, plain
+from tests.unit.agent.runtime_support import png
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),

@@ -30,7 +30,7 @@ from agent.decisions import (
 )
 from agent.errors import PermanentError, RuntimeUnavailableError, TransientError
 from contract.record import AlreadyEndedError, NotHolderError, Record, Status, Submission, TransitionError
-from contract.task import TASK_TYPES, RuntimeType, TaskMessage, TaskType
+from contract.task import TASK_TYPES, RuntimeType, TaskType
 from contract.topology import MAX_ATTEMPTS, MAX_RECEIVE_COUNT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -148,11 +148,7 @@ def test_delays_grow_but_neither_vanish_nor_exceed_what_a_person_waits(attempt: 
 def test_a_task_type_that_a_runtime_cannot_do_is_refused_with_the_ones_it_can(
     runtime_type: RuntimeType, tasktype: TaskType
 ) -> None:
-    message = TaskMessage.model_validate(
-        {"metadata": {"id": "t", "runtime": "r", "tasktype": tasktype, "prefix": "p"}, "content": {}}
-    )
-
-    error = refusal(message, runtime_type)
+    error = refusal(tasktype, runtime_type)
 
     assert (error is None) == (tasktype in TASK_TYPES[runtime_type])
     if error is not None:

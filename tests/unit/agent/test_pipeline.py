@@ -133,9 +133,6 @@ class Runtime:
                 if not self.deaf:
                     raise
 
-    async def interrupt(self) -> None:
-        pass
-
     async def resident_bytes(self) -> int | None:
         return self.resident
 

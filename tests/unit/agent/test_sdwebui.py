@@ -18,9 +18,9 @@ from agent.inputs import InputSource
 from agent.runtimes import Answer, Runtime, make_runtime, open_session
 from agent.runtimes.sdwebui import adapter as module
 from contract.task import RuntimeType, TaskType
+from tests.support.workflows import CHECKPOINT
 from tests.unit.agent.fake_process import fake_process
 from tests.unit.agent.runtime_support import Links, png, web_server
-from tests.support.workflows import CHECKPOINT
 from tests.unit.fake_runtime.support import OTHER_CHECKPOINT, Server, serving
 
 SMALL = {"prompt": "a dog", "width": 64, "height": 64, "steps": 4}
@@ -94,11 +94,6 @@ async def test_every_kind_of_task_runs_with_its_images(webui: Server, task_type:
 async def test_the_requests_of_v1alpha1_run_as_they_come(runtime: Runtime) -> None:
     scripts = {"task": "text-to-image", "sd_model_checkpoint": CHECKPOINT, "id_task": "t", "save_dir": "outputs"}
     assert len((await run(runtime, {**SMALL, "alwayson_scripts": scripts})).outputs) == 1
-
-
-async def test_a_pipeline_is_refused(runtime: Runtime) -> None:
-    with pytest.raises(PermanentError, match="text-to-image"):
-        await runtime.prepare(TaskType.PIPELINE, {})
 
 
 @pytest.mark.parametrize("place", ["alwayson_scripts", "override_settings"])
@@ -207,23 +202,6 @@ async def test_a_cancelled_run_is_interrupted_and_the_next_one_meets_nobody() ->
         assert time.monotonic() - started < 3
         assert webui.gpu.job is None
         assert [job["outcome"] for job in await webui.jobs()] == ["interrupted"]
-
-
-async def test_an_interrupt_ends_the_run_with_what_there_is() -> None:
-    async with serving(seconds_per_task=30) as webui, adapter(webui.url) as runtime:
-        running = asyncio.create_task(run(runtime, {**SMALL, "steps": 200}))
-        await webui.running()
-        await runtime.interrupt()
-        assert (await running).outputs
-
-
-async def test_an_idle_adapter_interrupts_nobody(webui: Server, runtime: Runtime) -> None:
-    async with serving(seconds_per_task=0.2) as other, adapter(other.url) as idle:
-        stranger = asyncio.create_task(other.post("/sdapi/v1/txt2img", SMALL))
-        await other.running()
-        await idle.interrupt()
-        await stranger
-        assert [job["outcome"] for job in await other.jobs()] == ["succeeded"]
 
 
 async def test_an_ignored_interrupt_delays_the_cancellation_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.documents import encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
-from agent.runtimes.http import Reply, encode_json
+from agent.runtimes.http import Reply
 from agent.runtimes.sdwebui.answer import read_answer
 from agent.runtimes.sdwebui.checkpoints import describe_choice, find_checkpoint, read_checkpoints
 from agent.runtimes.sdwebui.failures import failure_of
