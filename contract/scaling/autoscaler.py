@@ -1,0 +1,67 @@
+"""KEDA and the HPA together, told the time and the queue; `up --autoscale` and the planner both ask this very code."""
+
+from __future__ import annotations
+
+from contract.scaling import hpa, keda
+from contract.scaling.settings import Scaling
+
+
+class Autoscaler:
+    """Decides how many replicas of one runtime are wanted; does no waiting and no counting of its own.
+
+    Args:
+        scaling: the settings.
+        sync_period: seconds between the HPA's decisions.
+        began: the time of the first decisions.
+    """
+
+    def __init__(self, scaling: Scaling, *, sync_period: float = hpa.SYNC_PERIOD, began: float = 0.0) -> None:
+        self.scaling = scaling
+        self.wanted = scaling.min_replica_count if scaling.enabled else max(1, scaling.min_replica_count)
+        """Replicas."""
+        self._sync_period = sync_period
+        self._next_poll = self._next_sync = began
+        self._last_active: float | None = None
+        self._history = hpa.History()
+        self._failures = 0
+
+    @property
+    def due(self) -> float:
+        """When `decide` has something to do again."""
+        return min(self._next_poll, self._next_sync)
+
+    def decide(self, now: float, backlog: keda.Backlog | None) -> int:
+        """Makes the decisions that are due; returns the replicas that are wanted.
+
+        Args:
+            now: seconds, never less than before.
+            backlog: the queue at this time; None: it could not be read.
+        """
+        if not self.scaling.enabled:
+            self._next_poll = self._next_sync = now + self._sync_period
+            return self.wanted
+        messages = self._messages(backlog)
+        if now >= self._next_poll:
+            self._next_poll = now + self.scaling.polling_interval
+            if backlog is not None and messages is not None:
+                self.wanted, self._last_active = keda.poll(
+                    self.scaling, now=now, replicas=self.wanted, messages=messages, last_active=self._last_active
+                )
+        if now >= self._next_sync:
+            self._next_sync = now + self._sync_period
+            if messages is not None:
+                self.wanted, self._history = hpa.sync(
+                    self.scaling, self._history, now=now, replicas=self.wanted, messages=messages
+                )
+        return self.wanted
+
+    def _messages(self, backlog: keda.Backlog | None) -> int | None:
+        """Returns the metric; KEDA gives the HPA the fallback's instead after too many failed looks."""
+        if backlog is not None:
+            self._failures = 0
+            return keda.metric(self.scaling, backlog)
+        self._failures += 1
+        fallback = self.scaling.fallback
+        if fallback.replicas == 0 or self._failures <= fallback.failure_threshold:
+            return None
+        return fallback.replicas * self.scaling.queue_length
