@@ -29,14 +29,13 @@ class Clients:
     sqs: SQSClient
 
 
-def make_clients(endpoint: str, *, region: str = REGION, connections: int = 10, patient: bool = False) -> Clients:
+def make_clients(endpoint: str, *, region: str = REGION, connections: int = 10) -> Clients:
     """Returns clients for the emulator at `endpoint`.
 
     Args:
         endpoint: such as http://127.0.0.1:4566.
         region: that is asked; LocalStack keeps each region apart.
         connections: the most that each client holds open.
-        patient: whether to wait for an emulator that is still starting, for half a minute or so.
     """
     session = boto3.Session(
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
@@ -47,7 +46,7 @@ def make_clients(endpoint: str, *, region: str = REGION, connections: int = 10, 
         connect_timeout=3,
         read_timeout=30,
         max_pool_connections=connections,
-        retries={"mode": "standard", "total_max_attempts": 12 if patient else 3},
+        retries={"mode": "standard", "total_max_attempts": 3},
         # Not even if the environment names a proxy: the emulator is beside us.
         proxies={},
         # A bucket's name cannot be put before a host such as `localstack` or `127.0.0.1`.

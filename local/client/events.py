@@ -10,25 +10,22 @@ from dataclasses import dataclass
 class Event:
     """One event of a stream."""
 
-    name: str
     data: str
     identifier: str
 
 
 def parse_events(lines: Iterable[str]) -> Iterator[Event]:
-    """Yields the events that complete lines make up; comments and unknown fields are passed over."""
-    name, data, identifier = "message", list[str](), ""
+    """Yields the events that complete lines make up; comments and fields of no use here are passed over."""
+    data, identifier = list[str](), ""
     for line in lines:
         if not line:
             if data:
-                yield Event(name, "\n".join(data), identifier)
-            name, data = "message", []
+                yield Event("\n".join(data), identifier)
+            data = []
             continue
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
-        if field == "event":
-            name = value
-        elif field == "data":
+        if field == "data":
             data.append(value)
         elif field == "id":
             identifier = value

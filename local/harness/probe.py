@@ -10,11 +10,11 @@ TIMEOUT: Final = 5.0
 """Seconds for one question."""
 
 
-async def answers_ok(port: int, path: str, *, timeout_s: float = TIMEOUT) -> bool:
+async def answers_ok(port: int, path: str) -> bool:
     """Returns whether `GET path` on 127.0.0.1 is answered with status 200."""
     writer = None
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(TIMEOUT):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
             await writer.drain()
