@@ -1,0 +1,98 @@
+{{/* What several templates say: names, labels, images, and figures that follow from values. */}}
+
+{{- define "darkroom.runtime" -}}
+{{ .Values.global.runtime | default .Release.Name }}
+{{- end }}
+
+{{- define "darkroom.serviceAccount" -}}
+{{ .Values.runtime.serviceAccountName | default .Release.Name }}
+{{- end }}
+
+{{/* Labels by which pods are selected; these never change during the life of a release. */}}
+{{- define "darkroom.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Labels of pods: none that changes with the chart's version, which would replace them. */}}
+{{- define "darkroom.podLabels" -}}
+{{- $own := include "darkroom.selectorLabels" . | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/part-of" .Values.global.stackName -}}
+{{- merge (dict) $own .Values.runtime.labels | toYaml }}
+{{- end }}
+
+{{- define "darkroom.labels" -}}
+{{- $own := include "darkroom.podLabels" . | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) -}}
+{{- toYaml $own }}
+{{- end }}
+
+{{/* Reference of an image: its digest, else its tag, else the repository as it is. */}}
+{{- define "darkroom.image" -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else if .tag -}}
+{{ .repository }}:{{ .tag }}
+{{- else -}}
+{{ .repository }}
+{{- end -}}
+{{- end }}
+
+{{/* The image of a canary: what it sets, else what the stable one has; a tag or repository of its own drops the digest. */}}
+{{- define "darkroom.canaryImage" -}}
+{{- $stable := .stable -}}
+{{- if or .canary.tag .canary.repository -}}
+{{- $stable = omit .stable "digest" -}}
+{{- end -}}
+{{- include "darkroom.image" (merge (dict) .canary $stable) -}}
+{{- end }}
+
+{{- define "darkroom.runtimePort" -}}
+{{ .Values.runtime.inferenceApi.port | default (get (dict "sdwebui" 7860 "comfyui" 8188) .Values.runtime.type) }}
+{{- end }}
+
+{{- define "darkroom.startupPath" -}}
+{{ .Values.runtime.inferenceApi.startupProbe.path | default (get (dict "sdwebui" "/sdapi/v1/options" "comfyui" "/system_stats") .Values.runtime.type) }}
+{{- end }}
+
+{{/* Seconds from SIGTERM to SIGKILL: the agent finishes or hands back (10 s), and its runtime stops after it (5 s). */}}
+{{- define "darkroom.gracePeriod" -}}
+{{ add .Values.runtime.queueAgent.gracePeriodSeconds 15 }}
+{{- end }}
+
+{{/* The taints of the runtime's nodes, as tolerations. */}}
+{{- define "darkroom.tolerations" -}}
+- key: nvidia.com/gpu
+  operator: Exists
+  effect: NoSchedule
+- key: runtime
+  operator: Equal
+  value: {{ .Release.Name }}
+  effect: NoSchedule
+{{- with .Values.runtime.tolerations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Which tags find subnets or security groups: the given ones, else the one that discovery goes by. */}}
+{{- define "darkroom.selectorTerms" -}}
+- tags:
+    {{- toYaml (.selector | default (dict "karpenter.sh/discovery" .cluster)) | nindent 4 }}
+{{- end }}
+
+{{/* An EBS volume as a block device. */}}
+{{- define "darkroom.ebs" -}}
+{{- if .snapshotID -}}
+snapshotID: {{ .snapshotID }}
+{{ with .volumeInitializationRate -}}
+volumeInitializationRate: {{ . }}
+{{ end -}}
+{{ end -}}
+volumeSize: {{ .volumeSize }}
+volumeType: {{ .volumeType }}
+iops: {{ .iops }}
+throughput: {{ .throughput }}
+encrypted: {{ .encrypted }}
+deleteOnTermination: {{ .deleteOnTermination }}
+{{- end }}

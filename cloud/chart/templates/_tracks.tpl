@@ -1,0 +1,46 @@
+{{/*
+The Deployments of a release and their share of its pods: the stable one, and beside it the canary. Both are scaled on the
+same queue, so the share is one of messages per pod: of 100 messages and one pod for 10, a canary of 20 % gets one pod for
+each 50, the stable one for each 12. A target is rounded down, so that a canary never makes a runtime slower.
+*/}}
+{{- define "darkroom.tracks" -}}
+{{- $runtime := .Values.runtime -}}
+{{- $percent := int $runtime.canary.percent -}}
+{{- $rest := int (sub 100 $percent) -}}
+{{- $scaling := $runtime.scaling -}}
+{{- $stable := dict
+  "name" .Release.Name
+  "track" "stable"
+  "inferenceImage" (include "darkroom.image" $runtime.inferenceApi.image)
+  "agentImage" (include "darkroom.image" $runtime.queueAgent.image)
+  "replicas" (int $runtime.replicas)
+  "queueLength" (int $scaling.queueLength)
+  "minReplicas" (int $scaling.minReplicaCount)
+  "maxReplicas" (int $scaling.maxReplicaCount)
+-}}
+{{- $tracks := list $stable -}}
+{{- if $percent -}}
+{{- $share := dict -}}
+{{- range $key := list "replicas" "minReplicas" "maxReplicas" -}}
+{{- $all := int (get $stable $key) -}}
+{{- $_ := set $share $key (ternary 0 (max 1 (div (add (mul $all $percent) 50) 100)) (eq $all 0)) -}}
+{{- end -}}
+{{- $canary := dict
+  "name" (printf "%s-canary" .Release.Name)
+  "track" "canary"
+  "inferenceImage" (include "darkroom.canaryImage" (dict "canary" $runtime.canary.inferenceApi.image "stable" $runtime.inferenceApi.image))
+  "agentImage" (include "darkroom.canaryImage" (dict "canary" $runtime.canary.queueAgent.image "stable" $runtime.queueAgent.image))
+  "replicas" $share.replicas
+  "queueLength" (max 1 (div (mul $stable.queueLength 100) $percent))
+  "minReplicas" $share.minReplicas
+  "maxReplicas" $share.maxReplicas
+-}}
+{{- $_ := set $stable "queueLength" (max 1 (div (mul $stable.queueLength 100) $rest)) -}}
+{{- range $key := list "replicas" "minReplicas" -}}
+{{- $_ := set $stable $key (max 0 (sub (get $stable $key) (get $canary $key))) -}}
+{{- end -}}
+{{- $_ := set $stable "maxReplicas" (max 1 (sub $stable.maxReplicas $canary.maxReplicas)) -}}
+{{- $tracks = append $tracks $canary -}}
+{{- end -}}
+{{- dict "tracks" $tracks | toYaml -}}
+{{- end }}
