@@ -11,6 +11,7 @@ from agent.aws import persist
 from contract.callback import callback_attributes, callback_for, encode_callback
 from contract.record import Submission
 from contract.task import SNS_MESSAGE_LIMIT
+from contract.topology import string_attributes
 
 if TYPE_CHECKING:
     from types_aiobotocore_sns.client import SNSClient
@@ -50,12 +51,9 @@ class Callbacks:
             # The user's own context is the only part that can be so long. A callback without it beats none.
             log.warning("callback_context_dropped", bytes=len(message))
             message = encode_callback(callback.model_copy(update={"context": None}))
-        attributes = {
-            name: {"DataType": "String", "StringValue": value}
-            for name, value in callback_attributes(callback, submission).items()
-        }
+        attributes = string_attributes(callback_attributes(callback, submission))
         await persist(
-            lambda: self._sns.publish(TopicArn=self._topic, Message=message, MessageAttributes=attributes),  # type: ignore[arg-type]
+            lambda: self._sns.publish(TopicArn=self._topic, Message=message, MessageAttributes=attributes),
             "sns:Publish",
         )
         self._published[submission.submission] = None

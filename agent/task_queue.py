@@ -12,7 +12,7 @@ import structlog
 
 from agent.aws import CALL_TIMEOUT, persist
 from agent.holdings import Delivery, Held
-from contract.topology import RECEIVE_WAIT
+from contract.topology import RECEIVE_WAIT, string_attributes
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.client import SQSClient
@@ -110,12 +110,10 @@ class TaskQueue:
         await self._sqs.send_message(
             QueueUrl=url,
             MessageBody=body,
-            MessageAttributes={
-                # SQS refuses empty values and control characters.
-                name: {"DataType": "String", "StringValue": _attribute_text(value)}
-                for name, value in attributes.items()
-                if value
-            },
+            # SQS refuses empty values and control characters.
+            MessageAttributes=string_attributes(
+                {name: _attribute_text(value) for name, value in attributes.items() if value}
+            ),
         )
         return True
 

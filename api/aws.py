@@ -57,7 +57,7 @@ class Sqs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """One client for each service; `signer` is an S3 client that only signs links."""
+    """One client for each service; `signer` signs links, for the endpoint that clients reach."""
 
     s3: S3
     sns: Sns
@@ -82,11 +82,12 @@ async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
         )
 
     async with AsyncExitStack() as stack:
+        s3 = await stack.enter_async_context(client("s3", custom))
         yield Aws(
-            s3=await stack.enter_async_context(client("s3", custom)),
+            s3=s3,
             sns=await stack.enter_async_context(client("sns", custom)),
             sqs=await stack.enter_async_context(client("sqs", custom)),
-            signer=await stack.enter_async_context(client("s3", public)),
+            signer=s3 if public == custom else await stack.enter_async_context(client("s3", public)),
         )
 
 

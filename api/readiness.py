@@ -9,6 +9,7 @@ from typing import Final
 from botocore.exceptions import ClientError
 
 from api.aws import AWS_ERRORS, Aws
+from api.recent import Recent
 from contract.store import error_code
 
 CACHE_SECONDS: Final = 2.0
@@ -27,26 +28,20 @@ class Readiness:
         self._bucket = bucket
         self._topics = topics
         self._stopping = stopping
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._cached: dict[str, str] = {}
-        self._cached_at = float("-inf")
+        self._recent = Recent(self._ask, seconds=CACHE_SECONDS, clock=clock)
 
     async def check(self) -> dict[str, str]:
         """Returns each check with `ok` or what is wrong."""
         if self._stopping.is_set():
             return {"server": "is stopping"}
-        async with self._lock:
-            if self._clock() - self._cached_at >= CACHE_SECONDS:
-                async with asyncio.TaskGroup() as group:
-                    checks = {
-                        "output_bucket": group.create_task(_outcome(self._aws.s3.head_bucket(Bucket=self._bucket)))
-                    }
-                    for name, arn in self._topics.items():
-                        checks[name] = group.create_task(_outcome(self._aws.sns.get_topic_attributes(TopicArn=arn)))
-                self._cached = {name: task.result() for name, task in checks.items()}
-                self._cached_at = self._clock()
-            return self._cached
+        return await self._recent.get()
+
+    async def _ask(self) -> dict[str, str]:
+        async with asyncio.TaskGroup() as group:
+            checks = {"output_bucket": group.create_task(_outcome(self._aws.s3.head_bucket(Bucket=self._bucket)))}
+            for name, arn in self._topics.items():
+                checks[name] = group.create_task(_outcome(self._aws.sns.get_topic_attributes(TopicArn=arn)))
+        return {name: task.result() for name, task in checks.items()}
 
 
 async def _outcome(call: Awaitable[object]) -> str:

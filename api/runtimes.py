@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from api.aws import AWS_ERRORS, Sqs
+from api.recent import Recent
 from contract.config import Config, RuntimeConfig
 from contract.task import TASK_TYPES
 from contract.topology import Topology
@@ -34,24 +35,20 @@ class Runtimes:
         self._sqs = sqs
         self._config = config
         self._place = place
-        self._clock = clock
         self._urls: dict[str, str] = {}
-        self._lock = asyncio.Lock()
-        self._cached: list[dict[str, Any]] = []
-        self._cached_at = float("-inf")
+        self._recent = Recent(self._ask, seconds=CACHE_SECONDS, clock=clock)
 
     async def describe(self) -> list[dict[str, Any]]:
         """Returns each runtime; `queue` is None where SQS does not answer."""
-        async with self._lock:
-            if self._clock() - self._cached_at >= CACHE_SECONDS:
-                async with asyncio.TaskGroup() as group:
-                    depths = [group.create_task(self._depth(runtime.name)) for runtime in self._config.runtimes]
-                self._cached = [
-                    describe_runtime(runtime, depth.result())
-                    for runtime, depth in zip(self._config.runtimes, depths, strict=True)
-                ]
-                self._cached_at = self._clock()
-            return self._cached
+        return await self._recent.get()
+
+    async def _ask(self) -> list[dict[str, Any]]:
+        async with asyncio.TaskGroup() as group:
+            depths = [group.create_task(self._depth(runtime.name)) for runtime in self._config.runtimes]
+        return [
+            describe_runtime(runtime, depth.result())
+            for runtime, depth in zip(self._config.runtimes, depths, strict=True)
+        ]
 
     async def _depth(self, runtime: str) -> dict[str, int] | None:
         try:

@@ -28,7 +28,7 @@ from contract.record import (
 )
 from contract.store import RecordStore
 from contract.task import INLINE_LIMIT, Metadata, TaskMessage, encode_task_message
-from contract.topology import message_attributes
+from contract.topology import message_attributes, string_attributes
 
 NOT_ACCEPTED: Final = "not_accepted"
 """The error code of a submission whose message could not be published; its client was told 503."""
@@ -144,9 +144,7 @@ class Acceptance:
         await self._aws.sns.publish(
             TopicArn=self._topic_arn,
             Message=message,
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-            },
+            MessageAttributes=string_attributes(attributes),
         )
 
     async def _withdraw(self, ticket: Ticket) -> bool:

@@ -25,6 +25,7 @@ from contract.record import (
     request_cancel,
 )
 from contract.store import RecordStore
+from contract.topology import string_attributes
 
 _SECONDS: Final = 12
 """For one request's calls to AWS."""
@@ -116,10 +117,7 @@ class Tasks:
                 await self._aws.sns.publish(
                     TopicArn=self._callback_topic_arn,
                     Message=encode_callback(callback),
-                    MessageAttributes={
-                        name: {"DataType": "String", "StringValue": value}
-                        for name, value in callback_attributes(callback, submission).items()
-                    },
+                    MessageAttributes=string_attributes(callback_attributes(callback, submission)),
                 )
                 await self._store.change(task_id, lambda record: note_callback(record, submission.submission))
         except (*UNAVAILABLE, UnknownSubmissionError) as error:

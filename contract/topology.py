@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -145,6 +146,11 @@ def message_attributes(config: Config, runtime: RuntimeConfig, checkpoint: str |
     if checkpoint is not None and not held_elsewhere:
         attributes["sd_model_checkpoint"] = checkpoint
     return attributes
+
+
+def string_attributes(values: Mapping[str, str]) -> dict[str, Any]:
+    """Returns message attributes as SNS and SQS take them, all of the type `String`."""
+    return {name: {"DataType": "String", "StringValue": value} for name, value in values.items()}
 
 
 def subscription_attributes(queue: Queue) -> dict[str, Any]:
