@@ -43,7 +43,25 @@ def add_to(app: typer.Typer) -> None:
 
 def up(  # noqa: PLR0917 - typer reads options from parameters
     config: ConfigOption = CONFIG,
-    replicas: Annotated[int, typer.Option(min=1, max=50, help="Agents, each with a fake runtime, per runtime.")] = 1,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=50,
+            help="Agents, each with a fake runtime, per runtime: 1, or with --autoscale at most 4.",
+        ),
+    ] = None,
+    autoscale: Annotated[
+        bool, typer.Option("--autoscale", help="Let replicas follow their queues, as KEDA and the HPA do in the cloud.")
+    ] = False,
+    node_seconds: Annotated[
+        float, typer.Option(min=0, help="--autoscale: a replica waits so long for its node.")
+    ] = 0.0,
+    image_seconds: Annotated[float, typer.Option(min=0, help="--autoscale: … and then so long for its images.")] = 0.0,
+    model_seconds: Annotated[float, typer.Option(min=0, help="--autoscale: … and then so long for its model.")] = 0.0,
+    sync_seconds: Annotated[
+        float, typer.Option(min=0.1, help="--autoscale: between the HPA's decisions; in a cluster always 15.")
+    ] = 15.0,
     latency: Annotated[float, typer.Option(min=0, help="Factor on the fake runtimes' times; 0 answers at once.")] = 1.0,
     seconds_per_task: Annotated[
         float | None, typer.Option(min=0, help="Each task takes exactly so many seconds.")
@@ -60,14 +78,17 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
 ) -> None:
     """Start the whole service as plain processes, keep it running, end it all on Ctrl-C."""
     from local.harness.lines import EndingConsole
-    from local.harness.options import Options
+    from local.harness.options import Autoscaling, Options
+    from local.harness.replicas import StartDelays
     from local.harness.state import default_path
     from local.harness.up import up as run_up
 
+    delays = StartDelays(node=node_seconds, image=image_seconds, model=model_seconds)
     options = Options(
         config=config,
         state=state or default_path(),
-        replicas=replicas,
+        replicas=replicas or (4 if autoscale else 1),
+        autoscaling=Autoscaling(delays, sync_seconds) if autoscale else None,
         latency=latency,
         seconds_per_task=seconds_per_task,
         port_base=port_base,

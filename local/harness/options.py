@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.harness.replicas import StartDelays
+
+
+@dataclass(frozen=True)
+class Autoscaling:
+    """How replicas come and go, besides the `scaling` settings of config.yaml."""
+
+    delays: StartDelays
+    sync_period: float
+    """Seconds between the HPA's decisions."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -14,7 +25,9 @@ class Options:
     state: Path
     """Where the state file goes: addresses and process ids, for clients and tests."""
     replicas: int = 1
-    """Agents with a fake runtime each, per runtime."""
+    """Agents with a fake runtime each, per runtime; with autoscaling the most that there may be."""
+    autoscaling: Autoscaling | None = None
+    """None: always so many replicas."""
     latency: float = 1.0
     """Factor on the fake runtimes' modelled times; 0 answers at once."""
     seconds_per_task: float | None = None

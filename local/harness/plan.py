@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -67,6 +67,14 @@ class Component:
     def ready_url(self) -> str:
         """What answers 200 once it is ready."""
         return self.url + self.ready_path
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An agent, and the runtime that it alone drives."""
+
+    runtime: Component
+    agent: Component
 
 
 def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -171,6 +179,17 @@ def agents(
     ]
 
 
+def pairs(
+    config: Config, options: Options, fakes: Iterable[Component], drivers: Iterable[Component]
+) -> dict[str, dict[int, Pair]]:
+    """Returns what `runtimes` and `agents` gave, by runtime and by number from 1."""
+    both = iter(zip(fakes, drivers, strict=True))
+    return {
+        runtime.name: {number: Pair(*next(both)) for number in range(1, options.replicas + 1)}
+        for runtime in config.runtimes
+    }
+
+
 def api(place: Topology, options: Options, ports: Ports, inherited: Mapping[str, str], *, endpoint: str) -> Component:
     """Returns the API."""
     return Component(
@@ -234,7 +253,7 @@ def models_of(runtime: RuntimeConfig, config: Config) -> list[str]:
 
 
 def workers(config: Config, options: Options, ports: Ports) -> Iterator[tuple[RuntimeConfig, str, Worker]]:
-    """Yields each pair's runtime, name and ports."""
+    """Yields each pair's runtime, name and ports: all of one runtime's, then the next one's."""
     free = iter(ports.workers)
     for runtime in config.runtimes:
         for number in range(1, options.replicas + 1):

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from local.folders import state_folder
+from local.harness.replicas import Phase
 
 FILE_NAME: Final = "up.json"
 
@@ -22,8 +23,40 @@ class Process(BaseModel):
     url: str
 
 
+class ReplicaEntry(BaseModel):
+    """One agent beside its runtime."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Of the runtime's process; the agent's is `NAME-agent`."""
+    phase: Phase
+    since: float
+    """Unix time of the last change of phase."""
+    runtime_url: str
+    agent_url: str
+    """Of /healthz, /readyz and /metrics."""
+    runtime_pid: int | None
+    """None: there is no such process (yet, or just now)."""
+    agent_pid: int | None
+
+
+class Replicas(BaseModel):
+    """The replicas of one runtime."""
+
+    model_config = ConfigDict(frozen=True)
+
+    wanted: int
+    autoscaled: bool
+    min_replica_count: int
+    max_replica_count: int
+    """As config.yaml says, but no more than this machine is to run."""
+    pairs: list[ReplicaEntry]
+    """All that are there, those that are starting or draining as well."""
+
+
 class State(BaseModel):
-    """Where everything of a running stack is."""
+    """Where everything of a running stack is; the file is written anew, at once, whenever anything of it changes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,6 +73,8 @@ class State(BaseModel):
     """URL by runtime."""
     processes: dict[str, Process]
     """By name; a restart changes the ids."""
+    replicas: dict[str, Replicas] = {}
+    """By runtime."""
 
 
 def default_path() -> Path:

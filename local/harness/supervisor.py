@@ -40,6 +40,8 @@ class _Child:
     """Set when it is dead and will not be started again."""
     renewing: bool = False
     """Its end was asked for, and is no failure."""
+    retired: bool = False
+    """It is to end for good."""
     keeper: asyncio.Task[None] | None = None
     welcome: asyncio.Task[None] | None = None
 
@@ -144,6 +146,15 @@ class Supervisor:
         """Ends everything at once, and `stop` with it."""
         self._hurried.set()
 
+    async def retire(self, name: str) -> None:
+        """Ends one process for good, in order, and forgets it; without effect when there is none of that name."""
+        child = self._children.get(name)
+        if child is None:
+            return
+        child.retired = True
+        await self._end(child)
+        del self._children[name]
+
     async def stop(self) -> None:
         """Ends every process, stage after stage: SIGTERM, and SIGKILL to its group when it takes too long."""
         self._stopping.set()
@@ -207,7 +218,7 @@ class Supervisor:
             self._tell_watchdog("-", process.pid)
             await asyncio.wait({pump}, timeout=1)
             pump.cancel()
-            if self._stopping.is_set() or not self._settled:
+            if self._stopping.is_set() or child.retired or not self._settled:
                 child.ended.set()
                 return
             failures = self._policy.failures(failures, time.monotonic() - began)
@@ -219,7 +230,7 @@ class Supervisor:
             child.renewing = False
             while not await self._restarted(child, code, failures):
                 failures += 1
-            if self._stopping.is_set():
+            if self._stopping.is_set() or child.retired:
                 return
             child.welcome = asyncio.create_task(self._welcome(child), name=f"welcome {name}")
 
@@ -246,7 +257,7 @@ class Supervisor:
             delay = self._policy.delay(failures)
             self._printer.say(f"{name} has ended ({_how(code)}); it is started again in {delay:g} s", style="yellow")
             await asyncio.sleep(delay)
-        if self._stopping.is_set():
+        if self._stopping.is_set() or child.retired:
             return True
         try:
             await self._spawn(child)

@@ -7,22 +7,27 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from contract.config import Config, ConfigError, load_config
+from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from contract.topology import Topology, topology
 from local.clients import Clients, make_clients
 from local.folders import state_folder
 from local.harness import plan
+from local.harness.autoscale import Fleet, LocalAutoscaling, read_backlog
 from local.harness.lines import Printer
 from local.harness.options import Options
 from local.harness.ports import Ports, PortsError, plan_ports, refuse_ports_in_use
+from local.harness.replicas import Replica, capped
 from local.harness.restarts import RestartPolicy
 from local.harness.sample import curl_line
-from local.harness.state import Process, State, forget_state, write_state
+from local.harness.state import Process, ReplicaEntry, Replicas, State, forget_state, write_state
 from local.harness.supervisor import StartFailedError, Supervisor
 from local.localstack.environment import EnvironmentFailedError, ensure_environment
 from local.localstack.process import SERVE, serve_environment
@@ -45,12 +50,13 @@ async def up(options: Options, console: Console) -> int:
     """Runs the stack until a signal comes; returns the exit status."""
     try:
         config = load_config(options.config)
+        scaling = scaling_by_runtime(config)
         ports = plan_ports(len(config.runtimes) * options.replicas, options.port_base)
         refuse_ports_in_use(_wanted(config, options, ports))
-    except (ConfigError, PortsError) as error:
+    except (ConfigError, PortsError, ScalingError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return USAGE
-    stack = Stack(options, config, ports, console)
+    stack = Stack(options, config, scaling, ports, console)
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -73,9 +79,12 @@ async def _follow(starter: int, signalled: asyncio.Event) -> None:
 class Stack:
     """One run of `up`."""
 
-    def __init__(self, options: Options, config: Config, ports: Ports, console: Console) -> None:
+    def __init__(
+        self, options: Options, config: Config, scaling: Mapping[str, Scaling], ports: Ports, console: Console
+    ) -> None:
         self._options = options
         self._config = config
+        self._scaling = {name: capped(settings, options.replicas) for name, settings in scaling.items()}
         self._place: Topology = topology(config)
         self._ports = ports
         self._endpoint = options.endpoint or f"http://127.0.0.1:{ports.localstack}"
@@ -85,6 +94,9 @@ class Stack:
         self._queues: dict[str, str] = {}
         self._dead_letters: dict[str, str] = {}
         self._components: list[plan.Component] = []
+        self._fleets: list[Fleet] = []
+        self._autoscaling: LocalAutoscaling | None = None
+        self._writing = asyncio.Lock()
 
     def on_signal(self, signalled: asyncio.Event) -> None:
         """Ends the stack in order; the second time, at once."""
@@ -104,7 +116,7 @@ class Stack:
                 if starting.done():
                     status = self._outcome(starting)
                     if status == ENDED:
-                        await stopping
+                        await self._keep(stopping)
                 starting.cancel()
                 stopping.cancel()
                 await asyncio.gather(starting, stopping, return_exceptions=True)
@@ -125,23 +137,40 @@ class Stack:
             return FAILED
         return ENDED
 
+    async def _keep(self, stopping: asyncio.Task[bool]) -> None:
+        """Returns when the stack is to end; scales it until then."""
+        if self._autoscaling is None:
+            await stopping
+            return
+        scaling = asyncio.create_task(self._autoscaling.run(), name="autoscaling")
+        await asyncio.wait({scaling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if scaling.done():
+            scaling.result()
+        scaling.cancel()
+        await asyncio.gather(scaling, return_exceptions=True)
+
     async def _start(self) -> None:
         began = time.monotonic()
         options, config, ports = self._options, self._config, self._ports
-        self._printer.say(f"starting {len(_wanted(config, options, ports))} processes …")
+        if options.autoscaling is None:
+            self._printer.say(f"starting {len(_wanted(config, options, ports))} processes …")
+        else:
+            self._printer.say("starting the stack; replicas follow their queues …")
         if options.endpoint is None:
             await self._start_localstack()
         # The API takes longest to load, and waits by itself for what it needs.
         await self._launch(plan.api(self._place, options, ports, os.environ, endpoint=self._endpoint))
-        for component in plan.runtimes(config, options, ports, os.environ):
-            await self._launch(component)
+        fakes = plan.runtimes(config, options, ports, os.environ)
+        if options.autoscaling is None:
+            for component in fakes:
+                await self._launch(component)
         # Making the clients takes nearly a second of reading models; LocalStack starts meanwhile.
         clients = await asyncio.to_thread(make_clients, self._endpoint)
         if options.endpoint is None:
             await self._supervisor.wait_until_ready("localstack", within=options.start_timeout)
         await asyncio.to_thread(self._provision, clients)
         self._printer.say(f"topics, queues and buckets are there ({time.monotonic() - began:.1f} s)")
-        for component in plan.agents(
+        agents = plan.agents(
             config,
             self._place,
             options,
@@ -150,12 +179,30 @@ class Stack:
             endpoint=self._endpoint,
             queue_urls=self._queues,
             dead_letter_urls=self._dead_letters,
-        ):
-            await self._launch(component)
+        )
+        self._fleets = [
+            Fleet(name, pairs, self._scaling[name])
+            for name, pairs in plan.pairs(config, options, fakes, agents).items()
+        ]
+        if options.autoscaling is None:
+            for component in agents:
+                await self._launch(component)
+            for fleet in self._fleets:
+                fleet.keep_all(time.time())
         await self._launch(plan.sink(self._place, options, ports, os.environ, endpoint=self._endpoint))
         await self._wait_for_all(began)
         self._supervisor.settle()
         await self._write_state()
+        if options.autoscaling is not None:
+            self._autoscaling = LocalAutoscaling(
+                self._fleets,
+                options.autoscaling,
+                self._supervisor,
+                self._printer,
+                look=partial(read_backlog, clients.sqs, self._queues),
+                changed=self._write_state,
+                start_timeout=options.start_timeout,
+            )
         self._announce(time.monotonic() - began)
 
     async def _start_localstack(self) -> None:
@@ -179,7 +226,8 @@ class Stack:
         await self._write_state()
 
     async def _write_state(self) -> None:
-        await asyncio.to_thread(write_state, self._options.state, self._state())
+        async with self._writing:
+            await asyncio.to_thread(write_state, self._options.state, self._state())
 
     def _provision(self, clients: Clients) -> None:
         """Makes topics, queues and buckets; a thread's work."""
@@ -205,6 +253,9 @@ class Stack:
 
     def _state(self) -> State:
         pids = self._supervisor.pids()
+        replicas = {fleet.name: _described(fleet, pids, self._options) for fleet in self._fleets}
+        pairs = [pair for fleet in self._fleets for pair in fleet.pairs.values()]
+        components = [*self._components, *(part for pair in pairs for part in (pair.runtime, pair.agent))]
         return State(
             pid=os.getpid(),
             api=f"http://127.0.0.1:{self._ports.api}",
@@ -217,9 +268,10 @@ class Stack:
             queues=self._queues,
             processes={
                 component.name: Process(pid=pids[component.name], url=component.url)
-                for component in self._components
+                for component in components
                 if component.name in pids
             },
+            replicas=replicas,
         )
 
     def _announce(self, seconds: float) -> None:
@@ -231,11 +283,40 @@ class Stack:
         for component in self._components:
             if component.stage is plan.Stage.RUNTIME:
                 say(f"  runtime     {component.url}  ({component.name})")
+        if self._autoscaling is not None:
+            for fleet in self._fleets:
+                scaling = fleet.scaling
+                least, most, each = scaling.min_replica_count, scaling.max_replica_count, scaling.queue_length
+                say(f"  replicas    {least} to {most}, one for every {each} tasks  ({fleet.name})")
         line = curl_line(f"http://127.0.0.1:{ports.api}", self._config)
         if line is not None:
             say("a first task:")
             self._printer.plain(f"\n  {line}\n")
         say("Ctrl-C ends it all")
+
+
+def _described(fleet: Fleet, pids: Mapping[str, int], options: Options) -> Replicas:
+    """Returns what the state file says of a runtime's replicas."""
+
+    def described(replica: Replica) -> ReplicaEntry:
+        pair = fleet.pairs[replica.number]
+        return ReplicaEntry(
+            name=pair.runtime.name,
+            phase=replica.phase,
+            since=replica.since,
+            runtime_url=pair.runtime.url,
+            agent_url=pair.agent.url,
+            runtime_pid=pids.get(pair.runtime.name),
+            agent_pid=pids.get(pair.agent.name),
+        )
+
+    return Replicas(
+        wanted=fleet.wanted,
+        autoscaled=options.autoscaling is not None,
+        min_replica_count=fleet.scaling.min_replica_count,
+        max_replica_count=fleet.scaling.max_replica_count,
+        pairs=[described(replica) for replica in fleet.replicas],
+    )
 
 
 def _wanted(config: Config, options: Options, ports: Ports) -> dict[str, int]:

@@ -191,3 +191,29 @@ http.server.ThreadingHTTPServer(("127.0.0.1", sys.argv[1]), Handler).serve_forev
     assert "up  │ two asks for a new one" in lines
     assert lines.index("one │ goodbye") < len(lines) - 1 - lines[::-1].index("two │ agent here")
     assert not [line for line in lines if "has ended" in line], "it was asked for, and is no failure"
+
+
+async def test_one_that_is_retired_ends_in_order_and_stays_away() -> None:
+    async with supervised() as bench:
+        for name in ("one", "two"):
+            await bench.supervisor.start(server(name))
+            await bench.supervisor.wait_until_ready(name, within=10)
+        bench.supervisor.settle()
+        await bench.supervisor.retire("one")
+        await bench.supervisor.retire("one")
+        assert list(bench.supervisor.pids()) == ["two"]
+        assert "one │ goodbye" in bench.lines()
+        assert not [line for line in bench.lines() if "started again" in line]
+        await bench.supervisor.start(server("one"))
+        await bench.supervisor.wait_until_ready("one", within=10)
+
+
+async def test_one_that_is_retired_while_it_waits_to_be_started_again_is_not_started_again() -> None:
+    async with supervised() as bench:
+        await bench.supervisor.start(server("one"))
+        await bench.supervisor.wait_until_ready("one", within=10)
+        bench.supervisor.settle()
+        os.kill(bench.supervisor.pids()["one"], signal.SIGKILL)
+        await eventually_async(lambda: asyncio.sleep(0, any("started again" in line for line in bench.lines())))
+        await bench.supervisor.retire("one")
+        assert bench.supervisor.pids() == {}
