@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+import jsonschema
+import yaml
+
+from cloud.chart_names import Path, Values, translate
+from cloud.helm import CHART
 from contract.config import Config, RuntimeConfig
-
-type Values = dict[str, Any]
+from contract.scaling.settings import ScalingError, scaling_of
 
 
 class ChartValuesError(Exception):
@@ -53,14 +60,196 @@ def service_account_name(runtime: RuntimeConfig) -> str:
 def release_values(config: Config, runtime: RuntimeConfig, placement: Placement) -> Values:
     """Returns the values of a runtime's release: its `extraValues`, and what the stacks have made.
 
-    The chart's own defaults are left to Helm; the merge of all three has been checked against the chart's schema.
+    The chart's own defaults are left to Helm. What the runtime sets has been checked against the chart's schema.
 
     Raises:
         ChartValuesError: the chart does not take a key or value, or the stacks set that key.
     """
-    raise NotImplementedError
+    where = _where(config, runtime)
+    translation = translate(runtime.extra_values)
+    own = translation.values
+    faults = [*translation.refusals, *_set_by_stacks(own)]
+    if faults:
+        raise ChartValuesError("\n".join(f"{where}.{fault}" for fault in faults))
+    values = merged(_proposed(own, placement), own)
+    lines = [f"{where}.{fault}" for fault in schema_faults(merged(chart_defaults(), values))]
+    if not lines:
+        try:
+            # Rules that a schema cannot say, such as one figure below another.
+            scaling_of(runtime.model_copy(update={"extra_values": own}), where)
+        except ScalingError as error:
+            lines = str(error).splitlines()
+    if lines:
+        raise ChartValuesError("\n".join(lines))
+    return merged(values, _made(config, runtime, placement))
 
 
 def old_names(config: Config) -> list[str]:
     """Returns one line for each key of `extraValues` that has another name today, with the new one."""
-    raise NotImplementedError
+    return [
+        f"{_where(config, runtime)}.{note}"
+        for runtime in config.runtimes
+        for note in translate(runtime.extra_values).notes
+    ]
+
+
+def chart_defaults() -> Values:
+    """Returns the chart's own values."""
+    defaults: Values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    return defaults
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
+    """Returns both, as Helm merges values: mappings by key, anything else by the latter."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+def schema_faults(values: Values) -> list[str]:
+    """Returns one line for each value that the chart's schema refuses, as `path.to.key: what is wrong`."""
+    faults = sorted(_validator().iter_errors(values), key=lambda fault: [str(part) for part in fault.absolute_path])
+    return list(dict.fromkeys(line for fault in faults for line in _lines(fault)))
+
+
+_SET_BY_STACKS: Final[tuple[Path, ...]] = (
+    ("global", "awsRegion"),
+    ("global", "stackName"),
+    ("global", "clusterName"),
+    ("global", "runtime"),
+    ("karpenter", "nodeTemplate", "iamRole"),
+    ("karpenter", "nodeTemplate", "securityGroupSelector"),
+    ("karpenter", "nodeTemplate", "subnetSelector"),
+    ("runtime", "type"),
+    ("runtime", "serviceAccountName"),
+    ("runtime", "inferenceApi", "modelFilename"),
+    ("runtime", "queueAgent", "dynamicModel"),
+    ("runtime", "queueAgent", "s3Bucket"),
+    ("runtime", "queueAgent", "snsTopicArn"),
+    ("runtime", "queueAgent", "sqsQueueUrl"),
+    ("runtime", "queueAgent", "sqsDeadLetterUrl"),
+    ("runtime", "persistence", "s3", "modelBucket"),
+)
+"""What the documentation calls "populated by CDK, not changeable"."""
+
+
+def _where(config: Config, runtime: RuntimeConfig) -> str:
+    return f"modelsRuntime.{config.runtimes.index(runtime)}.extraValues"
+
+
+def _set_by_stacks(own: Values) -> list[str]:
+    faults = []
+    for path in _SET_BY_STACKS:
+        value: Any = own
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            faults.append(f"{'.'.join(path)}: is set by the stacks; remove it")
+    return faults
+
+
+def _proposed(own: Values, placement: Placement) -> Values:
+    """Returns what holds unless the runtime's own values say otherwise."""
+    values: Values = {
+        "global": {},
+        "karpenter": {},
+        "runtime": {
+            "inferenceApi": {"image": _image(placement.runtime_image, _under(own, "inferenceApi"))},
+            "queueAgent": {"image": _image(placement.agent_image, _under(own, "queueAgent"))},
+        },
+    }
+    if placement.otlp_endpoint:
+        values["runtime"]["queueAgent"]["xray"] = {"endpoint": placement.otlp_endpoint}
+    if placement.storage_class:
+        values["runtime"]["persistence"] = {"storageClass": placement.storage_class, "s3": {"enabled": False}}
+    node: Any = own.get("karpenter")
+    node = node.get("nodeTemplate") if isinstance(node, dict) else None
+    if placement.snapshot_id and not (isinstance(node, dict) and node.get("imageCache") == "soci"):
+        values["karpenter"] = {"nodeTemplate": {"dataVolume": {"snapshotID": placement.snapshot_id}}}
+    return values
+
+
+def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Values:
+    """Returns what the stacks know alone."""
+    agent: Values = {
+        "dynamicModel": runtime.dynamic_model,
+        "s3Bucket": placement.output_bucket,
+        "snsTopicArn": placement.callback_topic_arn,
+        "sqsQueueUrl": placement.queue_url,
+        "sqsDeadLetterUrl": placement.dead_letter_url,
+    }
+    values: Values = {
+        "global": {
+            "awsRegion": placement.region,
+            "stackName": config.stack_name,
+            "clusterName": placement.cluster_name,
+            "runtime": runtime.name,
+        },
+        "karpenter": {
+            "nodeTemplate": {
+                "iamRole": placement.node_role,
+                "subnetSelector": dict(placement.subnet_tags),
+                "securityGroupSelector": dict(placement.security_group_tags),
+            }
+        },
+        "runtime": {
+            "type": str(runtime.type),
+            "serviceAccountName": service_account_name(runtime),
+            "inferenceApi": {"modelFilename": runtime.static_checkpoint or ""},
+            "queueAgent": agent,
+        },
+    }
+    if placement.model_bucket:
+        values["runtime"]["persistence"] = {"s3": {"modelBucket": placement.model_bucket}}
+    return values
+
+
+def _under(own: Values, part: str) -> Values:
+    """Returns the image that a runtime's own values give a part, as far as they do."""
+    value: Any = own
+    for key in ("runtime", part, "image"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _image(reference: str, own: Values) -> Values:
+    """Returns an image as the chart's values; a repository or tag of the runtime's own leaves no digest beside it."""
+    if own.get("repository"):
+        return {}
+    name, _, digest = reference.partition("@")
+    # A colon before the last slash is a registry's port.
+    tagged = ":" in name.rpartition("/")[2]
+    repository, _, tag = name.rpartition(":") if tagged else (name, "", "")
+    return {"repository": repository, "tag": tag, "digest": "" if own.get("tag") else digest}
+
+
+@functools.cache
+def _validator() -> Any:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    return jsonschema.Draft7Validator(schema)
+
+
+def _lines(fault: Any) -> list[str]:
+    """Returns a fault of the schema in words; `$comment` beside a rule says what it wants."""
+    where = ".".join(str(part) for part in fault.absolute_path)
+    if fault.validator == "additionalProperties":
+        allowed = sorted(fault.schema.get("properties", ()))
+        return [_unknown(where, key, allowed) for key in fault.instance if key not in allowed]
+    found = json.dumps(fault.instance, ensure_ascii=False)
+    found = found if len(found) <= 80 else f"{found[:77]}…"
+    if wanted := fault.schema.get("$comment"):
+        return [f"{where}: {wanted}; found {found}"]
+    if fault.validator == "type":
+        types = fault.validator_value
+        return [f"{where}: must be {types if isinstance(types, str) else ' or '.join(types)}; found {found}"]
+    if fault.validator == "enum":
+        return [f"{where}: must be one of {', '.join(map(str, fault.validator_value))}; found {found}"]
+    return [f"{where}: {fault.message}"]
+
+
+def _unknown(where: str, key: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{f'{where}.' if where else ''}{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"

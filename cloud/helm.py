@@ -54,7 +54,7 @@ def lint(values: Mapping[str, Any], *, chart: Path = CHART) -> None:
     Raises:
         HelmError: Helm finds fault; the text names the key.
     """
-    _run("lint", str(chart), "--strict", "--quiet", values=values)
+    _run("lint", str(chart), "--strict", values=values)
 
 
 def render(
@@ -91,7 +91,9 @@ def _run(*arguments: str, values: Mapping[str, Any]) -> str:
     except OSError as error:
         raise HelmError(f"{command[0]} does not start: {error.strerror}") from error
     if done.returncode:
-        raise HelmError((done.stderr.strip() or done.stdout.strip()).removeprefix("Error: "))
+        # `lint` reports on its standard output, and says on the other that it has.
+        said = [text.strip() for text in (done.stdout, done.stderr) if text.strip()]
+        raise HelmError("\n".join(said).removeprefix("Error: "))
     return done.stdout
 
 

@@ -91,8 +91,15 @@ volumeInitializationRate: {{ . }}
 {{ end -}}
 volumeSize: {{ .volumeSize }}
 volumeType: {{ .volumeType }}
-iops: {{ .iops }}
-throughput: {{ .throughput }}
+{{ with .iops -}}
+iops: {{ . }}
+{{ end -}}
+{{ with .throughput -}}
+throughput: {{ . }}
+{{ end -}}
+{{ with .kmsKeyID -}}
+kmsKeyID: {{ . }}
+{{ end -}}
 encrypted: {{ .encrypted }}
 deleteOnTermination: {{ .deleteOnTermination }}
 {{- end }}
