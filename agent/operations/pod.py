@@ -1,8 +1,9 @@
 """Tells Kubernetes what it costs to delete this pod, so that scale-in takes an idle agent before a busy one.
 
 The ReplicaSet controller deletes the pods with the lowest `controller.kubernetes.io/pod-deletion-cost` first
-(Kubernetes, "ReplicaSet: Pod deletion cost"). The agent needs leave to patch its own pod; where it lacks it, it says
-so once.
+(Kubernetes, "ReplicaSet: Pod deletion cost"), and Karpenter takes no node away, of its own accord, on which a pod has
+`karpenter.sh/do-not-disrupt` (Karpenter, "Pod-Level Controls"). The agent needs leave to patch its own pod; where it
+lacks it, it says so once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import structlog
 log = structlog.get_logger()
 
 ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
+DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
+"""`true` while busy, absent while idle."""
+
 BUSY_COST: Final = 100
 IDLE_COST: Final = 0
 """What a pod without the annotation costs, too: one that has not got so far is as cheap."""
@@ -170,17 +174,20 @@ class PodDeletionCost:
             log.warning("pod_deletion_cost_off", reason=f"{self._api.authority.name}: {error}")
 
     async def _tell(self, session: aiohttp.ClientSession, wish: Wish) -> str | None:
-        """Patches the annotation; returns what went wrong, or None.
+        """Patches the annotations; returns what went wrong, or None.
 
         Raises:
             _RefusedError: it will never go.
         """
-        cost = BUSY_COST if wish is Wish.BUSY else IDLE_COST
+        busy = wish is Wish.BUSY
+        cost = BUSY_COST if busy else IDLE_COST
+        # null takes an annotation away (RFC 7396).
+        annotations = {ANNOTATION: str(cost), DO_NOT_DISRUPT: "true" if busy else None}
         try:
             token = (await asyncio.to_thread(self._api.token.read_text, encoding="ascii")).strip()
             async with session.patch(
                 self._api.url,
-                data=orjson.dumps({"metadata": {"annotations": {ANNOTATION: str(cost)}}}),
+                data=orjson.dumps({"metadata": {"annotations": annotations}}),
                 headers={"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"},
                 allow_redirects=False,
             ) as response:

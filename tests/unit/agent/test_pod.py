@@ -23,6 +23,7 @@ from structlog.testing import capture_logs
 from agent.operations.pod import (
     ANNOTATION,
     BUSY_COST,
+    DO_NOT_DISRUPT,
     IDLE_COST,
     Debounce,
     Pace,
@@ -79,6 +80,7 @@ class ApiServer:
     token: str = "first"
     status: int = 200
     costs: list[str] = field(default_factory=list)
+    undisturbed: list[str | None] = field(default_factory=list)
     tries: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -98,6 +100,7 @@ class ApiServer:
                 [] if set(document) == {"metadata"} and set(document["metadata"]) == {"annotations"} else ["body"]
             )
             self.costs.append(document["metadata"]["annotations"][ANNOTATION])
+            self.undisturbed.append(document["metadata"]["annotations"][DO_NOT_DISRUPT])
         return web.json_response({}, status=self.status)
 
 
@@ -139,6 +142,14 @@ async def until(check: Callable[[], object]) -> None:
         return check()
 
     await eventually_async(checked)
+
+
+async def test_karpenter_leaves_a_busy_pods_node_alone_and_no_other(account: Path) -> None:
+    busy = True
+    async with api_server(account) as api, keeping(pod(api, account), lambda: busy):
+        await until(lambda: api.undisturbed == ["true"])
+        busy = False
+        await until(lambda: api.undisturbed == ["true", None])
 
 
 async def test_a_busy_pod_is_expensive_and_an_idle_one_cheap(account: Path) -> None:
