@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import botocore
@@ -129,6 +129,29 @@ def is_outage(error: BaseException) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or status == 429 or error_code(error) in _OUTAGE_CODES
     return isinstance(error, OUTAGES) and not isinstance(error, ParamValidationError)
+
+
+def entry_failures(answer: Any, count: int, operation: str, *, final: tuple[str, ...] = ()) -> list[ClientError | None]:
+    """Returns what SQS or SNS said of each entry of a batch whose ids are 0 … `count` - 1: its failure, or None.
+
+    Args:
+        answer: of the batch call.
+        count: its entries.
+        operation: its name.
+        final: beginnings of codes that are the sender's fault, whatever the answer says.
+    """
+    failures: list[ClientError | None] = [None] * count
+    for failed in answer.get("Failed", []):
+        code = failed.get("Code", "")
+        is_final = failed.get("SenderFault", True) or code.startswith(final)
+        failures[int(failed["Id"])] = ClientError(
+            {
+                "Error": {"Code": code, "Message": failed.get("Message", "")},
+                "ResponseMetadata": {"HTTPStatusCode": 400 if is_final else 500},  # type: ignore[typeddict-item]
+            },
+            operation,
+        )
+    return failures
 
 
 def backoff(attempt: int) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from botocore.exceptions import ClientError
 
-from agent.aws import CALL_TIMEOUT, persist
+from agent.aws import CALL_TIMEOUT, entry_failures, persist
+from agent.batches import Batches
 from agent.holdings import Delivery, Held
 from contract.topology import RECEIVE_WAIT, string_attributes
 
@@ -48,6 +50,7 @@ class TaskQueue:
         self._visibility_timeout = visibility_timeout
         # One change of visibilities at a time: a heartbeat on its way must not overtake a message that is handed back.
         self._changing = asyncio.Lock()
+        self._deletions = Batches(self._delete, weigh=len)
 
     async def receive(self, count: int) -> list[Delivery]:
         """Waits up to `RECEIVE_WAIT` seconds for at most `count` messages.
@@ -91,12 +94,22 @@ class TaskQueue:
             await self._change_visibility(released, delay)
 
     async def delete(self, held: Held) -> None:
-        """Deletes a message; repeating it is safe.
+        """Deletes a message, with others that are due at the same time; repeating it is safe.
 
         Raises:
             botocore.exceptions.BotoCoreError, ClientError: the queue is out of reach or refuses.
         """
-        await self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=held.delivery.receipt_handle)
+        await self._deletions.send(held.delivery.receipt_handle)
+
+    async def _delete(self, receipts: Sequence[str]) -> Sequence[ClientError | None]:
+        if len(receipts) == 1:
+            await self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=receipts[0])
+            return [None]
+        answer = await self._sqs.delete_message_batch(
+            QueueUrl=self._url,
+            Entries=[{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)],
+        )
+        return entry_failures(answer, len(receipts), "DeleteMessageBatch", final=_NOT_OURS)
 
     async def send_dead_letter(self, body: str, attributes: dict[str, str]) -> bool:
         """Puts a message's body into the dead-letter queue; False when there is no such queue.
@@ -154,8 +167,6 @@ class TaskQueue:
 
 async def delete_for_good(queue: TaskQueue, held: Held) -> None:
     """Deletes a message, however long SQS is out of reach; a receipt that no longer counts is no error."""
-    from botocore.exceptions import ClientError  # noqa: PLC0415
-
     try:
         await persist(lambda: queue.delete(held), "sqs:DeleteMessage")
     except ClientError:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiobotocore.session import get_session
 
-from agent.holdings import Held, Holdings
+from agent.holdings import Delivery, Held, Holdings
 from agent.task_queue import TaskQueue, delete_for_good
 from tests.support.deployment import Deployment
 
@@ -62,6 +62,18 @@ async def test_a_message_that_is_gone_is_not_ours_and_deleting_it_again_is_no_er
     await delete_for_good(queue, held)
 
     assert await queue.renew([held]) == {held.delivery.message_id: False}
+
+
+async def test_messages_that_end_together_are_deleted_together_and_a_bad_receipt_among_them_is_no_error(
+    queue: TaskQueue, deployment: Deployment
+) -> None:
+    held = await receive(queue, deployment, *(str(number) for number in range(12)))
+    stranger = Held(Delivery("a message", "no receipt", "{}"))
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(delete_for_good(queue, item) for item in [*held, stranger]))
+
+    assert deployment.queue_counts(deployment.queue_url("sdruntime")) == (0, 0)
 
 
 async def test_the_dead_letter_queue_is_found_by_the_redrive_policy(queue: TaskQueue, deployment: Deployment) -> None:

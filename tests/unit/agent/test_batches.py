@@ -1,0 +1,118 @@
+"""What comes alone goes at once; what becomes ready meanwhile goes together; each learns what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import batches as module
+from agent.batches import MOST_BYTES, MOST_ENTRIES, Batches
+
+
+class Service:
+    """Keeps the batches that it gets; answers each when the test lets it."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.open = asyncio.Event()
+        self.broken: Exception | None = None
+        self.sizes: dict[str, int] = {}
+        self.batches = Batches(self.take, weigh=lambda entry: self.sizes.get(entry, 1))
+
+    async def take(self, entries: Sequence[str]) -> Sequence[Exception | None]:
+        self.calls.append(list(entries))
+        await self.open.wait()
+        if self.broken is not None:
+            raise self.broken
+        return [ValueError(entry) if entry.startswith("bad") else None for entry in entries]
+
+    def send(self, *entries: str) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self.batches.send(entry)) for entry in entries]
+
+
+async def settled() -> None:
+    """Lets everything run that can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_comes_alone_goes_at_once_and_what_comes_meanwhile_goes_together() -> None:
+    service = Service()
+    first = service.send("a")
+    await settled()
+    assert service.calls == [["a"]]
+
+    more = service.send("b", "c")
+    await settled()
+    assert service.calls == [["a"]]
+
+    service.open.set()
+    await asyncio.gather(*first, *more)
+    assert service.calls == [["a"], ["b", "c"]]
+
+
+async def test_one_entry_that_is_refused_harms_no_other() -> None:
+    service = Service()
+    service.open.set()
+
+    outcomes = await asyncio.gather(*service.send("a", "bad", "c"), return_exceptions=True)
+
+    assert service.calls == [["a", "bad", "c"]]
+    assert [type(outcome) for outcome in outcomes] == [type(None), ValueError, type(None)]
+
+
+async def test_a_call_that_fails_fails_for_each_entry_and_the_next_one_is_tried() -> None:
+    service = Service()
+    service.open.set()
+    service.broken = ConnectionResetError()
+    failed = await asyncio.gather(*service.send("a", "b"), return_exceptions=True)
+    assert [type(outcome) for outcome in failed] == [ConnectionResetError] * 2
+
+    service.broken = None
+    await asyncio.gather(*service.send("a", "b"))
+
+
+async def test_a_call_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
+    service = Service()
+
+    with pytest.raises(TimeoutError):
+        await service.batches.send("a")
+
+
+async def test_an_entry_that_nobody_waits_for_any_more_is_not_sent() -> None:
+    service = Service()
+    first = service.send("a")
+    await settled()
+    waiting = service.send("b", "c")
+    await settled()
+
+    waiting[0].cancel()
+    service.open.set()
+    await asyncio.gather(*first, waiting[1])
+
+    assert service.calls == [["a"], ["c"]]
+
+
+@given(sizes=st.lists(st.sampled_from([1, 1000, 100_000, MOST_BYTES, 2 * MOST_BYTES]), min_size=1, max_size=40))
+def test_every_entry_is_sent_once_in_order_and_no_batch_is_too_large(sizes: list[int]) -> None:
+    async def run() -> None:
+        service = Service()
+        service.open.set()
+        names = [str(number) for number in range(len(sizes))]
+        service.sizes = dict(zip(names, sizes, strict=True))
+
+        await asyncio.gather(*service.send(*names))
+
+        assert [entry for call in service.calls for entry in call] == names
+        assert all(len(call) <= MOST_ENTRIES for call in service.calls)
+        # One that is too large by itself goes alone: the service says so, and of nobody else's.
+        assert all(
+            sum(service.sizes[entry] for entry in call) <= MOST_BYTES or len(call) == 1 for call in service.calls
+        )
+
+    asyncio.run(run())
