@@ -11,7 +11,11 @@ from typing import Any, Final
 from aws_cdk import App, Environment, Tags
 
 from cloud import names
+from cloud.constructs.alarms import DEPLOYMENT_TAG
 from cloud.stacks.messaging import MessagingStack
+from cloud.stacks.network import NetworkStack
+from cloud.stacks.registry import RegistryStack
+from cloud.stacks.service import ServiceStack
 from contract.config import Config, ConfigError, load_config
 from contract.topology import topology
 
@@ -44,8 +48,15 @@ def add_stacks(app: App, config: Config, *, account: str, region: str) -> None:
     _check_partition(config, region)
     env = Environment(account=account, region=region)
     place = topology(config, region=region, account=account)
-    MessagingStack(app, names.messaging_stack(config), env=env, place=place)
-    for key, value in {"darkroom:deployment": config.stack_name, **config.cloud.tags}.items():
+    vpc = NetworkStack(app, names.network_stack(config), env=env, config=config).network.vpc
+    RegistryStack(app, names.registry_stack(config), env=env, config=config, vpc=vpc)
+    messaging = MessagingStack(app, names.messaging_stack(config), env=env, config=config, place=place)
+    service = ServiceStack(
+        app, names.main_stack(config), env=env, config=config, place=place, vpc=vpc, cdn=messaging.cdn
+    )
+    # It names topics, queues and bucket as the contract does, so that the CDK does not see that it needs them.
+    service.add_stack_dependency(messaging)
+    for key, value in {DEPLOYMENT_TAG: config.stack_name, **config.cloud.tags}.items():
         Tags.of(app).add(key, value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contract.config import Config
 from contract.task import RuntimeType
+from contract.topology import Topology
 
 
 def network_stack(config: Config) -> str:
@@ -26,6 +27,11 @@ def main_stack(config: Config) -> str:
     return config.stack_name
 
 
+def node_role(config: Config) -> str:
+    """Returns the name of the role that Karpenter gives its nodes."""
+    return f"KarpenterNodeRole-{config.stack_name}"
+
+
 def runtime_types(config: Config) -> list[RuntimeType]:
     """Returns the types of runtime that a config uses, each once, in its order."""
     return list(dict.fromkeys(runtime.type for runtime in config.runtimes))
@@ -41,6 +47,11 @@ def repositories(config: Config) -> dict[str, str]:
 def url_suffix(partition: str) -> str:
     """Returns the domain of a partition's services."""
     return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+
+
+def queue_url(place: Topology, name: str) -> str:
+    """Returns the URL of a queue."""
+    return f"https://sqs.{place.region}.{url_suffix(place.partition)}/{place.account}/{name}"
 
 
 def registry(config: Config, *, account: str, region: str) -> str:

@@ -69,6 +69,6 @@ class Messaging(Construct):
             filter_policy_scope=attributes["FilterPolicyScope"],
         )
         # Subscribed means deliverable: not before the queue lets the topic in.
-        subscription.node.add_dependency(tasks)
+        subscription.node.add_dependency(tasks.node.find_child("Policy"))
         self.dead_letter_queues[queue.runtime] = dead_letters
         self.queues[queue.runtime] = tasks

@@ -5,18 +5,26 @@ from __future__ import annotations
 from aws_cdk import CfnOutput, Environment, Stack
 from constructs import Construct
 
+from cloud.constructs.delivery import Delivery
 from cloud.constructs.messaging import Messaging
 from cloud.constructs.results import Results
+from contract.config import Config
 from contract.topology import Topology
 
 
 class MessagingStack(Stack):
-    """Topics, queues, and the output bucket."""
+    """Topics, queues, the output bucket, and what delivers from it."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, env: Environment, place: Topology) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, env: Environment, config: Config, place: Topology
+    ) -> None:
         super().__init__(scope, construct_id, env=env, description="Darkroom: topics, queues and the output bucket")
-        self.messaging = Messaging(self, "Messaging", place=place)
-        self.results = Results(self, "Results", place=place)
-        CfnOutput(self, "TaskTopicArn", value=self.messaging.task_topic.topic_arn)
-        CfnOutput(self, "CallbackTopicArn", value=self.messaging.callback_topic.topic_arn)
-        CfnOutput(self, "OutputBucket", value=self.results.bucket.bucket_name)
+        messaging = Messaging(self, "Messaging", place=place)
+        results = Results(self, "Results", place=place)
+        self.cdn = ""
+        """The address of the delivery network; empty: there is none."""
+        if config.cloud.delivery.enabled:
+            self.cdn = Delivery(self, "Delivery", config=config, place=place, bucket=results.bucket).url
+        CfnOutput(self, "TaskTopicArn", value=messaging.task_topic.topic_arn)
+        CfnOutput(self, "CallbackTopicArn", value=messaging.callback_topic.topic_arn)
+        CfnOutput(self, "OutputBucket", value=results.bucket.bucket_name)

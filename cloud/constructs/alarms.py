@@ -1,0 +1,185 @@
+"""The alarms of a deployment, its dashboard, and its budget: when somebody is to look, and where."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from cloud.constructs.metrics import Metrics
+from contract.config import Budget, Config
+
+SPOT_INTERRUPTIONS_AN_HOUR: Final = 5
+"""More says that the instance types are too few, or in short supply."""
+
+DEPLOYMENT_TAG: Final = "darkroom:deployment"
+"""On every resource; the budget counts by it."""
+
+
+class Alarms(Construct):
+    """Tasks wait too long, die, or fail too often; GPUs idle; spot capacity keeps going away."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, metrics: Metrics) -> None:
+        super().__init__(scope, construct_id)
+        self._config = config
+        limits = config.cloud.alarms
+        self._topic = self._told(limits.email) if limits.email else None
+        above = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
+        for queue in metrics.queues:
+            self._alarm(
+                f"{queue.runtime}-waits",
+                queue.oldest,
+                limits.oldest_message_seconds,
+                above,
+                what=f"a task for {queue.runtime} has waited {limits.oldest_message_seconds} seconds",
+            )
+            self._alarm(
+                f"{queue.runtime}-dead-letters",
+                queue.dead,
+                1,
+                above,
+                what=f"{queue.runtime} has dead letters: `nox -s redrive`",
+            )
+        self._alarm(
+            "failed",
+            metrics.failed_percent,
+            limits.failed_percent,
+            above,
+            what=f"{limits.failed_percent:g} per cent of the tasks fail",
+        )
+        self._alarm(
+            "gpu-idle",
+            metrics.gpu,
+            limits.gpu_idle_percent,
+            cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            what="GPUs have been paid for and not used for an hour",
+            periods=12,
+        )
+        self._alarm(
+            "spot-interruptions",
+            metrics.spot_interruptions.with_(period=Duration.hours(1)),
+            SPOT_INTERRUPTIONS_AN_HOUR,
+            above,
+            what="spot instances are reclaimed again and again: allow more instance types",
+        )
+
+    def _alarm(
+        self,
+        name: str,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        comparison: cloudwatch.ComparisonOperator,
+        *,
+        what: str,
+        periods: int = 1,
+    ) -> None:
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            alarm_name=f"{self._config.stack_name}-{name}",
+            alarm_description=what,
+            metric=metric,
+            threshold=threshold,
+            comparison_operator=comparison,
+            evaluation_periods=periods,
+            # No queue, no GPU, no task: nothing is wrong.
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        if self._topic is not None:
+            alarm.add_alarm_action(actions.SnsAction(self._topic))
+
+    def _told(self, email: str) -> sns.Topic:
+        # CloudWatch may not use AWS's own key for SNS, so the topic has one.
+        key = kms.Key(
+            self,
+            "Key",
+            description=f"Alarms of {self._config.stack_name}",
+            enable_key_rotation=True,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        key.grant(iam.ServicePrincipal("cloudwatch.amazonaws.com"), "kms:Decrypt", "kms:GenerateDataKey*")
+        topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)
+        topic.add_subscription(subscriptions.EmailSubscription(email))
+        return topic
+
+
+class Dashboard(Construct):
+    """One page: is it working, who waits, what does it cost."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, config: Config, metrics: Metrics, api: apigateway.RestApi
+    ) -> None:
+        super().__init__(scope, construct_id)
+        queues = metrics.queues
+
+        def graph(title: str, left: list[cloudwatch.IMetric], *, width: int = 8) -> cloudwatch.GraphWidget:
+            return cloudwatch.GraphWidget(title=title, left=left, width=width)
+
+        cloudwatch.Dashboard(
+            self,
+            "Dashboard",
+            dashboard_name=config.stack_name,
+            widgets=[
+                [
+                    graph("Waiting", [queue.waiting for queue in queues]),
+                    graph("In flight", [queue.running for queue in queues]),
+                    graph("Age of the oldest task", [queue.oldest for queue in queues]),
+                ],
+                [
+                    graph("Tasks ended", [metrics.succeeded, metrics.failed]),
+                    graph("Failed share", [metrics.failed_percent]),
+                    graph("Dead letters", [queue.dead for queue in queues]),
+                ],
+                [
+                    graph("GPU use", [metrics.gpu]),
+                    graph("Nodes", [metrics.nodes]),
+                    graph("Spot interruptions in this account and region", [metrics.spot_interruptions]),
+                ],
+                [
+                    graph("Requests", [api.metric_count()]),
+                    graph("Refused and failed requests", [api.metric_client_error(), api.metric_server_error()]),
+                    graph("Latency", [api.metric_latency(statistic="p95"), api.metric_latency(statistic="p50")]),
+                ],
+            ],
+        )
+
+
+class MonthlyBudget(Construct):
+    """Tells by e-mail when 80 per cent are spent, and when the month will cost more than it may."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, budget: Budget) -> None:
+        super().__init__(scope, construct_id)
+
+        def notice(kind: str, percent: int) -> budgets.CfnBudget.NotificationWithSubscribersProperty:
+            return budgets.CfnBudget.NotificationWithSubscribersProperty(
+                notification=budgets.CfnBudget.NotificationProperty(
+                    notification_type=kind,
+                    comparison_operator="GREATER_THAN",
+                    threshold=percent,
+                    threshold_type="PERCENTAGE",
+                ),
+                subscribers=[budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=budget.email)],
+            )
+
+        budgets.CfnBudget(
+            self,
+            "Budget",
+            budget=budgets.CfnBudget.BudgetDataProperty(
+                budget_name=config.stack_name,
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=budgets.CfnBudget.SpendProperty(amount=budget.monthly_usd, unit="USD"),
+                # The tag must be activated for cost allocation once per account.
+                cost_filters={"TagKeyValue": [f"user:{DEPLOYMENT_TAG}${config.stack_name}"]},
+            ),
+            notifications_with_subscribers=[notice("ACTUAL", 80), notice("FORECASTED", 100)],
+        )

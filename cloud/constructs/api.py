@@ -1,0 +1,97 @@
+"""The API: its pods, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_iam as iam
+from constructs import Construct, IDependable
+
+from cloud import names
+from cloud.constructs.api_manifests import NAME, NAMESPACE, ApiSettings, api_environment, api_manifests
+from cloud.constructs.pod_identity import PodIdentity, allow
+from cloud.constructs.runtimes import results_statements
+from contract.config import Config
+from contract.topology import Topology
+
+
+class Api(Construct):
+    """Two pods of the *api* image behind a target group."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: Config,
+        place: Topology,
+        cluster: eks.ICluster,
+        vpc: ec2.IVpc,
+        target_group_arn: str,
+        traces: str,
+        cdn: str,
+        ready: Sequence[IDependable],
+    ) -> None:
+        """Makes it.
+
+        Args:
+            scope: of the construct.
+            construct_id: of the construct.
+            config: of the deployment.
+            place: its topology.
+            cluster: where the pods run.
+            vpc: whose addresses may call them.
+            target_group_arn: where they are registered.
+            traces: the collector's OTLP endpoint.
+            cdn: address of the delivery network; empty: results are fetched from S3 by presigned links.
+            ready: what must be there first: the namespace, and the kind TargetGroupBinding.
+        """
+        super().__init__(scope, construct_id)
+        stack = Stack.of(self)
+        identity = PodIdentity(
+            self,
+            "Identity",
+            cluster=cluster,
+            namespace=NAMESPACE,
+            service_account=NAME,
+            statements=api_statements(place),
+        )
+        environment = api_environment(
+            config,
+            region=place.region,
+            task_topic=place.task_topic_arn,
+            callback_topic=place.callback_topic_arn,
+            bucket=place.output_bucket,
+        )
+        environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": traces} | ({"CDN_BASE_URL": cdn} if cdn else {})
+        manifests = eks.KubernetesManifest(
+            self,
+            "Manifests",
+            cluster=cluster,
+            manifest=api_manifests(
+                config,
+                ApiSettings(
+                    image=names.image(config, "api", account=stack.account, region=stack.region),
+                    environment=environment,
+                    target_group_arn=target_group_arn,
+                    vpc_cidr=vpc.vpc_cidr_block,
+                ),
+            ),
+        )
+        manifests.node.add_dependency(identity, *ready)
+
+
+def api_statements(place: Topology) -> list[iam.PolicyStatement]:
+    """Returns what the API may do: publish tasks and callbacks, keep records, and read how long queues are."""
+    return [
+        allow("Publish", ["sns:Publish"], [place.task_topic_arn, place.callback_topic_arn]),
+        allow(
+            "ReadQueueLengths",
+            ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
+            [place.queue_arn(queue.name) for queue in place.queues],
+        ),
+        *results_statements(f"arn:{place.partition}:s3:::{place.output_bucket}"),
+    ]

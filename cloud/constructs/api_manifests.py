@@ -1,0 +1,228 @@
+"""The API in the cluster, as Kubernetes objects: the image of the local stack with other settings."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from contract.config import Config
+
+NAMESPACE: Final = "darkroom"
+NAME: Final = "api"
+PORT: Final = 8000
+USER: Final = 10001
+"""The user of the image."""
+
+MAX_BODY_BYTES: Final = 10 * 1024 * 1024
+"""Amazon API Gateway quotas, "Payload size": a larger body does not arrive."""
+
+GRACE_SECONDS: Final = 10
+DEREGISTRATION_SECONDS: Final = 20
+"""How long a pod that is to go still gets requests: the load balancer hears of it late."""
+
+METADATA: Final = "169.254.169.254/32"
+POD_IDENTITY_AGENT: Final = "169.254.170.23/32"
+"""Where pods get their credentials (EKS user guide, "EKS Pod Identity")."""
+
+type Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """What the API is told about where it runs. Strings may be CDK tokens."""
+
+    image: str
+    environment: dict[str, str]
+    target_group_arn: str
+    vpc_cidr: str
+
+
+def api_config(config: Config) -> str:
+    """Returns the config.yaml that the API reads: the deployment's, without what only the cloud's tools read.
+
+    So that a change of a node pool does not restart the API.
+    """
+    document = config.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude_unset=True,
+        exclude={"cloud": True, "runtimes": {"__all__": {"extra_values", "chart_repository", "chart_version"}}},
+    )
+    return yaml.safe_dump(document, sort_keys=True, allow_unicode=True)
+
+
+def api_environment(
+    config: Config, *, region: str, task_topic: str, callback_topic: str, bucket: str
+) -> dict[str, str]:
+    """Returns the API's settings, by the names of `api/settings.py`."""
+    return {
+        "AWS_REGION": region,
+        "CALLBACK_TOPIC_ARN": callback_topic,
+        "GRACE_PERIOD_SECONDS": str(GRACE_SECONDS),
+        "MAX_BODY_BYTES": str(MAX_BODY_BYTES),
+        "ROOT_PATH": f"/{config.api_gateway.stage_name}",
+        "S3_BUCKET": bucket,
+        "TASK_TOPIC_ARN": task_topic,
+    }
+
+
+def namespace_manifest() -> Manifest:
+    """Returns the namespace of the API and of the collector of traces."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+
+
+def api_manifests(config: Config, settings: ApiSettings) -> list[Manifest]:
+    """Returns all that the API is in the cluster, in its namespace."""
+    text = api_config(config)
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata()},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(), "data": {"config.yaml": text}},
+        _deployment(settings, digest=hashlib.sha256(text.encode()).hexdigest()),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": _metadata(),
+            "spec": {"selector": _labels(), "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
+        },
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": _metadata(),
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _labels()}},
+        },
+        _network_policy(settings),
+        {
+            "apiVersion": "elbv2.k8s.aws/v1beta1",
+            "kind": "TargetGroupBinding",
+            "metadata": _metadata(),
+            "spec": {
+                "targetGroupARN": settings.target_group_arn,
+                "targetType": "ip",
+                "serviceRef": {"name": NAME, "port": PORT},
+            },
+        },
+    ]
+
+
+def _labels() -> dict[str, str]:
+    return {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "darkroom"}
+
+
+def _metadata() -> Manifest:
+    return {"name": NAME, "namespace": NAMESPACE, "labels": _labels()}
+
+
+def _deployment(settings: ApiSettings, *, digest: str) -> Manifest:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(),
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": _labels()},
+            "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {
+                # Another config is another pod: the API reads it once.
+                "metadata": {"labels": _labels(), "annotations": {"darkroom/config": digest}},
+                "spec": _pod(settings),
+            },
+        },
+    }
+
+
+def _pod(settings: ApiSettings) -> Manifest:
+    return {
+        "serviceAccountName": NAME,
+        # It does not talk to the cluster; its AWS credentials come another way.
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": DEREGISTRATION_SECONDS + GRACE_SECONDS + 5,
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": key,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": _labels()},
+            }
+            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+        ],
+        "containers": [_container(settings)],
+        "volumes": [
+            {"name": "config", "configMap": {"name": NAME}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+        ],
+    }
+
+
+def _container(settings: ApiSettings) -> Manifest:
+    return {
+        "name": NAME,
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "env": [{"name": name, "value": value} for name, value in sorted(settings.environment.items())],
+        "volumeMounts": [
+            {"name": "config", "mountPath": "/etc/darkroom", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
+        ],
+        "startupProbe": _probe("/healthz", period=2, failures=30),
+        "readinessProbe": _probe("/readyz", period=5, failures=3),
+        "livenessProbe": _probe("/healthz", period=10, failures=3),
+        "lifecycle": {"preStop": {"sleep": {"seconds": DEREGISTRATION_SECONDS}}},
+        "resources": {"requests": {"cpu": "200m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _network_policy(settings: ApiSettings) -> Manifest:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(),
+        "spec": {
+            "podSelector": {"matchLabels": _labels()},
+            "policyTypes": ["Ingress", "Egress"],
+            # The load balancer and the probes come from the network's own addresses.
+            "ingress": [
+                {
+                    "from": [{"ipBlock": {"cidr": settings.vpc_cidr}}],
+                    "ports": [{"port": PORT, "protocol": "TCP"}],
+                }
+            ],
+            "egress": [
+                {
+                    "to": [{"namespaceSelector": {}}],
+                    "ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")],
+                },
+                # The collector of traces is in this namespace.
+                {"to": [{"podSelector": {}}], "ports": [{"port": 4318, "protocol": "TCP"}]},
+                {"to": [{"ipBlock": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"port": 80, "protocol": "TCP"}]},
+                {
+                    "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [METADATA]}}],
+                    "ports": [{"port": 443, "protocol": "TCP"}],
+                },
+            ],
+        },
+    }

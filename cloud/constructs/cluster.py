@@ -1,0 +1,159 @@
+"""The EKS cluster, the nodes that its own components run on, and who may enter."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from aws_cdk import Aws, RemovalPolicy, Tags
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk.lambda_layer_kubectl_v35 import KubectlV35Layer
+from constructs import Construct
+
+from cloud import versions
+from contract.config import Config
+
+ADD_ONS = ("coredns", "kube-proxy", "eks-pod-identity-agent", "metrics-server")
+"""Besides the network plugin. Without versions EKS takes the default one for the Kubernetes version."""
+
+
+class Cluster(Construct):
+    """A cluster with two m5.large for the components; the runtimes' nodes are Karpenter's."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, vpc: ec2.IVpc) -> None:
+        super().__init__(scope, construct_id)
+        logging = logs.LogGroup(
+            self,
+            "ControlPlaneLogs",
+            # EKS writes to this name; made here, because EKS would keep the logs for ever.
+            log_group_name=f"/aws/eks/{config.stack_name}/cluster",
+            retention=retention(config),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        # Whoever of this account may assume it, administers the cluster: `ConfigCommand` names it.
+        self.access_role = iam.Role(
+            self, "AccessRole", assumed_by=iam.AccountRootPrincipal(), description="Administers the cluster"
+        )
+        cluster = eks.Cluster(
+            self,
+            "Cluster",
+            cluster_name=config.stack_name,
+            version=eks.KubernetesVersion.of(versions.KUBERNETES),
+            vpc=vpc,
+            vpc_subnets=[ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)],
+            endpoint_access=eks.EndpointAccess.PUBLIC_AND_PRIVATE.only_from(*config.cloud.public_access_cidrs),
+            default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+            default_capacity=0,
+            # `ConfigCommand` says it, under the name that users know.
+            output_config_command=False,
+            bootstrap_cluster_creator_admin_permissions=False,
+            masters_role=self.access_role,
+            secrets_encryption_key=kms.Key(
+                self,
+                "SecretsKey",
+                enable_key_rotation=True,
+                removal_policy=RemovalPolicy.DESTROY,
+                description=f"Kubernetes secrets of {config.stack_name}",
+            ),
+            cluster_logging=[eks.ClusterLoggingTypes.AUDIT, eks.ClusterLoggingTypes.AUTHENTICATOR],
+            kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV35Layer(self, "Kubectl")),
+        )
+        cluster.node.add_dependency(logging)
+        # In Python, the generated class lacks a member of the interface that it implements.
+        self.cluster = cast("eks.ICluster", cluster)
+        network_plugin = eks.Addon(
+            self,
+            "vpc-cni",
+            cluster=self.cluster,
+            addon_name="vpc-cni",
+            # The chart's network policies are nothing without it.
+            configuration_values={"enableNetworkPolicy": "true"},
+        )
+        self.nodes = self._component_nodes(config)
+        # Before the nodes, which are not ready without it.
+        self.nodes.node.add_dependency(network_plugin)
+        for name in ADD_ONS:
+            eks.Addon(self, name, cluster=self.cluster, addon_name=name).node.add_dependency(self.nodes)
+
+    @property
+    def config_command(self) -> str:
+        """Returns what to type to reach the cluster with kubectl."""
+        return (
+            f"aws eks update-kubeconfig --name {self.cluster.cluster_name} --region {Aws.REGION} "
+            f"--role-arn {self.access_role.role_arn}"
+        )
+
+    def _component_nodes(self, config: Config) -> eks.Nodegroup:
+        template = ec2.LaunchTemplate(
+            self,
+            "ComponentNodes",
+            http_tokens=ec2.LaunchTemplateHttpTokens.REQUIRED,
+            http_put_response_hop_limit=1,
+            http_endpoint=True,
+            # Bottlerocket's volumes: the system, and what containers write.
+            block_devices=[_volume("/dev/xvda", 4), _volume("/dev/xvdb", 40)],
+        )
+        Tags.of(template).add("Name", f"{config.stack_name}-components")
+        role = iam.Role(
+            self,
+            "ComponentNodeRole",
+            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            managed_policies=node_policies(),
+        )
+        return eks.Nodegroup(
+            self,
+            "Components",
+            cluster=self.cluster,
+            node_role=role,
+            ami_type=eks.NodegroupAmiType.BOTTLEROCKET_X86_64,
+            instance_types=[ec2.InstanceType("m5.large")],
+            min_size=2,
+            max_size=3,
+            desired_size=2,
+            subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+            launch_template_spec=eks.LaunchTemplateSpec(
+                id=template.launch_template_id or "", version=template.latest_version_number
+            ),
+        )
+
+
+def retention(config: Config) -> logs.RetentionDays:
+    """Returns how long logs are kept."""
+    return {
+        1: logs.RetentionDays.ONE_DAY,
+        3: logs.RetentionDays.THREE_DAYS,
+        5: logs.RetentionDays.FIVE_DAYS,
+        7: logs.RetentionDays.ONE_WEEK,
+        14: logs.RetentionDays.TWO_WEEKS,
+        30: logs.RetentionDays.ONE_MONTH,
+        60: logs.RetentionDays.TWO_MONTHS,
+        90: logs.RetentionDays.THREE_MONTHS,
+        180: logs.RetentionDays.SIX_MONTHS,
+        365: logs.RetentionDays.ONE_YEAR,
+    }[config.cloud.log_retention_days]
+
+
+def node_policies() -> list[iam.IManagedPolicy]:
+    """Returns what a node needs: to join, to give pods addresses, to pull images, and to be looked into.
+
+    Source: the policies of Karpenter's node role (aws/karpenter-provider-aws, getting started, v1.14.1).
+    """
+    return [
+        iam.ManagedPolicy.from_aws_managed_policy_name(name)
+        for name in (
+            "AmazonEKSWorkerNodePolicy",
+            "AmazonEKS_CNI_Policy",
+            "AmazonEC2ContainerRegistryPullOnly",
+            "AmazonSSMManagedInstanceCore",
+        )
+    ]
+
+
+def _volume(device: str, gibibytes: int) -> ec2.BlockDevice:
+    return ec2.BlockDevice(
+        device_name=device,
+        volume=ec2.BlockDeviceVolume.ebs(gibibytes, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3),
+    )

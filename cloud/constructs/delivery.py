@@ -1,0 +1,54 @@
+"""CloudFront over the output bucket, for links that do not expire."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from contract.config import Config
+from contract.topology import Topology
+
+
+class Delivery(Construct):
+    """A distribution that alone may read the bucket's results, and none of its records and payloads."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, config: Config, place: Topology, bucket: s3.Bucket
+    ) -> None:
+        super().__init__(scope, construct_id)
+        distribution = cloudfront.Distribution(
+            self,
+            "Distribution",
+            comment=f"Results of {config.stack_name}",
+            price_class=cloudfront.PriceClass[_PRICE_CLASSES[config.cloud.delivery.price_class]],
+            http_version=cloudfront.HttpVersion.HTTP2_AND_3,
+            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
+            default_behavior=cloudfront.BehaviorOptions(
+                origin=origins.S3BucketOrigin.with_origin_access_control(bucket),
+                allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD,
+                viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+                # A result is written once under its name.
+                cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
+                response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
+            ),
+        )
+        bucket.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="DeliverNoRecords",
+                effect=iam.Effect.DENY,
+                principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
+                actions=["s3:GetObject"],
+                resources=[bucket.arn_for_objects(f"{prefix}*") for prefix in place.expiring_prefixes],
+            )
+        )
+        self.url = f"https://{distribution.distribution_domain_name}"
+
+
+_PRICE_CLASSES = {
+    "PriceClass_100": "PRICE_CLASS_100",
+    "PriceClass_200": "PRICE_CLASS_200",
+    "PriceClass_All": "PRICE_CLASS_ALL",
+}

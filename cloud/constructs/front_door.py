@@ -1,0 +1,145 @@
+"""The front door: API key and throttle at API Gateway, then a private way to the API's pods."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_elasticloadbalancingv2 as elb
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from cloud.constructs.api_manifests import DEREGISTRATION_SECONDS, PORT
+from cloud.constructs.cluster import retention
+from contract.config import Config
+
+
+class FrontDoor(Construct):
+    """A regional REST API that asks for a key on every route, and a network load balancer that it alone reaches."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, config: Config, cluster: eks.ICluster, vpc: ec2.IVpc
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._partition = Stack.of(self).partition
+        balancer = self._balancer(cluster, vpc)
+        self.target_group = elb.NetworkTargetGroup(
+            self,
+            "Pods",
+            vpc=vpc,
+            port=PORT,
+            protocol=elb.Protocol.TCP,
+            target_type=elb.TargetType.IP,
+            # The balancer's own address then stands in, which the pods' security group knows.
+            preserve_client_ip=False,
+            deregistration_delay=Duration.seconds(DEREGISTRATION_SECONDS),
+            health_check=elb.HealthCheck(
+                protocol=elb.Protocol.HTTP,
+                path="/readyz",
+                interval=Duration.seconds(10),
+                healthy_threshold_count=2,
+                unhealthy_threshold_count=2,
+            ),
+        )
+        balancer.add_listener("Http", port=80, default_target_groups=[self.target_group])
+        self.api = self._api(config, balancer)
+        self.key = self._usage(config)
+
+    @property
+    def url(self) -> str:
+        """The address of the API, with a slash at its end."""
+        return self.api.url
+
+    @property
+    def key_command(self) -> str:
+        """Returns what to type to see the API key."""
+        return (
+            f"aws apigateway get-api-keys --query 'items[?id==`{self.key.key_id}`].value' "
+            "--include-values --output text"
+        )
+
+    def _balancer(self, cluster: eks.ICluster, vpc: ec2.IVpc) -> elb.NetworkLoadBalancer:
+        group = ec2.SecurityGroup(
+            self, "BalancerGroup", vpc=vpc, description="Load balancer of the API", allow_all_outbound=False
+        )
+        group.connections.allow_to(cluster, ec2.Port.tcp(PORT), "The API's pods")
+        return elb.NetworkLoadBalancer(
+            self,
+            "Balancer",
+            vpc=vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+            internet_facing=False,
+            security_groups=[group],
+            # API Gateway comes through PrivateLink, from no address that a rule could name; nobody else is let in.
+            enforce_security_group_inbound_rules_on_private_link_traffic=False,
+            cross_zone_enabled=True,
+        )
+
+    def _api(self, config: Config, balancer: elb.NetworkLoadBalancer) -> apigateway.RestApi:
+        stage = config.api_gateway.stage_name
+        log = logs.LogGroup(self, "AccessLogs", retention=retention(config), removal_policy=RemovalPolicy.DESTROY)
+        api = apigateway.RestApi(
+            self,
+            "Api",
+            rest_api_name=config.stack_name,
+            endpoint_types=[apigateway.EndpointType.REGIONAL],
+            # Access logs need the account's role for them, which other APIs of the account may use too.
+            cloud_watch_role=True,
+            cloud_watch_role_removal_policy=RemovalPolicy.RETAIN,
+            deploy_options=apigateway.StageOptions(
+                stage_name=stage,
+                tracing_enabled=True,
+                metrics_enabled=True,
+                access_log_destination=apigateway.LogGroupLogDestination(log),
+                access_log_format=apigateway.AccessLogFormat.json_with_standard_fields(
+                    caller=False,
+                    http_method=True,
+                    ip=True,
+                    protocol=True,
+                    request_time=True,
+                    resource_path=True,
+                    response_length=True,
+                    status=True,
+                    user=False,
+                ),
+            ),
+            default_method_options=apigateway.MethodOptions(api_key_required=True),
+        )
+        # Its own output of the address; ours has the name that users look up.
+        api.node.try_remove_child("Endpoint")
+        link = apigateway.VpcLink(self, "Link", targets=[balancer])
+        api.root.add_method("ANY", self._to(link, balancer, path=""))
+        api.root.add_resource("{proxy+}").add_method(
+            "ANY",
+            self._to(link, balancer, path="{proxy}"),
+            request_parameters={"method.request.path.proxy": True},
+        )
+        return api
+
+    def _to(self, link: apigateway.VpcLink, balancer: elb.NetworkLoadBalancer, *, path: str) -> apigateway.Integration:
+        # Streamed, so that a task's events arrive as they happen; the China regions have no streaming.
+        streams = self._partition != "aws-cn"
+        return apigateway.Integration(
+            type=apigateway.IntegrationType.HTTP_PROXY,
+            integration_http_method="ANY",
+            uri=f"http://{balancer.load_balancer_dns_name}/{path}",
+            options=apigateway.IntegrationOptions(
+                connection_type=apigateway.ConnectionType.VPC_LINK,
+                vpc_link=link,
+                request_parameters=({"integration.request.path.proxy": "method.request.path.proxy"} if path else None),
+                response_transfer_mode=apigateway.ResponseTransferMode.STREAM if streams else None,
+                timeout=Duration.minutes(15) if streams else Duration.seconds(29),
+            ),
+        )
+
+    def _usage(self, config: Config) -> apigateway.IApiKey:
+        throttle = config.api_gateway.throttle
+        key = self.api.add_api_key("Key")
+        plan = self.api.add_usage_plan(
+            "Usage",
+            throttle=apigateway.ThrottleSettings(rate_limit=throttle.rate_limit, burst_limit=throttle.burst_limit),
+        )
+        plan.add_api_stage(stage=self.api.deployment_stage)
+        plan.add_api_key(key)
+        return key

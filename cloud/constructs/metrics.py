@@ -1,0 +1,106 @@
+"""What is measured of a deployment: queues, tasks, GPUs, spot interruptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from contract.topology import Queue, Topology
+
+NAMESPACE: Final = "Darkroom"
+FIVE_MINUTES: Final = 300
+
+
+@dataclass(frozen=True)
+class QueueMetrics:
+    """What SQS tells of one runtime's queues."""
+
+    runtime: str
+    oldest: cloudwatch.Metric
+    waiting: cloudwatch.Metric
+    running: cloudwatch.Metric
+    dead: cloudwatch.Metric
+
+
+class Metrics(Construct):
+    """The metrics that dashboard and alarms share."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        place: Topology,
+        cluster_name: str,
+        application_logs: logs.LogGroup,
+        spot_rule_name: str,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.queues = [_of_queue(queue) for queue in place.queues]
+        self.succeeded = self._ended(application_logs, "succeeded", cluster_name)
+        self.failed = self._ended(application_logs, "failed", cluster_name)
+        self.failed_percent = cloudwatch.MathExpression(
+            label="failed, per cent",
+            # Of a handful of tasks, one is no share.
+            expression="IF(failed + succeeded >= 5, 100 * failed / (failed + succeeded), 0)",
+            using_metrics={"failed": self.failed, "succeeded": self.succeeded},
+            period=Duration.minutes(10),
+        )
+        self.gpu = _metric(
+            "ContainerInsights", "node_gpu_utilization", {"ClusterName": cluster_name}, "Average", "GPU use, per cent"
+        )
+        self.nodes = _metric(
+            "ContainerInsights", "cluster_node_count", {"ClusterName": cluster_name}, "Maximum", "nodes"
+        )
+        self.spot_interruptions = _metric(
+            "AWS/Events", "TriggeredRules", {"RuleName": spot_rule_name}, "Sum", "spot interruptions"
+        )
+
+    def _ended(self, group: logs.LogGroup, status: str, cluster_name: str) -> cloudwatch.Metric:
+        """Counts the agents' log lines about tasks that ended so."""
+        # Fluent Bit puts a line that is JSON under `log_processed` (Container Insights, "application-log.conf").
+        pattern = logs.FilterPattern.all(
+            logs.FilterPattern.string_value("$.log_processed.event", "=", "task_ended"),
+            logs.FilterPattern.string_value("$.log_processed.status", "=", status),
+        )
+        name = f"{cluster_name}-{status}"
+        logs.MetricFilter(
+            self,
+            status,
+            log_group=group,
+            filter_pattern=pattern,
+            metric_namespace=NAMESPACE,
+            metric_name=name,
+            metric_value="1",
+            default_value=0,
+        )
+        return _metric(NAMESPACE, name, {}, "Sum", status)
+
+
+def _of_queue(queue: Queue) -> QueueMetrics:
+    def metric(name: str, of: str, label: str) -> cloudwatch.Metric:
+        return _metric("AWS/SQS", name, {"QueueName": of}, "Maximum", f"{queue.runtime} {label}")
+
+    return QueueMetrics(
+        runtime=queue.runtime,
+        oldest=metric("ApproximateAgeOfOldestMessage", queue.name, "oldest, seconds"),
+        waiting=metric("ApproximateNumberOfMessagesVisible", queue.name, "waiting"),
+        running=metric("ApproximateNumberOfMessagesNotVisible", queue.name, "in flight"),
+        dead=metric("ApproximateNumberOfMessagesVisible", queue.dead_letter_name, "dead letters"),
+    )
+
+
+def _metric(namespace: str, name: str, dimensions: dict[str, str], statistic: str, label: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=namespace,
+        metric_name=name,
+        dimensions_map=dimensions,
+        statistic=statistic,
+        period=Duration.seconds(FIVE_MINUTES),
+        label=label,
+    )

@@ -1,0 +1,41 @@
+"""The network of a deployment: one VPC over three zones."""
+
+from __future__ import annotations
+
+from aws_cdk import Fn, Tags
+from aws_cdk import aws_ec2 as ec2
+from constructs import Construct
+
+from contract.config import Config
+
+ZONES = 3
+
+
+def zones(config: Config) -> list[str]:
+    """Returns the three zones: the configured ones, else the region's first three, which CloudFormation looks up."""
+    return list(config.cloud.availability_zones) or [Fn.select(index, Fn.get_azs()) for index in range(ZONES)]
+
+
+class Network(Construct):
+    """10.0.0.0/16 with a public and a private /19 in each zone; S3 is reached without NAT."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
+        super().__init__(scope, construct_id)
+        self.vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr("10.0.0.0/16"),
+            max_azs=ZONES,
+            nat_gateways=config.cloud.nat_gateways,
+            subnet_configuration=[
+                ec2.SubnetConfiguration(
+                    name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=19, map_public_ip_on_launch=False
+                ),
+                ec2.SubnetConfiguration(name="Private", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=19),
+            ],
+            # Models and images go through it by the terabyte; NAT would charge for each.
+            gateway_endpoints={"S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)},
+        )
+        for subnet in self.vpc.private_subnets:
+            # By this tag, Karpenter's node classes find the subnets.
+            Tags.of(subnet).add("karpenter.sh/discovery", config.stack_name)

@@ -1,0 +1,151 @@
+"""The runtimes: for each, an identity that reaches its own queue only, and a release of the chart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3_assets as assets
+from constructs import Construct, IDependable
+
+from cloud import names
+from cloud.chart_values import Placement, release_values, service_account_name
+from cloud.constructs.models import STORAGE_CLASS
+from cloud.constructs.pod_identity import PodIdentity, allow
+from contract.config import Config, ModelStorage, RuntimeConfig
+from contract.topology import Topology
+
+CHART: Final = Path(__file__).parents[1] / "chart"
+CHART_NAME: Final = "darkroom-runtime"
+"""As in its Chart.yaml: the name that it has in an HTTP repository, too."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every release stands on."""
+
+    cluster: eks.ICluster
+    traces: str
+    """The collector's OTLP endpoint."""
+    ready: tuple[IDependable, ...]
+    """What must be there first: KEDA's and Karpenter's kinds, and the models' driver."""
+
+
+class Runtimes(Construct):
+    """All runtimes of a config."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, config: Config, place: Topology, surroundings: Surroundings
+    ) -> None:
+        super().__init__(scope, construct_id)
+        chart = assets.Asset(self, "Chart", path=str(CHART))
+        for runtime in config.runtimes:
+            identity = PodIdentity(
+                self,
+                f"{runtime.name}-identity",
+                cluster=surroundings.cluster,
+                namespace=runtime.namespace,
+                service_account=service_account_name(runtime),
+                statements=agent_statements(config, runtime, place),
+            )
+            source = other_chart(runtime)
+            release = eks.HelmChart(
+                self,
+                runtime.name,
+                cluster=surroundings.cluster,
+                release=runtime.name,
+                namespace=runtime.namespace,
+                create_namespace=runtime.namespace != "default",
+                chart_asset=chart if source is None else None,
+                chart=None if source is None else source.chart,
+                repository=None if source is None else source.repository,
+                version=None if source is None else source.version,
+                values=release_values(config, runtime, self._placement(config, runtime, place, surroundings)),
+                timeout=Duration.minutes(14),
+            )
+            release.node.add_dependency(identity, *surroundings.ready)
+
+    def _placement(
+        self, config: Config, runtime: RuntimeConfig, place: Topology, surroundings: Surroundings
+    ) -> Placement:
+        queue = place.queue(runtime.name)
+        stack = Stack.of(self)
+        on_efs = config.cloud.model_storage is ModelStorage.EFS
+        return Placement(
+            region=place.region,
+            partition=place.partition,
+            cluster_name=config.stack_name,
+            queue_url=names.queue_url(place, queue.name),
+            dead_letter_url=names.queue_url(place, queue.dead_letter_name),
+            callback_topic_arn=place.callback_topic_arn,
+            output_bucket=place.output_bucket,
+            agent_image=names.image(config, "agent", account=stack.account, region=stack.region),
+            runtime_image=names.image(config, runtime.type, account=stack.account, region=stack.region),
+            node_role=names.node_role(config),
+            model_bucket="" if on_efs else config.model_bucket,
+            storage_class=STORAGE_CLASS if on_efs else "",
+            snapshot_id=config.cloud.image_cache.snapshot_id,
+            otlp_endpoint=surroundings.traces,
+            # The cluster's own security group, which EKS makes and tags.
+            security_group_tags={f"kubernetes.io/cluster/{config.stack_name}": "owned"},
+        )
+
+
+@dataclass(frozen=True)
+class OtherChart:
+    """A chart that a runtime is released from instead of ours."""
+
+    repository: str
+    version: str | None
+    """None: the newest."""
+    chart: str
+
+
+def other_chart(runtime: RuntimeConfig) -> OtherChart | None:
+    """Returns the chart that the config names; None: ours."""
+    if not runtime.chart_repository:
+        return None
+    repository = runtime.chart_repository
+    # The address of a chart in an OCI registry ends with its name.
+    chart = repository.rpartition("/")[2] if repository.startswith("oci://") else CHART_NAME
+    return OtherChart(repository, runtime.chart_version or None, chart)
+
+
+def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) -> list[iam.PolicyStatement]:
+    """Returns what a runtime's pods may do: take from their queue, store results, call back, read models."""
+    queue = place.queue(runtime.name)
+    bucket = f"arn:{place.partition}:s3:::{place.output_bucket}"
+    statements = [
+        allow(
+            "TakeTasks",
+            [
+                f"sqs:{action}"
+                for action in (
+                    *("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"),
+                    *("GetQueueAttributes", "GetQueueUrl"),
+                )
+            ],
+            [place.queue_arn(queue.name)],
+        ),
+        allow("SetAside", ["sqs:SendMessage"], [place.queue_arn(queue.dead_letter_name)]),
+        allow("CallBack", ["sns:Publish"], [place.callback_topic_arn]),
+        *results_statements(bucket),
+    ]
+    if config.cloud.model_storage is ModelStorage.S3:
+        statements += [
+            allow("ListModels", ["s3:ListBucket"], [config.model_bucket_arn]),
+            allow("ReadModels", ["s3:GetObject"], [f"{config.model_bucket_arn}/*"]),
+        ]
+    return statements
+
+
+def results_statements(bucket_arn: str) -> list[iam.PolicyStatement]:
+    """Returns what API and agents may do in the output bucket; listing makes a missing object a 404, not a 403."""
+    return [
+        allow("ListResults", ["s3:ListBucket"], [bucket_arn]),
+        allow("KeepResults", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{bucket_arn}/*"]),
+    ]

@@ -1,0 +1,23 @@
+"""The stack with the network, on which all but the messaging stands."""
+
+from __future__ import annotations
+
+from aws_cdk import Environment, Stack
+from constructs import Construct
+
+from cloud.constructs.network import Network, zones
+from contract.config import Config
+
+
+class NetworkStack(Stack):
+    """The VPC."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, env: Environment, config: Config) -> None:
+        self._zones = zones(config)
+        super().__init__(scope, construct_id, env=env, description="Darkroom: network")
+        self.network = Network(self, "Network", config=config)
+
+    @property
+    def availability_zones(self) -> list[str]:
+        """Returns the zones; overridden, because the CDK would otherwise ask AWS for them while it synthesizes."""
+        return self._zones
