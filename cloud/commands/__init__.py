@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.commands import smoke
+from cloud.commands import image_cache, smoke
 
 app = typer.Typer(
     name="python -m cloud",
@@ -16,4 +16,5 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(lambda: None)
+app.command("image-cache")(image_cache.image_cache)
 app.command("smoke")(smoke.smoke)

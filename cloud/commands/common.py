@@ -64,7 +64,7 @@ def plain_errors() -> Iterator[None]:
     except ClientError as error:
         fail(describe(error), FAILED)
     except BotoCoreError as error:
-        fail(f"AWS cannot be reached: {error}", FAILED)
+        fail(f"talking to AWS failed: {error}", FAILED)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     finally:

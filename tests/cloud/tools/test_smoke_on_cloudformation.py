@@ -82,7 +82,7 @@ Resources:
 Outputs:
   FrontApiEndpoint: {Value: {Ref: Endpoint}}
   GetAPIKeyCommand:
-    Value: {"Fn::Sub": "aws apigateway get-api-keys --query 'items[?id==`${Key}`].value' --include-values --output text"}
+    Value: {"Fn::Sub": "aws apigateway get-api-keys --query 'items[?id==`${Key}`].value' --include-values"}
 """
 
 

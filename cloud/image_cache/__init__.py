@@ -1,0 +1,1 @@
+"""The EBS snapshot with which Bottlerocket nodes start: the images of all runtimes are on it already."""

@@ -1,0 +1,67 @@
+"""Finds the images that nodes need, by digest, so that a snapshot says exactly what is on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from cloud import names
+from cloud.aws import Aws, ToolError, code_of
+from cloud.image_cache.plan import Image, parse_image
+from contract.config import Config
+
+_ABSENT = frozenset({"ImageNotFoundException", "RepositoryNotFoundException"})
+
+
+def resolve(aws: Aws, references: Iterable[str]) -> list[Image]:
+    """Returns each image once, those of ECR by digest; they are all there.
+
+    Raises:
+        ToolError: a reference cannot be read, or ECR does not have the image.
+    """
+    images: dict[str, Image] = {}
+    for reference in references:
+        image = parse_image(reference)
+        if image.in_ecr:
+            image = _in_ecr(aws, image)
+        images[image.reference] = image
+    return list(images.values())
+
+
+def _in_ecr(aws: Aws, image: Image) -> Image:
+    wanted = {"imageDigest": image.digest} if image.digest else {"imageTag": image.tag}
+    try:
+        found = aws.client("ecr").describe_images(
+            registryId=image.host.partition(".")[0], repositoryName=image.repository, imageIds=[wanted]
+        )["imageDetails"]
+    except ClientError as error:
+        if code_of(error) not in _ABSENT:
+            raise
+        found = []
+    if not found:
+        raise ToolError(f"ECR has no image {image.reference}: push it first, or let `uvx nox -s deploy` do it")
+    digest = found[0]["imageDigest"]
+    return parse_image(f"{image.host}/{image.repository}@{digest}")
+
+
+def images_of(config: Config, *, account: str, region: str) -> list[str]:
+    """Returns the images that a deployment's GPU nodes need: the agent's, and each runtime's, each once."""
+    found = [names.image(config, "agent", account=account, region=region)]
+    for runtime in config.runtimes:
+        own = _own_image(runtime.extra_values)
+        found.append(own or names.image(config, runtime.type, account=account, region=region))
+    return list(dict.fromkeys(found))
+
+
+def _own_image(values: Mapping[str, Any]) -> str:
+    """Returns the image that a runtime's `extraValues.runtime.inferenceApi.image` names; empty: none."""
+    place: Any = values
+    for key in ("runtime", "inferenceApi", "image"):
+        place = place.get(key) if isinstance(place, Mapping) else None
+    if not isinstance(place, Mapping) or not place.get("repository"):
+        return ""
+    if digest := place.get("digest"):
+        return f"{place['repository']}@{digest}"
+    return f"{place['repository']}:{place.get('tag') or 'latest'}"
