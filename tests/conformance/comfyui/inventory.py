@@ -1,0 +1,106 @@
+"""What a ComfyUI server says of itself."""
+
+from __future__ import annotations
+
+from tests.conformance.case import case, check
+from tests.conformance.comfyui.client import ComfyUi
+from tests.conformance.shapes import ANY, NOTHING, Each, OneOf
+
+_NODE = {
+    "input": dict,
+    "input_order": dict,
+    "output": list,
+    "output_is_list": list,
+    "output_name": list,
+    "name": str,
+    "display_name": str,
+    "description": str,
+    "python_module": str,
+    "category": str,
+    "output_node": bool,
+}
+
+
+@case("GET /system_stats tells the version, the memory and the devices")
+async def system_stats(server: ComfyUi) -> None:
+    device = {"name": str, "type": str, "index": OneOf(int, None), "vram_total": int, "vram_free": int}
+    shape = {
+        "system": {
+            "os": str,
+            "ram_total": int,
+            "ram_free": int,
+            "comfyui_version": str,
+            "python_version": str,
+            "pytorch_version": str,
+            "embedded_python": bool,
+            "argv": Each(str, least=1),
+        },
+        "devices": Each({**device, "torch_vram_total": int, "torch_vram_free": int}, least=1),
+    }
+    check("GET /system_stats", shape, await server.get("/system_stats"))
+
+
+@case("GET /features tells the limit of uploads and that previews can carry metadata")
+async def features(server: ComfyUi) -> None:
+    check("GET /features", {"supports_preview_metadata": True, "max_upload_size": int}, await server.get("/features"))
+
+
+@case("GET /queue of an idle server has two empty lists")
+async def idle_queue(server: ComfyUi) -> None:
+    await server.idle()
+    check("GET /queue", {"queue_running": [], "queue_pending": []}, await server.get("/queue"))
+
+
+@case("GET /prompt of an idle server counts nothing")
+async def idle_prompt(server: ComfyUi) -> None:
+    await server.idle()
+    check("GET /prompt", {"exec_info": {"queue_remaining": 0}}, await server.get("/prompt"))
+
+
+@case("GET /models lists the folders of models, GET /models/{folder} what is in one")
+async def models(server: ComfyUi) -> None:
+    folders = await server.get("/models")
+    check("GET /models", Each(str, least=1), folders)
+    check("checkpoints is among the folders", True, "checkpoints" in folders)
+    check("GET /models/checkpoints", Each(str), await server.get("/models/checkpoints"))
+
+
+@case("an unknown folder of models is 404 without a body")
+async def models_of_unknown_folder(server: ComfyUi) -> None:
+    await server.refuses("GET", "/models/no-such-folder", 404, "")
+
+
+@case("GET /object_info/{class} describes one node, with its inputs in order")
+async def object_info(server: ComfyUi) -> None:
+    answer = await server.get("/object_info/EmptyImage")
+    check("GET /object_info/EmptyImage", {"EmptyImage": _NODE}, answer)
+    node = answer["EmptyImage"]
+    check("the inputs", {"required": {"width": ["INT", {"default": int, "min": 1, "max": int}]}}, node["input"])
+    check("their order", ["width", "height", "batch_size", "color"], node["input_order"]["required"])
+    check("the outputs", ["IMAGE"], node["output"])
+
+
+@case("GET /object_info describes every node")
+async def object_info_of_all(server: ComfyUi) -> None:
+    answer = await server.get("/object_info")
+    check("GET /object_info", {"SaveImage": _NODE, "LoadImage": _NODE, "KSampler": ANY}, answer)
+    check("SaveImage.output_node", True, answer["SaveImage"]["output_node"])
+
+
+@case("an unknown class is 200 with an empty object")
+async def object_info_of_unknown_class(server: ComfyUi) -> None:
+    check("GET /object_info/NoSuchNode", NOTHING, await server.get("/object_info/NoSuchNode"))
+
+
+@case("every route is there under /api too")
+async def routes_under_api(server: ComfyUi) -> None:
+    for path in ("system_stats", "features", "queue", "prompt", "models", "object_info/EmptyImage", "history"):
+        await server.get(f"/api/{path}")
+    async with server.socket("/api/ws?clientId=conformance") as events:
+        check("the greeting", {"type": "status", "data": {"sid": "conformance"}}, await events.next())
+
+
+@case("GET /embeddings and GET /extensions are lists")
+async def lists(server: ComfyUi) -> None:
+    for path in ("/embeddings", "/extensions"):
+        check(f"GET {path}", Each(str), await server.get(path))

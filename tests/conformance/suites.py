@@ -1,0 +1,41 @@
+"""Which cases belong to which type of runtime, and who asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from contract.task import RuntimeType
+from tests.conformance import comfyui
+from tests.conformance.case import Case
+from tests.conformance.comfyui.client import ComfyUi
+from tests.conformance.server import Server
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The cases of one type of runtime.
+
+    Attributes:
+        cases: in the order in which they are asked.
+        client: makes what the cases' checks take; with the arguments of `Server`.
+        ready_path: answers 200 once the server can take work.
+        version: asks the server what it is.
+    """
+
+    cases: tuple[Case, ...]
+    client: Callable[..., Server]
+    ready_path: str
+    version: Callable[[Any], Awaitable[str]]
+
+
+async def _comfyui_version(server: ComfyUi) -> str:
+    stats = await server.get("/system_stats")
+    device = stats["devices"][0]["name"] if stats.get("devices") else "no device"
+    return f"ComfyUI {stats['system'].get('comfyui_version', '')} on {device}"
+
+
+SUITES: Final[dict[RuntimeType, Suite]] = {
+    RuntimeType.COMFYUI: Suite(comfyui.CASES, ComfyUi, "/system_stats", _comfyui_version),
+}
