@@ -44,3 +44,16 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
 {{- end -}}
 {{- dict "tracks" $tracks | toYaml -}}
 {{- end }}
+
+{{/* The autoscaler's behaviour; a tolerance is a quantity, which in the API is a text. */}}
+{{- define "darkroom.behavior" -}}
+{{- $behavior := dict -}}
+{{- range $direction, $rules := . -}}
+{{- $quantity := dict -}}
+{{- if hasKey $rules "tolerance" -}}
+{{- $_ := set $quantity "tolerance" (toString $rules.tolerance) -}}
+{{- end -}}
+{{- $_ := set $behavior $direction (merge $quantity $rules) -}}
+{{- end -}}
+{{- toYaml $behavior -}}
+{{- end }}
