@@ -8,6 +8,9 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
 {{- $percent := int $runtime.canary.percent -}}
 {{- $rest := int (sub 100 $percent) -}}
 {{- $scaling := $runtime.scaling -}}
+{{- if gt (int $scaling.minReplicaCount) (int $scaling.maxReplicaCount) -}}
+{{- fail "runtime.scaling.minReplicaCount must not exceed maxReplicaCount" -}}
+{{- end -}}
 {{- $stable := dict
   "name" .Release.Name
   "track" "stable"
