@@ -1,4 +1,5 @@
-{{/* The environment of both containers. All of it stands in the pod's own template, so that a change rolls the pods. */}}
+{{/* The environment of both containers. Images of the reference and our own (local/runtimes) read the same under different
+names; the runtime gets both. All of it stands in the pod's own template, so that a change rolls the pods. */}}
 
 {{- define "darkroom.runtimeEnv" -}}
 {{- $server := .Values.runtime.inferenceApi -}}
@@ -8,11 +9,15 @@
 {{- if .Values.runtime.queueAgent.dynamicModel -}}
 {{- $env = append $env (dict "name" "DYNAMIC_SD_MODEL" "value" "true") -}}
 {{- else if $server.modelFilename -}}
-{{- $env = append $env (dict "name" "SD_MODEL_CHECKPOINT" "value" $server.modelFilename) -}}
+{{- range $name := list "SD_MODEL_CHECKPOINT" "SDWEBUI_CHECKPOINT" -}}
+{{- $env = append $env (dict "name" $name "value" $server.modelFilename) -}}
 {{- end -}}
 {{- end -}}
-{{- with $server.commandArguments -}}
-{{- $env = append $env (dict "name" "EXTRA_CMD_ARG" "value" .) -}}
+{{- end -}}
+{{- if $server.commandArguments -}}
+{{- range $name := list "EXTRA_CMD_ARG" "RUNTIME_ARGS" -}}
+{{- $env = append $env (dict "name" $name "value" $server.commandArguments) -}}
+{{- end -}}
 {{- end -}}
 {{- with concat $env ($server.extraEnv | default list) -}}
 env:
