@@ -10,6 +10,8 @@ import boto3
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
+from contract.topology import LOCAL_ACCOUNT
+
 _EMULATOR_CREDENTIALS: Final = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 """What an emulator takes when nothing else is set; LocalStack and MiniStack read it as the account 000000000000."""
 
@@ -77,7 +79,12 @@ class Aws:
             botocore.exceptions.BotoCoreError, ClientError: there are no valid credentials.
         """
         if not self._account:
-            self._account = str(self.client("sts").get_caller_identity()["Account"])
+            try:
+                self._account = str(self.client("sts").get_caller_identity()["Account"])
+            except ClientError:
+                if not self.emulated:
+                    raise
+                self._account = LOCAL_ACCOUNT  # the local stack's emulator offers no STS
         return self._account
 
 

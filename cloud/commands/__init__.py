@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.commands import image_cache, smoke
+from cloud.commands import image_cache, redrive, smoke
 
 app = typer.Typer(
     name="python -m cloud",
@@ -17,4 +17,5 @@ app = typer.Typer(
 )
 app.callback()(lambda: None)
 app.command("image-cache")(image_cache.image_cache)
+app.command("redrive")(redrive.redrive)
 app.command("smoke")(smoke.smoke)

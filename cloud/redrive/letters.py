@@ -1,0 +1,96 @@
+"""Decides which dead letters go back, and as what message."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from ulid import ULID
+
+from contract.record import Record, Submission
+from contract.task import TaskMessage, UnreadableMessageError, encode_task_message, parse_task_message
+
+TOO_OFTEN: Final = "received too often"
+"""The reason of a message that SQS itself has moved: nobody had the time to write one."""
+
+_VARYING: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\b[0-9a-fA-F-]{8,}\b|\b\d+(?:\.\d+)?\b")
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One message of a dead-letter queue."""
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    reason: str
+    sent_at: int
+    """Milliseconds since 1970."""
+
+    @property
+    def task(self) -> TaskMessage | None:
+        """The task in it; None when it cannot be read, which is why it is here."""
+        try:
+            return parse_task_message(self.body)
+        except UnreadableMessageError:
+            return None
+
+
+def kind_of(reason: str) -> str:
+    """Returns a reason without what differs from task to task: numbers, ids, and whatever is quoted."""
+    return _VARYING.sub("…", reason)
+
+
+def count_by_reason(letters: Iterable[DeadLetter]) -> list[tuple[str, int]]:
+    """Returns how many dead letters each kind of reason has, the most frequent first."""
+    return Counter(kind_of(letter.reason) for letter in letters).most_common()
+
+
+def is_selected(letter: DeadLetter, reasons: Iterable[str]) -> bool:
+    """Tells whether a dead letter's reason contains one of these texts, in any case; no text selects every letter."""
+    wanted = [reason.casefold() for reason in reasons]
+    return not wanted or any(text in letter.reason.casefold() for text in wanted)
+
+
+def next_submission(letter: DeadLetter) -> str:
+    """Returns the ULID under which a dead letter's task is submitted again; the same one however often it is asked.
+
+    Derived, not drawn: should the letter be sent twice, its task is recognised and runs once.
+    """
+    digest = hashlib.sha256(letter.message_id.encode()).digest()
+    return str(ULID.from_bytes(letter.sent_at.to_bytes(6, "big") + digest[:10]))
+
+
+def resubmitted(task: TaskMessage, submission: str, now: datetime) -> TaskMessage:
+    """Returns the task as a new submission: an agent takes no notice of one whose record has ended."""
+    metadata = task.metadata.model_copy(update={"submission": submission, "submitted_at": now, "trace": None})
+    return task.model_copy(update={"metadata": metadata})
+
+
+def as_submission(task: TaskMessage, now: datetime) -> Submission:
+    """Returns what the record says of a task that waits in its queue again."""
+    found = task.metadata
+    return Submission(
+        submission=found.submission,
+        runtime=found.runtime,
+        tasktype=found.tasktype,
+        prefix=found.prefix,
+        context=found.context,
+        submitted_at=now,
+    )
+
+
+def has_ended(record: Record | None, task: TaskMessage) -> bool:
+    """Tells whether the record knows the message's submission as ended, so that the same message would do nothing."""
+    found = record.find(task.metadata.submission) if record is not None else None
+    return found is not None and found.status.terminal
+
+
+def message_of(task: TaskMessage) -> str:
+    """Returns the body to send."""
+    return encode_task_message(task)

@@ -1,0 +1,177 @@
+"""Reads a dead-letter queue, and moves its letters: record, send, delete, in this order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, Self
+
+from botocore.exceptions import ClientError
+
+from cloud.aws import Aws
+from cloud.redrive.letters import (
+    TOO_OFTEN,
+    DeadLetter,
+    as_submission,
+    has_ended,
+    message_of,
+    next_submission,
+    resubmitted,
+)
+from contract.objects import split_s3_url
+from contract.record import Record, submit
+from contract.store import RecordStore, is_absent
+from contract.task import TaskMessage
+
+_HELD: Final = 900
+"""Seconds for which letters are ours; each is renewed before it is moved."""
+
+_EMPTY_RECEIVES: Final = 3
+"""So many in a row mean that nothing is left: SQS asks a sample of its servers each time."""
+
+
+class CannotRedriveError(Exception):
+    """A letter that has to stay; the text says why."""
+
+
+@dataclass
+class DeadLetterQueue:
+    """A runtime's dead-letter queue, with the queue and the records that its letters go back to."""
+
+    aws: Aws
+    url: str
+    queue_url: str
+    runtime: str
+    bucket: str
+    _store: RecordStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._store = RecordStore(_Awaited(self.aws.client("s3")), self.bucket)
+
+    @property
+    def _sqs(self) -> Any:
+        return self.aws.client("sqs")
+
+    @contextmanager
+    def letters(self) -> Iterator[list[DeadLetter]]:
+        """Yields all letters, hidden from everybody else meanwhile; those that were not moved are there again after."""
+        held: dict[str, DeadLetter] = {}
+        try:
+            empty = 0
+            while empty < _EMPTY_RECEIVES:
+                found = self._receive()
+                empty = empty + 1 if not found.keys() - held.keys() else 0
+                held |= found
+            yield list(held.values())
+        finally:
+            for letter in held.values():
+                self._hide(letter, 0)
+
+    def _receive(self) -> dict[str, DeadLetter]:
+        answer = self._sqs.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=1,
+            VisibilityTimeout=_HELD,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["SentTimestamp"],
+        )
+        return {message["MessageId"]: _letter(message) for message in answer.get("Messages", [])}
+
+    def _hide(self, letter: DeadLetter, seconds: int) -> None:
+        try:
+            self._sqs.change_message_visibility(
+                QueueUrl=self.url, ReceiptHandle=letter.receipt_handle, VisibilityTimeout=seconds
+            )
+        except ClientError as error:
+            # Moved and deleted, or held for too long: in neither case is it ours.
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 400:
+                raise
+
+    def move(self, letter: DeadLetter) -> None:
+        """Sends a letter back to its queue, then deletes it here.
+
+        Raises:
+            CannotRedriveError: its content is gone.
+            botocore.exceptions.BotoCoreError, ClientError: AWS is out of reach; the letter stays.
+        """
+        self._hide(letter, _HELD)
+        self._sqs.send_message(
+            QueueUrl=self.queue_url,
+            MessageBody=self._body(letter),
+            MessageAttributes={"runtime": {"DataType": "String", "StringValue": self.runtime}},
+        )
+        self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=letter.receipt_handle)
+
+    def _body(self, letter: DeadLetter) -> str:
+        task = letter.task
+        if task is None:
+            return letter.body
+        self._check_content(task)
+        if not has_ended(self._record(task.metadata.id), task):
+            return letter.body
+        now = datetime.now(UTC)
+        again = resubmitted(task, next_submission(letter), now)
+        transition = partial(submit, task_id=task.metadata.id, new=as_submission(again, now))
+        asyncio.run(self._store.change(task.metadata.id, transition))
+        return message_of(again)
+
+    def _record(self, task_id: str) -> Record | None:
+        stored = asyncio.run(self._store.read(task_id))
+        return stored.record if stored else None
+
+    def _check_content(self, task: TaskMessage) -> None:
+        if task.content_ref is None:
+            return
+        bucket, key = split_s3_url(task.content_ref)
+        try:
+            self.aws.client("s3").head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if not is_absent(error):
+                raise
+            raise CannotRedriveError(
+                f"{task.metadata.id}: its content {task.content_ref} is gone; submit the task again"
+            ) from error
+
+
+def _letter(message: dict[str, Any]) -> DeadLetter:
+    reason = message.get("MessageAttributes", {}).get("reason", {}).get("StringValue")
+    return DeadLetter(
+        message_id=message["MessageId"],
+        receipt_handle=message["ReceiptHandle"],
+        body=message["Body"],
+        reason=reason or TOO_OFTEN,
+        sent_at=int(message["Attributes"]["SentTimestamp"]),
+    )
+
+
+class _Awaited:
+    """boto3's S3 client in the shape that the record store awaits."""
+
+    def __init__(self, s3: Any) -> None:
+        self._s3 = s3
+
+    async def get_object(self, **arguments: Any) -> dict[str, Any]:
+        answer = self._s3.get_object(**arguments)
+        return {**answer, "Body": _Body(answer["Body"])}
+
+    async def put_object(self, **arguments: Any) -> Any:
+        return self._s3.put_object(**arguments)
+
+
+class _Body:
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._body.close()
+
+    async def read(self) -> bytes:
+        return bytes(self._body.read())

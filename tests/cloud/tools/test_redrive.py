@@ -1,0 +1,161 @@
+"""Dead letters go back by reason, run again, and none is lost on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import Result
+
+from cloud.redrive import move
+from cloud.redrive.letters import DeadLetter, count_by_reason, is_selected, next_submission
+from contract.record import Status
+from tests.cloud.tools.conftest import Run
+from tests.support.deployment import Deployment
+from tests.support.proxy import FaultProxy, operations
+from tests.support.stack import Stack, unique
+
+
+@pytest.fixture(scope="module")
+def stack(module_deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An API, and a runtime whose GPU breaks on a word in the prompt."""
+    with Stack(module_deployment, tmp_path_factory.mktemp("stack")) as made:
+        made.start_api()
+        yield made
+        assert made.traces() == {}
+
+
+@pytest.fixture
+def redrive(run: Run, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setattr(move, "_EMPTY_RECEIVES", 1)  # LocalStack has no servers to sample from
+    config = tmp_path / "config.yaml"
+    document = stack.deployment.config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    config.write_text(json.dumps(document))
+
+    def call(*arguments: str, endpoint: str = "") -> Result:
+        return run(
+            *("redrive", "--config", str(config), "--runtime", "dynamicruntime"),
+            *arguments,
+            AWS_ENDPOINT_URL=endpoint or stack.deployment.endpoint,
+        )
+
+    return call
+
+
+def bury(stack: Stack, body: str, reason: str | None) -> None:
+    """Puts a message into the dead-letter queue as an agent does; as SQS itself does, without a reason."""
+    attributes: dict[str, Any] = {"reason": {"DataType": "String", "StringValue": reason}} if reason else {}
+    stack.deployment.clients.sqs.send_message(
+        QueueUrl=stack.deployment.dead_letter_url("dynamicruntime"), MessageBody=body, MessageAttributes=attributes
+    )
+
+
+def counts(stack: Stack) -> tuple[int, int]:
+    """Messages of the queue and of the dead-letter queue, hidden ones too."""
+    place = stack.deployment
+    return (
+        sum(place.queue_counts(place.queue_url("dynamicruntime"))),
+        sum(place.queue_counts(place.dead_letter_url("dynamicruntime"))),
+    )
+
+
+def test_a_task_that_failed_for_good_runs_again_and_succeeds(stack: Stack, redrive: Callable[..., Result]) -> None:
+    fake = stack.start_fake("error:count=forever")
+    pod = stack.start_pod("dynamicruntime", fake=fake)
+    task_id = stack.submit("dynamicruntime", task_id=unique("again"))
+    first = stack.wait_status(task_id, Status.FAILED, within=60)
+    assert first.dead_lettered
+    stack.wait_drained("dynamicruntime", dead=1)
+    pod.agent.stop()
+
+    shown = redrive()
+    assert shown.exit_code == 0, shown.output
+    assert "dynamicruntime: 1" in shown.output
+    assert counts(stack) == (0, 1), "to look must change nothing"
+    assert f"would send back {task_id}" in redrive("--all", "--dry-run").output
+    assert counts(stack) == (0, 1)
+
+    result = redrive("--all")
+    assert result.exit_code == 0, result.output
+    assert counts(stack) == (1, 0)
+    assert stack.status(task_id) is Status.QUEUED
+    pod = stack.start_pod("dynamicruntime")
+    again = stack.wait_status(task_id, Status.SUCCEEDED)
+    assert again.submission != first.submission
+    stack.wait_drained("dynamicruntime")
+    pod.agent.stop()
+
+
+def test_only_letters_of_the_reason_go_back(stack: Stack, redrive: Callable[..., Result]) -> None:
+    bury(stack, "no json", "unreadable: the body is not JSON")
+    bury(stack, "no json either", "out of memory on GPU 0")
+    bury(stack, "nor this", None)
+    result = redrive("--reason", "Out Of Memory")
+    assert "1/1 sent back" in result.output
+    assert counts(stack) == (1, 2)
+    assert redrive("--reason", "received too often", "--reason", "unreadable", "--limit", "1").exit_code == 0
+    assert counts(stack) == (2, 1)
+    redrive("--all")
+    assert counts(stack) == (3, 0)
+    stack.deployment.clients.sqs.purge_queue(QueueUrl=stack.deployment.queue_url("dynamicruntime"))
+
+
+@pytest.mark.parametrize(("operation", "expected"), [("SendMessage", (0, 1)), ("DeleteMessage", (1, 1))])
+def test_when_aws_fails_in_between_the_letter_is_still_there(
+    stack: Stack, redrive: Callable[..., Result], operation: str, expected: tuple[int, int]
+) -> None:
+    bury(stack, "no json", "unreadable")
+    with FaultProxy(stack.deployment.endpoint) as proxy:
+        proxy.answer(operations(operation), status=400)
+        result = redrive("--all", endpoint=proxy.url)
+    assert result.exit_code == 1
+    assert operation in result.output
+    assert counts(stack) == expected
+    redrive("--all")
+    stack.deployment.clients.sqs.purge_queue(QueueUrl=stack.deployment.queue_url("dynamicruntime"))
+
+
+def test_a_letter_whose_content_is_gone_stays_and_says_why(stack: Stack, redrive: Callable[..., Result]) -> None:
+    reference = f"s3://{stack.deployment.place.output_bucket}/.payloads/gone/1.json"
+    metadata = {"id": "gone", "runtime": "dynamicruntime", "tasktype": "text-to-image", "prefix": "output"}
+    bury(stack, json.dumps({"metadata": metadata, "content_ref": reference}), "out of memory")
+    result = redrive("--all")
+    assert result.exit_code == 1
+    assert "is gone; submit the task again" in result.output
+    assert counts(stack) == (0, 1)
+    stack.deployment.clients.sqs.purge_queue(QueueUrl=stack.deployment.dead_letter_url("dynamicruntime"))
+
+
+def test_an_unknown_runtime_is_refused_with_the_known_ones(redrive: Callable[..., Result]) -> None:
+    result = redrive("--runtime", "nobody")
+    assert result.exit_code == 2
+    assert "comfyruntime" in result.output
+
+
+def letter(reason: str, message_id: str = "1", sent_at: int = 1) -> DeadLetter:
+    return DeadLetter(message_id, "receipt", "body", reason, sent_at)
+
+
+def test_reasons_that_differ_by_their_task_alone_are_counted_together() -> None:
+    letters = [letter("task 'a' took 31.5 s"), letter("task 'b' took 7 s"), letter("runtime is gone")]
+    assert count_by_reason(letters) == [("task … took … s", 2), ("runtime is gone", 1)]
+
+
+@given(st.text(max_size=30), st.lists(st.text(max_size=5), max_size=3))
+def test_a_letter_is_selected_by_any_part_of_its_reason(reason: str, others: list[str]) -> None:
+    assert is_selected(letter(reason), [])
+    assert is_selected(letter(reason), [*others, reason[2:9]])
+    assert is_selected(letter(reason), others) == (not others or any(o.casefold() in reason.casefold() for o in others))
+
+
+@given(st.uuids(), st.uuids(), st.integers(0, 2**47))
+def test_a_letters_new_submission_is_its_own_and_always_the_same(one: object, other: object, sent_at: int) -> None:
+    mine = next_submission(letter("r", str(one), sent_at))
+    assert mine == next_submission(letter("r", str(one), sent_at))
+    assert len(mine) == 26
+    assert one == other or mine != next_submission(letter("r", str(other), sent_at))
