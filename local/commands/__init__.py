@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from local.commands import client, stack
+from local.commands import client, models, stack
 
 app = typer.Typer(
     name="python -m local",
@@ -16,3 +16,4 @@ app = typer.Typer(
 )
 stack.add_to(app)
 client.add_to(app)
+models.add_to(app)

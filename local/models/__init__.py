@@ -1,0 +1,1 @@
+"""The model bucket: what may lie in it, where, and how files get there and back."""
