@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.commands import image_cache, redrive, smoke
+from cloud.commands import image_cache, redrive, smoke, status
 
 app = typer.Typer(
     name="python -m cloud",
@@ -19,3 +19,4 @@ app.callback()(lambda: None)
 app.command("image-cache")(image_cache.image_cache)
 app.command("redrive")(redrive.redrive)
 app.command("smoke")(smoke.smoke)
+app.command("status")(status.status)

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from cloud import names
 from cloud.aws import Aws, ToolError, code_of
+from cloud.chart_names import translate
 from cloud.image_cache.plan import Image, parse_image
 from contract.config import Config
 
@@ -47,18 +48,19 @@ def _in_ecr(aws: Aws, image: Image) -> Image:
 
 
 def images_of(config: Config, *, account: str, region: str) -> list[str]:
-    """Returns the images that a deployment's GPU nodes need: the agent's, and each runtime's, each once."""
-    found = [names.image(config, "agent", account=account, region=region)]
+    """Returns the images that a deployment's GPU nodes need, each once: every runtime's server and agent."""
+    found = []
     for runtime in config.runtimes:
-        own = _own_image(runtime.extra_values)
-        found.append(own or names.image(config, runtime.type, account=account, region=region))
+        own = translate(runtime.extra_values).values
+        for key, holds in (("inferenceApi", runtime.type.value), ("queueAgent", "agent")):
+            found.append(_own_image(own, key) or names.image(config, holds, account=account, region=region))
     return list(dict.fromkeys(found))
 
 
-def _own_image(values: Mapping[str, Any]) -> str:
-    """Returns the image that a runtime's `extraValues.runtime.inferenceApi.image` names; empty: none."""
+def _own_image(values: Mapping[str, Any], container: str) -> str:
+    """Returns the image that a runtime's `extraValues.runtime.<container>.image` names; empty: none."""
     place: Any = values
-    for key in ("runtime", "inferenceApi", "image"):
+    for key in ("runtime", container, "image"):
         place = place.get(key) if isinstance(place, Mapping) else None
     if not isinstance(place, Mapping) or not place.get("repository"):
         return ""

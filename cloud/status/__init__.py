@@ -1,0 +1,1 @@
+"""How a deployment stands, in one table."""
