@@ -1,0 +1,193 @@
+"""Ties a load test to Locust: its shape, its users, its events, in one process or in a master and its workers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+from botocore.exceptions import BotoCoreError, ClientError
+from locust import LoadTestShape, User
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+
+from loadtest.clock import Clock
+from loadtest.conductor import Conductor, Stage
+from loadtest.errors import LoadtestError
+from loadtest.scenario import Arrive
+from loadtest.station import Report, Station
+from loadtest.users import ClosedLoad, OpenLoad
+
+_SHARE: Final = "darkroom-share"
+"""The master tells each worker which part of the load is its own."""
+_REPORT: Final = "darkroom-report"
+"""A worker tells the master what is left to tell when it stops."""
+_READ: Final = "darkroom-read"
+"""The master asks for the records of the tasks that have not ended."""
+_SPAWN_RATE: Final = 100.0
+"""Users that start in a second; Locust warns above it."""
+_GATHER: Final = 0.5
+"""Seconds between two looks at the station of this process."""
+
+_LAST_WORDS: Final = 1.0
+"""Seconds that a master waits for what its workers have left to tell."""
+
+_log = logging.getLogger(__name__)
+
+
+type Parts = tuple[Conductor | None, Station | None]
+"""Who leads (absent in a worker), and who sends (absent in a master)."""
+
+
+class Engine:
+    """The load tests of one Locust environment, one after the other.
+
+    Args:
+        environment: Locust's.
+        make: makes the parts of a new test.
+        on_end: called when a test is over and all is reported; not in a worker.
+    """
+
+    def __init__(self, environment: Any, make: Callable[[], Parts], on_end: Callable[[], None]) -> None:
+        self._environment = environment
+        self._make = make
+        self._on_end = on_end
+        self._conductor: Conductor | None = None
+        self._station: Station | None = None
+        self._gathering: gevent.Greenlet[..., Any] | None = None
+        self._share = {"worker": 0, "workers": 1}
+        self.problem = ""
+        """Why the test could not begin; empty when it could."""
+        runner, events = environment.runner, environment.events
+        events.test_start.add_listener(self._begin)
+        events.test_stop.add_listener(self._finish)
+        if isinstance(runner, MasterRunner):
+            events.worker_report.add_listener(self._from_worker)
+            runner.register_message(_REPORT, self._last_words)
+        if isinstance(runner, WorkerRunner):
+            events.report_to_master.add_listener(self._to_master)
+            runner.register_message(_SHARE, self._take_share)
+            runner.register_message(_READ, self._read_unended)
+
+    def renew(self) -> None:
+        """Makes the parts of a new test."""
+        self.problem = ""
+        try:
+            self._conductor, self._station = self._make()
+        except LoadtestError as error:
+            self._refuse(error)
+        self._environment.station = self._station
+
+    def _refuse(self, error: Exception) -> None:
+        self.problem = str(error)
+        self._conductor = self._station = None
+        _log.error("the load cannot begin: %s", error)
+
+    def tick(self, elapsed: float) -> tuple[int, float, list[type[User]] | None] | None:
+        """Returns what Locust's shape must: users, how fast to start them, and which; None at the end."""
+        if self._conductor is None:
+            return None
+        if self._conductor.advance(elapsed, self._complete) is Stage.DONE:
+            return None
+        runner = self._environment.runner
+        users = self._conductor.level(elapsed, max(1, getattr(runner, "worker_count", 1)))
+        kind: type[User] = OpenLoad if self._conductor.scenario.arrive is Arrive.OPEN else ClosedLoad
+        return users, _SPAWN_RATE, [kind]
+
+    def _begin(self, **_: Any) -> None:
+        runner = self._environment.runner
+        if isinstance(runner, WorkerRunner):
+            self.renew()
+        if isinstance(runner, MasterRunner):
+            clients = list(runner.clients.all)
+            for number, client in enumerate(clients):
+                share = {"worker": number, "workers": len(clients)}
+                runner.send_message(_SHARE, share, client_id=client.id)
+        if self._station is not None:
+            self._station.worker, self._station.workers = self._share["worker"], self._share["workers"]
+            try:
+                self._station.open()
+            except (BotoCoreError, ClientError, LoadtestError) as error:
+                self._refuse(error)
+        if self._conductor is not None:
+            self._conductor.begin(Clock().now())
+            if isinstance(runner, LocalRunner):
+                self._gathering = gevent.spawn(self._gather)
+
+    def _finish(self, **_: Any) -> None:
+        runner = self._environment.runner
+        if self._station is not None:
+            if isinstance(runner, WorkerRunner):
+                runner.send_message(_REPORT, self._station.report().as_json())
+            self._station.close()
+        if isinstance(runner, WorkerRunner):
+            return
+        if self._gathering is not None:
+            self._gathering.kill()
+            self._gathering = None
+        if isinstance(runner, MasterRunner):
+            gevent.sleep(_LAST_WORDS)
+        self._take_own()
+        if self._conductor is not None:
+            self._conductor.observer.stop()
+        self._on_end()
+
+    def _gather(self) -> None:
+        while True:
+            self._take_own()
+            gevent.sleep(_GATHER)
+
+    def _take_own(self) -> None:
+        if self._conductor is not None and self._station is not None:
+            self._conductor.take("here", self._station.report())
+
+    def _complete(self) -> None:
+        """Asks every process for the records of the tasks whose end nobody has told."""
+        if self._station is not None:
+            self._station.read_the_unended()
+            self._take_own()
+        else:
+            self._environment.runner.send_message(_READ)
+
+    def _from_worker(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        document = data.get(_REPORT)
+        if self._conductor is not None and document is not None:
+            self._conductor.take(client_id, Report.of_json(document))
+
+    def _last_words(self, msg: Any, **_: Any) -> None:
+        if self._conductor is not None:
+            self._conductor.take(msg.node_id, Report.of_json(msg.data))
+
+    def _to_master(self, data: dict[str, Any], **_: Any) -> None:
+        if self._station is not None:
+            data[_REPORT] = self._station.report().as_json()
+
+    def _take_share(self, msg: Any, **_: Any) -> None:
+        self._share = msg.data
+
+    def _read_unended(self, **_: Any) -> None:
+        if self._station is not None:
+            self._station.read_the_unended()
+
+
+class ScenarioShape(LoadTestShape):
+    """Follows the scenario of an engine that may not be there yet when Locust makes the shape."""
+
+    engine: Engine | None = None
+
+    def reset_time(self) -> None:
+        """Called by Locust when a test starts."""
+        self.start_time = time.perf_counter()
+        if self.engine is not None:
+            self.engine.renew()
+
+    def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
+        """Returns what Locust must do next."""
+        elapsed = time.perf_counter() - self.start_time
+        return None if self.engine is None else self.engine.tick(elapsed)
+
+
+def scenario_shape() -> ScenarioShape:
+    """Returns a new shape, as an environment wants it."""
+    return ScenarioShape()  # type: ignore[no-untyped-call]

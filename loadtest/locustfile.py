@@ -1,0 +1,111 @@
+"""`locust -f loadtest/locustfile.py`: the load test on Locust's own web page, or headless, alone or with workers."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+from locust import events
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtest.conductor import Conductor
+from loadtest.engine import Engine, Parts, ScenarioShape
+from loadtest.scenario import load_scenario, scenario_names
+from loadtest.session import Session, make_session, new_folder
+from loadtest.settings import Settings
+from loadtest.station import Station
+from loadtest.target import Kind
+from loadtest.targets.find import check_target, find_target
+from loadtest.users import ClosedLoad, OpenLoad
+from loadtest.web import add_tab
+
+__all__ = ["ClosedLoad", "OpenLoad", "ScenarioShape"]
+
+_USAGE: Final = 2
+_SETTLE: Final = 4.0
+"""Seconds; workers report every three."""
+
+_log = logging.getLogger(__name__)
+
+
+def _add_options(parser: Any) -> None:
+    """Adds our options; all but the key are on the web page, too."""
+    group = parser.add_argument_group("Darkroom")
+    group.add_argument("--shape", default="spike", choices=scenario_names(), help="Which scenario; see --scenario")
+    group.add_argument("--scenario", default="", help="A YAML file instead of --shape")
+    group.add_argument("--set", default="", help="path.to.key=value over the scenario; several with commas")
+    group.add_argument("--target", default="local", choices=[kind.value for kind in Kind], help="Where the stack runs")
+    group.add_argument("--deployment", default="", help="The deployment's config.yaml")
+    group.add_argument("--state", default="", help="The state file of `nox -s up`")
+    group.add_argument("--api-url", default="", help="The API's address")
+    group.add_argument("--api-key", default="", env_var="DARKROOM_API_KEY", include_in_web_ui=False, help="The API key")
+    group.add_argument("--endpoint", default="", env_var="AWS_ENDPOINT_URL", help="An emulator instead of AWS")
+    group.add_argument("--region", default="", help="The AWS region")
+    group.add_argument("--kube-context", default="", help="Of kubeconfig")
+    group.add_argument("--sample-image", default="", help="A picture that the agents may fetch")
+
+
+def _init(environment: Any, **_: Any) -> None:
+    """Ties load tests to this environment; each start, on the page too, makes a new one of the options as they are."""
+    load = LocustLoad(environment)
+    ScenarioShape.engine = Engine(environment, load.make, load.end)
+    if environment.web_ui is not None:
+        add_tab(environment.web_ui, lambda: load.conductor)
+
+
+class LocustLoad:
+    """Makes the load tests of one Locust process, and reports on each."""
+
+    def __init__(self, environment: Any) -> None:
+        self.conductor: Conductor | None = None
+        self._environment = environment
+        self._session: Session | None = None
+
+    def make(self) -> Parts:
+        """Returns the parts of a new test.
+
+        Raises:
+            LoadtestError: the options, or the stack that they name, cannot be used.
+        """
+        options = self._environment.parsed_options
+        settings = Settings(
+            shape=options.scenario or options.shape,
+            changes=tuple(item for item in options.set.split(",") if item),
+            target=Kind(options.target),
+            config=Path(options.deployment) if options.deployment else None,
+            state=Path(options.state) if options.state else None,
+            api_url=options.api_url,
+            api_key=options.api_key,
+            endpoint=options.endpoint,
+            region=options.region,
+            context=options.kube_context,
+            sample_image=options.sample_image,
+        )
+        scenario, target = load_scenario(settings.shape, settings.changes), find_target(settings)
+        check_target(target)
+        self._environment.host = target.api
+        runner = self._environment.runner
+        fire = self._environment.events.request.fire
+        station = None if isinstance(runner, MasterRunner) else Station(target, scenario, fire)
+        self.conductor = self._session = None
+        if not isinstance(runner, WorkerRunner):
+            self._session = make_session(settings, scenario, target, new_folder(settings.shape))
+            self.conductor = self._session.conductor(settle=_SETTLE)
+        return self.conductor, station
+
+    def end(self) -> None:
+        """Writes the report, says the verdict, and sets the exit status."""
+        if self.conductor is None or self._session is None:
+            self._environment.process_exit_code = _USAGE
+            return
+        outcomes = self._session.finish(self.conductor)
+        for outcome in outcomes:
+            _log.info("%s  %s: %s", "holds" if outcome.passed else "FAILS", outcome.name, outcome.says)
+        _log.info("report: %s", self._session.folder / "report.html")
+        self._environment.process_exit_code = 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+# Locust reads this file to know what to listen to.
+events.init_command_line_parser.add_listener(_add_options)
+events.init.add_listener(_init)

@@ -1,0 +1,1 @@
+"""What the observer looks at: queues, replicas, nodes and GPUs, each behind one small interface."""

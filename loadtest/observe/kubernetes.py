@@ -1,0 +1,126 @@
+"""Replicas, nodes and GPUs of a stack in Kubernetes, from the API server alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import urllib3
+from gevent.pool import Pool
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+
+from contract.config import Config
+from loadtest.observe.metrics import busy_seconds
+from loadtest.observe.source import SourceError
+from loadtest.samples import Replicas
+from loadtest.target import TargetError
+
+_TIMEOUT: Final = 5.0
+_HEALTH_PORT: Final = "health"
+"""The name of the agent's port in the chart's Deployment; the proxy takes it as it takes a number."""
+_POOL: Final = "karpenter.sh/nodepool"
+_CAPACITY: Final = "karpenter.sh/capacity-type"
+
+
+class KubernetesReplicas:
+    """Asks for the pods, autoscalers and nodes of a deployment's runtimes.
+
+    Args:
+        deployment: whose runtimes; each is a release of the chart in its own namespace.
+        context: of kubeconfig; empty: the current one.
+
+    Raises:
+        TargetError: there is no such context.
+    """
+
+    name = "replicas"
+    every = 1.0
+
+    def __init__(self, deployment: Config, context: str = "") -> None:
+        self._runtimes = {runtime.name: runtime.namespace for runtime in deployment.runtimes}
+        self._pool = Pool(8)
+        try:
+            api = config.new_client_from_config(context=context or None)
+        except ConfigException as error:
+            raise TargetError(f"kubeconfig cannot be used: {error}; see `aws eks update-kubeconfig`") from error
+        self._core = client.CoreV1Api(api)
+        self._autoscaling = client.AutoscalingV2Api(api)
+
+    def look(self) -> dict[str, Any]:
+        """Returns replicas by state, what the autoscalers want, nodes by pool and capacity, and busy seconds."""
+        try:
+            pods = {runtime: self._pods(runtime, namespace) for runtime, namespace in self._runtimes.items()}
+            replicas = {
+                runtime: counted(found, self._wanted(runtime, self._runtimes[runtime]))
+                for runtime, found in pods.items()
+            }
+            nodes = self._core.list_node(label_selector=_POOL, _request_timeout=_TIMEOUT).items
+        except (ApiException, urllib3.exceptions.HTTPError) as error:
+            raise SourceError(f"Kubernetes: {getattr(error, 'reason', None) or error}") from error
+        return {"replicas": replicas, "nodes": nodes_by_pool(nodes), "busy": self._busy(pods)}
+
+    def _pods(self, runtime: str, namespace: str) -> list[Any]:
+        selector = f"app.kubernetes.io/instance={runtime},app.kubernetes.io/component=runtime"
+        found: list[Any] = self._core.list_namespaced_pod(
+            namespace, label_selector=selector, _request_timeout=_TIMEOUT
+        ).items
+        return found
+
+    def _wanted(self, runtime: str, namespace: str) -> int | None:
+        """Returns what the HPA that KEDA made asks for; None while there is none, as with no replica at all."""
+        try:
+            found = self._autoscaling.read_namespaced_horizontal_pod_autoscaler_status(
+                f"keda-hpa-{runtime}", namespace, _request_timeout=_TIMEOUT
+            )
+        except ApiException as error:
+            if error.status in {403, 404}:
+                return None
+            raise
+        wanted: int | None = found.status.desired_replicas
+        return wanted
+
+    def _busy(self, pods: dict[str, list[Any]]) -> dict[str, float]:
+        ready = [(runtime, pod) for runtime, found in pods.items() for pod in found if is_ready(pod)]
+        seconds = self._pool.map(lambda item: self._busy_of(item[1]), ready)
+        return {
+            f"{runtime}/{pod.metadata.name}": found
+            for (runtime, pod), found in zip(ready, seconds, strict=True)
+            if found is not None
+        }
+
+    def _busy_of(self, pod: Any) -> float | None:
+        try:
+            text = self._core.connect_get_namespaced_pod_proxy_with_path(
+                f"{pod.metadata.name}:{_HEALTH_PORT}", pod.metadata.namespace, "metrics", _request_timeout=_TIMEOUT
+            )
+        except (ApiException, urllib3.exceptions.HTTPError):
+            return None
+        return busy_seconds(str(text))
+
+
+def is_ready(pod: Any) -> bool:
+    """Tells whether a pod takes tasks and stays."""
+    conditions = pod.status.conditions or []
+    return pod.metadata.deletion_timestamp is None and any(
+        item.type == "Ready" and item.status == "True" for item in conditions
+    )
+
+
+def counted(pods: Iterable[Any], wanted: int | None) -> Replicas:
+    """Returns pods by state; those that have ended do not count."""
+    living = [pod for pod in pods if pod.status.phase in {"Pending", "Running", "Unknown"}]
+    draining = sum(pod.metadata.deletion_timestamp is not None for pod in living)
+    ready = sum(is_ready(pod) for pod in living)
+    return Replicas(ready=ready, starting=len(living) - ready - draining, draining=draining, wanted=wanted)
+
+
+def nodes_by_pool(nodes: Iterable[Any]) -> dict[str, int]:
+    """Returns how many nodes there are of each Karpenter pool and kind of capacity."""
+    found: dict[str, int] = {}
+    for node in nodes:
+        labels = node.metadata.labels or {}
+        name = f"{labels.get(_POOL, 'no pool')} {labels.get(_CAPACITY, '')}".strip()
+        found[name] = found.get(name, 0) + 1
+    return found

@@ -1,0 +1,1 @@
+"""The report: figures, plots, one self-contained page, and the comparison of two runs."""

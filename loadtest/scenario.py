@@ -1,0 +1,164 @@
+"""A scenario: the shape of a load, what its tasks ask for, how it waits for them, and what must hold; one YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from contract.identifiers import RuntimeName
+from contract.task import describe_validation_error
+from loadtest.errors import LoadtestError
+from loadtest.mix import Work
+from loadtest.shapes import Replay, Shape
+
+SCENARIOS: Final = Path(__file__).with_name("scenarios")
+
+
+class ScenarioError(LoadtestError):
+    """A scenario that cannot be used; the text names the file, the key and the way out."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Arrive(StrEnum):
+    """Who decides when the next task comes."""
+
+    OPEN = "open"
+    """The clock: a rate, however long the tasks before take."""
+    CLOSED = "closed"
+    """So many users, each of whom waits for its task before it sends the next."""
+
+
+class Wait(StrEnum):
+    """How the test learns that a task has ended."""
+
+    CALLBACK = "callback"
+    POLL = "poll"
+    EVENTS = "events"
+
+
+_Within = Annotated[float, Field(ge=0, description="seconds")]
+
+
+class ScalingCheck(_Strict):
+    """What must hold of one runtime's replicas. Seconds count from when the queue first called for more of them."""
+
+    runtime: Annotated[
+        RuntimeName | None, Field(description="the only one that is judged; all with load if absent")
+    ] = None
+    scale_out_within: _Within | None = None
+    needed: Annotated[int | None, Field(ge=1, description="replicas; by arrivals and seconds per task if absent")] = (
+        None
+    )
+    reached_within: _Within | None = None
+    never_above_max: bool = True
+    back_to_min_within: Annotated[_Within | None, Field(description="beyond the scaler's own windows")] = None
+    no_busy_replica_removed: bool = False
+
+
+class Checks(_Strict):
+    """What must hold; all optional. One that finds nothing to look at fails."""
+
+    no_task_lost: bool = False
+    no_contradiction: Annotated[bool, Field(description="no second callback with another result")] = False
+    no_task_failed: bool = False
+    p95_end_to_end: _Within | None = None
+    drained_within: Annotated[_Within | None, Field(description="of the end of the load")] = None
+    only_throttled: Annotated[bool, Field(description="whoever is refused is told 429")] = False
+    gpu_idle_at_most: Annotated[float | None, Field(ge=0, le=100, description="percent")] = None
+    generator_lag: Annotated[_Within | None, Field(description="by which the load itself may be late (p99)")] = 1.0
+    scaling: ScalingCheck | None = None
+
+
+class LocalStack(_Strict):
+    """How `--target local` starts a stack of its own; the options of `up`."""
+
+    config: Path = Path("loadtest/stack.yaml")
+    replicas: Annotated[int, Field(ge=1, le=50, description="with autoscale, the most that this machine runs")] = 1
+    latency: Annotated[float, Field(ge=0)] = 0.0
+    seconds_per_task: Annotated[float | None, Field(ge=0)] = None
+    autoscale: bool = False
+    node_seconds: Annotated[float, Field(ge=0, description="that a new replica waits for its node")] = 0.0
+    sync_seconds: Annotated[float, Field(gt=0, description="between the HPA's decisions; in a cluster always 15")] = (
+        15.0
+    )
+
+
+class Scenario(_Strict):
+    """A whole scenario."""
+
+    shape: Shape
+    arrive: Arrive = Arrive.OPEN
+    think: Annotated[float, Field(ge=0, description="mean seconds between a user's tasks; closed loads")] = 0.0
+    mix: tuple[Work, ...] = ()
+    wait: Wait = Wait.CALLBACK
+    drain: Annotated[float, Field(ge=0, description="seconds after the load in which tasks may still end")] = 180.0
+    seed: int = 1
+    checks: Checks = Checks()
+    local: LocalStack = LocalStack()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.arrive is Arrive.CLOSED and isinstance(self.shape, Replay):
+            raise ValueError("arrive: a replay's arrivals are its own; it must be open")
+        return self
+
+
+def scenario_names() -> list[str]:
+    """Returns the scenarios that come with the project."""
+    return sorted(path.stem for path in SCENARIOS.glob("*.yaml"))
+
+
+def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
+    """Reads a scenario by its name, or from a YAML file.
+
+    Args:
+        name: of one that comes with the project, or a path.
+        changes: `path.to.key=value` each; the value is YAML.
+
+    Raises:
+        ScenarioError: there is none, or it is wrong.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SCENARIOS / f"{name}.yaml"
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScenarioError(
+            f"--shape {name}: cannot be read ({error.strerror}); take one of {', '.join(scenario_names())}, "
+            "or a YAML file of your own"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: is not YAML: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(document, dict):
+        raise ScenarioError(f"{path}: must be a mapping with a `shape`")
+    for change in changes:
+        _apply(document, change)
+    try:
+        return Scenario.model_validate(document)
+    except ValidationError as error:
+        raise ScenarioError(f"{path}: {describe_validation_error(error)}") from error
+
+
+def _apply(document: dict[str, Any], change: str) -> None:
+    key, separator, text = change.partition("=")
+    if not separator or not key:
+        raise ScenarioError(f"--set {change!r}: write path.to.key=value, such as shape.high=80")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"--set {change!r}: the value is not YAML") from error
+    *path, last = key.split(".")
+    place = document
+    for part in path:
+        inner = place.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ScenarioError(f"--set {change!r}: {part!r} holds no keys")
+        place = inner
+    place[last] = value

@@ -1,0 +1,124 @@
+"""One load test from settings to a folder with its report, whoever runs it: the command line or Locust itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
+from loadtest.arrivals import length
+from loadtest.checks import judge
+from loadtest.conductor import Conductor, Stage
+from loadtest.mix import check_mix, default_mix
+from loadtest.report.write import write_report
+from loadtest.run import SAMPLES, Facts, Run, save_run
+from loadtest.scenario import Scenario, Wait
+from loadtest.settings import Settings
+from loadtest.target import Target, TargetError
+from loadtest.targets.find import sources_of
+from loadtest.targets.local import state_folder
+from loadtest.verdict import Outcome
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is put under load, with what, and where the results go."""
+
+    settings: Settings
+    scenario: Scenario
+    target: Target
+    folder: Path
+    scaling: dict[str, Scaling]
+    kills: list[float]
+    """When agents were killed on purpose; the command line notes it here."""
+
+    def conductor(self, *, settle: float) -> Conductor:
+        """Returns who leads the test; `settle` is how old, in seconds, the processes' reports may be."""
+        return Conductor(
+            self.scenario,
+            length=length(self.scenario.shape),
+            scaling=self.scaling,
+            sources=sources_of(self.target),
+            path=self.folder / SAMPLES,
+            settle=settle,
+        )
+
+    def finish(self, conductor: Conductor) -> list[Outcome]:
+        """Writes everything down, judges it, and writes the report; returns the outcomes."""
+        samples = conductor.observer.samples
+        facts = Facts(
+            name=Path(self.settings.shape).stem,
+            target=self.target.kind,
+            api=self.target.api,
+            scenario=self.scenario,
+            scaling=self.scaling,
+            began_at=conductor.began_at,
+            length=conductor.length,
+            ended_at=samples[-1].at if samples else conductor.began_at,
+            interrupted=conductor.stage is not Stage.DONE,
+            kills=self.kills,
+        )
+        tasks = sorted(conductor.tasks.values(), key=lambda task: task.due_at)
+        save_run(self.folder, facts, tasks)
+        run = Run(facts, tasks, samples)
+        outcomes = judge(run)
+        write_report(self.folder, run, outcomes)
+        return outcomes
+
+
+def make_session(settings: Settings, scenario: Scenario, target: Target, folder: Path) -> Session:
+    """Returns a session.
+
+    Raises:
+        TargetError: the target's scaling settings cannot be used, or it cannot be waited for in the wanted way.
+        loadtest.mix.MixError: the target cannot serve the scenario's mix.
+        loadtest.shapes.ReplayError: the file of a replay cannot be used.
+    """
+    check_mix(scenario.mix or default_mix(target.config), target.config, target.sample_image)
+    length(scenario.shape)
+    if scenario.wait is Wait.CALLBACK and target.place is None:
+        raise TargetError("callbacks need AWS: name --endpoint or credentials, or wait otherwise: --set wait=events")
+    try:
+        scaling = scaling_by_runtime(target.config)
+    except ScalingError as error:
+        raise TargetError(str(error)) from error
+    if target.state:
+        scaling = _as_run_here(scaling, Path(target.state))
+    return Session(settings, scenario, target, folder, scaling, [])
+
+
+def new_folder(shape: str) -> Path:
+    """Makes the folder of a new run: `.darkroom/loadtest/TIME-SHAPE`."""
+    name = re.sub(r"[^-\w]+", "-", Path(shape).stem)
+    folder = state_folder() / "loadtest" / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    number = 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            folder = folder.with_name(f"{folder.name.removesuffix(f'-{number - 1}')}-{number}")
+        else:
+            return folder
+
+
+def _as_run_here(scaling: dict[str, Scaling], state: Path) -> dict[str, Scaling]:
+    """Returns the settings with the limits that hold on this machine, which may run fewer replicas than the cloud."""
+    try:
+        replicas = json.loads(state.read_text(encoding="utf-8"))["replicas"]
+        return {
+            name: item.model_copy(
+                update={
+                    "min_replica_count": replicas[name]["min_replica_count"],
+                    "max_replica_count": replicas[name]["max_replica_count"],
+                }
+            )
+            if name in replicas
+            else item
+            for name, item in scaling.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TargetError(f"{state}: is no state file of this version of `nox -s up`: {error!r}") from error

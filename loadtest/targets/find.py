@@ -1,0 +1,176 @@
+"""Finds the stack that the settings name, with the sources that observe it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from contract.config import Config, ConfigError, load_config
+from contract.topology import LOCAL_ACCOUNT, topology
+from loadtest.observe.compose import ComposeReplicas
+from loadtest.observe.kubernetes import KubernetesReplicas
+from loadtest.observe.local import LocalReplicas
+from loadtest.observe.queues import ApiQueues, SqsQueues
+from loadtest.observe.source import Source
+from loadtest.settings import Settings
+from loadtest.target import Kind, Place, Target, TargetError, connect
+from loadtest.targets.local import PROJECT, read_state, state_folder, target_of
+
+_COMPOSE_API: Final = "http://127.0.0.1:8000"
+_COMPOSE_AWS: Final = "http://127.0.0.1:4566"
+_COMPOSE_PICTURE: Final = "http://sink:8001/samples/cat.png"
+_REGION: Final = "us-east-1"
+
+
+def state_path(settings: Settings) -> Path:
+    """Returns where the state file of a local stack is to be found."""
+    return settings.state or state_folder() / "up.json"
+
+
+def find_target(settings: Settings) -> Target:
+    """Returns the stack that is to be put under load.
+
+    Raises:
+        TargetError: it is not there, or cannot be used.
+    """
+    config = read_config(settings.config or PROJECT / "config.yaml")
+    match settings.target:
+        case Kind.LOCAL:
+            path = state_path(settings)
+            state = read_state(path)
+            if state is None:
+                raise TargetError(f"no local stack runs ({path} is not there): start one with `uvx nox -s up`")
+            return target_of(state, path, config, settings.api_key)
+        case Kind.COMPOSE:
+            endpoint = settings.endpoint or _COMPOSE_AWS
+            place = _place(config, endpoint, settings.region or _REGION, LOCAL_ACCOUNT)
+            picture = settings.sample_image or _COMPOSE_PICTURE
+            return Target(Kind.COMPOSE, settings.api_url or _COMPOSE_API, config, place, settings.api_key, picture)
+        case Kind.KUBERNETES:
+            if not settings.api_url:
+                raise TargetError("--target kubernetes needs --api-url, the address of the API's service or ingress")
+            return _reached(settings, config, settings.api_url, _account(settings))
+        case Kind.AWS:
+            return _in_aws(settings, config)
+
+
+def read_config(path: Path) -> Config:
+    """Returns a deployment's config.
+
+    Raises:
+        TargetError: it cannot be used.
+    """
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        raise TargetError(str(error)) from error
+
+
+def check_target(target: Target) -> None:
+    """Asks the API for its runtimes, so that a wrong address or key shows before the load begins.
+
+    Raises:
+        TargetError: it does not answer, or not with the config's runtimes.
+    """
+    request = urllib.request.Request(f"{target.api}/v1/runtimes", headers=target.headers())  # noqa: S310 - given by the user
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            names = {item["name"] for item in json.load(answer)["runtimes"]}
+    except urllib.error.HTTPError as error:
+        hint = "; give its key in DARKROOM_API_KEY" if error.code in {401, 403} else ""
+        raise TargetError(f"the API at {target.api} answers {error.code} to /v1/runtimes{hint}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TargetError(f"the API at {target.api} cannot be reached: {error}") from error
+    missing = [runtime.name for runtime in target.config.runtimes if runtime.name not in names]
+    if missing:
+        raise TargetError(
+            f"the stack has no runtime {', '.join(missing)} (it has {', '.join(sorted(names))}): "
+            "name the config.yaml that it was started with by --config"
+        )
+
+
+def sources_of(target: Target) -> list[Source]:
+    """Returns what can be observed of a stack."""
+    place = target.place
+    queues: Source = ApiQueues(target) if place is None else SqsQueues(connect(place), place)
+    match target.kind:
+        case Kind.LOCAL:
+            return [queues, LocalReplicas(Path(target.state))]
+        case Kind.COMPOSE:
+            return [queues, ComposeReplicas(PROJECT, [runtime.name for runtime in target.config.runtimes])]
+        case Kind.KUBERNETES | Kind.AWS:
+            return [queues, KubernetesReplicas(target.config, target.context)]
+
+
+def _place(config: Config, endpoint: str, region: str, account: str) -> Place:
+    """Returns the AWS part of a deployment; asks SQS for the URLs of its queues.
+
+    Raises:
+        TargetError: a queue is not there.
+    """
+    plan = topology(config, region=region, account=account)
+    bare = Place(endpoint, region, plan.callback_topic_arn, plan.output_bucket, {})
+    sqs = connect(bare).sqs
+    try:
+        urls = {queue.runtime: sqs.get_queue_url(QueueName=queue.name)["QueueUrl"] for queue in plan.queues}
+    except (BotoCoreError, ClientError) as error:
+        raise TargetError(
+            f"the queues of {config.stack_name} are not at {endpoint or f'AWS, {region}'}: {error}"
+        ) from error
+    return Place(endpoint, region, plan.callback_topic_arn, plan.output_bucket, urls)
+
+
+def _account(settings: Settings) -> str:
+    if settings.endpoint:
+        return LOCAL_ACCOUNT
+    try:
+        account: str = boto3.client("sts", region_name=settings.region or None).get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        raise TargetError(f"AWS does not know who asks: {error}; set up credentials, or name --endpoint") from error
+    return account
+
+
+def _reached(settings: Settings, config: Config, api: str, account: str, api_key: str = "") -> Target:
+    region = settings.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _REGION
+    return Target(
+        kind=settings.target,
+        api=api.rstrip("/"),
+        config=config,
+        place=_place(config, settings.endpoint, region, account),
+        api_key=settings.api_key or api_key,
+        sample_image=settings.sample_image,
+        context=settings.context,
+    )
+
+
+def _in_aws(settings: Settings, config: Config) -> Target:
+    session: Any = boto3.Session(region_name=settings.region or None)
+    options = {"endpoint_url": settings.endpoint} if settings.endpoint else {}
+    try:
+        stacks = session.client("cloudformation", **options).describe_stacks(StackName=config.stack_name)["Stacks"]
+        outputs = {item["OutputKey"]: item["OutputValue"] for item in stacks[0].get("Outputs", [])}
+        api = settings.api_url or outputs["FrontApiEndpoint"]
+        key = "" if settings.api_key else _api_key(session, options, outputs.get("GetAPIKeyCommand", ""))
+    except KeyError as error:
+        raise TargetError(f"the stack {config.stack_name} has no output {error}: is it deployed?") from error
+    except (BotoCoreError, ClientError) as error:
+        raise TargetError(f"the stack {config.stack_name} cannot be read: {error}") from error
+    return _reached(settings, config, api, _account(settings), key)
+
+
+def _api_key(session: Any, options: dict[str, Any], command: str) -> str:
+    """Returns the API key that the stack's `GetAPIKeyCommand` (`aws apigateway get-api-key …`) would print."""
+    words = shlex.split(command)
+    if "--api-key" not in words[:-1]:
+        return ""
+    identifier = words[words.index("--api-key") + 1]
+    value: str = session.client("apigateway", **options).get_api_key(apiKey=identifier, includeValue=True)["value"]
+    return value

@@ -1,0 +1,183 @@
+"""A stack of plain processes: the one that runs, by its state file, or one that the load test starts for itself."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Final
+
+from contract.config import Config
+from loadtest.scenario import LocalStack
+from loadtest.target import Kind, Place, Target, TargetError
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+
+_START_WITHIN: Final = 600.0
+"""Seconds; the very first start installs the stack's packages."""
+_STOP_WITHIN: Final = 60.0
+_PORTS: Final = 4 + 2 * 3 * 50
+"""Ports that a stack may take: four, and two for each replica."""
+
+
+def state_folder() -> Path:
+    """Returns where `nox -s up` keeps its state: `DARKROOM_HOME`, or `.darkroom/` in the project."""
+    override = os.environ.get("DARKROOM_HOME")
+    return Path(override).expanduser().resolve() if override else PROJECT / ".darkroom"
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """Returns the state of the stack that runs; None when there is none, or it is dead."""
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        os.kill(state["pid"], 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return state
+
+
+def target_of(state: dict[str, Any], path: Path, config: Config, api_key: str) -> Target:
+    """Returns a running stack as a target.
+
+    Raises:
+        TargetError: the state file lacks something.
+    """
+    try:
+        return Target(
+            kind=Kind.LOCAL,
+            api=state["api"],
+            config=config,
+            place=Place(
+                endpoint=state["localstack"],
+                region=state["region"],
+                callback_topic_arn=state["callback_topic_arn"],
+                bucket=state["output_bucket"],
+                queues=state["queues"],
+            ),
+            api_key=api_key,
+            sample_image=f"{state['sink']}/samples/cat.png",
+            state=str(path),
+        )
+    except KeyError as error:
+        raise TargetError(f"{path}: {error} is missing; it is no state file of this version of `nox -s up`") from error
+
+
+class OwnStack:
+    """A stack that is started for one load test and ended with it.
+
+    Args:
+        options: how.
+        folder: of its state file and its log.
+    """
+
+    def __init__(self, options: LocalStack, folder: Path) -> None:
+        self._options = options
+        self.state = folder / "up.json"
+        self._log = folder / "stack.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
+
+    def start(self, progress: Callable[[str], None]) -> dict[str, Any]:
+        """Starts it and returns its state once all of it is ready.
+
+        Raises:
+            TargetError: it did not start; the text has its last words.
+        """
+        command = [*up_command(), *up_options(self._options, self.state)]
+        self._output = self._log.open("wb")
+        environment = {**os.environ, "DARKROOM_FOLLOW_STARTER": "1", "COLUMNS": "160", "PYTHONDONTWRITEBYTECODE": ""}
+        self._process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            # Ctrl-C ends the load first, so that the report is written, and then the stack.
+            start_new_session=True,
+        )
+        began = time.monotonic()
+        while (state := read_state(self.state)) is None:
+            if self._process.poll() is not None:
+                raise TargetError(f"the local stack did not start: {self._last_words()} (all of it: {self._log})")
+            if time.monotonic() - began > _START_WITHIN:
+                raise TargetError(f"the local stack is not ready after {_START_WITHIN:.0f} s; see {self._log}")
+            progress(f"starting a stack of its own ({time.monotonic() - began:.0f} s)")
+            time.sleep(0.25)
+        return state
+
+    def stop(self) -> None:
+        """Ends it in order; at once if it takes too long."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(_STOP_WITHIN)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self._process = None
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return " / ".join(line.strip() for line in lines[-3:])[:600] or "it said nothing"
+
+
+def up_command() -> list[str]:
+    """Returns the command that starts a stack: by this interpreter if it has the packages, otherwise by nox.
+
+    Raises:
+        TargetError: neither is possible.
+    """
+    if all(importlib.util.find_spec(name) for name in ("uvicorn", "aiobotocore", "uvloop", "aiohttp")):
+        return [sys.executable, "-m", "local", "up"]
+    uvx = shutil.which("uvx")
+    if uvx is None:
+        raise TargetError(
+            "no stack runs, and to start one this needs uv on the PATH (https://docs.astral.sh/uv/); "
+            "or start it yourself: `nox -s up`"
+        )
+    return [uvx, "nox", "-s", "up", "--"]
+
+
+def up_options(options: LocalStack, state: Path) -> list[str]:
+    """Returns the options of `up` for a stack on free ports."""
+    words = ["--config", str(options.config), "--state", str(state), "--port-base", str(_free_base())]
+    words += ["--latency", f"{options.latency:g}", "--replicas", str(options.replicas)]
+    if options.seconds_per_task is not None:
+        words += ["--seconds-per-task", f"{options.seconds_per_task:g}"]
+    if options.autoscale:
+        words += ["--autoscale", "--node-seconds", f"{options.node_seconds:g}"]
+        words += ["--sync-seconds", f"{options.sync_seconds:g}"]
+    return words
+
+
+def _free_base() -> int:
+    """Returns a port such that it and those after it are, as far as can be told, free."""
+    for base in range(20_000, 60_000 - _PORTS, 997):
+        if all(_is_free(port) for port in range(base, base + 32)):
+            return base
+    raise TargetError("no range of free ports was found between 20000 and 60000")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
