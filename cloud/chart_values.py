@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import json
@@ -95,8 +96,7 @@ def old_names(config: Config) -> list[str]:
 
 def chart_defaults() -> Values:
     """Returns the chart's own values."""
-    defaults: Values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    return defaults
+    return copy.deepcopy(_parsed_defaults())
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
@@ -223,6 +223,12 @@ def _image(reference: str, own: Values) -> Values:
     tagged = ":" in name.rpartition("/")[2]
     repository, _, tag = name.rpartition(":") if tagged else (name, "", "")
     return {"repository": repository, "tag": tag, "digest": "" if own.get("tag") else digest}
+
+
+@functools.cache
+def _parsed_defaults() -> Values:
+    defaults: Values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    return defaults
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Checks Kubernetes objects as the cluster would: core kinds, custom resources with their CEL rules, KEDA's triggers."""
+"""Checks Kubernetes objects as a cluster would: core kinds, custom ones with their CEL rules, KEDA's triggers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 from celpy import celtypes
+from celpy.adapter import json_to_cel
 
 from cloud.versions import KUBERNETES
 
@@ -95,7 +96,7 @@ def _rule_faults(schema: dict[str, Any], value: Any, path: str = "") -> Iterator
 
 def holds(rule: str, variables: dict[str, Any]) -> bool:
     """Returns whether a CEL expression is true of some variables (JSON values)."""
-    result = _program(rule).evaluate({name: celpy.json_to_cel(value) for name, value in variables.items()})
+    result = _program(rule).evaluate({name: json_to_cel(value) for name, value in variables.items()})
     return bool(result)
 
 
