@@ -57,6 +57,8 @@ class Item(StrEnum):
     PUBLIC_IPV4_HOUR = "public_ipv4_hour"
     LOAD_BALANCER_HOUR = "load_balancer_hour"
     EBS_GP3_GIB_MONTH = "ebs_gp3_gib_month"
+    EBS_GP3_IOPS_MONTH = "ebs_gp3_iops_month"
+    EBS_GP3_THROUGHPUT_MIB_MONTH = "ebs_gp3_throughput_mib_month"
     EBS_SNAPSHOT_GIB_MONTH = "ebs_snapshot_gib_month"
     CLOUDWATCH_ALARM_MONTH = "cloudwatch_alarm_month"
 
@@ -77,6 +79,8 @@ _LABELS: Final[Mapping[Item, tuple[str, str]]] = {
     Item.PUBLIC_IPV4_HOUR: ("Amazon VPC", "public IPv4 address, per hour"),
     Item.LOAD_BALANCER_HOUR: ("Elastic Load Balancing", "network load balancer, per hour"),
     Item.EBS_GP3_GIB_MONTH: ("Amazon EBS", "gp3 volume, per GB and month"),
+    Item.EBS_GP3_IOPS_MONTH: ("Amazon EBS", "gp3 IOPS above 3,000, per month"),
+    Item.EBS_GP3_THROUGHPUT_MIB_MONTH: ("Amazon EBS", "gp3 MiB/s above 125, per month"),
     Item.EBS_SNAPSHOT_GIB_MONTH: ("Amazon EBS", "snapshot, per GB and month"),
     Item.CLOUDWATCH_ALARM_MONTH: ("Amazon CloudWatch", "alarm, per month"),
 }

@@ -1,0 +1,82 @@
+"""What is planned for: the work, the nodes, and their defaults with their sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from contract.prices import Capacity
+
+
+class ImageCache(StrEnum):
+    """How a fresh node gets the container images."""
+
+    SNAPSHOT = "snapshot"
+    """They are on its data volume already, from an EBS snapshot."""
+    SOCI = "soci"
+    """Parallel pull and unpack."""
+    NONE = "none"
+    """A plain pull."""
+
+
+IMAGE_SECONDS: Final = {ImageCache.SNAPSHOT: 10.0, ImageCache.SOCI: 120.0, ImageCache.NONE: 300.0}
+"""For 15 to 20 GB of images. Plain: 4 to 6 minutes (AWS ML blog, 2026-06); SOCI: up to 60 % less (AWS); snapshot:
+nothing to pull, but blocks that come from S3 when they are first read. Measure yours: these dominate a cold start."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a task takes."""
+
+    seconds: float = 1.5
+    """Of the GPU, on average; the reference's mean image (512×512, 16 steps, g5)."""
+    spread: float = 0.0
+    """Coefficient of variation of a lognormal distribution; 0: each takes the same."""
+    prefetch: int = 1
+    """Tasks that an agent holds besides the running one (`PREFETCH`)."""
+    grace_seconds: float = 50.0
+    """A running task may take so long after SIGTERM (`GRACE_PERIOD_SECONDS`)."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """How GPU nodes come and go; each has one GPU."""
+
+    instance: str = "g6.2xlarge"
+    capacity: Capacity = Capacity.SPOT
+    batch_idle: float = 1.0
+    """Karpenter's `BATCH_IDLE_DURATION`: it decides when no further pod has come for so long …"""
+    batch_max: float = 10.0
+    """… but at the latest after `BATCH_MAX_DURATION`."""
+    node_seconds: float = 45.0
+    """From Karpenter's decision until the node takes pods: EC2's start, Bottlerocket's boot and registration (30 s)."""
+    image_seconds: float = IMAGE_SECONDS[ImageCache.SNAPSHOT]
+    start_seconds: float = 12.0
+    """Of the runtime's process: 10 to 15 s for ComfyUI."""
+    model_seconds: float = 5.0
+    """A 7 GB checkpoint without mmap, and its way to the GPU."""
+    spread: float = 0.2
+    """Coefficient of variation of each of these times."""
+    consolidate_after: float = 30.0
+    """An empty node is kept so long."""
+    volume_gib: float = 90.0
+    """Of each node: Bottlerocket's two gp3 volumes, as in the chart's values …"""
+    volume_iops: float = 1000.0
+    """… of which so many I/O operations per second are charged for, …"""
+    volume_throughput: float = 875.0
+    """… and so many MiB per second."""
+    interruptions_per_hour: float = 0.001
+    """Of each Spot node. An assumption: half of all nodes that run for a month (EC2's Spot advisor calls more than a
+    fifth its worst class)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything of one simulation besides the arrivals and the scaling settings."""
+
+    work: Work = Work()
+    nodes: Nodes = Nodes()
+    sync_period: float = 15.0
+    """Seconds between the HPA's decisions."""
+    seed: int = 1
