@@ -148,10 +148,10 @@ def _tensor(name: str, entry: Any) -> Tensor:
     if not _is_sizes(offsets) or len(offsets) != 2:
         raise UnsoundFileError(f"its entry {_shown(name)} has data_offsets that are no two positions")
     start, end = offsets
-    wanted = math.prod(shape) * DTYPE_BITS[dtype] // 8
-    if end - start != wanted:
+    wanted = math.prod(shape) * DTYPE_BITS[dtype]
+    if (end - start) * 8 != wanted:
         raise UnsoundFileError(
-            f"its entry {_shown(name)} has {end - start} bytes, but its shape and dtype need {wanted}"
+            f"its entry {_shown(name)} has {end - start} bytes, but its shape and dtype need {wanted / 8:g}"
         )
     return Tensor(dtype, tuple(shape), start, end)
 
