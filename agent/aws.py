@@ -16,7 +16,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from contract.store import ContendedRecordError, error_code
+from contract.store import ContendedRecordError, error_code, send_bodies_at_once
 from contract.topology import RECEIVE_WAIT
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ async def open_clients(stack: AsyncExitStack, *, region: str, emulated: bool) ->
     s3 = await stack.enter_async_context(
         session.create_client("s3", region_name=region, config=config(READ_TIMEOUT)),
     )
+    send_bodies_at_once(s3)
     sqs = await stack.enter_async_context(
         session.create_client("sqs", region_name=region, config=config(LONG_POLL_READ_TIMEOUT))
     )

@@ -13,7 +13,7 @@ from aiohttp import ClientError as HttpClientError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from api.settings import Settings
-from contract.store import ContendedRecordError, S3Client
+from contract.store import ContendedRecordError, S3Client, send_bodies_at_once
 
 AWS_ERRORS: Final = (BotoCoreError, ClientError, HttpClientError, TimeoutError, OSError)
 """What a call to AWS raises when AWS is out of reach or refuses."""
@@ -83,6 +83,7 @@ async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
 
     async with AsyncExitStack() as stack:
         s3 = await stack.enter_async_context(client("s3", custom))
+        send_bodies_at_once(s3)
         yield Aws(
             s3=s3,
             sns=await stack.enter_async_context(client("sns", custom)),

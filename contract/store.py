@@ -133,6 +133,19 @@ class RecordStore:
         return Stored(record, answer["ETag"])
 
 
+def send_bodies_at_once(s3: Any) -> None:
+    """Makes a botocore S3 client send the body of a PUT with its head.
+
+    botocore asks first whether S3 wants it (`Expect: 100-continue`), even of a hundred bytes: each write of a record
+    takes another round trip then.
+    """
+    s3.meta.events.register_last("before-call.s3", _expect_nothing)
+
+
+def _expect_nothing(params: dict[str, Any], **_: Any) -> None:
+    params["headers"].pop("Expect", None)
+
+
 def error_code(error: ClientError) -> str:
     """Returns an AWS error's code, such as `NoSuchKey`; empty when the answer held none."""
     return str(error.response.get("Error", {}).get("Code", ""))
