@@ -343,11 +343,20 @@ def parse_config(text: str) -> Config:
         raise ConfigError("\n".join(_line(item) for item in error.errors(include_url=False))) from error
 
 
+_FORMER: Final = {
+    "dynamicModelRuntime": "is an entry of modelsRuntime now; add {name: dynamicruntime, type: sdwebui, "
+    "dynamicModel: true} there if it was enabled, and remove this"
+}
+"""Keys of the reference's predecessor that have gone, and what stands in their place."""
+
+
 def _line(item: Any) -> str:
     """Returns one fault as `path.to.key: what is wrong; found …`."""
     where = ".".join(str(part) for part in item["loc"])
     kind, message = item["type"], item["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
+        if where in _FORMER:
+            return f"{where}: {_FORMER[where]}"
         allowed = _keys(_model_at(item["loc"][:-1]))
         close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""

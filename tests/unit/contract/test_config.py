@@ -85,6 +85,7 @@ def test_the_projects_own_config_loads() -> None:
     ("text", "expected"),
     [
         (SMALL + "stackNam: x\n", "stackNam: unknown key; did you mean 'stackName'?"),
+        (SMALL + "dynamicModelRuntime: {enabled: true}\n", "dynamicModelRuntime: is an entry of modelsRuntime now"),
         (SMALL.replace("name: a", "nam: a"), "modelsRuntime.0.name: is required and missing"),
         (
             SMALL.replace("sdwebui", "sdwebu"),
