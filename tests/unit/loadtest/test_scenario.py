@@ -1,0 +1,75 @@
+"""Scenarios: those that come with the project can be used, and what is wrong is said with its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.config import load_config
+from contract.scaling.settings import scaling_by_runtime
+from loadtest.arrivals import length
+from loadtest.mix import check_mix, default_mix
+from loadtest.scenario import Arrive, Checks, ScenarioError, load_scenario, scenario_names
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_shape_that_is_promised_is_there() -> None:
+    assert {"steady", "ramp", "spike", "step", "day", "soak", "replay"} <= set(scenario_names())
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_each_scenario_can_be_used_and_judges_something(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    scenario = load_scenario(name)
+    assert length(scenario.shape) > 0
+    assert scenario.checks != Checks()
+    config = load_config(scenario.local.config)
+    scaling_by_runtime(config)
+    check_mix(scenario.mix or default_mix(config), config, "")
+
+
+def test_the_spike_brings_two_thousand_tasks() -> None:
+    from loadtest.arrivals import arrivals
+
+    scenario = load_scenario("spike")
+    assert sum(1 for _ in arrivals(scenario.shape, scenario.seed)) >= 2000
+
+
+def test_a_scenario_may_be_changed_from_the_command_line() -> None:
+    scenario = load_scenario(
+        "steady", ["shape.rate=7", "arrive=closed", "checks.scaling.reached_within=9", "local.latency=2"]
+    )
+    assert scenario.shape.model_dump()["rate"] == 7
+    assert scenario.arrive is Arrive.CLOSED
+    assert scenario.checks.scaling is not None
+    assert scenario.checks.scaling.reached_within == 9
+    assert scenario.local.latency == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("nothing", [], "take one of"),
+        ("steady", ["shape.rate"], "path.to.key=value"),
+        ("steady", ["shape.rate=[1"], "not YAML"),
+        ("steady", ["shape.rate.x=1"], "'rate' holds no keys"),
+        ("steady", ["shape.rate=-1"], "shape.steady.rate"),
+        ("steady", ["shape.speed=1"], "shape.steady.speed"),
+        ("steady", ["checks.no_task_list=true"], "checks.no_task_list"),
+        ("replay", ["arrive=closed"], "must be open"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(name: str, changes: list[str], says: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(name, changes)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text("- a\n")
+    with pytest.raises(ScenarioError, match="must be a mapping"):
+        load_scenario(str(path))
