@@ -71,7 +71,8 @@ def _no_contradiction(run: Run) -> Outcome:
 
 
 def _no_task_failed(run: Run) -> Outcome:
-    heard = [task for task in run.tasks if task.heard]
+    # A submission that was refused in the middle may have a callback, too: its sender was told so, twice.
+    heard = [task for task in run.tasks if task.heard and task.answer is not Answer.REFUSED]
     failed = [task for task in heard if not task.heard[0].result]
     name = "no task failed"
     if not heard:

@@ -16,7 +16,7 @@ from loadtest.clock import Clock
 from loadtest.target import Aws, Place
 from loadtest.tasks import Heard
 
-_LISTENERS: Final = 2
+_LISTENERS: Final = 4
 """Receives that wait at once: while one's messages are read, the next ones are under way."""
 _WAIT: Final = 5
 """Seconds of a long poll."""

@@ -107,5 +107,5 @@ class LocustLoad:
 
 
 # Locust reads this file to know what to listen to.
-events.init_command_line_parser.add_listener(_add_options)
-events.init.add_listener(_init)
+events.init_command_line_parser.add_listener(_add_options)  # type: ignore[no-untyped-call]
+events.init.add_listener(_init)  # type: ignore[no-untyped-call]

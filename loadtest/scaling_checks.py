@@ -6,6 +6,7 @@ by more than the HPA's tolerance.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -191,16 +192,18 @@ class _Judge:
 
     def _no_busy_removed(self) -> Outcome:
         name = "no busy replica was removed"
-        fewer = any(
-            later.replicas.kept < earlier.replicas.kept
-            for earlier, later in zip(self._moments, self._moments[1:], strict=False)
-        )
-        if not fewer:
+        removed = [
+            later.at
+            for earlier, later in itertools.pairwise(self._moments)
+            if later.replicas.kept < earlier.replicas.kept
+        ]
+        if not removed:
             return self._outcome(name, False, "no replica was ever removed: nothing to look at")
         seen = [task.seen for task in self._run.tasks if task.runtime == self._runtime and task.seen is not None]
         handed_back = sum(item.excused > 0 for item in seen)
         # A replica that was killed on purpose leaves tasks that begin again; they say nothing about scale-in.
-        again = 0 if self._run.facts.kills else sum(item.attempts - item.excused > 1 for item in seen)
+        first = math.inf if self._run.facts.kills else removed[0]
+        again = sum(item.attempts - item.excused > 1 and (item.started_at or 0.0) >= first for item in seen)
         if handed_back or again:
             says = f"{handed_back} tasks were handed back in the middle of their run, {again} began again"
             return self._outcome(name, False, says)

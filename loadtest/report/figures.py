@@ -21,6 +21,9 @@ from loadtest.run import Run, percentile
 from loadtest.samples import usage_between
 from loadtest.tasks import Answer
 
+SHOWN: Final = (Phase.QUEUE, Phase.GENERATION, Phase.UPLOAD, Phase.CALLBACK)
+"""Phases that follow one another, each with a colour of its own; the others overlap them."""
+
 _MILLION: Final = 1_000_000
 
 

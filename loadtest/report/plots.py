@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from loadtest.report.figures import PhaseFigures
+from loadtest.report.figures import SHOWN, PhaseFigures
 from loadtest.report.series import Chart, Curve, Panel
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ _PAPER: Final = Theme("#1f2328", "#59636e", "#d8dee4", ("#0969da", "#bf5700", "#
 
 _PAGE: Final = Theme("#010101", "#020202", "#030303", ("#040401", "#040402", "#040403", "#040404"))
 """Placeholders, which `svg_of` replaces by the page's own variables: it is light or dark as its reader likes."""
+
+_COLOURS: Final = dict(zip(SHOWN, _PAGE.series, strict=True))
+"""Of the phases that the page shows in a task's bar, too."""
 
 _VARIABLES: Final = {
     _PAGE.ink: "var(--ink)",
@@ -79,7 +82,9 @@ def waterfall_svg(figures: Sequence[PhaseFigures]) -> str:
         last = max((item.begins + item.mean for item in figures), default=1.0) or 1.0
         for row, item in enumerate(figures):
             begin = max(0.0, item.begins)
-            axes.barh(row, max(item.mean, last / 600), left=begin, height=0.55, color=_PAGE.series[row % 4])
+            axes.barh(
+                row, max(item.mean, last / 600), left=begin, height=0.55, color=_COLOURS.get(item.phase, _PAGE.quiet)
+            )
             near_end = begin + item.mean > 0.55 * last
             text = f"{seconds(item.mean)}  (p50 {seconds(item.p50)}, p95 {seconds(item.p95)})"
             at = begin - 0.008 * last if near_end and begin > 0.35 * last else begin + item.mean + 0.008 * last
@@ -111,7 +116,7 @@ def seconds(value: float) -> str:
         return f"{value * 1000:.0f} ms"
     if value < 9.95:
         return f"{value:.1f} s"
-    if value < 120:
+    if value < 300:
         return f"{value:.0f} s"
     if value < 7200:
         return f"{value / 60:.0f} min"
@@ -133,8 +138,9 @@ def _draw(chart: Chart, theme: Theme) -> Figure:
                 label,
                 (at, 1),
                 xycoords=("data", "axes fraction"),
-                xytext=(4, -3 - 12 * number),
+                xytext=(-4 if at > 0.85 * chart.end else 4, -3 - 12 * number),
                 textcoords="offset points",
+                ha="right" if at > 0.85 * chart.end else "left",
                 color=theme.quiet,
                 fontsize=9,
                 va="top",

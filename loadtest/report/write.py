@@ -12,7 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from loadtest.phases import Phase
-from loadtest.report.figures import Figures, figures_of
+from loadtest.report.figures import SHOWN, Figures, figures_of
 from loadtest.report.plots import chart_png, chart_svg, clock, seconds, waterfall_svg
 from loadtest.report.series import chart_of
 from loadtest.run import Run
@@ -20,8 +20,6 @@ from loadtest.verdict import Outcome
 
 _HERE: Final = Path(__file__).parent
 _SLOWEST: Final = 10
-_BAR_PHASES: Final = (Phase.QUEUE, Phase.GENERATION, Phase.UPLOAD, Phase.CALLBACK)
-"""Those of the slowest tasks' bars, in their order; the others overlap them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def slowest(run: Run) -> list[SlowTask]:
                 max(0.4, spans[phase].seconds * scale),
                 f"{phase}: {seconds(spans[phase].seconds)}",
             )
-            for number, phase in enumerate(_BAR_PHASES, 1)
+            for number, phase in enumerate(SHOWN, 1)
             if phase in spans
         ]
         attempts = task.seen.attempts if task.seen else 0
