@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.commands import image_cache, redrive, smoke, status
+from cloud.commands import deploy, image_cache, redrive, smoke, status
 
 app = typer.Typer(
     name="python -m cloud",
@@ -16,6 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(lambda: None)
+app.command("deploy")(deploy.deploy)
 app.command("image-cache")(image_cache.image_cache)
 app.command("redrive")(redrive.redrive)
 app.command("smoke")(smoke.smoke)

@@ -53,6 +53,7 @@ class Bottlerocket:
             )
         answer: dict[str, Any] = {
             "GetParameter": self._parameter,
+            "GetParametersByPath": lambda _: {"Parameters": []},
             "DescribeInstanceInformation": self._information,
             "SendCommand": self._send,
             "GetCommandInvocation": self._invocation,

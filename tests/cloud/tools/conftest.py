@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import boto3
 import pytest
+from botocore.loaders import create_loader
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner, Result
 
@@ -19,6 +21,15 @@ REGION = "us-east-1"
 Run = Callable[..., Result]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_service_models() -> Iterator[None]:
+    """Reads botocore's service models once for all: the tools make their clients anew with each call."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", cache(create_loader))
+        yield
+
+
+@cache
 def client(service: str, endpoint: str) -> Any:
     """Returns a boto3 client of an emulator."""
     # Typed loosely: the stubs know one overload for each of some 400 service names, and none for a variable.

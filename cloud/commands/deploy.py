@@ -1,0 +1,84 @@
+"""`deploy`: from nothing to the first image, under the option names of the reference's script."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud.aws import Aws
+from cloud.commands.common import CONFIG, ConfigOption, EndpointOption, RegionOption, plain_errors
+from cloud.deployment.images import ROOT
+from cloud.deployment.pipeline import steps
+from cloud.deployment.settings import Wishes, resolve, write
+from cloud.deployment.steps import Work, carry_out
+from cloud.reporter import Reporter
+from cloud.smoke.journeys import SAMPLE_IMAGE
+from contract.config import load_config
+
+
+class Kind(StrEnum):
+    """The types that the reference's script takes."""
+
+    SDWEBUI = "sdwebui"
+    COMFYUI = "comfyui"
+
+
+def deploy(  # noqa: PLR0917 - typer reads options from parameters
+    stack_name: Annotated[str, typer.Option("-n", "--stack-name", "--stack", help="Otherwise the config's.")] = "",
+    region: RegionOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("-d", "--dry-run", help="Only write the resolved config, and say what would be done.")
+    ] = False,
+    bucket: Annotated[
+        str,
+        typer.Option("-b", "--bucket", help="Existing bucket with the models; otherwise the config's, made if new."),
+    ] = "",
+    snapshot: Annotated[
+        str, typer.Option("-s", "--snapshot", help="Existing EBS snapshot with the images; otherwise one is made.")
+    ] = "",
+    runtime_name: Annotated[
+        str, typer.Option("-r", "--runtime-name", help="Deploy one runtime, of this name, instead of the config's.")
+    ] = "",
+    runtime_type: Annotated[
+        Kind | None, typer.Option("-t", "--runtime-type", help="Deploy one runtime, of this type.")
+    ] = None,
+    skip_tools: Annotated[bool, typer.Option("-T", "--skip-tools", help="Do not look for tools.")] = False,
+    input_image: Annotated[
+        str, typer.Option("--input-image", help="Link for the smoke test's requests that take a picture.")
+    ] = SAMPLE_IMAGE,
+    state: Annotated[Path, typer.Option("--state", help="Folder of the state and the resolved config.")] = Path(
+        ROOT / ".darkroom" / "deploy"
+    ),
+    config: ConfigOption = CONFIG,
+    endpoint_url: EndpointOption = None,
+) -> None:
+    """Take the images of this folder to EKS; run again after a failure, it goes on where it stopped."""
+    report = Reporter()
+    with plain_errors():
+        aws = Aws(region, endpoint_url)
+        settings = resolve(
+            load_config(config),
+            Wishes(stack_name, bucket, snapshot, runtime_name, runtime_type.value if runtime_type else ""),
+        )
+        work = Work(
+            aws=aws,
+            config=settings,
+            report=report,
+            folder=state / f"{settings.stack_name}-{aws.region}",
+            chosen_bucket=bool(bucket),
+            skip_tools=skip_tools,
+        )
+        todo = steps(input_image)
+        if dry_run:
+            write(work.config_file, settings)
+            for number, step in enumerate(todo, 1):
+                report.say(f"{number}/{len(todo)} {step.title}: {step.plan(work)}")
+            report.say(f"the resolved config is {work.config_file}; edit it, and deploy it with --config")
+            return
+        carry_out(todo, work)
+        for name, value in work.outputs.items():
+            report.say(f"{name} = {value}")
+        report.say(f"deployed; the resolved config is {work.config_file}")

@@ -1,0 +1,92 @@
+"""The checks before anything is made: tools, account, region, quotas."""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from cloud.aws import Aws, ToolError
+from cloud.deployment import quotas, shell
+from cloud.deployment.images import builds, load_compose
+from cloud.deployment.steps import Work
+
+_OFFERED_PER_CALL = 100
+
+
+def check_tools(work: Work) -> None:
+    """Looks for the programs that the other steps start.
+
+    Raises:
+        ToolError: names what is missing, and where to get it.
+    """
+    if work.skip_tools:
+        work.report.detail("skipped")
+        return
+    places = {
+        "npx": "comes with the environment of `uvx nox -s deploy`, or with Node.js 22 (https://nodejs.org)",
+        "docker": "https://docs.docker.com/engine/install, or name all images in cloud.images of the config",
+    }
+    needed = ["npx", *(["docker"] if builds(work.config, load_compose()) else [])]
+    if absent := shell.missing(needed):
+        raise ToolError("; ".join(f"{program} is not on the PATH: {places[program]}" for program in absent))
+
+
+def check_account(work: Work) -> None:
+    """Asks who we are, and whether the config means this partition.
+
+    Raises:
+        ToolError: the config's ARNs are of another partition.
+        botocore.exceptions.BotoCoreError, ClientError: there are no valid credentials.
+    """
+    identity = work.aws.client("sts").get_caller_identity()
+    partition = identity["Arn"].split(":")[1]
+    work.report.detail(f"account {identity['Account']} as {identity['Arn'].rpartition('/')[2]} in {work.aws.region}")
+    if partition != work.config.partition:
+        raise ToolError(
+            f"modelBucketArn: is in the partition {work.config.partition}, but these credentials are for {partition}; "
+            f"write arn:{partition}:s3:::{work.config.model_bucket}"
+        )
+
+
+def check_room(work: Work) -> None:
+    """Judges the region's instance types and the account's GPU quotas.
+
+    Raises:
+        ToolError: no GPU could ever start.
+    """
+    wanted = quotas.demands(work.config)
+    kinds = sorted({kind for demand in wanted for kind in demand.instance_types})
+    found = quotas.judge(
+        wanted,
+        vcpus=_vcpus(work.aws, kinds),
+        quotas={code: _quota(work.aws, code) for code in (quotas.SPOT, quotas.ON_DEMAND)},
+        region=work.aws.region,
+    )
+    for warning in found.warnings:
+        work.report.say(f"  note: {warning}")
+    if found.errors:
+        raise ToolError("\n".join(found.errors))
+
+
+def _vcpus(aws: Aws, kinds: list[str]) -> dict[str, int]:
+    """Returns the vCPUs of those instance types that the region offers."""
+    ec2 = aws.client("ec2")
+    offered = {
+        item["InstanceType"]
+        for page in ec2.get_paginator("describe_instance_type_offerings").paginate(
+            LocationType="region", Filters=[{"Name": "instance-type", "Values": kinds[:_OFFERED_PER_CALL]}]
+        )
+        for item in page["InstanceTypeOfferings"]
+    }
+    if not offered:
+        return {}
+    described = ec2.describe_instance_types(InstanceTypes=sorted(offered))["InstanceTypes"]
+    return {item["InstanceType"]: int(item["VCpuInfo"]["DefaultVCpus"]) for item in described}
+
+
+def _quota(aws: Aws, code: str) -> float | None:
+    try:
+        answer = aws.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)
+    except ClientError:
+        # Not every operator may read them; that is no reason to stop.
+        return None
+    return float(answer["Quota"]["Value"])

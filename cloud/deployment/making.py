@@ -1,0 +1,163 @@
+"""The steps that make something: bucket, stacks, images, image cache; and those that wait for it to work."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from cloud import names
+from cloud.aws import ToolError
+from cloud.canary.state import promoted_images
+from cloud.chart_names import translate
+from cloud.commands.image_cache import ensure_snapshot
+from cloud.commands.smoke import find_api, verify
+from cloud.deployment import settings, shell
+from cloud.deployment.images import ROOT, build_and_push, builds, load_compose
+from cloud.deployment.steps import Work
+from cloud.image_cache.images import images_of, resolve
+from cloud.outputs import find_stack, stack_outputs
+from cloud.smoke.api import Api
+from contract.config import Config
+
+CDK: Final = "aws-cdk@2.1148.1"
+"""The CLI that knows our library's schema; npm's `latest` is an older one."""
+
+_BOOTSTRAP_STACK: Final = "CDKToolkit"
+_READY_WITHIN: Final = 900.0
+"""Seconds until the API answers: its pods have started by then, and the load balancer has found them."""
+
+_BUCKET_FOLDER: Final = "Stable-diffusion"
+"""Where the reference keeps checkpoints in the model bucket."""
+
+
+def make_bucket(work: Work) -> None:
+    """Makes the model bucket, private and encrypted, unless it is there.
+
+    Raises:
+        ToolError: a bucket that was named is not there, is in another region, or belongs to somebody else.
+    """
+    s3, name = work.aws.client("s3"), work.config.model_bucket
+    try:
+        found = s3.head_bucket(Bucket=name)
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status == 403:
+            raise ToolError(
+                f"the bucket {name} belongs to another account: choose another name with --bucket"
+            ) from error
+        if status in {301, 400}:
+            raise ToolError(f"the bucket {name} is in another region than {work.aws.region}") from error
+        if status != 404:
+            raise
+        if work.chosen_bucket:
+            raise ToolError(f"there is no bucket {name}: --bucket names one that exists already") from error
+        _create_bucket(s3, name, work.aws.region)
+    else:
+        place = found.get("BucketRegion") or found["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+        if place and place != work.aws.region:
+            raise ToolError(f"the bucket {name} is in {place}, not in {work.aws.region}: models are read from it often")
+    for missing in _missing_models(s3, work.config):
+        work.report.say(
+            f"  note: {missing} is not in the model bucket yet; `uvx nox -s models -- --help` puts it there"
+        )
+
+
+def _create_bucket(s3: Any, name: str, region: str) -> None:
+    place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3.create_bucket(Bucket=name, **place)
+    everything = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(everything, True))
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+
+def _missing_models(s3: Any, config: Config) -> list[str]:
+    wanted = {f"{_BUCKET_FOLDER}/{item.static_checkpoint}" for item in config.runtimes if item.static_checkpoint}
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=config.model_bucket, Prefix=f"{_BUCKET_FOLDER}/")
+    found = {item["Key"] for page in pages for item in page.get("Contents", [])}
+    return sorted(wanted - found)
+
+
+def bootstrap(work: Work) -> None:
+    """Prepares account and region for the CDK, unless that was done before."""
+    if find_stack(work.aws, _BOOTSTRAP_STACK) is not None:
+        work.report.detail(f"{_BOOTSTRAP_STACK} is there")
+        return
+    _cdk(work, "bootstrap", f"aws://{work.aws.account}/{work.aws.region}")
+
+
+def deploy_base(work: Work) -> None:
+    """Deploys network and registry, where images are pushed to and cached."""
+    settings.write(work.config_file, work.config)
+    _deploy(work, names.network_stack(work.config), names.registry_stack(work.config))
+
+
+def push_images(work: Work) -> None:
+    """Builds and pushes what the config does not name, and notes all images by digest."""
+    wanted = builds(work.config, load_compose())
+    pushed = build_and_push(work.aws, work.config, wanted, work.report)
+    promoted = promoted_images(work.aws, work.config.stack_name)
+    work.config = settings.with_promoted(settings.with_images(work.config, pushed), promoted)
+    settings.write(work.config_file, work.config)
+
+
+def cache_images(work: Work) -> None:
+    """Builds the snapshot, unless there is one of these very images, or nobody would use it."""
+    if work.config.cloud.image_cache.snapshot_id:
+        work.report.detail(f"{work.config.cloud.image_cache.snapshot_id}, as the config says")
+        return
+    if not uses_snapshot(work.config):
+        work.report.detail("no runtime uses it")
+        return
+    images = resolve(work.aws, images_of(work.config, account=work.aws.account, region=work.aws.region))
+    snapshot = ensure_snapshot(work.aws, work.config, images, work.report)
+    work.config = settings.resolve(work.config, settings.Wishes(snapshot=snapshot))
+    settings.write(work.config_file, work.config)
+
+
+def uses_snapshot(config: Config) -> bool:
+    """Tells whether a runtime would start from the snapshot: not those with SOCI, or with one of their own."""
+    for runtime in config.runtimes:
+        node = translate(runtime.extra_values).values.get("karpenter", {}).get("nodeTemplate", {})
+        if node.get("imageCache") != "soci" and not node.get("dataVolume", {}).get("snapshotID"):
+            return True
+    return False
+
+
+def deploy_all(work: Work) -> None:
+    """Deploys every stack; those that are as they should be are left alone."""
+    _deploy(work, "--all")
+    work.outputs = stack_outputs(work.aws, names.main_stack(work.config))
+
+
+def wait_for_api(work: Work) -> None:
+    """Waits until the API answers."""
+    url, key = find_api(work.aws, names.main_stack(work.config))
+    with Api(url, key, patience=_READY_WITHIN) as api:
+        work.report.detail(f"{len(api.runtimes())} runtimes")
+
+
+def verify_deployment(work: Work, input_image: str) -> None:
+    """Sends the reference's requests, and waits for their images.
+
+    Raises:
+        ToolError: not all came.
+    """
+    with Api(*find_api(work.aws, names.main_stack(work.config))) as api:
+        verify(api, work.report, input_image=input_image)
+
+
+def _deploy(work: Work, *stacks: str) -> None:
+    # As the reference does: what has been made stays after a failure, and the next run goes on from there.
+    _cdk(work, "deploy", *stacks, "--require-approval", "never", "--no-rollback", "--progress", "events")
+
+
+def _cdk(work: Work, *arguments: str) -> None:
+    context = ["--context", f"config={work.config_file.resolve()}"]
+    shell.run(
+        ["npx", "--yes", CDK, *arguments, *context, "--output", str(work.folder.resolve() / "cdk.out")],
+        report=work.report,
+        cwd=ROOT / "cloud",
+        environment={"AWS_REGION": work.aws.region, "AWS_DEFAULT_REGION": work.aws.region},
+    )

@@ -1,0 +1,122 @@
+"""What is asked of `deploy`, and the config that comes of it; no I/O but reading and writing the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cloud.aws import ToolError
+from contract.config import Config, RuntimeConfig, parse_config
+from contract.task import RuntimeType
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The options of the reference's script that change the config; empty: as the config says."""
+
+    stack: str = ""
+    bucket: str = ""
+    snapshot: str = ""
+    runtime_name: str = ""
+    runtime_type: str = ""
+
+
+def resolve(config: Config, wishes: Wishes) -> Config:
+    """Returns the config with the wishes in it.
+
+    A runtime's name or type asks for the reference's minimal deployment: that runtime alone, with the settings that the
+    config has for one of this name, or else of this type.
+
+    Raises:
+        ConfigError: what comes of it cannot be used.
+    """
+    document = document_of(config)
+    if wishes.stack:
+        document["stackName"] = wishes.stack
+    if wishes.bucket:
+        document["modelBucketArn"] = f"arn:{config.partition}:s3:::{wishes.bucket}"
+    if wishes.runtime_name or wishes.runtime_type:
+        document["modelsRuntime"] = [_only_runtime(config, wishes)]
+    if wishes.snapshot:
+        document.setdefault("cloud", {}).setdefault("imageCache", {})["snapshotId"] = wishes.snapshot
+    return parse_config(yaml.safe_dump(document, sort_keys=False))
+
+
+def _only_runtime(config: Config, wishes: Wishes) -> dict[str, Any]:
+    kind = wishes.runtime_type or RuntimeType.SDWEBUI.value
+    like = config.runtime(wishes.runtime_name) if wishes.runtime_name else None
+    if like is None or (wishes.runtime_type and like.type != kind):
+        like = next((runtime for runtime in config.runtimes if runtime.type == kind), None)
+    base = _plain(like) if like else {"type": kind}
+    return base | {"name": wishes.runtime_name or "sdruntime"}
+
+
+def with_images(config: Config, images: dict[str, str]) -> Config:
+    """Returns the config with the images that run, by what they hold: `api`, `agent`, and types of runtime."""
+    document = document_of(config)
+    found = document.setdefault("cloud", {}).setdefault("images", {})
+    for holds, reference in images.items():
+        if holds in {"api", "agent"}:
+            found[holds] = reference
+        else:
+            found.setdefault("runtimes", {})[holds] = reference
+    return parse_config(yaml.safe_dump(document, sort_keys=False))
+
+
+def with_promoted(config: Config, promoted: dict[str, dict[str, str]]) -> Config:
+    """Returns the config with the images that canaries were promoted to.
+
+    Args:
+        config: what a runtime's own `extraValues` say comes first.
+        promoted: image by container (`inferenceApi`, `queueAgent`), by runtime.
+    """
+    document = document_of(config)
+    for runtime in document["modelsRuntime"]:
+        for container, reference in promoted.get(runtime["name"], {}).items():
+            place = runtime.setdefault("extraValues", {}).setdefault("runtime", {}).setdefault(container, {})
+            place.setdefault("image", image_values(reference))
+    return parse_config(yaml.safe_dump(document, sort_keys=False))
+
+
+def image_values(reference: str) -> dict[str, str]:
+    """Returns an image reference as the chart's values name it."""
+    repository, at, digest = reference.partition("@")
+    if at:
+        return {"repository": repository, "digest": digest}
+    repository, _, tag = reference.rpartition(":")
+    return {"repository": repository, "tag": tag}
+
+
+def document_of(config: Config) -> dict[str, Any]:
+    """Returns a config as config.yaml would have it: nothing that is as it would be anyway."""
+    document = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return document | {
+        "stackName": config.stack_name,
+        "modelBucketArn": config.model_bucket_arn,
+        "modelsRuntime": [_plain(runtime) for runtime in config.runtimes],
+    }
+
+
+def _plain(runtime: RuntimeConfig) -> dict[str, Any]:
+    dumped: dict[str, Any] = runtime.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return {"name": dumped.pop("name"), **dumped}
+
+
+def write(path: Path, config: Config) -> None:
+    """Writes a resolved config.
+
+    Raises:
+        ToolError: the place cannot be written to.
+    """
+    text = "# Written by `deploy`; what it was made of is the config.yaml that was given to it.\n"
+    text += yaml.safe_dump(document_of(config), sort_keys=False, allow_unicode=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.part")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise ToolError(f"cannot write {path}: {error.strerror}") from error

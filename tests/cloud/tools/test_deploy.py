@@ -1,0 +1,339 @@
+"""A deployment that breaks off at any step is finished by the same command, and nothing is made twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from typer.testing import Result
+
+from cloud.deployment.images import builds, load_compose
+from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
+from cloud.deployment.settings import Wishes, image_values, resolve, with_images, with_promoted, write
+from contract.config import ConfigError, load_config
+from tests.cloud.synthesis import ROOT
+from tests.cloud.tools.bottlerocket import Bottlerocket
+from tests.cloud.tools.conftest import Run, client
+from tests.cloud.tools.fake_tools import FakeTools, fake_tools
+from tests.support.serving import ThreadedServer
+from tests.support.web import picture
+
+ACCOUNT = "123456789012"
+HOST = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
+TOPIC = {"Type": "AWS::SNS::Topic"}
+KIND = "application/vnd.oci.image.manifest.v1+json"
+
+
+class FakeService:
+    """The deployed API, as far as the smoke test sees it, and the Service Quotas."""
+
+    quota = 64.0
+    broken = ""
+
+    def __init__(self) -> None:
+        self.url = ""
+
+    async def application(self) -> web.Application:
+        made = web.Application()
+        made.router.add_get("/prod/v1/runtimes", self._runtimes)
+        made.router.add_post("/prod/{api}", self._submit)
+        made.router.add_get("/prod/v1/tasks/{id}", self._task)
+        made.router.add_get("/picture.png", self._picture)
+        made.router.add_post("/", self._quota)
+        return made
+
+    async def _runtimes(self, request: web.Request) -> web.Response:
+        runtime = {"name": "sdruntime", "type": "comfyui", "dynamic_model": False, "model": None}
+        return web.json_response({"runtimes": [runtime]})
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def _task(self, request: web.Request) -> web.Response:
+        image = {"url": f"{self.url}/picture.png", "s3": "s3://output/a/a-abcd-1.png"}
+        status = self.broken or "succeeded"
+        return web.json_response({"status": status, "images": [image], "error": {"message": "no GPU came"}})
+
+    async def _picture(self, request: web.Request) -> web.Response:
+        return web.Response(body=picture(), content_type="image/png")
+
+    async def _quota(self, request: web.Request) -> web.Response:
+        return web.json_response({"Quota": {"Value": self.quota}}, content_type="application/x-amz-json-1.1")
+
+
+@dataclass
+class Place:
+    """An account in emulators, and the command line in front of it."""
+
+    run: Run
+    endpoint: str
+    tools: FakeTools
+    node: Bottlerocket
+    service: FakeService
+    folder: Path
+    environment: dict[str, str]
+
+    def deploy(self, *arguments: str) -> Result:
+        return self.run(
+            *("deploy", "--config", str(ROOT / "config.yaml"), "--state", str(self.folder / "state")),
+            *("-n", "blue", "-r", "sdruntime", "-t", "comfyui", *arguments),
+            **self.environment,
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load((self.folder / "state/blue-us-east-1/config.yaml").read_text())
+        return found
+
+    def act(self, argv: list[str]) -> str:
+        """Does what docker and npx would do."""
+        match argv:
+            case ["docker", "image", "inspect", *_, image]:
+                return f"sha256:{image.encode().hex():0<64}"
+            case ["docker", "push", image]:
+                self._push(image.removeprefix(f"{HOST}/"))
+            case ["npx", "--yes", _, "bootstrap", *_]:
+                self._stack("CDKToolkit")
+            case ["npx", "--yes", _, "deploy", "--all", *_]:
+                self._stack(
+                    "blue",
+                    FrontApiEndpoint=f"{self.service.url}/prod/",
+                    GetAPIKeyCommand="aws apigateway get-api-keys --query 'items[?id==`Key`].value'",
+                )
+            case ["npx", "--yes", _, "deploy", *_]:
+                self._registry()
+        return ""
+
+    def _push(self, image: str) -> None:
+        repository, _, tag = image.rpartition(":")
+        manifest = {"schemaVersion": 2, "mediaType": KIND, "config": {"digest": tag}, "layers": []}
+        client("ecr", self.endpoint).put_image(
+            repositoryName=repository, imageManifest=json.dumps(manifest), imageManifestMediaType=KIND, imageTag=tag
+        )
+
+    def _registry(self) -> None:
+        ec2, ecr = client("ec2", self.endpoint), client("ecr", self.endpoint)
+        if ecr.describe_repositories()["repositories"]:
+            return
+        for holds in ("api", "agent", "comfyui"):
+            ecr.create_repository(repositoryName=f"blue/{holds}")
+        client("iam", self.endpoint).create_instance_profile(InstanceProfileName="builder")
+        self._stack(
+            "blue-registry",
+            ImageCacheInstanceProfile="builder",
+            ImageCacheSecurityGroup=ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"],
+            ImageCacheSubnet=ec2.describe_subnets()["Subnets"][0]["SubnetId"],
+        )
+
+    def _stack(self, name: str, **outputs: str) -> None:
+        formation = client("cloudformation", self.endpoint)
+        if name in {item["StackName"] for item in formation.list_stacks()["StackSummaries"]}:
+            return
+        template = {"Resources": {"Topic": TOPIC}, "Outputs": {key: {"Value": value} for key, value in outputs.items()}}
+        if name == "blue":
+            key = client("apigateway", self.endpoint).create_api_key(value="a-key-of-twenty-characters")["id"]
+            text = json.dumps(template).replace("`Key`", f"`{key}`")
+        else:
+            text = json.dumps(template)
+        formation.create_stack(StackName=name, TemplateBody=text)
+
+
+@pytest.fixture
+def place(run: Run, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    node, service, programs = Bottlerocket(), FakeService(), tmp_path / "bin"
+    programs.mkdir()
+    with (
+        node.serve() as systems_manager,
+        ThreadedServer(service.application) as server,
+        fake_tools(programs) as tools,
+    ):
+        service.url = server.url
+        monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+        monkeypatch.chdir(tmp_path)
+        environment = {
+            "AWS_ENDPOINT_URL": moto,
+            "AWS_ENDPOINT_URL_SSM": systems_manager.url,
+            "AWS_ENDPOINT_URL_SERVICE_QUOTAS": server.url,
+        }
+        made = Place(run, moto, tools, node, service, tmp_path, environment)
+        tools.act = made.act
+        yield made
+
+
+def test_it_goes_on_wherever_it_was_broken_off_and_makes_nothing_twice(place: Place) -> None:
+    place.service.quota = 0.0
+    assert "no GPU can start" in _broken(place)
+    place.service.quota = 64.0
+    for part, quoted in [
+        (" bootstrap ", "checking"),
+        (" deploy blue-network ", "deploying network"),
+        ("compose --file", "building and pushing"),
+        ("docker push", "building and pushing"),
+    ]:
+        _fail_on(place, part)
+        output = _broken(place)
+        assert "the tool is broken today" in output, output
+        assert quoted in output
+        assert "run the same command again" in output
+    place.tools.act = place.act
+    place.node.fail = lambda command: "pull-image" in command
+    assert "the node cannot do that" in _broken(place)
+    place.node.fail = lambda command: False
+    _fail_on(place, " deploy --all ")
+    assert "the tool is broken today" in _broken(place)
+    place.tools.act = place.act
+    place.service.broken = "failed"
+    assert "no GPU came" in _broken(place)
+    place.service.broken = ""
+
+    result = place.deploy()
+    assert result.exit_code == 0, result.output
+    assert "an earlier run stopped at smoke" in result.output
+    assert f"FrontApiEndpoint = {place.service.url}/prod/" in result.output
+    assert len(place.tools.called(" bootstrap ")) == 2, "once broken, once done"
+    pushes = place.tools.called("docker push")
+    assert len(pushes) == 4, "one was broken, then each image once"
+    assert len([line for line in place.node.commands if "pull-image" in line]) == 1 + 2, "the snapshot was found again"
+    assert len(client("ec2", place.endpoint).describe_snapshots(OwnerIds=[ACCOUNT])["Snapshots"]) >= 1
+    found = place.resolved()
+    assert found["stackName"] == "blue"
+    assert found["cloud"]["imageCache"]["snapshotId"].startswith("snap-")
+    for reference in (found["cloud"]["images"]["api"], found["cloud"]["images"]["runtimes"]["comfyui"]):
+        assert reference.startswith(f"{HOST}/blue/")
+        assert "@sha256:" in reference
+    # The password goes through standard input, and Docker forgets it.
+    assert place.tools.secrets
+    assert not [call for call in place.tools.calls if place.tools.secrets[0] in call]
+    assert len(place.tools.called("docker logout")) == len(place.tools.called("docker login"))
+    assert "npx --yes aws-cdk@2." in place.tools.calls[0]
+
+
+def _broken(place: Place) -> str:
+    result = place.deploy()
+    assert result.exit_code in {1, 2}, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def _fail_on(place: Place, part: str) -> None:
+    def act(argv: list[str]) -> str:
+        assert part not in f" {' '.join(argv)} ", "the tool is broken today"
+        return place.act(argv)
+
+    place.tools.act = act
+
+
+def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
+    result = place.deploy("-d", "-b", "my-models", "-s", "snap-0123456789abcdef0", "-T")
+    assert result.exit_code == 0, result.output
+    assert "11/11" in result.output
+    assert place.tools.calls == []
+    assert place.resolved() == {
+        "stackName": "blue",
+        "modelBucketArn": "arn:aws:s3:::my-models",
+        "APIGW": {"stageName": "dev"},
+        "modelsRuntime": [{"name": "sdruntime", "type": "comfyui"}],
+        "cloud": {"imageCache": {"snapshotId": "snap-0123456789abcdef0"}},
+    }
+
+
+def test_a_named_bucket_must_exist(place: Place) -> None:
+    result = place.deploy("-b", "nobody-has-this-bucket")
+    assert result.exit_code == 2
+    assert "there is no bucket nobody-has-this-bucket" in result.output
+
+
+def test_a_tool_that_is_missing_is_named_with_its_source(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    result = place.deploy()
+    assert "docker is not on the PATH: https://" in result.output
+
+
+CONFIG = load_config(ROOT / "config.yaml")
+
+
+def test_wishes_without_a_runtime_leave_the_runtimes_alone() -> None:
+    assert resolve(CONFIG, Wishes()) == CONFIG
+    assert resolve(CONFIG, Wishes(stack="blue")).runtimes == CONFIG.runtimes
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("dynamicruntime", "", ("dynamicruntime", "sdwebui", True)),
+        ("mine", "", ("mine", "sdwebui", False)),
+        ("", "comfyui", ("sdruntime", "comfyui", False)),
+        ("sdruntime", "comfyui", ("sdruntime", "comfyui", False)),
+    ],
+)
+def test_a_runtimes_name_or_type_asks_for_that_one_alone(name: str, kind: str, expected: tuple[str, str, bool]) -> None:
+    (found,) = resolve(CONFIG, Wishes(runtime_name=name, runtime_type=kind)).runtimes
+    assert (found.name, found.type, found.dynamic_model) == expected
+
+
+def test_a_wish_that_cannot_be_is_refused_with_its_key() -> None:
+    with pytest.raises(ConfigError, match="imageCache"):
+        resolve(CONFIG, Wishes(snapshot="vol-1"))
+
+
+def test_a_config_with_images_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    config = with_images(CONFIG, {"api": f"{HOST}/a@sha256:{'0' * 64}", "comfyui": f"{HOST}/c:v1"})
+    config = with_promoted(config, {"sdruntime": {"inferenceApi": f"{HOST}/new@sha256:{'1' * 64}"}})
+    write(tmp_path / "config.yaml", config)
+    assert load_config(tmp_path / "config.yaml") == config
+    image = config.runtimes[0].extra_values["runtime"]["inferenceApi"]["image"]
+    assert image == {"repository": f"{HOST}/new", "digest": f"sha256:{'1' * 64}"}
+    # What a runtime says itself comes first.
+    again = with_promoted(config, {"sdruntime": {"inferenceApi": f"{HOST}/newer:v2"}})
+    assert again == config
+    assert image_values(f"{HOST}/newer:v2") == {"repository": f"{HOST}/newer", "tag": "v2"}
+
+
+def test_the_images_of_the_cloud_are_the_ones_that_compose_builds() -> None:
+    compose = load_compose()
+    found = builds(CONFIG, compose)
+    assert [item.holds for item in found] == ["api", "agent", "sdwebui", "comfyui"]
+    for item in found:
+        service = compose["services"][item.service]
+        assert service["build"]
+        assert service["image"].endswith(f":-darkroom/{item.holds}}}")
+    assert builds(with_images(CONFIG, {item.holds: f"{HOST}/x:1" for item in found}), compose) == []
+
+
+VCPUS = {"g5.xlarge": 4, "g5.2xlarge": 8}
+
+
+def demand(*types: str, pods: int = 2, spot: bool = True, on_demand: bool = True) -> Demand:
+    return Demand("r", types, pods, spot, on_demand)
+
+
+@pytest.mark.parametrize(
+    ("asked", "spot", "on_demand", "errors", "warnings"),
+    [
+        (demand("g5.xlarge"), 64.0, 64.0, [], []),
+        (demand("g5.xlarge"), 0.0, 4.0, [], ["at their most would use 8 vCPUs"]),
+        (demand("g5.xlarge"), 0.0, 0.0, ["no GPU can start"], []),
+        (demand("g5.xlarge", on_demand=False), 0.0, 64.0, ["no GPU can start"], []),
+        (demand("p9.xlarge"), 64.0, 64.0, ["offers none of p9.xlarge"], []),
+        (demand("p9.xlarge", "g5.2xlarge"), 8.0, 8.0, [], ["would use 16 vCPUs"]),
+        (demand("g5.xlarge"), None, None, [], ["cannot be read"]),
+    ],
+)
+def test_quotas_and_region_are_judged(
+    asked: Demand, spot: float | None, on_demand: float | None, errors: list[str], warnings: list[str]
+) -> None:
+    found = judge([asked], vcpus=VCPUS, quotas={SPOT: spot, ON_DEMAND: on_demand}, region="us-east-1")
+    assert [text in said for text, said in zip(errors, found.errors, strict=True)] == [True] * len(errors)
+    assert [text in said for text, said in zip(warnings, found.warnings, strict=True)] == [True] * len(warnings)
+
+
+def test_what_a_runtime_may_ask_for_is_read_from_its_values_and_the_charts() -> None:
+    found = {item.runtime: item for item in demands(CONFIG)}
+    assert found["sdruntime"].pods == 20
+    assert "g5.xlarge" in found["sdruntime"].instance_types
+    assert found["sdruntime"].spot
