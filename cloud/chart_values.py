@@ -28,8 +28,6 @@ class Placement:
     """What config.yaml does not know about a release, because the stacks make it. Strings may be CDK tokens."""
 
     region: str
-    partition: str
-    """`aws`, `aws-cn` or `aws-us-gov`."""
     cluster_name: str
     queue_url: str
     dead_letter_url: str

@@ -77,7 +77,6 @@ class Runtimes(Construct):
         on_efs = config.cloud.model_storage is ModelStorage.EFS
         return Placement(
             region=place.region,
-            partition=place.partition,
             cluster_name=config.stack_name,
             queue_url=names.queue_url(place, queue.name),
             dead_letter_url=names.queue_url(place, queue.dead_letter_name),

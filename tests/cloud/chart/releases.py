@@ -13,7 +13,6 @@ from contract.config import Config, RuntimeConfig, parse_config
 
 PLACEMENT: Final = Placement(
     region="us-west-2",
-    partition="aws",
     cluster_name="darkroom",
     queue_url="https://sqs.us-west-2.amazonaws.com/123456789012/darkroom-sdruntime",
     dead_letter_url="https://sqs.us-west-2.amazonaws.com/123456789012/darkroom-sdruntime-dlq",
