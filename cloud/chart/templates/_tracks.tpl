@@ -23,26 +23,24 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
 -}}
 {{- $tracks := list $stable -}}
 {{- if $percent -}}
-{{- $share := dict -}}
-{{- range $key := list "replicas" "minReplicas" "maxReplicas" -}}
-{{- $all := int (get $stable $key) -}}
-{{- $_ := set $share $key (ternary 0 (max 1 (div (add (mul $all $percent) 50) 100)) (eq $all 0)) -}}
-{{- end -}}
+{{- $replicas := ternary 0 (max 1 (div (add (mul $stable.replicas $percent) 50) 100)) (eq $stable.replicas 0) -}}
+{{- $most := max 1 (div (add (mul $stable.maxReplicas $percent) 50) 100) -}}
+{{/* The pods that are always there are the stable one's first. */}}
+{{- $fewest := div (mul $stable.minReplicas $percent) 100 -}}
 {{- $canary := dict
   "name" (printf "%s-canary" .Release.Name)
   "track" "canary"
   "inferenceImage" (include "darkroom.canaryImage" (dict "canary" $runtime.canary.inferenceApi.image "stable" $runtime.inferenceApi.image))
   "agentImage" (include "darkroom.canaryImage" (dict "canary" $runtime.canary.queueAgent.image "stable" $runtime.queueAgent.image))
-  "replicas" $share.replicas
+  "replicas" $replicas
   "queueLength" (max 1 (div (mul $stable.queueLength 100) $percent))
-  "minReplicas" $share.minReplicas
-  "maxReplicas" $share.maxReplicas
+  "minReplicas" $fewest
+  "maxReplicas" $most
 -}}
 {{- $_ := set $stable "queueLength" (max 1 (div (mul $stable.queueLength 100) $rest)) -}}
-{{- range $key := list "replicas" "minReplicas" -}}
-{{- $_ := set $stable $key (max 0 (sub (get $stable $key) (get $canary $key))) -}}
-{{- end -}}
-{{- $_ := set $stable "maxReplicas" (max 1 (sub $stable.maxReplicas $canary.maxReplicas)) -}}
+{{- $_ := set $stable "replicas" (ternary 0 (max 1 (sub $stable.replicas $replicas)) (eq $stable.replicas 0)) -}}
+{{- $_ := set $stable "minReplicas" (sub $stable.minReplicas $fewest) -}}
+{{- $_ := set $stable "maxReplicas" (max 1 $stable.minReplicas (sub $stable.maxReplicas $most)) -}}
 {{- $tracks = append $tracks $canary -}}
 {{- end -}}
 {{- dict "tracks" $tracks | toYaml -}}

@@ -496,13 +496,23 @@ def test_a_canary_differs_in_what_it_sets_and_shares_the_rest(everything: Releas
     assert labels[0] != labels[1]
 
 
-def test_without_autoscaling_the_canarys_pods_come_out_of_the_same_number() -> None:
-    values = {"runtime": {"scaling": {"enabled": False}, "replicas": 10, "canary": {"percent": 20}}}
+@pytest.mark.parametrize(("replicas", "stable", "canary"), [(10, 8, 2), (1, 1, 1), (0, 0, 0)])
+def test_without_autoscaling_the_canarys_pods_come_out_of_the_same_number(
+    replicas: int, stable: int, canary: int
+) -> None:
+    values = {"runtime": {"scaling": {"enabled": False}, "replicas": replicas, "canary": {"percent": 20}}}
     deployments = released(values).all("Deployment")
     assert {name: item["spec"]["replicas"] for name, item in deployments.items()} == {
-        "sdruntime": 8,
-        "sdruntime-canary": 2,
+        "sdruntime": stable,
+        "sdruntime-canary": canary,
     }
+
+
+@pytest.mark.parametrize(("fewest", "stable", "canary"), [(0, 0, 0), (1, 1, 0), (5, 4, 1)])
+def test_the_pods_that_are_always_there_are_the_stable_ones_first(fewest: int, stable: int, canary: int) -> None:
+    release = released({"runtime": {"scaling": {"minReplicaCount": fewest}, "canary": {"percent": 20}}})
+    least = [release.one("ScaledObject", name)["spec"]["minReplicaCount"] for name in ("sdruntime", "sdruntime-canary")]
+    assert least == [stable, canary]
 
 
 def test_placeholders_hold_as_much_as_a_pod_and_give_way_to_it(everything: Release) -> None:
