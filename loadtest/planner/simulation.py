@@ -58,11 +58,11 @@ class _Kind(IntEnum):
 
 
 class _Node:
-    __slots__ = ("alive", "empty_since", "interrupted", "launched", "pod", "warm")
+    __slots__ = ("alive", "empty_since", "interrupted", "launched", "launching", "pod", "warm")
 
     def __init__(self, launched: float) -> None:
         self.launched = launched
-        self.alive = True
+        self.alive = self.launching = True
         self.warm = False
         """Has the images."""
         self.interrupted = False
@@ -397,9 +397,10 @@ class _Simulation:
         self._outcome.peak_nodes = max(self._outcome.peak_nodes, self._nodes)
 
     def _node_ready(self, node: _Node) -> None:
-        self._launching -= 1
         if not node.alive:
             return
+        self._launching -= 1
+        node.launching = False
         if self._unbound:
             self._outcome.cold_starts += 1
             self._bind(node)
@@ -435,6 +436,9 @@ class _Simulation:
         pod = node.pod
         if pod is None:
             self._end_node(node)
+            if node.launching:  # nobody else was started for the pod that it was meant for
+                self._launching -= 1
+                self._scale_out(0)
             return
         if pod.state is _State.LEAVING:
             return
