@@ -1,5 +1,6 @@
 """ComfyUI's three folders: input, output and temp; where names lead, and which lead nowhere."""
 
+import os
 import re
 import shutil
 import time
@@ -67,6 +68,20 @@ class Files:
             return None
         return path if path.is_file() else None
 
+    def exists(self, name: str) -> bool:
+        """Whether there is anything of this name, a folder too: all that the original asks before a run.
+
+        Raises:
+            AttributeError: the name is no text, as the original words it.
+        """
+        if not isinstance(name, str):
+            raise AttributeError(f"'{type(name).__name__}' object has no attribute 'endswith'")  # noqa: TRY004
+        bare, kind = split_annotation(name)
+        try:
+            return self.inside(kind or "input", bare).exists()
+        except (OutsideFolderError, ValueError):
+            return False
+
     def input_names(self) -> list[str]:
         """Names of the files right in the input folder: the choices of a loader node."""
         return sorted(path.name for path in self.folder("input").iterdir() if path.is_file())
@@ -116,7 +131,8 @@ class Files:
         except OutsideFolderError as error:
             message = (
                 "**** ERROR: Saving image outside the output folder is not allowed.\n"
-                f" full_output_folder: {error}\n         output_dir: {self.folder(kind)}"
+                f" full_output_folder: {error}\n         output_dir: {self.folder(kind)}\n"
+                f"         commonpath: {os.path.commonpath([str(error), self.folder(kind)])}"
             )
             raise OutsideFolderError(message) from error
         folder.mkdir(parents=True, exist_ok=True)

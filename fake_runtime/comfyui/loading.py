@@ -1,6 +1,8 @@
 """Nodes that load checkpoints, files and texts."""
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -37,6 +39,16 @@ def empty_latent(_context: Context, values: Values) -> Result:
     return Result((Latent(values["width"], values["height"], values["batch_size"]),))
 
 
+def _input_file(context: Context, name: str) -> Path:
+    path = context.files.find(name)
+    if path is None:
+        kind, reason = (
+            (IsADirectoryError, errno.EISDIR) if context.files.exists(name) else (FileNotFoundError, errno.ENOENT)
+        )
+        raise kind(reason, os.strerror(reason), str(context.files.folder("input") / name))
+    return path
+
+
 def _open(path: Path) -> Image.Image:
     # Pillow's UnidentifiedImageError goes to the client as it is, path included, as in the original.
     image = Image.open(path)
@@ -46,9 +58,7 @@ def _open(path: Path) -> Image.Image:
 
 def load_image(context: Context, values: Values) -> Result:
     """LoadImage: the picture, and its transparency as a mask."""
-    path = context.files.find(values["image"])
-    if path is None:
-        raise FileNotFoundError(2, "No such file or directory", str(context.files.folder("input") / values["image"]))
+    path = _input_file(context, values["image"])
     image = _open(path)
     mask = ImageOps.invert(image.getchannel("A")) if "A" in image.getbands() else Image.new("L", (64, 64))
     return Result(([image.convert("RGB")], [mask]))
@@ -56,9 +66,7 @@ def load_image(context: Context, values: Values) -> Result:
 
 def load_mask(context: Context, values: Values) -> Result:
     """LoadImageMask: one channel."""
-    path = context.files.find(values["image"])
-    if path is None:
-        raise FileNotFoundError(2, "No such file or directory", str(context.files.folder("input") / values["image"]))
+    path = _input_file(context, values["image"])
     image = _open(path)
     channel = {"red": "R", "green": "G", "blue": "B", "alpha": "A"}[values["channel"]]
     if channel == "A":
@@ -69,9 +77,7 @@ def load_mask(context: Context, values: Values) -> Result:
 
 def load_frames(context: Context, values: Values) -> Result:
     """VHS_LoadVideo: frames that follow from the bytes of the file; nothing here can read a video."""
-    path = context.files.find(values["video"])
-    if path is None:
-        raise FileNotFoundError(2, "No such file or directory", str(context.files.folder("input") / values["video"]))
+    path = _input_file(context, values["video"])
     recipe = hashlib.sha256(path.read_bytes()).hexdigest()
     frames = [images.render(256, 256, f"{recipe}|{index}", path.name) for index in range(_FRAMES_FROM_A_VIDEO)]
     return Result((frames, _FRAMES_FROM_A_VIDEO, Audio(1.0), {"source_fps": 8.0}))
@@ -79,6 +85,5 @@ def load_frames(context: Context, values: Values) -> Result:
 
 def load_audio(context: Context, values: Values) -> Result:
     """LoadAudio: a second of it."""
-    if context.files.find(values["audio"]) is None:
-        raise FileNotFoundError(2, "No such file or directory", str(context.files.folder("input") / values["audio"]))
+    _input_file(context, values["audio"])
     return Result((Audio(1.0),))

@@ -8,9 +8,12 @@ from fake_runtime.comfyui.node_types import Context, Input, NodeClass, Result, S
 
 SAMPLERS = [
     "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral",
-    "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde",
-    "dpmpp_2m_sde_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep",
-    "gradient_estimation", "er_sde", "seeds_2", "seeds_3", "sa_solver", "ddim", "uni_pc", "uni_pc_bh2",
+    "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu",
+    "dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu",
+    "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep",
+    "res_multistep_cfg_pp", "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp", "gradient_estimation",
+    "gradient_estimation_cfg_pp", "er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "ddim", "uni_pc",
+    "uni_pc_bh2",
 ]  # fmt: skip
 SCHEDULERS = [
     "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic",
@@ -268,8 +271,8 @@ _ALL = (
         ("IMAGE",),
         pictures.empty_image,
         {
-            "width": _integer(512, 1),
-            "height": _integer(512, 1),
+            "width": _integer(512, 1, step=1),
+            "height": _integer(512, 1, step=1),
             "batch_size": _integer(1, 1, 4096),
             "color": _integer(0, 0, 0xFFFFFF, step=1, display="color"),
         },
@@ -490,14 +493,15 @@ NODE_CLASSES: dict[str, NodeClass] = {node.name: node for node in _ALL}
 
 
 def input_config(spec: Input, shelf: Shelf) -> list[Any]:
-    """An input as ``object_info`` and error bodies show it: ``[type or choices, config]``."""
+    """An input as error bodies show it: ``[type or choices, config]``."""
     return [spec.type if spec.choices is None else spec.choices(shelf), dict(spec.config)]
 
 
 def describe(node: NodeClass, shelf: Shelf) -> dict[str, Any]:
     """An entry of ``object_info``."""
     inputs = {
-        kind: {name: input_config(spec, shelf) for name, spec in specs.items()}
+        # Without a config there is only the type, other than in error bodies.
+        kind: {name: input_config(spec, shelf)[: 2 if spec.config else 1] for name, spec in specs.items()}
         for kind, specs in (("required", node.required), ("optional", node.optional))
         if specs or kind == "required"
     }

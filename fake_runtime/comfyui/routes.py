@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 
 from fake_runtime.comfyui import nodes, validation
 from fake_runtime.comfyui.execution import Executor, prompt_text
@@ -18,8 +18,9 @@ from fake_runtime.comfyui.files import Files, OutsideFolderError, folder_type, s
 from fake_runtime.comfyui.node_types import Shelf
 from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.queue import PromptQueue
+from fake_runtime.comfyui.uploads import Form, with_mask
 from fake_runtime.comfyui.websocket import FEATURES, Sockets
-from fake_runtime.encoding import json_response
+from fake_runtime.encoding import json_response as encode
 from fake_runtime.faults import FaultBook, FaultName, Place
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.device import Gpu
@@ -29,7 +30,6 @@ type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 VERSION = "0.3.64"
 MAX_BODY_BYTES = 104_857_600
-UPLOAD_CHUNK_BYTES = 2**16
 MODEL_FOLDERS = [
     "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision", "style_models",
     "embeddings", "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models", "hypernetworks", "photomaker",
@@ -53,9 +53,18 @@ def foreign_origin(host: str, origin: str) -> bool:
     return ours_text != theirs_text
 
 
+def json_response(body: object, status: int = 200) -> web.Response:
+    """A JSON answer as aiohttp makes it."""
+    return encode(body, status, charset="utf-8")
+
+
 def server_error() -> web.Response:
     """The answer of aiohttp when a handler fails: plain text, not JSON."""
     return web.Response(status=500, text="500 Internal Server Error\n\nServer got itself in trouble")
+
+
+def _allowed(error: web.HTTPException) -> dict[str, str]:
+    return {"Allow": error.headers.get("Allow", "GET,HEAD")}
 
 
 class ComfyUi:
@@ -88,7 +97,7 @@ class ComfyUi:
             ("POST", "/free", self.free),
             ("GET", "/view", self.view),
             ("POST", "/upload/image", self.upload_image),
-            ("POST", "/upload/mask", self.upload_image),
+            ("POST", "/upload/mask", self.upload_mask),
             ("GET", "/system_stats", self.system_stats),
             ("GET", "/features", self.features),
             ("GET", "/object_info", self.object_info),
@@ -99,8 +108,10 @@ class ComfyUi:
             ("GET", "/extensions", self.embeddings),
         ]
         for method, path, handler in routes:
-            app.router.add_route(method, path, handler)
-            app.router.add_route(method, f"/api{path}", handler)
+            for prefix in ("", "/api"):
+                app.router.add_route(method, prefix + path, handler)
+                if method == "GET" and path != "/ws":
+                    app.router.add_route("HEAD", prefix + path, handler)
         app.cleanup_ctx.append(self._run_worker)
         return app
 
@@ -117,6 +128,11 @@ class ComfyUi:
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            # The original serves the files of its page from the root: a GET of whatever else is a file that it lacks.
+            if request.method in {"GET", "HEAD"}:
+                return web.Response(status=404, content_type="application/octet-stream")
+            return web.Response(status=405, text="405: Method Not Allowed", headers=_allowed(error))
         except web.HTTPRequestEntityTooLarge:
             return web.Response(status=413, text=f"Maximum request body size {MAX_BODY_BYTES} exceeded.")
         except (ValueError, TypeError, LookupError, AttributeError):
@@ -128,6 +144,8 @@ class ComfyUi:
         origin = request.headers.get("Origin")
         if origin is not None and foreign_origin(request.host, origin):
             return web.Response(status=403)
+        if request.method == "OPTIONS":
+            return web.Response()
         return await handler(request)
 
     async def _strike(self, text: str, at: Place) -> web.Response | None:
@@ -166,7 +184,7 @@ class ComfyUi:
             return json_response({"error": validation.NO_PROMPT, "node_errors": {}}, 400)
         prompt = body["prompt"]
         prompt_id = str(body.get("prompt_id", uuid.uuid4()))
-        verdict = validation.validate_prompt(prompt, self.shelf)
+        verdict = validation.validate_prompt(prompt, self.shelf, body.get("partial_execution_targets"))
         if verdict.error is not None:
             return json_response({"error": verdict.error, "node_errors": verdict.node_errors}, 400)
         extra_data = body.get("extra_data", {})
@@ -174,13 +192,8 @@ class ComfyUi:
             extra_data["client_id"] = body["client_id"]
         if (answer := await self._strike(prompt_text(prompt), "submit")) is not None:
             return answer
-        self.queue.put(number, prompt_id, prompt, extra_data, self._wanted(body, verdict.outputs))
+        self.queue.put(number, prompt_id, prompt, extra_data, verdict.outputs)
         return json_response({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
-
-    @staticmethod
-    def _wanted(body: dict[str, Any], outputs: list[str]) -> list[str]:
-        targets = body.get("partial_execution_targets")
-        return outputs if targets is None else [output for output in outputs if output in targets]
 
     async def get_queue(self, request: web.Request) -> web.Response:
         """GET /queue."""
@@ -189,7 +202,7 @@ class ComfyUi:
     async def post_queue(self, request: web.Request) -> web.Response:
         """POST /queue: clear, delete."""
         body = json.loads(await request.read())
-        if body.get("clear"):
+        if "clear" in body and body["clear"]:  # noqa: RUF019 - of a list, too, this can be asked
             self.queue.clear()
         if "delete" in body:
             for prompt_id in body["delete"]:
@@ -213,7 +226,7 @@ class ComfyUi:
     async def post_history(self, request: web.Request) -> web.Response:
         """POST /history: clear, delete."""
         body = json.loads(await request.read())
-        if body.get("clear"):
+        if "clear" in body and body["clear"]:  # noqa: RUF019 - of a list, too, this can be asked
             self.queue.history.clear()
         if "delete" in body:
             for prompt_id in body["delete"]:
@@ -266,35 +279,31 @@ class ComfyUi:
         return web.FileResponse(path, headers=headers)
 
     async def upload_image(self, request: web.Request) -> web.Response:
-        """POST /upload/image and /upload/mask: multipart with image, overwrite, type, subfolder."""
-        if not request.content_type.startswith("multipart/"):
+        """POST /upload/image: multipart with image, overwrite, type, subfolder."""
+        form = await Form.read(request, MAX_BODY_BYTES)
+        return web.Response(status=400) if form is None else await self._store(form, form.data)
+
+    async def upload_mask(self, request: web.Request) -> web.Response:
+        """POST /upload/mask: the same, and original_ref, the picture that gets the mask as its transparency."""
+        form = await Form.read(request, MAX_BODY_BYTES)
+        if form is None:
             return web.Response(status=400)
-        fields: dict[str, str] = {}
-        name, data = "", None
-        reader = await request.multipart()
-        received = 0
-        while (part := await reader.next()) is not None:
-            if not isinstance(part, BodyPartReader):
-                return web.Response(status=400)
-            content = bytearray()
-            while chunk := await part.read_chunk(UPLOAD_CHUNK_BYTES):
-                content += chunk
-                received += len(chunk)
-                if received > MAX_BODY_BYTES:
-                    raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, received)
-            if part.name == "image" and part.filename is not None:
-                name, data = part.filename, bytes(content)
-            elif part.name is not None:
-                fields[part.name] = content.decode()
-        folder = folder_type(fields.get("type", "input"))
+        reference = json.loads(form.fields["original_ref"])
+        folder = folder_type(reference.get("type", "output"))
         if folder is None:
             raise ValueError("no such folder")
-        if data is None or not name:
-            return web.Response(status=400)
-        subfolder = fields.get("subfolder", "")
-        overwrite = fields.get("overwrite", "") in {"true", "1"}
+        original = self.files.inside(folder, reference.get("subfolder", ""), reference["filename"])
+        masked = await asyncio.to_thread(with_mask, original, form.data) if original.is_file() else b""
+        return await self._store(form, masked)
+
+    async def _store(self, form: Form, data: bytes) -> web.Response:
+        folder = folder_type(form.fields.get("type", "input"))
+        if folder is None:
+            raise ValueError("no such folder")
+        subfolder = form.fields.get("subfolder", "")
+        overwrite = form.fields.get("overwrite", "") in {"true", "1"}
         try:
-            stored = await asyncio.to_thread(self.files.upload, folder, subfolder, name, data, overwrite=overwrite)
+            stored = await asyncio.to_thread(self.files.upload, folder, subfolder, form.name, data, overwrite=overwrite)
         except (OutsideFolderError, ValueError):
             return web.Response(status=400)
         return json_response({"name": stored, "subfolder": subfolder, "type": folder})

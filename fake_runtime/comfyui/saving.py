@@ -1,5 +1,6 @@
 """Output nodes: what they write, and how history names it."""
 
+import random
 from collections.abc import Callable
 
 from fake_runtime import images, media
@@ -13,10 +14,11 @@ def _png_chunks(context: Context) -> dict[str, str]:
 
 
 def saver(folder: FolderType) -> Callable[[Context, Values], Result]:
-    """SaveImage and PreviewImage."""
+    """SaveImage and PreviewImage, which makes up a prefix of its own."""
+    letters = "".join(random.choices("abcdefghijklmnopqrstupvxyz", k=5))  # noqa: S311 - as in the original
 
     def save(context: Context, values: Values) -> Result:
-        prefix = values.get("filename_prefix", "ComfyUI_temp")
+        prefix = values.get("filename_prefix", f"ComfyUI_temp_{letters}")
         saved = []
         for picture in values["images"]:
             text = prefix.replace("%width%", str(picture.width)).replace("%height%", str(picture.height))
@@ -33,7 +35,7 @@ def save_animation(kind: str, suffix: str) -> Callable[[Context, Values], Result
     def save(context: Context, values: Values) -> Result:
         data = media.animated(values["images"], kind, values["fps"])
         saved = context.files.save("output", values["filename_prefix"], suffix, data)
-        return Result((), {"images": [saved], "animated": [True]})
+        return Result((), {"images": [saved], "animated": [len(values["images"]) != 1]})
 
     return save
 

@@ -49,8 +49,13 @@ def _refusal(kind: str, message: str, details: str) -> Verdict:
     return Verdict(error={"type": kind, "message": message, "details": details, "extra_info": {}})
 
 
-def validate_prompt(prompt: Any, shelf: Shelf) -> Verdict:
+def validate_prompt(prompt: Any, shelf: Shelf, targets: Any = None) -> Verdict:
     """Checks a prompt, and converts its widget values in place, as the original does.
+
+    Args:
+        prompt: the nodes.
+        shelf: what there is to choose from.
+        targets: `partial_execution_targets`: the outputs that are wanted; None for all.
 
     Raises:
         TypeError, AttributeError, LookupError: the prompt has a shape on which the original too fails with 500.
@@ -65,7 +70,7 @@ def validate_prompt(prompt: Any, shelf: Shelf) -> Verdict:
         if node_class is None:
             message = f"Cannot execute because node {node['class_type']} does not exist."
             return _refusal("invalid_prompt", message, f"Node ID '#{node_id}'")
-        if node_class.output_node:
+        if node_class.output_node and (targets is None or node_id in targets):
             outputs.append(node_id)
     if not outputs:
         return _refusal("prompt_no_outputs", "Prompt has no outputs", "")
@@ -249,7 +254,7 @@ class _Validator:
         name = node_class.file_input
         if name is None or name not in inputs or isinstance(inputs[name], list):
             return []
-        if self.shelf.files.find(str(inputs[name])) is not None:
+        if self.shelf.files.exists(inputs[name]):
             return []
         kind = {"image": "image", "audio": "audio", "video": "video"}[name]
         details = f"{name} - Invalid {kind} file: {inputs[name]}"

@@ -134,6 +134,12 @@ async def clear_queue(server: ComfyUi) -> None:
         check("history", NOTHING, await server.history(prompt_id))
 
 
+@case("a list as a command for the queue or the history is 200, and does nothing")
+async def list_as_command(server: ComfyUi) -> None:
+    for path in ("/queue", "/history"):
+        await server.command(path, [])
+
+
 @case("POST /interrupt, /queue, /history and /free answer 200 with nothing, not even a content type")
 async def commands_answer_nothing(server: ComfyUi) -> None:
     await server.idle()

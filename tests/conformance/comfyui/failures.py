@@ -49,6 +49,21 @@ async def unreadable_image(server: ComfyUi) -> None:
     check("the outputs", NOTHING, entry["outputs"])
 
 
+@case("a folder's name passes the check of a file, and fails when it is loaded")
+async def folder_as_a_file(server: ComfyUi) -> None:
+    data, _ = await _fail(server, loading(""))
+    check("execution_error", {"node_type": "LoadImage", "exception_type": "IsADirectoryError"}, data)
+
+
+@case("an animation of one picture is said not to be animated")
+async def animation_of_one_picture(server: ComfyUi) -> None:
+    inputs = {"filename_prefix": fresh(), "fps": 6, "lossless": True, "quality": 80, "method": "default"}
+    for size, animated in ((1, False), (2, True)):
+        prompt = plain(fresh(), batch_size=size).node("3", "SaveAnimatedWEBP", images=["2", 0], **inputs)
+        output = (await server.run(prompt))["outputs"]["3"]
+        check("the output", {"images": [{"filename": str}], "animated": [animated]}, output)
+
+
 @case("saving outside the output folder fails when it runs, with a plain Exception")
 async def saving_outside(server: ComfyUi) -> None:
     data, _ = await _fail(server, plain("../../../evil", color=color()))

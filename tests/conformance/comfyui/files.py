@@ -12,6 +12,9 @@ from tests.conformance.comfyui.client import ComfyUi, color, fresh, png
 from tests.conformance.shapes import Each, OneOf
 from tests.support.workflows import Workflow, plain
 
+SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
+"""What aiohttp says, in plain text, when a handler fails."""
+
 LIMIT = 104_857_600
 """Bytes of a request's body that the server takes unless told otherwise (`--max-upload-size`, 100 MB)."""
 
@@ -121,6 +124,18 @@ async def upload_without_a_file(server: ComfyUi) -> None:
     await server.refuses("POST", "/upload/image", 400, "", data={"type": "input"})
 
 
+@case("an image that comes as text, and not as a file, is 500")
+async def upload_of_a_text_field(server: ComfyUi) -> None:
+    await server.refuses("POST", "/upload/image", 500, SERVER_ERROR, data={"image": "text"})
+
+
+@case("an empty file is stored")
+async def upload_of_an_empty_file(server: ComfyUi) -> None:
+    name = f"{fresh()}.png"
+    reply = await server.upload(b"", name)
+    check("POST /upload/image", {"status": 200, "body": {"name": name}}, reply.shown())
+
+
 @case("more than the limit is 413, in plain text", Mark.SLOW)
 async def upload_beyond_the_limit(server: ComfyUi) -> None:
     reply = await server.upload(bytes(LIMIT + 1024), "large.png")
@@ -132,10 +147,9 @@ async def upload_beyond_the_limit(server: ComfyUi) -> None:
 
 @case("POST /upload/mask needs the picture that the mask belongs to: 500 without original_ref")
 async def mask_without_original(server: ComfyUi) -> None:
-    form = {"image": png()}
-    await server.refuses(
-        "POST", "/upload/mask", 500, "500 Internal Server Error\n\nServer got itself in trouble", data=form
-    )
+    form = aiohttp.FormData()
+    form.add_field("image", png(), filename="mask.png")
+    await server.refuses("POST", "/upload/mask", 500, SERVER_ERROR, data=form)
 
 
 @case("POST /upload/mask stores the original with the mask as its transparency")

@@ -45,6 +45,19 @@ async def features(server: ComfyUi) -> None:
     check("GET /features", {"supports_preview_metadata": True, "max_upload_size": int}, await server.get("/features"))
 
 
+@case("JSON answers name their character set")
+async def json_content_type(server: ComfyUi) -> None:
+    for path in ("/queue", "/system_stats", "/history/unknown"):
+        reply = await server.send("GET", path)
+        check(f"the type of {path}", "application/json; charset=utf-8", reply.headers.get("Content-Type"))
+
+
+@case("HEAD and OPTIONS are answered, without a body")
+async def head_and_options(server: ComfyUi) -> None:
+    await server.refuses("HEAD", "/queue", 200, "")
+    await server.refuses("OPTIONS", "/prompt", 200, "")
+
+
 @case("GET /queue of an idle server has two empty lists")
 async def idle_queue(server: ComfyUi) -> None:
     await server.idle()

@@ -8,10 +8,10 @@ from typing import Any
 
 from tests.conformance.case import Case, case, check
 from tests.conformance.comfyui.client import ComfyUi, color, fresh
-from tests.conformance.shapes import ANY, NOTHING, Only
+from tests.conformance.comfyui.files import SERVER_ERROR
+from tests.conformance.shapes import ANY, NOTHING, OneOf, Only
 from tests.support.workflows import Workflow, diffusion, plain
 
-SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 _VALIDATION = {
     "type": "prompt_outputs_failed_validation",
     "message": "Prompt outputs failed validation",
@@ -185,6 +185,15 @@ REFUSALS = (
         "image - Invalid image file: no-such.png",
         {"input_name": "image"},
     ),
+    _node_refusal(
+        "number-as-a-file-name",
+        plain().node("1", "LoadImage", image=7),
+        "1",
+        "exception_during_inner_validation",
+        "Exception when validating inner node",
+        "'int' object has no attribute 'endswith'",
+        {"exception_type": "AttributeError", "linked_node": ["1", 0], "input_config": ["IMAGE", dict]},
+    ),
     _prompt_refusal(
         "unknown-class",
         plain().node("2", "NoSuchNode"),
@@ -246,7 +255,8 @@ async def refuses_a_circle(server: ComfyUi) -> None:
 @case("every faulty output is named; a node that two outputs need names both")
 async def refuses_with_all_outputs(server: ComfyUi) -> None:
     prompt = _changed("1", width=0).node("4", "PreviewImage", images=["1", 0])
-    node = {"errors": [{"type": "value_smaller_than_min"}], "dependent_outputs": ["3", "4"], "class_type": "EmptyImage"}
+    both = OneOf(["3", "4"], ["4", "3"])
+    node = {"errors": [{"type": "value_smaller_than_min"}], "dependent_outputs": both, "class_type": "EmptyImage"}
     await server.refuses("POST", "/prompt", 400, {"node_errors": Only({"1": node})}, json={"prompt": prompt})
 
 
@@ -265,6 +275,21 @@ async def accepts_the_good_part(server: ComfyUi) -> None:
 async def refuses_foreign_pages(server: ComfyUi) -> None:
     await server.refuses("GET", "/queue", 403, "", headers={"Origin": "http://evil.example"})
     await server.refuses("GET", "/queue", 200, dict, headers={"Origin": server.url})
+
+
+@case("partial_execution_targets that name no output leave none: 400 with prompt_no_outputs")
+async def refuses_targets_that_are_none(server: ComfyUi) -> None:
+    for targets in ([], ["no-such"], ["1"]):
+        body = {"error": {"type": "prompt_no_outputs"}, "node_errors": NOTHING}
+        document = {"prompt": plain(), "partial_execution_targets": targets}
+        await server.refuses("POST", "/prompt", 400, body, json=document)
+
+
+@case("an unknown route is 404 without a body; for another method than GET it is 405")
+async def refuses_unknown_routes(server: ComfyUi) -> None:
+    await server.refuses("GET", "/no-such-route", 404, "")
+    await server.refuses("GET", "/upload/image", 404, "")
+    await server.refuses("POST", "/no-such-route", 405, "405: Method Not Allowed")
 
 
 @case("a wrong method is 405 in plain text")

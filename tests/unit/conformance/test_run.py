@@ -1,0 +1,118 @@
+"""Each case comes out as conformant, deviating or not applicable, and the suite goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from contract.task import RuntimeType
+from tests.conformance.__main__ import app
+from tests.conformance.case import Case, DeviationError, Mark, NotApplicableError, case, check
+from tests.conformance.report import counts, document
+from tests.conformance.run import Verdict, ask, ask_all, choose
+from tests.conformance.suites import SUITES
+
+
+@case("it is so")
+async def good(_: Any) -> None:
+    check("x", {"a": int}, {"a": 1})
+
+
+@case("it is not so", Mark.SLOW)
+async def bad(_: Any) -> None:
+    check("GET /x", {"a": int}, {"a": "text"})
+
+
+@case("nobody can say", Mark.NEEDS_MODEL)
+async def open_question(_: Any) -> None:
+    raise NotApplicableError("there is no model")
+
+
+@case("it never ends")
+async def endless(_: Any) -> None:
+    await asyncio.Event().wait()
+
+
+@case("it cannot be reached")
+async def unreachable(_: Any) -> None:
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
+@case("it says something else altogether")
+async def unreadable(_: Any) -> None:
+    raise KeyError("prompt_id")
+
+
+ALL = (good, bad, open_question, endless, unreachable, unreadable)
+
+
+async def test_each_case_gets_its_verdict_and_the_next_is_asked() -> None:
+    said: list[str] = []
+    outcomes = await ask_all(ALL, None, within=0.05, say=lambda outcome: said.append(outcome.case.name))
+    verdicts = {outcome.case.name: outcome.verdict for outcome in outcomes}
+    assert verdicts == {
+        "good": Verdict.CONFORMANT,
+        "bad": Verdict.DEVIATING,
+        "open-question": Verdict.NOT_APPLICABLE,
+        "endless": Verdict.DEVIATING,
+        "unreachable": Verdict.DEVIATING,
+        "unreadable": Verdict.DEVIATING,
+    }
+    assert said == list(verdicts)
+    assert counts(outcomes) == {Verdict.CONFORMANT: 1, Verdict.DEVIATING: 4, Verdict.NOT_APPLICABLE: 1}
+
+
+async def test_a_deviation_is_reported_with_both_bodies() -> None:
+    outcomes = [await ask(bad, None, within=1)]
+    (shown,) = json.loads(json.dumps(document(outcomes, server="x")))["cases"]
+    assert shown["why"] == "GET /x: a is 'text', not '<int>'"
+    assert (shown["expected"], shown["got"]) == ({"a": "<int>", "<…>": "<…>"}, {"a": "text"})
+
+
+def test_cases_are_chosen_by_name_and_left_out_by_mark() -> None:
+    assert choose(ALL, only=["un*"]) == [unreachable, unreadable]
+    assert choose(ALL, without=[Mark.SLOW, Mark.NEEDS_MODEL]) == [good, endless, unreachable, unreadable]
+
+
+@pytest.mark.parametrize("runtime_type", SUITES)
+def test_every_case_has_a_name_of_its_own_and_a_statement(runtime_type: RuntimeType) -> None:
+    cases: tuple[Case, ...] = SUITES[runtime_type].cases
+    assert len({item.name for item in cases}) == len(cases) > 20
+    assert all(len(item.statement) > 10 for item in cases)
+
+
+def test_comfyui_has_at_least_forty_cases_that_need_no_model() -> None:
+    cases = choose(SUITES[RuntimeType.COMFYUI].cases, without=[Mark.NEEDS_MODEL, Mark.NEEDS_START, Mark.SLOW])
+    assert len(cases) >= 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--type", "comfyui"], "--url is missing"),
+        (["--type", "comfyui", "--url", "http://127.0.0.1:9", "--case", "no-such"], "no case fits"),
+        (["--type", "comfyui", "--url", "http://127.0.0.1:9", "--start", "/no/such/program"], "No such file"),
+    ],
+)
+def test_a_suite_that_cannot_begin_says_why_in_a_line(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+def test_the_cases_can_be_listed_without_a_server() -> None:
+    result = CliRunner().invoke(app, ["--type", "comfyui", "--list", "--without", "slow"])
+    assert result.exit_code == 0
+    assert "order-of-events" in result.output
+    assert "upload-beyond-the-limit" not in result.output
+
+
+def test_a_deviation_keeps_what_was_expected_and_what_came() -> None:
+    with pytest.raises(DeviationError) as caught:
+        check("GET /queue", {"queue_running": []}, {"queue_running": [1]})
+    assert caught.value.what == "GET /queue: queue_running is [1], not []"
+    assert caught.value.got == {"queue_running": [1]}
