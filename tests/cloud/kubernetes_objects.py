@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -102,9 +103,18 @@ def holds(rule: str, variables: dict[str, Any]) -> bool:
 
 @functools.cache
 def _program(rule: str) -> celpy.Runner:
-    environment = celpy.Environment()
+    environment = _environment()
     # Kubernetes' own additions to CEL ("Kubernetes regex library", "Kubernetes list library").
     return environment.program(environment.compile(rule), functions={"find": _find, "split": _split})
+
+
+@functools.cache
+def _environment() -> celpy.Environment:
+    limit = sys.getrecursionlimit()
+    environment = celpy.Environment()
+    # It raises the limit for the whole process, which Hypothesis takes for a fault of the test's.
+    sys.setrecursionlimit(limit)
+    return environment
 
 
 def _find(text: celtypes.StringType, pattern: celtypes.StringType) -> celtypes.StringType:
