@@ -76,6 +76,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             settings.sqs_queue_url,
             dead_letter_url=settings.sqs_dlq_url,
             visibility_timeout=settings.visibility_timeout,
+            finishing=holdings.finishing,
         )
         inputs = Inputs(
             fetch.Fetcher(_input_limits(settings), fetch.parse_origins(settings.input_allowed_origins)),
@@ -118,7 +119,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 store=store,
                 outputs=Outputs(clients.s3, settings.s3_bucket),
                 payloads=payloads,
-                callbacks=Callbacks(clients.sns, settings.sns_topic_arn),
+                callbacks=Callbacks(clients.sns, settings.sns_topic_arn, finishing=holdings.finishing),
                 metrics=metrics,
                 runtime_name=settings.runtime_name,
                 visibility_timeout=settings.visibility_timeout,

@@ -1,10 +1,11 @@
-"""Puts entries that become ready during one call to AWS together into the next one; what comes alone goes at once."""
+"""Makes one call to AWS for entries that become ready at about the same time; what comes alone goes at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from agent.aws import CALL_TIMEOUT
@@ -22,19 +23,29 @@ type Outcome = Exception | None
 class Batches[Entry]:
     """One kind of call, of which one is under way at a time.
 
-    A call costs this process, and the other side, about the same for ten entries as for one. So the more there is to
-    do, the less it costs, and nothing ever waits for company.
+    A call costs this process, and the other side, about the same for ten entries as for one. So what comes during a
+    call goes together with the next one, and while others are known to be on their way, it waits for them a moment.
 
     Args:
         send: makes one call for one entry or more; returns the outcome of each, or raises what all of them came to.
         weigh: the bytes that an entry takes of `MOST_BYTES`.
+        expected: how many entries are here or on their way.
+        linger: seconds to wait for those at most.
     """
 
     def __init__(
-        self, send: Callable[[Sequence[Entry]], Awaitable[Sequence[Outcome]]], *, weigh: Callable[[Entry], int]
+        self,
+        send: Callable[[Sequence[Entry]], Awaitable[Sequence[Outcome]]],
+        *,
+        weigh: Callable[[Entry], int],
+        expected: Callable[[], int],
+        linger: float,
     ) -> None:
         self._send = send
         self._weigh = weigh
+        self._expected = expected
+        self._linger = linger
+        self._came = asyncio.Event()
         self._waiting: deque[tuple[Entry, asyncio.Future[None]]] = deque()
         self._sending: asyncio.Task[None] | None = None
 
@@ -46,6 +57,7 @@ class Batches[Entry]:
         """
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, taken))
+        self._came.set()
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all(), name="batches")
         await taken
@@ -53,7 +65,11 @@ class Batches[Entry]:
     async def _send_all(self) -> None:
         batch: list[tuple[Entry, asyncio.Future[None]]] = []
         try:
-            while batch := self._next():
+            while self._waiting:
+                await self._wait_for_company()
+                batch = self._next()
+                if not batch:
+                    continue
                 outcomes = await self._call([entry for entry, _ in batch])
                 for (_, taken), outcome in zip(batch, outcomes, strict=True):
                     if taken.done():
@@ -73,6 +89,13 @@ class Batches[Entry]:
                 return await self._send(entries)
         except Exception as error:  # noqa: BLE001 - each entry's sender gets it
             return [error] * len(entries)
+
+    async def _wait_for_company(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._linger):
+                while len(self._waiting) < min(MOST_ENTRIES, self._expected()):
+                    self._came.clear()
+                    await self._came.wait()
 
     def _next(self) -> list[tuple[Entry, asyncio.Future[None]]]:
         """Takes the entries of the next call; nobody waits for an entry whose future is done."""

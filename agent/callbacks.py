@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,17 +22,26 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+PUBLISH_LINGER: Final = 0.1
+"""Seconds that a callback may wait for those of tasks that are being finished at the same time."""
+
 _REMEMBERED: Final = 2_000
 """Published callbacks of which a redelivery is recognised; more than one agent ends within a message's redelivery."""
 
 
 class Callbacks:
-    """The callback topic."""
+    """The callback topic.
 
-    def __init__(self, sns: SNSClient, topic: str) -> None:
+    Args:
+        sns: the client.
+        topic: its ARN.
+        finishing: how many tasks are about to be called back.
+    """
+
+    def __init__(self, sns: SNSClient, topic: str, *, finishing: Callable[[], int]) -> None:
         self._sns = sns
         self._topic = topic
-        self._publications = Batches(self._publish, weigh=_Entry.weight)
+        self._publications = Batches(self._publish, weigh=_Entry.weight, expected=finishing, linger=PUBLISH_LINGER)
         self._published: OrderedDict[str, None] = OrderedDict()
 
     def was_published(self, submission: Submission) -> bool:

@@ -176,6 +176,10 @@ class Holdings:
             None,
         )
 
+    def finishing(self) -> int:
+        """Returns how many messages are on their way out."""
+        return self.count(Stage.FINISHING)
+
     def count(self, *stages: Stage) -> int:
         """Returns how many messages are in one of the stages."""
         return sum(held.stage in stages for held in self._by_message.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -24,6 +24,9 @@ log = structlog.get_logger()
 BATCH: Final = 10
 """Entries of one batch call, and messages of one receive (Amazon SQS quotas)."""
 
+DELETE_LINGER: Final = 0.25
+"""Seconds that a deletion may wait for others that are due; nobody waits for it."""
+
 _NOT_OURS: Final = (
     "InvalidParameterValue",
     "ReceiptHandleIsInvalid",
@@ -41,16 +44,25 @@ class TaskQueue:
         url: of the queue.
         dead_letter_url: of its dead-letter queue; empty: found by the redrive policy when first needed.
         visibility_timeout: seconds for which a received message is ours.
+        finishing: how many messages are about to be deleted.
     """
 
-    def __init__(self, sqs: SQSClient, url: str, *, dead_letter_url: str = "", visibility_timeout: int) -> None:
+    def __init__(
+        self,
+        sqs: SQSClient,
+        url: str,
+        *,
+        dead_letter_url: str = "",
+        visibility_timeout: int,
+        finishing: Callable[[], int],
+    ) -> None:
         self._sqs = sqs
         self._url = url
         self._dead_letter_url: str | None = dead_letter_url or None
         self._visibility_timeout = visibility_timeout
         # One change of visibilities at a time: a heartbeat on its way must not overtake a message that is handed back.
         self._changing = asyncio.Lock()
-        self._deletions = Batches(self._delete, weigh=len)
+        self._deletions = Batches(self._delete, weigh=len, expected=finishing, linger=DELETE_LINGER)
 
     async def receive(self, count: int) -> list[Delivery]:
         """Waits up to `RECEIVE_WAIT` seconds for at most `count` messages.

@@ -34,7 +34,7 @@ async def test_each_of_many_callbacks_arrives_with_its_own_body_and_attributes(d
         aws_access_key_id="test",
         aws_secret_access_key="test",
     ) as sns:
-        callbacks = Callbacks(sns, deployment.place.callback_topic_arn)
+        callbacks = Callbacks(sns, deployment.place.callback_topic_arn, finishing=lambda: 1)
 
         published = await asyncio.gather(*(callbacks.publish(f"task-{number}", ended(number)) for number in range(12)))
         again = await callbacks.publish("task-0", ended(0))

@@ -22,7 +22,7 @@ async def queue(deployment: Deployment) -> AsyncIterator[TaskQueue]:
         aws_access_key_id="test",
         aws_secret_access_key="test",
     ) as sqs:
-        yield TaskQueue(sqs, deployment.queue_url("sdruntime"), visibility_timeout=60)
+        yield TaskQueue(sqs, deployment.queue_url("sdruntime"), visibility_timeout=60, finishing=lambda: 1)
 
 
 async def receive(queue: TaskQueue, deployment: Deployment, *bodies: str) -> list[Held]:

@@ -21,7 +21,10 @@ class Service:
         self.open = asyncio.Event()
         self.broken: Exception | None = None
         self.sizes: dict[str, int] = {}
-        self.batches = Batches(self.take, weigh=lambda entry: self.sizes.get(entry, 1))
+        self.expected = 0
+        self.batches = Batches(
+            self.take, weigh=lambda entry: self.sizes.get(entry, 1), expected=lambda: self.expected, linger=0.2
+        )
 
     async def take(self, entries: Sequence[str]) -> Sequence[Exception | None]:
         self.calls.append(list(entries))
@@ -53,6 +56,30 @@ async def test_what_comes_alone_goes_at_once_and_what_comes_meanwhile_goes_toget
     service.open.set()
     await asyncio.gather(*first, *more)
     assert service.calls == [["a"], ["b", "c"]]
+
+
+async def test_what_is_on_its_way_is_waited_for() -> None:
+    service = Service()
+    service.open.set()
+    service.expected = 3
+    first = service.send("a", "b")
+    await settled()
+    assert service.calls == []
+
+    await asyncio.gather(*first, *service.send("c"))
+
+    assert service.calls == [["a", "b", "c"]]
+
+
+async def test_what_does_not_come_is_not_waited_for_long() -> None:
+    service = Service()
+    service.open.set()
+    service.expected = 2
+
+    async with asyncio.timeout(5):
+        await service.batches.send("a")
+
+    assert service.calls == [["a"]]
 
 
 async def test_one_entry_that_is_refused_harms_no_other() -> None:

@@ -32,7 +32,9 @@ async def test_characters_that_sqs_refuses_are_escaped_in_the_context() -> None:
         status=Status.SUCCEEDED,
         submitted_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    assert await Callbacks(cast("Any", topic), "arn:aws:sns:us-east-1:000000000000:t").publish("t", submission)
+    assert await Callbacks(cast("Any", topic), "arn:aws:sns:us-east-1:000000000000:t", finishing=lambda: 1).publish(
+        "t", submission
+    )
     (message,) = topic.messages
     assert not {"\uffff", "\ufffe"} & set(message)
     assert json.loads(message)["context"] == "a\uffff\ufffeb"
