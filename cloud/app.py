@@ -11,6 +11,7 @@ from typing import Any, Final
 from aws_cdk import App, Environment, Tags
 
 from cloud import names
+from cloud.chart_values import ChartValuesError, old_names
 from cloud.constructs.alarms import DEPLOYMENT_TAG
 from cloud.stacks.messaging import MessagingStack
 from cloud.stacks.network import NetworkStack
@@ -27,6 +28,7 @@ def build_app(config: Config, *, outdir: Path, account: str, region: str) -> App
 
     Raises:
         ConfigError: config and region are of different partitions.
+        ChartValuesError: the chart does not take a runtime's `extraValues`.
     """
     app = App(outdir=str(outdir), context=feature_flags(), analytics_reporting=False)
     add_stacks(app, config, account=account, region=region)
@@ -44,8 +46,9 @@ def add_stacks(app: App, config: Config, *, account: str, region: str) -> None:
 
     Raises:
         ConfigError: config and region are of different partitions.
+        ChartValuesError: the chart does not take a runtime's `extraValues`.
     """
-    _check_partition(config, region)
+    names.check_partition(config, region)
     env = Environment(account=account, region=region)
     place = topology(config, region=region, account=account)
     vpc = NetworkStack(app, names.network_stack(config), env=env, config=config).network.vpc
@@ -60,15 +63,6 @@ def add_stacks(app: App, config: Config, *, account: str, region: str) -> None:
         Tags.of(app).add(key, value)
 
 
-def _check_partition(config: Config, region: str) -> None:
-    found = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
-    if found != config.partition:
-        raise ConfigError(
-            f"modelBucketArn: is in the partition {config.partition}, but the region {region} is in {found}; "
-            f"write arn:{found}:s3:::{config.model_bucket}, or choose another region"
-        )
-
-
 def main() -> int:
     """Synthesizes into the folder that the CDK's CLI names, and returns the exit status."""
     app = App(context=feature_flags(), analytics_reporting=False)
@@ -78,10 +72,12 @@ def main() -> int:
         sys.stderr.write("error: CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION are not set; the CDK's CLI sets them\n")
         return 1
     try:
-        add_stacks(app, load_config(path), account=account, region=region)
-    except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
+        config = load_config(path)
+        add_stacks(app, config, account=account, region=region)
+    except (ConfigError, ChartValuesError) as error:
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
         return 1
+    sys.stderr.write("".join(f"warning: {line}\n" for line in old_names(config)))
     app.synth()
     return 0
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from contract.config import Config
+from typing import Final
+
+from contract.config import Config, ConfigError
 from contract.task import RuntimeType
 from contract.topology import Topology
+
+_PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+"""By how the names of their regions start; all others are in `aws`."""
 
 
 def network_stack(config: Config) -> str:
@@ -25,6 +30,20 @@ def messaging_stack(config: Config) -> str:
 def main_stack(config: Config) -> str:
     """Returns the name of the stack with the cluster, and with the outputs that users look up."""
     return config.stack_name
+
+
+def check_partition(config: Config, region: str) -> None:
+    """Refuses a region that is not in the partition of the model bucket's ARN.
+
+    Raises:
+        ConfigError: it is in another one.
+    """
+    found = next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
+    if found != config.partition:
+        raise ConfigError(
+            f"modelBucketArn: is in the partition {config.partition}, but the region {region} is in {found}; "
+            f"write arn:{found}:s3:::{config.model_bucket}, or choose another region"
+        )
 
 
 def node_role(config: Config) -> str:

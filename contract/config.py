@@ -179,7 +179,7 @@ class Alarms(_Strict):
 
 
 class Budget(_Strict):
-    """A monthly budget of the whole deployment, by its tag."""
+    """A monthly budget of the whole deployment, by its tag; CloudFormation makes budgets in the older regions only."""
 
     monthly_usd: Annotated[int, Field(alias="monthlyUsd", gt=0)]
     email: Annotated[str, AfterValidator(_email), Field(min_length=1)]
@@ -242,9 +242,9 @@ class Config(_Strict):
         _refuse_repeats(
             "modelFilename", [runtime.static_checkpoint for runtime in self.runtimes if runtime.static_checkpoint]
         )
-        if self.cloud.delivery.enabled and self.partition == "aws-cn":
+        if self.cloud.delivery.enabled and self.partition != "aws":
             raise ValueError(
-                "cloud.delivery.enabled: CloudFront in China serves registered domains only; set it to false"
+                f"cloud.delivery.enabled: CloudFront has no origin access control in {self.partition}; set it to false"
             )
         for index, runtime in enumerate(self.runtimes):
             where = f"modelsRuntime.{index}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from aws_cdk import Aws, RemovalPolicy, Tags
+from aws_cdk import Aws, RemovalPolicy, Stack, Tags
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
@@ -14,6 +14,7 @@ from aws_cdk.lambda_layer_kubectl_v35 import KubectlV35Layer
 from constructs import Construct
 
 from cloud import versions
+from cloud.names import url_suffix
 from contract.config import Config
 
 ADD_ONS = ("coredns", "kube-proxy", "eks-pod-identity-agent", "metrics-server")
@@ -64,6 +65,11 @@ class Cluster(Construct):
         cluster.node.add_dependency(logging)
         # In Python, the generated class lacks a member of the interface that it implements.
         self.cluster = cast("eks.ICluster", cluster)
+        for child in cluster.node.find_all():
+            # Those of the CDK's own functions, too; it would keep them for ever.
+            if isinstance(child, logs.CfnLogGroup):
+                child.retention_in_days = config.cloud.log_retention_days
+                child.apply_removal_policy(RemovalPolicy.DESTROY)
         network_plugin = eks.Addon(
             self,
             "vpc-cni",
@@ -100,7 +106,7 @@ class Cluster(Construct):
         role = iam.Role(
             self,
             "ComponentNodeRole",
-            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            assumed_by=instances(self),
             managed_policies=node_policies(),
         )
         return eks.Nodegroup(
@@ -134,6 +140,11 @@ def retention(config: Config) -> logs.RetentionDays:
         180: logs.RetentionDays.SIX_MONTHS,
         365: logs.RetentionDays.ONE_YEAR,
     }[config.cloud.log_retention_days]
+
+
+def instances(scope: Construct) -> iam.IPrincipal:
+    """Returns the principal by which instances take a role; EC2's own name is another one in China."""
+    return iam.ServicePrincipal.from_static_service_principle_name(f"ec2.{url_suffix(Stack.of(scope).partition)}")
 
 
 def node_policies() -> list[iam.IManagedPolicy]:

@@ -25,7 +25,6 @@ class Delivery(Construct):
             comment=f"Results of {config.stack_name}",
             price_class=cloudfront.PriceClass[_PRICE_CLASSES[config.cloud.delivery.price_class]],
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
-            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
             default_behavior=cloudfront.BehaviorOptions(
                 origin=origins.S3BucketOrigin.with_origin_access_control(bucket),
                 allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD,

@@ -6,6 +6,8 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from cloud.constructs.cluster import instances
+
 
 class ImageCacheBuilder(Construct):
     """An instance that may pull images and is steered through Systems Manager; nothing can reach it."""
@@ -15,7 +17,7 @@ class ImageCacheBuilder(Construct):
         role = iam.Role(
             self,
             "Role",
-            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            assumed_by=instances(self),
             managed_policies=[
                 iam.ManagedPolicy.from_aws_managed_policy_name("AmazonSSMManagedInstanceCore"),
                 # As the nodes: images may come from another account's repository.

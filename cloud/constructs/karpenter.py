@@ -14,7 +14,7 @@ from constructs import Construct
 
 from cloud import names, versions
 from cloud.constructs.charts import install
-from cloud.constructs.cluster import Cluster, node_policies
+from cloud.constructs.cluster import Cluster, instances, node_policies
 from cloud.constructs.karpenter_policy import Scope, controller_policies
 from cloud.constructs.pod_identity import PodIdentity
 from contract.config import Config
@@ -43,7 +43,7 @@ class Karpenter(Construct):
             self,
             "NodeRole",
             role_name=names.node_role(config),
-            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            assumed_by=instances(self),
             managed_policies=node_policies(),
         )
         # Nodes enter the cluster by this entry.

@@ -104,7 +104,8 @@ class FileSystemModels(Construct):
             s3_bucket_arn=bucket,
             s3_config=datasync.CfnLocationS3.S3ConfigProperty(bucket_access_role_arn=role.role_arn),
         )
-        source.node.add_dependency(role)
+        # DataSync tries the role at once.
+        source.node.add_dependency(role.node.find_child("DefaultPolicy"))
         group = ec2.SecurityGroup(
             self, "CopySecurityGroup", vpc=vpc, description="DataSync to EFS", allow_all_outbound=False
         )

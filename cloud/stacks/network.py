@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Environment, Stack
+from aws_cdk import Acknowledgment, Environment, Stack, Validations
 from constructs import Construct
 
 from cloud.constructs.network import Network, zones
@@ -16,6 +16,12 @@ class NetworkStack(Stack):
         self._zones = zones(config)
         super().__init__(scope, construct_id, env=env, description="Darkroom: network")
         self.network = Network(self, "Network", config=config)
+        if config.cloud.availability_zones:
+            Validations.of(self).acknowledge(
+                Acknowledgment(
+                    id="CloudFormation-Validate::W3010", reason="config.yaml names the zones, because EKS takes not all"
+                )
+            )
 
     @property
     def availability_zones(self) -> list[str]:

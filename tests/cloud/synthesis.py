@@ -1,4 +1,4 @@
-"""Synthesizes the CDK app in a process of its own, once per config and test run, and reads what came out."""
+"""Synthesizes the CDK app for every example, once per test run, in a process of its own; reads what came out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,43 @@ ROOT: Final = Path(__file__).parents[2]
 ACCOUNT: Final = LOCAL_ACCOUNT
 """LocalStack's, so that its ARNs and the templates' are the same."""
 
+DEFAULT: Final = "config"
+EXAMPLES: Final = {path.stem: path for path in sorted((ROOT / "cloud" / "examples").glob("*.yaml"))}
+CONFIGS: Final = {DEFAULT: ROOT / "config.yaml", **EXAMPLES}
+DISTINCT: Final = (DEFAULT, "all-settings")
+"""Between them they have every construct: what is slow is asked of these only."""
+
+# In one process, since the CDK's core takes seconds to start and a further app but one.
 _PROGRAM: Final = """
 import json, sys
 from pathlib import Path
+from aws_cdk import Validations
+from cdk_nag import AwsSolutionsChecks
 from cloud.app import build_app
 from contract.config import load_config
-config, outdir, account, region = sys.argv[1:]
-build_app(load_config(Path(config)), outdir=Path(outdir), account=account, region=region).synth()
+
+folder, account, nagged, *configs = sys.argv[1:]
+for path in map(Path, configs):
+    config = load_config(path)
+    region = "cn-northwest-1" if config.partition == "aws-cn" else "us-east-1"
+    try:
+        app = build_app(config, outdir=Path(folder, path.stem), account=account, region=region)
+        if path.stem in nagged.split(","):
+            Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+        app.synth()
+    except Exception as error:
+        Path(folder, f"{path.stem}.error").write_text(str(error))
 """
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a validation of the templates objects to."""
+
+    plugin: str
+    rule: str
+    construct: str
+    """Path of the construct, without the name of the deployment."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +64,48 @@ class Synthesis:
 
     folder: Path
     config: Config
-    region: str
+
+    @property
+    def region(self) -> str:
+        """The region that it was synthesized for."""
+        return "cn-northwest-1" if self.config.partition == "aws-cn" else "us-east-1"
+
+    @property
+    def error(self) -> str:
+        """What the synthesis ended with; empty: nothing."""
+        path = self.folder.with_name(f"{self.folder.name}.error")
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """Returns the assembly's manifest."""
+        """The assembly's manifest."""
         return self._read("manifest.json")
 
     @cached_property
+    def findings(self) -> list[Finding]:
+        """What CloudFormation's rules and, where it was asked, cdk-nag found."""
+        return [
+            Finding(
+                report["pluginName"],
+                violation["ruleName"],
+                construct["constructPath"].removeprefix(self.config.stack_name).removeprefix("/"),
+            )
+            for report in self._read("validation-report.json")["pluginReports"]
+            for violation in report["violations"]
+            for construct in violation["violatingConstructs"]
+        ]
+
+    @cached_property
     def templates(self) -> dict[str, dict[str, Any]]:
-        """Returns the templates by the name of their stack."""
+        """The templates by the name of their stack."""
         return {
             path.name.removesuffix(".template.json"): self._read(path.name)
             for path in sorted(self.folder.glob("*.template.json"))
         }
+
+    def template_files(self) -> list[Path]:
+        """Returns the files of the templates."""
+        return sorted(self.folder.glob("*.template.json"))
 
     def resources(self, kind: str, stack: str | None = None) -> dict[str, dict[str, Any]]:
         """Returns the resources of a CloudFormation type, by logical id; of every stack unless one is named."""
@@ -63,35 +120,69 @@ class Synthesis:
         """Returns the properties of the resources of a type."""
         return [resource.get("Properties", {}) for resource in self.resources(kind, stack).values()]
 
+    def kubernetes_objects(self) -> list[dict[str, Any]]:
+        """Returns what is applied to the cluster besides the charts; what only AWS knows reads as `TOKEN`."""
+        return [
+            item
+            for resource in self.properties("Custom::AWSCDK-EKS-KubernetesResource")
+            for item in json.loads(plain(resource["Manifest"]))
+        ]
+
     def _read(self, name: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
         return document
 
 
-def synthesize(config: Path, shared: Path, *, region: str = "us-east-1") -> Synthesis:
-    """Returns the assembly of a config; the first to ask makes it, in a folder that all workers of a run share.
+def plain(value: Any) -> str:
+    """Returns a CloudFormation string; what only AWS knows reads as `TOKEN`."""
+    if isinstance(value, str):
+        return value
+    if set(value) == {"Fn::Join"}:
+        separator, parts = value["Fn::Join"]
+        return str(separator).join(plain(part) for part in parts)
+    return "TOKEN"
+
+
+def synthesize(shared: Path) -> dict[str, Synthesis]:
+    """Returns the assemblies of all configs; the first worker to ask makes them, in a folder that all share.
 
     Raises:
-        AssertionError: the app refuses the config, or CloudFormation's rules refuse a template.
+        AssertionError: the process did not come to its end.
     """
-    folder = shared / f"{config.stem}-{region}"
-    with (shared / f"{folder.name}.lock").open("w") as lock:
+    with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "manifest.json").exists():
-            done = run_app(config, folder, region=region)
-            assert done.returncode == 0, done.stdout + done.stderr
-    return Synthesis(folder, load_config(config), region)
+        done = shared / "done"
+        if not done.exists():
+            run_python(
+                "-c", _PROGRAM, str(shared), ACCOUNT, ",".join(DISTINCT), *(str(path) for path in CONFIGS.values())
+            )
+            done.touch()
+    return {name: Synthesis(shared / name, load_config(path)) for name, path in CONFIGS.items()}
 
 
-def run_app(config: Path, outdir: Path, *, region: str) -> subprocess.CompletedProcess[str]:
-    """Synthesizes into `outdir`, and returns how it went."""
-    return subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(config), str(outdir), ACCOUNT, region],
+def run_python(
+    *arguments: str, env: dict[str, str] | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the repository with what the CDK needs around it.
+
+    Raises:
+        AssertionError: it failed.
+    """
+    ended = subprocess.run(
+        [sys.executable, *arguments],
         cwd=ROOT,
-        # The CDK's core runs on Node, which comes with the tests' environment.
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            # The CDK's core runs on Node, which comes with the tests' environment.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            # The kubectl layer (37 MB) is left where it lies.
+            "CDK_CONTEXT_JSON": json.dumps({"aws:cdk:disable-asset-staging": True}),
+            **(env or {}),
+        },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=500,
         check=False,
     )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended

@@ -1,0 +1,172 @@
+"""Who may do what: each pod exactly what its part needs, and nobody else anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cloud.constructs.karpenter_policy import Scope, controller_policies
+from contract.topology import Topology, topology
+from tests.cloud.synthesis import ACCOUNT, Synthesis
+
+
+@pytest.fixture(scope="module")
+def place(default: Synthesis) -> Topology:
+    return topology(default.config, region=default.region, account=ACCOUNT)
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def allowed(assembly: Synthesis, namespace: str, service_account: str) -> set[tuple[str, str]]:
+    """Pairs of action and resource that the pods of a service account may use; conditions are left out."""
+    (association,) = [
+        item
+        for item in assembly.properties("AWS::EKS::PodIdentityAssociation")
+        if (item["Namespace"], item["ServiceAccount"]) == (namespace, service_account)
+    ]
+    role = {"Ref": association["RoleArn"]["Fn::GetAtt"][0]}
+    documents = [
+        policy["PolicyDocument"]
+        for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+        for policy in assembly.properties(kind)
+        if role in policy.get("Roles", [])
+    ]
+    return {
+        (action, str(resource))
+        for document in documents
+        for statement in document["Statement"]
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def test_a_runtimes_pods_reach_their_own_queue_and_no_other(default: Synthesis, place: Topology) -> None:
+    bucket = f"arn:aws:s3:::{place.output_bucket}"
+    models = default.config.model_bucket_arn
+    for runtime in default.config.runtimes:
+        queue = place.queue(runtime.name)
+        own = place.queue_arn(queue.name)
+        assert allowed(default, runtime.namespace, runtime.name) == {
+            ("sqs:ReceiveMessage", own),
+            ("sqs:DeleteMessage", own),
+            ("sqs:ChangeMessageVisibility", own),
+            ("sqs:GetQueueAttributes", own),
+            ("sqs:GetQueueUrl", own),
+            ("sqs:SendMessage", place.queue_arn(queue.dead_letter_name)),
+            ("sns:Publish", place.callback_topic_arn),
+            ("s3:ListBucket", bucket),
+            ("s3:GetObject", f"{bucket}/*"),
+            ("s3:PutObject", f"{bucket}/*"),
+            ("s3:DeleteObject", f"{bucket}/*"),
+            ("s3:ListBucket", models),
+            ("s3:GetObject", f"{models}/*"),
+        }
+
+
+def test_the_api_publishes_keeps_records_and_reads_lengths_but_takes_no_task(
+    default: Synthesis, place: Topology
+) -> None:
+    bucket = f"arn:aws:s3:::{place.output_bucket}"
+    assert allowed(default, "darkroom", "api") == {
+        ("sns:Publish", place.task_topic_arn),
+        ("sns:Publish", place.callback_topic_arn),
+        *(("sqs:GetQueueAttributes", place.queue_arn(queue.name)) for queue in place.queues),
+        *(("sqs:GetQueueUrl", place.queue_arn(queue.name)) for queue in place.queues),
+        ("s3:ListBucket", bucket),
+        ("s3:GetObject", f"{bucket}/*"),
+        ("s3:PutObject", f"{bucket}/*"),
+        ("s3:DeleteObject", f"{bucket}/*"),
+    }
+
+
+def test_keda_may_read_the_length_of_our_queues_and_nothing_else(default: Synthesis, place: Topology) -> None:
+    assert allowed(default, "keda", "keda-operator") == {
+        ("sqs:GetQueueAttributes", place.queue_arn(queue.name)) for queue in place.queues
+    }
+
+
+def test_only_the_task_topic_may_send_to_a_runtimes_queue_and_only_over_tls(
+    default: Synthesis, place: Topology
+) -> None:
+    stack = f"{default.config.stack_name}-messaging"
+    queues = default.resources("AWS::SQS::Queue", stack)
+    policies = {
+        item["Queues"][0]["Ref"]: item["PolicyDocument"]["Statement"]
+        for item in default.properties("AWS::SQS::QueuePolicy", stack)
+    }
+    assert policies.keys() == queues.keys()
+    for logical_id, statements in policies.items():
+        name = queues[logical_id]["Properties"]["QueueName"]
+        grants = [statement for statement in statements if statement["Effect"] == "Allow"]
+        assert len(grants) == (0 if name.endswith("-dlq") else 1)
+        for grant in grants:
+            assert grant["Principal"] == {"Service": "sns.amazonaws.com"}
+            assert grant["Condition"] == {"ArnEquals": {"aws:SourceArn": place.task_topic_arn}}
+        assert [item["Condition"] for item in statements if item["Effect"] == "Deny"] == [
+            {"Bool": {"aws:SecureTransport": "false"}}
+        ]
+
+
+def test_runtimes_on_a_file_system_are_not_let_into_the_model_bucket(everything: Synthesis) -> None:
+    (runtime,) = everything.config.runtimes
+    granted = allowed(everything, runtime.namespace, runtime.name)
+    assert granted
+    assert not [resource for _, resource in granted if everything.config.model_bucket in resource]
+
+
+def test_karpenters_controller_has_the_eighteen_published_statements(default: Synthesis) -> None:
+    synthesized = [
+        statement
+        for item in default.properties("AWS::IAM::ManagedPolicy")
+        for statement in item["PolicyDocument"]["Statement"]
+    ]
+    assert len(synthesized) == 18
+    # Whatever writes must be held to this cluster, or to what one name says.
+    unconditional = {item["Sid"] for item in synthesized if "Condition" not in item}
+    assert unconditional == {
+        "AllowScopedEC2InstanceAccessActions",  # what instances are started from
+        "AllowAPIServerEndpointDiscovery",
+        "AllowInterruptionQueueActions",
+        "AllowSSMReadActions",
+        "AllowPricingReadActions",
+        "AllowUnscopedInstanceProfileListAction",
+        "AllowInstanceProfileReadActions",
+    }
+
+
+def test_karpenters_policies_fit_for_the_longest_name() -> None:
+    name = "S" * 40
+    scope = Scope(
+        partition="aws-us-gov",
+        region="us-gov-west-1",
+        account=ACCOUNT,
+        cluster=name,
+        node_role_arn=f"arn:aws-us-gov:iam::{ACCOUNT}:role/KarpenterNodeRole-{name}",
+        queue_arn=f"arn:aws-us-gov:sqs:us-gov-west-1:{ACCOUNT}:{name}",
+    )
+    for statements in controller_policies(scope).values():
+        # IAM quotas: a managed policy is at most 6,144 characters, white space not counted.
+        assert len("".join(str(statements).split())) < 6144
+
+
+def test_the_cluster_is_administered_by_the_access_role_alone(default: Synthesis) -> None:
+    administrators = [
+        item["PrincipalArn"]
+        for item in default.properties("AWS::EKS::AccessEntry")
+        for policy in item.get("AccessPolicies", [])
+        if "AmazonEKSClusterAdminPolicy" in str(policy["PolicyArn"])
+    ]
+    roles = [arn["Fn::GetAtt"][0] for arn in administrators]
+    # The other is the CDK's own function, which applies manifests and charts.
+    assert sorted(role.rstrip("0123456789ABCDEF") for role in roles) == [
+        "ClusterAccessRole",
+        "ClusterKubectlProviderHandlerServiceRole",
+    ]
+    (cluster,) = default.properties("AWS::EKS::Cluster")
+    assert cluster["AccessConfig"] == {
+        "AuthenticationMode": "API",
+        "BootstrapClusterCreatorAdminPermissions": False,
+    }

@@ -1,0 +1,249 @@
+"""What is deployed: what survives it, what can be reached, what is encrypted, what watches, what is billed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cloud import versions
+from tests.cloud.synthesis import CONFIGS, Synthesis
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_stack_has_the_references_five_outputs_and_no_other(assemblies: dict[str, Synthesis], name: str) -> None:
+    assembly = assemblies[name]
+    outputs = assembly.templates[assembly.config.stack_name]["Outputs"]
+    assert set(outputs) == {
+        "FrontApiEndpoint",
+        "GetAPIKeyCommand",
+        "sdNotificationOutputArn",
+        "OutputS3Bucket",
+        "ConfigCommand",
+    }
+
+
+def test_the_output_bucket_survives_and_nothing_else_that_costs(everything: Synthesis) -> None:
+    kept = {
+        resource["Type"]
+        for template in everything.templates.values()
+        for resource in template["Resources"].values()
+        if resource.get("DeletionPolicy") == "Retain"
+    }
+    # The account's role for API Gateway's logs belongs to all APIs of the account, and costs nothing.
+    assert kept == {"AWS::S3::Bucket", "AWS::ApiGateway::Account", "AWS::IAM::Role"}
+    assert len(everything.resources("AWS::S3::Bucket")) == 1
+
+
+def test_nothing_but_the_api_can_be_reached_from_outside(default: Synthesis) -> None:
+    rules = [
+        rule
+        for group in default.properties("AWS::EC2::SecurityGroup")
+        for rule in group.get("SecurityGroupIngress", [])
+    ] + default.properties("AWS::EC2::SecurityGroupIngress")
+    assert rules
+    assert not [rule for rule in rules if "CidrIp" in rule or "CidrIpv6" in rule]
+    (balancer,) = default.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    assert balancer["Scheme"] == "internal"
+    subnets = default.properties("AWS::EC2::Subnet")
+    assert len(subnets) == 6
+    assert not any(subnet["MapPublicIpOnLaunch"] for subnet in subnets)
+    methods = default.properties("AWS::ApiGateway::Method")
+    assert len(methods) == 2
+    assert all(method["ApiKeyRequired"] for method in methods)
+
+
+def test_the_clusters_own_api_is_open_to_the_configured_networks(everything: Synthesis) -> None:
+    (cluster,) = everything.properties("AWS::EKS::Cluster")
+    assert cluster["ResourcesVpcConfig"]["PublicAccessCidrs"] == ["203.0.113.0/24"]
+    assert cluster["ResourcesVpcConfig"]["EndpointPrivateAccess"] is True
+
+
+def test_instances_answer_version_two_of_the_metadata_service_and_one_hop_away_only(default: Synthesis) -> None:
+    templates = default.properties("AWS::EC2::LaunchTemplate")
+    assert templates
+    for template in templates:
+        assert template["LaunchTemplateData"]["MetadataOptions"] == {
+            "HttpEndpoint": "enabled",
+            "HttpPutResponseHopLimit": 1,
+            "HttpTokens": "required",
+        }
+
+
+def test_whatever_keeps_data_is_encrypted(everything: Synthesis) -> None:
+    assert all(item["SqsManagedSseEnabled"] for item in everything.properties("AWS::SQS::Queue"))
+    assert all(item["KmsMasterKeyId"] for item in everything.properties("AWS::SNS::Topic"))
+    assert all(item["Encrypted"] for item in everything.properties("AWS::EFS::FileSystem"))
+    volumes = [
+        mapping["Ebs"]
+        for template in everything.properties("AWS::EC2::LaunchTemplate")
+        for mapping in template["LaunchTemplateData"]["BlockDeviceMappings"]
+    ]
+    assert len(volumes) == 2
+    assert all(volume["Encrypted"] for volume in volumes)
+    (cluster,) = everything.properties("AWS::EKS::Cluster")
+    assert cluster["EncryptionConfig"][0]["Resources"] == ["secrets"]
+    assert all(key["EnableKeyRotation"] for key in everything.properties("AWS::KMS::Key"))
+
+
+def test_the_network_has_the_references_measures(default: Synthesis, everything: Synthesis) -> None:
+    (vpc,) = default.properties("AWS::EC2::VPC")
+    assert vpc["CidrBlock"] == "10.0.0.0/16"
+    subnets = default.properties("AWS::EC2::Subnet")
+    assert [subnet["CidrBlock"].rpartition("/")[2] for subnet in subnets] == ["19"] * 6
+    assert len(default.resources("AWS::EC2::NatGateway")) == 3
+    assert len(everything.resources("AWS::EC2::NatGateway")) == 1
+    (endpoint,) = default.properties("AWS::EC2::VPCEndpoint")
+    assert str(endpoint["ServiceName"]).count("s3") == 1
+    assert len(endpoint["RouteTableIds"]) == 6
+
+
+def test_configured_zones_are_taken(everything: Synthesis) -> None:
+    zones = {subnet["AvailabilityZone"] for subnet in everything.properties("AWS::EC2::Subnet")}
+    assert zones == {"us-east-1a", "us-east-1b", "us-east-1d"}
+
+
+def test_the_components_run_on_two_m5_large(default: Synthesis) -> None:
+    (nodes,) = default.properties("AWS::EKS::Nodegroup")
+    assert nodes["InstanceTypes"] == ["m5.large"]
+    assert nodes["ScalingConfig"]["DesiredSize"] == 2
+    assert nodes["AmiType"] == "BOTTLEROCKET_x86_64"
+    (cluster,) = default.properties("AWS::EKS::Cluster")
+    assert cluster["Version"] == versions.KUBERNETES
+
+
+def test_the_throttle_is_the_configs(everything: Synthesis) -> None:
+    (plan,) = everything.properties("AWS::ApiGateway::UsagePlan")
+    assert plan["Throttle"] == {"RateLimit": 100, "BurstLimit": 200}
+    (stage,) = everything.properties("AWS::ApiGateway::Stage")
+    assert stage["StageName"] == "prod"
+
+
+def test_karpenter_hears_of_five_kinds_of_interruption(default: Synthesis) -> None:
+    rules = default.properties("AWS::Events::Rule")
+    assert sorted(rule["EventPattern"]["detail-type"][0] for rule in rules) == [
+        "AWS Health Event",
+        "EC2 Capacity Reservation Instance Interruption Warning",
+        "EC2 Instance Rebalance Recommendation",
+        "EC2 Instance State-change Notification",
+        "EC2 Spot Instance Interruption Warning",
+    ]
+    (queue,) = default.properties("AWS::SQS::Queue", default.config.stack_name)
+    assert queue["MessageRetentionPeriod"] == 300
+    arns = {str(target["Arn"]) for rule in rules for target in rule["Targets"]}
+    assert len(arns) == 1
+
+
+def charts(assembly: Synthesis) -> dict[str, dict[str, Any]]:
+    return {item["Release"]: item for item in assembly.properties("Custom::AWSCDK-EKS-HelmChart")}
+
+
+def test_the_charts_are_the_pinned_ones_and_a_release_for_each_runtime(default: Synthesis) -> None:
+    releases = charts(default)
+    others = (versions.KARPENTER, versions.KARPENTER_CRD, versions.KEDA, versions.LOAD_BALANCER_CONTROLLER)
+    for chart in others:
+        assert (releases[chart.name]["Version"], releases[chart.name]["Repository"]) == (
+            chart.version,
+            chart.repository,
+        )
+    runtimes = {runtime.name for runtime in default.config.runtimes}
+    assert set(releases) == runtimes | {chart.name for chart in others}
+    # The definitions come from their own chart, which Helm upgrades.
+    assert releases[versions.KARPENTER.name]["SkipCrds"] is True
+
+
+def test_logs_are_forgotten_after_a_week_or_as_configured(default: Synthesis, everything: Synthesis) -> None:
+    groups = default.properties("AWS::Logs::LogGroup")
+    assert {group["RetentionInDays"] for group in groups if "darkroom" in str(group.get("LogGroupName"))} == {7}
+    named = {str(group.get("LogGroupName")) for group in everything.properties("AWS::Logs::LogGroup")}
+    for name in ("application", "dataplane", "host", "performance"):
+        assert f"/aws/containerinsights/studio/{name}" in named
+    assert "/aws/eks/studio/cluster" in named
+
+
+def test_somebody_is_told_of_what_the_config_says(default: Synthesis, everything: Synthesis) -> None:
+    alarms = {item["AlarmName"]: item for item in everything.properties("AWS::CloudWatch::Alarm")}
+    assert set(alarms) == {
+        "studio-sdruntime-waits",
+        "studio-sdruntime-dead-letters",
+        "studio-failed",
+        "studio-gpu-idle",
+        "studio-spot-interruptions",
+    }
+    assert alarms["studio-sdruntime-waits"]["Threshold"] == 300
+    assert alarms["studio-failed"]["Threshold"] == 2
+    assert alarms["studio-gpu-idle"]["Threshold"] == 10
+    assert all(alarm["AlarmActions"] for alarm in alarms.values())
+    (subscription,) = [item for item in everything.properties("AWS::SNS::Subscription") if item["Protocol"] == "email"]
+    assert subscription["Endpoint"] == "operators@example.com"
+    assert not any(alarm.get("AlarmActions") for alarm in default.properties("AWS::CloudWatch::Alarm"))
+
+
+def test_a_budget_there_is_only_when_the_config_says_so(default: Synthesis, everything: Synthesis) -> None:
+    assert not default.resources("AWS::Budgets::Budget")
+    (budget,) = everything.properties("AWS::Budgets::Budget")
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": 500, "Unit": "USD"}
+    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:darkroom:deployment$studio"]}
+
+
+def test_results_are_delivered_by_cloudfront_only_when_the_config_says_so_and_records_never(
+    default: Synthesis, everything: Synthesis
+) -> None:
+    assert not default.resources("AWS::CloudFront::Distribution")
+    (distribution,) = everything.properties("AWS::CloudFront::Distribution")
+    assert distribution["DistributionConfig"]["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "https-only"
+    assert distribution["DistributionConfig"]["PriceClass"] == "PriceClass_200"
+    (policy,) = everything.properties("AWS::S3::BucketPolicy")
+    statements = policy["PolicyDocument"]["Statement"]
+    (grant,) = [item for item in statements if item["Effect"] == "Allow"]
+    assert grant["Principal"] == {"Service": "cloudfront.amazonaws.com"}
+    assert grant["Action"] == "s3:GetObject"
+    assert "AWS:SourceArn" in grant["Condition"]["StringEquals"]
+    (refusal,) = [item for item in statements if item.get("Sid") == "DeliverNoRecords"]
+    assert refusal["Effect"] == "Deny"
+    endings = {str(resource["Fn::Join"][1][-1]) for resource in refusal["Resource"]}
+    assert endings == {"/.tasks/*", "/.payloads/*", "/.idempotency/*"}
+
+
+def test_models_come_from_the_bucket_or_from_a_file_system(default: Synthesis, everything: Synthesis) -> None:
+    def add_ons(assembly: Synthesis) -> set[str]:
+        return {item["AddonName"] for item in assembly.properties("AWS::EKS::Addon")}
+
+    assert "aws-mountpoint-s3-csi-driver" in add_ons(default)
+    assert not default.resources("AWS::EFS::FileSystem")
+    assert "aws-efs-csi-driver" in add_ons(everything)
+    assert "aws-mountpoint-s3-csi-driver" not in add_ons(everything)
+    (task,) = everything.properties("AWS::DataSync::Task")
+    assert task["Schedule"] == {"ScheduleExpression": "rate(1 hour)"}
+    (storage_class,) = [item for item in everything.kubernetes_objects() if item["kind"] == "StorageClass"]
+    assert storage_class["metadata"]["name"] == "efs-model-storage-sc"
+
+
+def test_everything_that_can_be_tagged_says_whose_it_is(everything: Synthesis) -> None:
+    tagged = [
+        resource
+        for kind in (
+            *("AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::S3::Bucket", "AWS::EC2::VPC", "AWS::EC2::NatGateway"),
+            *("AWS::EKS::Nodegroup", "AWS::ECR::Repository", "AWS::ElasticLoadBalancingV2::LoadBalancer"),
+        )
+        for resource in everything.properties(kind)
+    ]
+    assert tagged
+    for resource in tagged:
+        tags = resource["Tags"]
+        pairs = tags if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags}
+        assert pairs["darkroom:deployment"] == "studio"
+        assert pairs["cost-center"] == "studio"
+
+
+def test_there_is_a_repository_for_each_image(default: Synthesis) -> None:
+    names = {item["RepositoryName"] for item in default.properties("AWS::ECR::Repository")}
+    assert names == {"darkroom/api", "darkroom/agent", "darkroom/sdwebui", "darkroom/comfyui"}
+
+
+def test_the_registry_stack_says_what_the_image_cache_is_built_with(default: Synthesis) -> None:
+    outputs = default.templates["darkroom-registry"]["Outputs"]
+    assert {"ImageCacheInstanceProfile", "ImageCacheSecurityGroup", "ImageCacheSubnet"} <= set(outputs)
+    (group,) = default.properties("AWS::EC2::SecurityGroup", "darkroom-registry")
+    assert "SecurityGroupIngress" not in group
+    assert [rule["ToPort"] for rule in group["SecurityGroupEgress"]] == [443]
