@@ -33,9 +33,11 @@ class CanaryState(BaseModel):
     """Why it stands so."""
     since: datetime
     promoted: dict[str, str] = {}
-    """The images of all replicas, where a promotion has changed them."""
+    """The images of all replicas, where a promotion has changed them; a deployment does not take them back."""
     before: dict[str, str] = {}
-    """Those that the last promotion replaced; a container that is not there had the config's."""
+    """What ran before the last promotion."""
+    promoted_before: dict[str, str] = {}
+    """`promoted` as it was then."""
 
     def moved(self, phase: Phase, reason: str, **changes: Any) -> CanaryState:
         """Returns the state after a change."""

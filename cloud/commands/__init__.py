@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.commands import deploy, image_cache, redrive, smoke, status
+from cloud.commands import canary, deploy, image_cache, redrive, smoke, status
 
 app = typer.Typer(
     name="python -m cloud",
@@ -19,5 +19,8 @@ app.callback()(lambda: None)
 app.command("deploy")(deploy.deploy)
 app.command("image-cache")(image_cache.image_cache)
 app.command("redrive")(redrive.redrive)
+app.command("canary")(canary.canary)
+app.command("promote")(canary.promote)
+app.command("rollback")(canary.rollback)
 app.command("smoke")(smoke.smoke)
 app.command("status")(status.status)

@@ -1,4 +1,4 @@
-"""Executables named docker and npx: they record how they were called, and do to the emulator what the real ones do."""
+"""Executables named docker, helm and npx: they record their calls, and do to the emulator what the real ones do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.serving import ThreadedServer
 
 _PROGRAM = """#!{python} -ISE
 import http.client, json, os, sys
-said = sys.stdin.read() if "--password-stdin" in sys.argv else ""
+said = sys.stdin.read() if "--password-stdin" in sys.argv or "-" in sys.argv else ""
 body = json.dumps({{"argv": [os.path.basename(sys.argv[0]), *sys.argv[1:]], "stdin": said}})
 there = http.client.HTTPConnection({address!r}, timeout=60)
 there.request("POST", "/", body)
@@ -33,7 +33,7 @@ class FakeTools:
     act: Callable[[list[str]], str] = lambda argv: ""
     """Does what a call would do, and returns what it prints; an AssertionError is printed, and the status is 1."""
     calls: list[str] = field(default_factory=list)
-    secrets: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     """What came through standard input."""
 
     def called(self, text: str) -> list[str]:
@@ -50,7 +50,7 @@ def fake_tools(folder: Path) -> Iterator[FakeTools]:
         asked = json.loads(await request.text())
         tools.calls.append(" ".join(asked["argv"]))
         if asked["stdin"]:
-            tools.secrets.append(asked["stdin"])
+            tools.said.append(asked["stdin"])
         try:
             return web.json_response({"status": 0, "output": tools.act(asked["argv"])})
         except AssertionError as error:
@@ -62,7 +62,7 @@ def fake_tools(folder: Path) -> Iterator[FakeTools]:
         return made
 
     with ThreadedServer(application) as server:
-        for name in ("docker", "npx"):
+        for name in ("docker", "helm", "npx"):
             program = folder / name
             program.write_text(_PROGRAM.format(python=sys.executable, address=server.url.removeprefix("http://")))
             program.chmod(0o755)

@@ -21,6 +21,8 @@ class KubernetesApi:
     kubeconfig: Path
     lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Items by path, such as `/api/v1/nodes`."""
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Single objects by path."""
     asked: list[str] = field(default_factory=list)
     """`METHOD path` of each request."""
     refuse: bool = False
@@ -36,6 +38,8 @@ class KubernetesApi:
             return web.json_response({"kind": "Status", "status": "Success"})
         if request.path in self.lists:
             return web.json_response({"kind": "List", "metadata": {}, "items": self.lists[request.path]})
+        if request.path in self.objects:
+            return web.json_response(self.objects[request.path])
         return web.json_response({"kind": "Status", "status": "Failure", "reason": "NotFound"}, status=404)
 
 

@@ -1,0 +1,222 @@
+"""`canary`, `promote` and `rollback`: another image on a share of a runtime's replicas, judged by what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud.aws import Aws, ToolError
+from cloud.canary import state as states
+from cloud.canary.release import Release
+from cloud.canary.state import CanaryState, Phase
+from cloud.canary.verdict import Limits, Outcome
+from cloud.canary.watch import watch
+from cloud.commands.common import (
+    CONFIG,
+    FAILED,
+    ConfigOption,
+    DryRunOption,
+    EndpointOption,
+    RegionOption,
+    StackOption,
+    fail,
+    loaded,
+    plain_errors,
+)
+from cloud.commands.status import KubeconfigOption
+from cloud.image_cache.images import resolve
+from cloud.kubernetes_access import kubeconfig as cluster_of
+from cloud.reporter import Reporter
+from contract.config import Config, RuntimeConfig
+from contract.topology import topology
+
+RuntimeOption = Annotated[str, typer.Option("--runtime", "-r", help="Name of the runtime.")]
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What the three commands work on."""
+
+    aws: Aws
+    config: Config
+    runtime: RuntimeConfig
+    report: Reporter
+    kubeconfig: Path | None
+
+    @contextmanager
+    def release(self) -> Iterator[Release]:
+        """Yields the runtime's release in its cluster."""
+        with cluster_of(self.aws, self.config.stack_name, self.kubeconfig) as path:
+            yield Release(self.runtime, path, self.report)
+
+    def read(self) -> CanaryState | None:
+        """Returns the state that is kept."""
+        return states.read(self.aws, self.config.stack_name, self.runtime.name)
+
+    def keep(self, state: CanaryState) -> None:
+        """Keeps a state."""
+        states.write(self.aws, self.config.stack_name, self.runtime.name, state)
+
+
+def canary(  # noqa: PLR0917 - typer reads options from parameters
+    runtime: RuntimeOption,
+    image: Annotated[
+        str, typer.Option("--image", help="The runtime's, to be tried; none: watch the one that runs.")
+    ] = "",
+    agent_image: Annotated[str, typer.Option("--agent-image", help="The agent's, to be tried.")] = "",
+    percent: Annotated[int, typer.Option("--percent", min=1, max=50, help="Share of the replicas.")] = 20,
+    window: Annotated[float, typer.Option("--window", min=1, help="Seconds to watch.")] = 900,
+    min_tasks: Annotated[int, typer.Option("--min-tasks", min=1, help="Of each side, to be judged by.")] = 20,
+    failed_points: Annotated[
+        float, typer.Option("--failed-points", min=0, max=100, help="Percentage points more that may fail.")
+    ] = 5,
+    p95_factor: Annotated[float, typer.Option("--p95-factor", min=1, help="Times that p95 may be longer.")] = 1.25,
+    config: ConfigOption = CONFIG,
+    stack: StackOption = None,
+    kubeconfig: KubeconfigOption = None,
+    dry_run: DryRunOption = False,
+    region: RegionOption = None,
+    endpoint_url: EndpointOption = None,
+) -> None:
+    """Try another image on a share of a runtime's replicas; it is rolled back by itself when it does worse."""
+    limits = Limits(failed_points, p95_factor, min_tasks)
+    with plain_errors():
+        desk = _desk(runtime, config, stack, kubeconfig, Aws(region, endpoint_url))
+        wanted = _images(desk.aws, image, agent_image)
+        state = _begin(desk, wanted, percent)
+        if dry_run:
+            desk.report.say(
+                f"would let {state.percent} % of {runtime} run {', '.join(state.images.values())}, watch its callbacks "
+                f"and pods for {window:g} s, and roll it back if it fails {failed_points:g} points more often, or its "
+                f"p95 is more than {p95_factor:g} times as long"
+            )
+            return
+        with desk.release() as release:
+            if wanted:
+                with desk.report.step(f"{state.percent} % of {runtime} to {', '.join(state.images.values())}"):
+                    release.set_canary(state.images, state.percent)
+                desk.keep(state)
+            _watch(desk, release, state, limits, window)
+
+
+def _begin(desk: _Desk, wanted: dict[str, str], percent: int) -> CanaryState:
+    """Returns the state to begin with, or the one to go on from.
+
+    Raises:
+        ToolError: another canary runs, or none.
+    """
+    found = desk.read()
+    running = found is not None and found.phase in {Phase.RUNNING, Phase.PASSED}
+    if not wanted:
+        if found is None or not running:
+            raise ToolError(f"{desk.runtime.name} has no canary to watch: name one with --image or --agent-image")
+        return found
+    if found is not None and running and found.images != wanted:
+        raise ToolError(
+            f"{desk.runtime.name} has a canary already, {', '.join(found.images.values())}: promote or rollback first"
+        )
+    promoted = found.promoted if found else {}
+    return CanaryState(phase=Phase.RUNNING, images=wanted, percent=percent, since=datetime.now(UTC), promoted=promoted)
+
+
+def _watch(desk: _Desk, release: Release, state: CanaryState, limits: Limits, window: float) -> None:
+    """Watches to the end, and acts on the verdict."""
+    place = topology(desk.config, region=desk.aws.region, account=desk.aws.account)
+    name = desk.runtime.name
+    try:
+        with desk.report.step(f"watching {name} for {window:g} s"):
+            verdict = watch(desk.aws, place, release, limits=limits, window=window)
+    except KeyboardInterrupt:
+        fail(f"the canary goes on: `canary --runtime {name}` watches it again, `rollback` takes it back", 130)
+    if verdict.outcome is Outcome.FAIL:
+        with desk.report.step("rolling back"):
+            release.set_canary({}, 0)
+        desk.keep(state.moved(Phase.ROLLED_BACK, verdict.reason))
+        fail(f"rolled back: {verdict.reason}", FAILED)
+    if verdict.outcome is Outcome.UNDECIDED:
+        fail(f"undecided, and it goes on: {verdict.reason}; `canary --runtime {name}` watches it again", FAILED)
+    desk.keep(state.moved(Phase.PASSED, verdict.reason))
+    desk.report.say(f"passed: {verdict.reason}\n`promote --runtime {name}` gives it to all replicas")
+
+
+def promote(  # noqa: PLR0917 - typer reads options from parameters
+    runtime: RuntimeOption,
+    force: Annotated[bool, typer.Option("--force", help="Although it has not passed.")] = False,
+    config: ConfigOption = CONFIG,
+    stack: StackOption = None,
+    kubeconfig: KubeconfigOption = None,
+    dry_run: DryRunOption = False,
+    region: RegionOption = None,
+    endpoint_url: EndpointOption = None,
+) -> None:
+    """Give the canary's image to all replicas; `deploy` keeps it from then on."""
+    with plain_errors():
+        desk = _desk(runtime, config, stack, kubeconfig, Aws(region, endpoint_url))
+        state = desk.read()
+        if state is None or state.phase not in {Phase.RUNNING, Phase.PASSED}:
+            raise ToolError(f"{runtime} has no canary to promote")
+        if state.phase is not Phase.PASSED and not force:
+            raise ToolError(
+                f"the canary of {runtime} has not passed; `canary --runtime {runtime}` judges it, or --force"
+            )
+        if dry_run:
+            desk.report.say(f"would give all of {runtime} {', '.join(state.images.values())}, and end the canary")
+            return
+        with desk.release() as release:
+            before = {key: value for key, value in release.stable_images().items() if key in state.images}
+            with desk.report.step(f"all of {runtime} to {', '.join(state.images.values())}"):
+                release.set_images(state.images)
+        promoted = state.promoted | state.images
+        desk.keep(
+            state.moved(Phase.PROMOTED, "promoted", promoted=promoted, before=before, promoted_before=state.promoted)
+        )
+
+
+def rollback(  # noqa: PLR0917 - typer reads options from parameters
+    runtime: RuntimeOption,
+    config: ConfigOption = CONFIG,
+    stack: StackOption = None,
+    kubeconfig: KubeconfigOption = None,
+    dry_run: DryRunOption = False,
+    region: RegionOption = None,
+    endpoint_url: EndpointOption = None,
+) -> None:
+    """Take the canary away; after a promotion, give all replicas back what they ran before."""
+    with plain_errors():
+        desk = _desk(runtime, config, stack, kubeconfig, Aws(region, endpoint_url))
+        state = desk.read()
+        if state is None or state.phase is Phase.ROLLED_BACK:
+            raise ToolError(f"{runtime} has nothing to roll back")
+        back = state.before if state.phase is Phase.PROMOTED else {}
+        what = f"all of {runtime} back to {', '.join(back.values())}" if back else f"the canary of {runtime} away"
+        if dry_run:
+            desk.report.say(f"would take {what}")
+            return
+        with desk.release() as release, desk.report.step(what):
+            if back:
+                release.set_images(back)
+            else:
+                release.set_canary({}, 0)
+        promoted = state.promoted_before if back else state.promoted
+        desk.keep(state.moved(Phase.ROLLED_BACK, "by hand", promoted=promoted, before={}, promoted_before={}))
+
+
+def _desk(runtime: str, config: Path, stack: str | None, kubeconfig: Path | None, aws: Aws) -> _Desk:
+    settings = loaded(config, stack)
+    found = settings.runtime(runtime)
+    if found is None:
+        known = ", ".join(item.name for item in settings.runtimes)
+        raise ToolError(f"there is no runtime {runtime!r} in the config; there are {known}")
+    return _Desk(aws, settings, found, Reporter(), kubeconfig)
+
+
+def _images(aws: Aws, image: str, agent_image: str) -> dict[str, str]:
+    """Returns the images to be tried by container; those of ECR by digest, so that they cannot change meanwhile."""
+    wanted = {"inferenceApi": image, "queueAgent": agent_image}
+    return {key: resolve(aws, [reference])[0].reference for key, reference in wanted.items() if reference}

@@ -1,0 +1,256 @@
+"""A canary is judged by its own callbacks beside the others', and taken back when it does worse."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import Result
+
+from cloud.aws import Aws
+from cloud.canary.release import pods_trouble
+from cloud.canary.state import promoted_images
+from cloud.canary.verdict import CANARY, STABLE, Limits, Outcome, Sample, judge, p95, wilson_lower
+from contract.callback import callback_attributes, callback_for
+from contract.identifiers import new_ulid
+from contract.objects import record_key
+from contract.record import Record, Status, Submission, Timings
+from contract.task import TaskType
+from tests.cloud.tools.conftest import REGION, Run
+from tests.cloud.tools.fake_tools import FakeTools, fake_tools
+from tests.cloud.tools.kubernetes_api import KubernetesApi, kubernetes_api
+from tests.support.deployment import Deployment, deploy
+from tests.support.stack import unique
+from tests.support.waiting import eventually
+
+PODS = "/api/v1/namespaces/default/pods"
+OLD, NEW = f"registry.example/runtime@sha256:{'0' * 64}", f"registry.example/runtime@sha256:{'1' * 64}"
+
+
+@dataclass
+class Place:
+    """A runtime with callbacks, a cluster and Helm, and the command line in front of them."""
+
+    run: Run
+    deployment: Deployment
+    api: KubernetesApi
+    helm: FakeTools
+    config: Path
+
+    def call(self, command: str, *arguments: str) -> Result:
+        return self.run(
+            *(command, "--runtime", "sdruntime", "--config", str(self.config)),
+            *("--kubeconfig", str(self.api.kubeconfig), *arguments),
+            AWS_ENDPOINT_URL=self.deployment.endpoint,
+        )
+
+    def canary(self, *arguments: str, failed: int = 0, seconds: float = 2.0) -> Result:
+        """Runs `canary` while thirty tasks of each track end, of the canary's so many badly."""
+        telling = threading.Thread(target=self._tell, args=(failed, seconds))
+        telling.start()
+        try:
+            return self.call("canary", "--window", "8", *arguments)
+        finally:
+            telling.join()
+
+    def _tell(self, failed: int, seconds: float) -> None:
+        place, clients = self.deployment.place, self.deployment.clients
+        prefix = f"{place.callback_topic}-canary-"
+        eventually(lambda: clients.sqs.list_queues(QueueNamePrefix=prefix).get("QueueUrls"), within=30)
+        eventually(
+            lambda: [
+                item
+                for item in clients.sns.list_subscriptions_by_topic(TopicArn=place.callback_topic_arn)["Subscriptions"]
+                if "-canary-" in item["Endpoint"]
+            ]
+        )
+        callbacks = []
+        for number in range(30):
+            callbacks.append(self._end("sdruntime-6d4cf56db6-abcde", succeeded=True, seconds=2.0))
+            callbacks.append(self._end("sdruntime-canary-7b9d4-fghij", succeeded=number >= failed, seconds=seconds))
+        for some in batched(callbacks, 10, strict=True):
+            clients.sns.publish_batch(TopicArn=place.callback_topic_arn, PublishBatchRequestEntries=some)
+
+    def _end(self, pod: str, *, succeeded: bool, seconds: float) -> Any:
+        """Leaves the record of one task, as the agent of that pod would, and returns its callback."""
+        task_id, now = unique(), datetime.now(UTC)
+        submission = Submission(
+            submission=new_ulid(),
+            runtime="sdruntime",
+            tasktype=TaskType.TEXT_TO_IMAGE,
+            prefix="output",
+            status=Status.SUCCEEDED if succeeded else Status.FAILED,
+            submitted_at=now,
+            attempts=1,
+            holder=f"{pod}-{new_ulid()}/1",
+            timings=Timings(generation=seconds) if succeeded else None,
+        )
+        place, clients = self.deployment.place, self.deployment.clients
+        record = Record(id=task_id, current=submission).model_dump_json().encode()
+        clients.s3.put_object(Bucket=place.output_bucket, Key=record_key(task_id), Body=record)
+        callback = callback_for(task_id, submission)
+        attributes: Any = {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in callback_attributes(callback, submission).items()
+        }
+        return {"Id": task_id, "Message": callback.model_dump_json(), "MessageAttributes": attributes}
+
+    def values(self) -> dict[str, Any]:
+        """The values that Helm got last."""
+        found: dict[str, Any] = json.loads(self.helm.said[-1])["runtime"]
+        return found
+
+    def left(self) -> list[str]:
+        """Queues that the watching has left behind."""
+        prefix = f"{self.deployment.place.callback_topic}-canary-"
+        return self.deployment.clients.sqs.list_queues(QueueNamePrefix=prefix).get("QueueUrls", [])
+
+
+@pytest.fixture
+def place(run: Run, ministack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    deployment = deploy(ministack)
+    config = tmp_path / "config.yaml"
+    config.write_text(deployment.config.model_dump_json(by_alias=True, exclude_none=True))
+    with kubernetes_api(tmp_path) as api, fake_tools(tmp_path) as helm:
+        monkeypatch.setattr("cloud.canary.release.helm_binary", lambda: tmp_path / "helm")
+        api.lists[PODS] = []
+        containers = {
+            "initContainers": [{"name": "inference-api", "image": OLD}],
+            "containers": [{"name": "queue-agent", "image": "registry.example/agent:1"}],
+        }
+        api.objects["/apis/apps/v1/namespaces/default/deployments/sdruntime"] = {
+            "metadata": {"name": "sdruntime"},
+            "spec": {"selector": {}, "template": {"spec": containers}},
+        }
+        yield Place(run, deployment, api, helm, config)
+
+
+def test_a_good_canary_passes_is_promoted_and_can_be_taken_back(place: Place) -> None:
+    aws, stack = Aws(REGION, place.deployment.endpoint), place.deployment.config.stack_name
+    result = place.canary("--image", NEW, "--percent", "30")
+    assert result.exit_code == 0, result.output
+    assert "passed: canary: 30 tasks, 0.0% failed, p95 2.0 s; stable: 30 tasks" in result.output
+    image = {"repository": "registry.example/runtime", "digest": f"sha256:{'1' * 64}", "tag": ""}
+    assert place.values() == {"canary": {"percent": 30, "inferenceApi": {"image": image}}}
+    assert "upgrade sdruntime" in place.helm.calls[-1]
+    assert "--reuse-values" in place.helm.calls[-1]
+    assert place.left() == []
+    assert promoted_images(aws, stack) == {}
+
+    assert place.call("promote").exit_code == 0
+    assert place.values() == {"inferenceApi": {"image": image}, "canary": {"percent": 0}}
+    assert promoted_images(aws, stack) == {"sdruntime": {"inferenceApi": NEW}}
+
+    assert place.call("rollback").exit_code == 0
+    assert place.values()["inferenceApi"]["image"]["digest"] == f"sha256:{'0' * 64}"
+    assert promoted_images(aws, stack) == {}
+    assert "nothing to roll back" in place.call("rollback").output
+
+
+def test_a_canary_that_fails_more_often_is_rolled_back_by_itself_and_before_the_window_ends(place: Place) -> None:
+    result = place.canary("--image", NEW, "--window", "120", failed=30)
+    assert result.exit_code == 1
+    assert "rolled back: it fails more often" in result.output
+    assert place.values() == {"canary": {"percent": 0}}
+    assert place.left() == []
+    assert "no canary to promote" in place.call("promote").output
+
+
+def test_a_slower_canary_is_rolled_back(place: Place) -> None:
+    result = place.canary("--image", NEW, seconds=3.0)
+    assert result.exit_code == 1
+    assert "rolled back: it is slower" in result.output
+
+
+def test_a_canary_whose_pods_crash_is_rolled_back_whatever_its_callbacks_say(place: Place) -> None:
+    waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 2, "name": "inference-api"}
+    waiting |= {"image": NEW, "imageID": "", "ready": False}
+    status = {"initContainerStatuses": [waiting]}
+    place.api.lists[PODS] = [{"metadata": {"name": "sdruntime-canary-x"}, "status": status}]
+    result = place.call("canary", "--image", NEW, "--window", "30")
+    assert result.exit_code == 1
+    assert "rolled back: sdruntime-canary-x/inference-api: CrashLoopBackOff" in result.output
+
+
+def test_too_few_tasks_decide_nothing_and_it_can_be_watched_again(place: Place) -> None:
+    result = place.call("canary", "--image", NEW, "--window", "1")
+    assert result.exit_code == 1
+    assert "undecided, and it goes on" in result.output
+    assert "has not passed" in place.call("promote").output
+    other = place.call("canary", "--image", OLD, "--window", "1")
+    assert "has a canary already" in other.output
+    before = len(place.helm.calls)
+    again = place.canary()
+    assert again.exit_code == 0, again.output
+    assert len(place.helm.calls) == before, "to watch changes nothing"
+
+
+def test_a_dry_run_changes_nothing(place: Place) -> None:
+    result = place.call("canary", "--image", NEW, "--dry-run")
+    assert "would let 20 % of sdruntime run" in result.output
+    assert "no canary to watch" in place.call("canary").output
+    assert place.helm.calls == []
+
+
+def samples(track: str, good: int, bad: int, seconds: float = 2.0) -> list[Sample]:
+    return [Sample(track, True, seconds)] * good + [Sample(track, False, None)] * bad
+
+
+@pytest.mark.parametrize(
+    ("found", "over", "outcome"),
+    [
+        ([], False, Outcome.WAIT),
+        ([], True, Outcome.UNDECIDED),
+        (samples(CANARY, 30, 0) + samples(STABLE, 30, 0), False, Outcome.WAIT),
+        (samples(CANARY, 30, 0) + samples(STABLE, 30, 0), True, Outcome.PASS),
+        (samples(CANARY, 0, 3) + samples(STABLE, 30, 0), False, Outcome.FAIL),
+        (samples(CANARY, 19, 1) + samples(STABLE, 30, 0), False, Outcome.WAIT),
+        (samples(CANARY, 18, 2) + samples(STABLE, 30, 0), True, Outcome.FAIL),
+        (samples(CANARY, 15, 15) + samples(STABLE, 15, 15), True, Outcome.PASS),
+        (samples(CANARY, 30, 0, 2.6) + samples(STABLE, 30, 0), True, Outcome.FAIL),
+        (samples(CANARY, 30, 0, 2.4) + samples(STABLE, 30, 0), True, Outcome.PASS),
+        (samples(CANARY, 19, 0) + samples(STABLE, 300, 0), True, Outcome.UNDECIDED),
+    ],
+)
+def test_the_verdict_follows_from_the_samples(found: list[Sample], over: bool, outcome: Outcome) -> None:
+    assert judge(found, Limits(), over=over).outcome is outcome
+
+
+counts = st.integers(0, 60)
+
+
+@given(counts, counts, counts, counts, st.booleans())
+def test_a_canary_as_good_as_the_stable_ones_is_never_rolled_back(
+    good: int, bad: int, more_good: int, less_bad: int, over: bool
+) -> None:
+    stable = samples(STABLE, good, bad)
+    canary = samples(CANARY, good + more_good, max(0, bad - less_bad))
+    assert judge(stable + canary, Limits(), over=over).outcome is not Outcome.FAIL
+
+
+@given(st.integers(1, 500).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))))
+def test_the_lower_end_of_the_interval_is_a_share_below_the_one_seen(pair: tuple[int, int]) -> None:
+    hits, count = pair
+    assert 0 <= wilson_lower(hits, count) <= hits / count
+
+
+def test_figures_that_are_known_from_textbooks() -> None:
+    assert wilson_lower(10, 100) == pytest.approx(0.0552, abs=0.0001)
+    assert p95([Sample(CANARY, True, float(number)) for number in range(1, 101)]) == 95.0
+    assert p95([Sample(CANARY, False, None)]) is None
+
+
+def test_restarts_say_that_probes_fail() -> None:
+    container = {"name": "queue-agent", "restartCount": 3, "state": {"running": {}}}
+    pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}}
+    assert "was restarted 3 times" in pods_trouble([pod])
+    assert pods_trouble([{"metadata": {"name": "p"}, "status": {}}]) == ""
