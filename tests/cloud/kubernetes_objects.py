@@ -31,16 +31,22 @@ def faults(item: dict[str, Any]) -> list[str]:
     if item["kind"] in _UNCHECKED:
         return []
     schema = _custom_schemas().get((item["apiVersion"], item["kind"]))
-    found = list(_core_faults(item)) if schema is None else [*_schema_faults(schema, item), *_rule_faults(schema, item)]
+    if schema is None:
+        found = list(_core_faults(json.dumps(item, sort_keys=True)))
+    else:
+        found = [*_schema_faults(schema, item), *_rule_faults(schema, item)]
     found += _trigger_faults(item) if item["kind"] == "ScaledObject" else []
     return [f"{named}: {fault}" for fault in found]
 
 
-def _core_faults(item: dict[str, Any]) -> Iterator[str]:
+@functools.cache
+def _core_faults(item: str) -> tuple[str, ...]:
+    """Checks an object (as JSON) once: most objects of two releases are the same."""
     try:
-        kubernetes_validate.validate(item, KUBERNETES, strict=True)
+        kubernetes_validate.validate(json.loads(item), KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
-        yield f"{'.'.join(str(part) for part in error.absolute_path)}: {error.message}"
+        return (f"{'.'.join(str(part) for part in error.absolute_path)}: {error.message}",)
+    return ()
 
 
 @functools.cache
