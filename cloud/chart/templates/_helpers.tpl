@@ -39,13 +39,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end }}
 
-{{/* The image of a canary: what it sets, else what the stable one has; a tag or repository of its own drops the digest. */}}
+{{/* The image of a canary: what it sets, else what the stable one has; but never another image's digest. */}}
 {{- define "darkroom.canaryImage" -}}
-{{- $stable := .stable -}}
-{{- if or .canary.tag .canary.repository -}}
-{{- $stable = omit .stable "digest" -}}
-{{- end -}}
-{{- include "darkroom.image" (merge (dict) .canary $stable) -}}
+{{- $inherited := ternary (omit .stable "digest") .stable (or .canary.tag .canary.repository | empty | not) -}}
+{{- include "darkroom.image" (mustMergeOverwrite (dict) $inherited .canary) -}}
 {{- end }}
 
 {{- define "darkroom.runtimePort" -}}

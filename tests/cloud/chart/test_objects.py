@@ -496,6 +496,23 @@ def test_a_canary_differs_in_what_it_sets_and_shares_the_rest(everything: Releas
     assert labels[0] != labels[1]
 
 
+@pytest.mark.parametrize(
+    ("own", "image"),
+    [
+        ({}, "r.example/sdwebui@sha256:" + "b" * 64),
+        ({"tag": "v2"}, "r.example/sdwebui:v2"),
+        ({"digest": "sha256:" + "c" * 64}, "r.example/sdwebui@sha256:" + "c" * 64),
+        ({"repository": "mine", "tag": "v2", "digest": ""}, "mine:v2"),
+        ({"repository": "mine", "tag": "", "digest": "sha256:" + "c" * 64}, "mine@sha256:" + "c" * 64),
+        ({"repository": "mine", "tag": "", "digest": ""}, "mine"),
+    ],
+)
+def test_a_canary_never_runs_anothers_digest(own: dict[str, str], image: str) -> None:
+    values = {"runtime": {"canary": {"percent": 20, "inferenceApi": {"image": own}}}}
+    release = released(values, placed={"runtime_image": "r.example/sdwebui@sha256:" + "b" * 64})
+    assert release.pod("sdruntime-canary")["initContainers"][0]["image"] == image
+
+
 @pytest.mark.parametrize(("replicas", "stable", "canary"), [(10, 8, 2), (1, 1, 1), (0, 0, 0)])
 def test_without_autoscaling_the_canarys_pods_come_out_of_the_same_number(
     replicas: int, stable: int, canary: int
