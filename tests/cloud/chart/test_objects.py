@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 import tomllib
@@ -15,11 +16,11 @@ from hypothesis import strategies as st
 
 from agent.operations.pod import ANNOTATION, DO_NOT_DISRUPT
 from agent.settings import Settings
-from cloud import helm
+from cloud import helm, versions
 from cloud.chart_values import merged
 from contract.config import load_config
 from tests.cloud.chart.releases import Release, environment, of_runtime, released, values_with
-from tests.cloud.kubernetes_objects import faults, holds
+from tests.cloud.kubernetes_objects import CRDS, faults, holds
 from tests.cloud.synthesis import ROOT
 
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "cloud" / "examples").glob("*.yaml"))]
@@ -201,6 +202,18 @@ def test_the_check_itself_sees_faults(default: Release, kind: str, wrong: dict[s
     good = next(item for item in default.objects if item["kind"] == kind)
     assert faults(good) == []
     assert says in "\n".join(faults(merged(good, wrong)))
+
+
+def test_the_definitions_are_their_authors_own_of_the_versions_that_are_deployed() -> None:
+    sources = [line for line in (CRDS / "SOURCES.txt").read_text().splitlines() if " sha256=" in line]
+    assert len(sources) == len([path for path in CRDS.iterdir() if path.suffix in {".yaml", ".json"}])
+    deployed = {"karpenter": versions.KARPENTER.version, "keda": versions.KEDA.version}
+    for line in sources:
+        name, *described = line.split()
+        source = dict(item.split("=") for item in described)
+        assert hashlib.sha256((CRDS / name).read_bytes()).hexdigest() == source["sha256"], name
+        if name.startswith(tuple(deployed)):
+            assert source["ref"] == f"v{deployed[name.split('.')[0]]}"
 
 
 # The pod
