@@ -1,0 +1,89 @@
+"""`python -m loadtest.planner`: tables, JSON and pictures, and refusals of one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from loadtest.planner.__main__ import plan
+
+APP = typer.Typer()
+APP.command()(plan)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(APP, list(arguments))
+
+
+@pytest.fixture
+def spike(tmp_path: Path) -> Path:
+    path = tmp_path / "spike.csv"
+    path.write_text("time\n" + "".join(f"{second / 4}\n" for second in range(240)))
+    return path
+
+
+def test_a_plan_is_told_written_and_drawn(spike: Path, tmp_path: Path) -> None:
+    done = call("--arrivals", str(spike), "--json", str(tmp_path / "p.json"), "--plot", str(tmp_path / "p.svg"))
+    assert done.exit_code == 0, done.output
+    assert "240 tasks" in done.output
+    assert "GPU utilisation" in done.output
+    document = json.loads((tmp_path / "p.json").read_text())
+    assert document["tasks"] == 240
+    assert document["month"]["prices"]["as_of"] == "2026-03-31"
+    assert 0 < document["wait_seconds"]["p50"] <= document["wait_seconds"]["p95"]
+    assert len(document["series"]) > 100
+    assert (tmp_path / "p.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_the_same_command_draws_the_same_picture(spike: Path, tmp_path: Path) -> None:
+    pictures = []
+    for name in ("one.svg", "two.svg"):
+        assert call("--arrivals", str(spike), "--plot", str(tmp_path / name)).exit_code == 0
+        pictures.append((tmp_path / name).read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_a_sweep_compares_and_marks_the_front(spike: Path, tmp_path: Path) -> None:
+    chosen = ["--arrivals", str(spike), "--sweep", "maxReplicaCount=1,2,20"]
+    done = call(*chosen, "--json", str(tmp_path / "s.json"), "--plot", str(tmp_path / "s.png"))
+    assert done.exit_code == 0, done.output
+    assert "maxReplicaCount" in done.output
+    assert "*" in done.output
+    document = json.loads((tmp_path / "s.json").read_text())
+    assert [item["value"] for item in document["plans"]] == [1, 2, 20]
+    p95 = [item["wait_seconds"]["p95"] for item in document["plans"]]
+    assert p95 == sorted(p95, reverse=True)
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_references_bill_is_shown_with_its_oddities(spike: Path) -> None:
+    done = call("--arrivals", str(spike), "--reference")
+    assert done.exit_code == 0
+    for text in ("226.18", "210.24", "436.42", "$436.72"):
+        assert text in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--arrivals", "nowhere.csv"], "nowhere.csv: cannot be read"),
+        (["--runtime", "nobody"], "--runtime nobody: config.yaml has sdruntime, dynamicruntime, comfyruntime"),
+        (["--sweep", "queueLength"], "is not a sweep, such as queueLength=1:20"),
+        (["--set", "nothing=1"], "there is no setting 'nothing'"),
+        (["--prices", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--instance", "p9.huge"], "add instances.p9.huge.spot to it"),
+        (["--plot", "plan.pdf"], "the name must end in .png or .svg"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_anything_is_simulated(
+    arguments: list[str], sentence: str
+) -> None:
+    refused = call(*arguments)
+    assert refused.exit_code == 2
+    assert sentence in refused.output
+    assert refused.output.count("\n") == 1
