@@ -12,7 +12,6 @@ from aws_cdk import App, Environment, Tags
 
 from cloud import names
 from cloud.chart_values import ChartValuesError, old_names
-from cloud.constructs.alarms import DEPLOYMENT_TAG
 from cloud.stacks.messaging import MessagingStack
 from cloud.stacks.network import NetworkStack
 from cloud.stacks.registry import RegistryStack
@@ -59,7 +58,7 @@ def add_stacks(app: App, config: Config, *, account: str, region: str) -> None:
     )
     # It names topics, queues and bucket as the contract does, so that the CDK does not see that it needs them.
     service.add_stack_dependency(messaging)
-    for key, value in {DEPLOYMENT_TAG: config.stack_name, **config.cloud.tags}.items():
+    for key, value in {names.DEPLOYMENT_TAG: config.stack_name, **config.cloud.tags}.items():
         Tags.of(app).add(key, value)
 
 

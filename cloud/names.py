@@ -8,6 +8,12 @@ from contract.config import Config, ConfigError
 from contract.task import RuntimeType
 from contract.topology import Topology
 
+DEPLOYMENT_TAG: Final = "darkroom:deployment"
+"""On every resource; the budget counts by it."""
+
+CHART: Final = "darkroom-runtime"
+"""The runtimes' Helm chart, as its Chart.yaml names it."""
+
 _PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 """By how the names of their regions start; all others are in `aws`."""
 

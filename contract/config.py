@@ -252,6 +252,8 @@ class Config(_Strict):
                 raise ValueError(
                     f"{where}.dynamicModel: only an sdwebui runtime switches models; remove it or set it to false"
                 )
+            if runtime.chart_repository.startswith("oci://") and not runtime.chart_version:
+                raise ValueError(f"{where}.chartVersion: is required with an oci:// chartRepository, such as 1.1.0")
             if len(self.stack_name) + len(runtime.name) > 74:
                 raise ValueError(
                     f"{where}.name: stackName and name together must be at most 74 characters, "

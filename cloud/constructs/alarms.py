@@ -1,12 +1,10 @@
-"""The alarms of a deployment, its dashboard, and its budget: when somebody is to look, and where."""
+"""The alarms of a deployment: when somebody is to look."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from aws_cdk import Duration, RemovalPolicy
-from aws_cdk import aws_apigateway as apigateway
-from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
@@ -16,13 +14,10 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from cloud.constructs.metrics import Metrics
-from contract.config import Budget, Config
+from contract.config import Config
 
 SPOT_INTERRUPTIONS_AN_HOUR: Final = 5
 """More says that the instance types are too few, or in short supply."""
-
-DEPLOYMENT_TAG: Final = "darkroom:deployment"
-"""On every resource; the budget counts by it."""
 
 
 class Alarms(Construct):
@@ -110,76 +105,3 @@ class Alarms(Construct):
         topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)
         topic.add_subscription(subscriptions.EmailSubscription(email))
         return topic
-
-
-class Dashboard(Construct):
-    """One page: is it working, who waits, what does it cost."""
-
-    def __init__(
-        self, scope: Construct, construct_id: str, *, config: Config, metrics: Metrics, api: apigateway.RestApi
-    ) -> None:
-        super().__init__(scope, construct_id)
-        queues = metrics.queues
-
-        def graph(title: str, left: list[cloudwatch.IMetric], *, width: int = 8) -> cloudwatch.GraphWidget:
-            return cloudwatch.GraphWidget(title=title, left=left, width=width)
-
-        cloudwatch.Dashboard(
-            self,
-            "Dashboard",
-            dashboard_name=config.stack_name,
-            widgets=[
-                [
-                    graph("Waiting", [queue.waiting for queue in queues]),
-                    graph("In flight", [queue.running for queue in queues]),
-                    graph("Age of the oldest task", [queue.oldest for queue in queues]),
-                ],
-                [
-                    graph("Tasks ended", [metrics.succeeded, metrics.failed]),
-                    graph("Failed share", [metrics.failed_percent]),
-                    graph("Dead letters", [queue.dead for queue in queues]),
-                ],
-                [
-                    graph("GPU use", [metrics.gpu]),
-                    graph("Nodes", [metrics.nodes]),
-                    graph("Spot interruptions in this account and region", [metrics.spot_interruptions]),
-                ],
-                [
-                    graph("Requests", [api.metric_count()]),
-                    graph("Refused and failed requests", [api.metric_client_error(), api.metric_server_error()]),
-                    graph("Latency", [api.metric_latency(statistic="p95"), api.metric_latency(statistic="p50")]),
-                ],
-            ],
-        )
-
-
-class MonthlyBudget(Construct):
-    """Tells by e-mail when 80 per cent are spent, and when the month will cost more than it may."""
-
-    def __init__(self, scope: Construct, construct_id: str, *, config: Config, budget: Budget) -> None:
-        super().__init__(scope, construct_id)
-
-        def notice(kind: str, percent: int) -> budgets.CfnBudget.NotificationWithSubscribersProperty:
-            return budgets.CfnBudget.NotificationWithSubscribersProperty(
-                notification=budgets.CfnBudget.NotificationProperty(
-                    notification_type=kind,
-                    comparison_operator="GREATER_THAN",
-                    threshold=percent,
-                    threshold_type="PERCENTAGE",
-                ),
-                subscribers=[budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=budget.email)],
-            )
-
-        budgets.CfnBudget(
-            self,
-            "Budget",
-            budget=budgets.CfnBudget.BudgetDataProperty(
-                budget_name=config.stack_name,
-                budget_type="COST",
-                time_unit="MONTHLY",
-                budget_limit=budgets.CfnBudget.SpendProperty(amount=budget.monthly_usd, unit="USD"),
-                # The tag must be activated for cost allocation once per account.
-                cost_filters={"TagKeyValue": [f"user:{DEPLOYMENT_TAG}${config.stack_name}"]},
-            ),
-            notifications_with_subscribers=[notice("ACTUAL", 80), notice("FORECASTED", 100)],
-        )

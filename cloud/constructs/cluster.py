@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, Final, cast
 
 from aws_cdk import Aws, RemovalPolicy, Stack, Tags
 from aws_cdk import aws_ec2 as ec2
@@ -17,8 +17,17 @@ from cloud import versions
 from cloud.names import url_suffix
 from contract.config import Config
 
-ADD_ONS = ("coredns", "kube-proxy", "eks-pod-identity-agent", "metrics-server")
-"""Besides the network plugin. Without versions EKS takes the default one for the Kubernetes version."""
+NODE_ADD_ONS: Final[dict[str, dict[str, Any] | None]] = {
+    # The chart's network policies are nothing without it.
+    "vpc-cni": {"enableNetworkPolicy": "true"},
+    "kube-proxy": None,
+    "eks-pod-identity-agent": None,
+}
+"""One on each node, and there first: no node is ready without network plugin and proxy. Without versions, EKS takes the
+default one for the Kubernetes version."""
+
+CLUSTER_ADD_ONS: Final = ("coredns", "metrics-server")
+"""They need nodes to run on."""
 
 
 class Cluster(Construct):
@@ -50,6 +59,8 @@ class Cluster(Construct):
             default_capacity=0,
             # `ConfigCommand` says it, under the name that users know.
             output_config_command=False,
+            # They come as add-ons, which EKS would otherwise have to take over from its own.
+            bootstrap_self_managed_addons=False,
             bootstrap_cluster_creator_admin_permissions=False,
             masters_role=self.access_role,
             secrets_encryption_key=kms.Key(
@@ -70,18 +81,11 @@ class Cluster(Construct):
             if isinstance(child, logs.CfnLogGroup):
                 child.retention_in_days = config.cloud.log_retention_days
                 child.apply_removal_policy(RemovalPolicy.DESTROY)
-        network_plugin = eks.Addon(
-            self,
-            "vpc-cni",
-            cluster=self.cluster,
-            addon_name="vpc-cni",
-            # The chart's network policies are nothing without it.
-            configuration_values={"enableNetworkPolicy": "true"},
-        )
         self.nodes = self._component_nodes(config)
-        # Before the nodes, which are not ready without it.
-        self.nodes.node.add_dependency(network_plugin)
-        for name in ADD_ONS:
+        for name, values in NODE_ADD_ONS.items():
+            add_on = eks.Addon(self, name, cluster=self.cluster, addon_name=name, configuration_values=values)
+            self.nodes.node.add_dependency(add_on)
+        for name in CLUSTER_ADD_ONS:
             eks.Addon(self, name, cluster=self.cluster, addon_name=name).node.add_dependency(self.nodes)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_iam as iam
@@ -10,6 +12,12 @@ from constructs import Construct
 
 from contract.config import Config
 from contract.topology import Topology
+
+_PRICE_CLASSES: Final = {
+    "PriceClass_100": cloudfront.PriceClass.PRICE_CLASS_100,
+    "PriceClass_200": cloudfront.PriceClass.PRICE_CLASS_200,
+    "PriceClass_All": cloudfront.PriceClass.PRICE_CLASS_ALL,
+}
 
 
 class Delivery(Construct):
@@ -23,7 +31,7 @@ class Delivery(Construct):
             self,
             "Distribution",
             comment=f"Results of {config.stack_name}",
-            price_class=cloudfront.PriceClass[_PRICE_CLASSES[config.cloud.delivery.price_class]],
+            price_class=_PRICE_CLASSES[config.cloud.delivery.price_class],
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             default_behavior=cloudfront.BehaviorOptions(
                 origin=origins.S3BucketOrigin.with_origin_access_control(bucket),
@@ -44,10 +52,3 @@ class Delivery(Construct):
             )
         )
         self.url = f"https://{distribution.distribution_domain_name}"
-
-
-_PRICE_CLASSES = {
-    "PriceClass_100": "PRICE_CLASS_100",
-    "PriceClass_200": "PRICE_CLASS_200",
-    "PriceClass_All": "PRICE_CLASS_ALL",
-}

@@ -20,8 +20,6 @@ from contract.config import Config, ModelStorage, RuntimeConfig
 from contract.topology import Topology
 
 CHART: Final = Path(__file__).parents[1] / "chart"
-CHART_NAME: Final = "darkroom-runtime"
-"""As in its Chart.yaml: the name that it has in an HTTP repository, too."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,8 @@ def other_chart(runtime: RuntimeConfig) -> OtherChart | None:
     if not runtime.chart_repository:
         return None
     repository = runtime.chart_repository
-    # The address of a chart in an OCI registry ends with its name.
-    chart = repository.rpartition("/")[2] if repository.startswith("oci://") else CHART_NAME
+    # The address of a chart in an OCI registry ends with its name; elsewhere it has the name of ours.
+    chart = repository.rpartition("/")[2] if repository.startswith("oci://") else names.CHART
     return OtherChart(repository, runtime.chart_version or None, chart)
 
 

@@ -6,11 +6,13 @@ from aws_cdk import CfnOutput, Environment, Stack
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
-from cloud.constructs.alarms import Alarms, Dashboard, MonthlyBudget
+from cloud.constructs.alarms import Alarms
 from cloud.constructs.api import Api
 from cloud.constructs.api_manifests import NAMESPACE, namespace_manifest
+from cloud.constructs.budget import MonthlyBudget
 from cloud.constructs.cluster import Cluster
 from cloud.constructs.container_insights import ContainerInsights
+from cloud.constructs.dashboard import Dashboard
 from cloud.constructs.front_door import FrontDoor
 from cloud.constructs.karpenter import Karpenter
 from cloud.constructs.keda import Keda
@@ -24,7 +26,10 @@ from contract.topology import Topology
 
 
 class ServiceStack(Stack):
-    """Everything but network, registry and messaging."""
+    """Everything but network, registry and messaging.
+
+    Its NodePools must be gone before it is removed: Karpenter goes with it, and would leave the nodes that it started.
+    """
 
     def __init__(
         self,

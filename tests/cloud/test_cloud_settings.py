@@ -58,6 +58,12 @@ def test_a_fault_is_named_by_its_key(section: str, says: str) -> None:
     assert line.startswith(says)
 
 
+def test_a_chart_in_an_oci_registry_needs_its_version() -> None:
+    text = BASE.replace("type: sdwebui", "type: sdwebui, chartRepository: oci://example.com/charts/darkroom-runtime")
+    with pytest.raises(ConfigError, match=r"^modelsRuntime\.0\.chartVersion: is required"):
+        parse_config(text)
+
+
 def test_cloudfront_in_china_is_refused_before_it_is_deployed() -> None:
     text = BASE.replace("arn:aws:", "arn:aws-cn:") + "cloud: {delivery: {enabled: true}}\n"
     with pytest.raises(ConfigError, match=r"^cloud\.delivery\.enabled: CloudFront has no origin access control"):

@@ -111,10 +111,10 @@ def test_only_the_task_topic_may_send_to_a_runtimes_queue_and_only_over_tls(
 
 
 def test_runtimes_on_a_file_system_are_not_let_into_the_model_bucket(everything: Synthesis) -> None:
-    (runtime,) = everything.config.runtimes
-    granted = allowed(everything, runtime.namespace, runtime.name)
-    assert granted
-    assert not [resource for _, resource in granted if everything.config.model_bucket in resource]
+    for runtime in everything.config.runtimes:
+        granted = allowed(everything, runtime.namespace, runtime.name)
+        assert granted
+        assert not [resource for _, resource in granted if everything.config.model_bucket in resource]
 
 
 def test_karpenters_controller_has_the_eighteen_published_statements(default: Synthesis) -> None:

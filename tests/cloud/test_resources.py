@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
-from cloud import versions
-from tests.cloud.synthesis import CONFIGS, Synthesis
+from cloud import names, versions
+from tests.cloud.synthesis import CONFIGS, ROOT, Synthesis
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -112,6 +113,20 @@ def test_the_components_run_on_two_m5_large(default: Synthesis) -> None:
     assert cluster["Version"] == versions.KUBERNETES
 
 
+def test_nodes_find_their_network_and_the_rest_finds_nodes(default: Synthesis) -> None:
+    (nodes,) = default.resources("AWS::EKS::Nodegroup").items()
+    add_ons = {
+        item["Properties"]["AddonName"]: (key, item) for key, item in default.resources("AWS::EKS::Addon").items()
+    }
+    before = {name for name, (logical_id, _) in add_ons.items() if logical_id in nodes[1]["DependsOn"]}
+    after = {name for name, (_, item) in add_ons.items() if nodes[0] in item.get("DependsOn", [])}
+    assert before == {"vpc-cni", "kube-proxy", "eks-pod-identity-agent"}
+    assert after == add_ons.keys() - before
+    # Nothing is there that an add-on would have to take over.
+    (cluster,) = default.properties("AWS::EKS::Cluster")
+    assert cluster["BootstrapSelfManagedAddons"] is False
+
+
 def test_the_throttle_is_the_configs(everything: Synthesis) -> None:
     (plan,) = everything.properties("AWS::ApiGateway::UsagePlan")
     assert plan["Throttle"] == {"RateLimit": 100, "BurstLimit": 200}
@@ -152,6 +167,20 @@ def test_the_charts_are_the_pinned_ones_and_a_release_for_each_runtime(default: 
     assert releases[versions.KARPENTER.name]["SkipCrds"] is True
 
 
+def test_a_runtime_can_be_released_from_another_chart(default: Synthesis, everything: Synthesis) -> None:
+    other, ours = charts(everything)["comfyruntime"], charts(everything)["sdruntime"]
+    assert (other["Chart"], other["Version"]) == ("darkroom-runtime", "0.2.0")
+    assert other["Repository"].startswith("oci://")
+    assert "ChartAssetURL" not in other
+    assert "Repository" not in ours
+    assert ours["ChartAssetURL"] == charts(default)["sdruntime"]["ChartAssetURL"]
+
+
+def test_our_chart_is_called_as_its_own_file_says() -> None:
+    described = yaml.safe_load((ROOT / "cloud" / "chart" / "Chart.yaml").read_text(encoding="utf-8"))
+    assert described["name"] == names.CHART
+
+
 def test_logs_are_forgotten_after_a_week_or_as_configured(default: Synthesis, everything: Synthesis) -> None:
     groups = default.properties("AWS::Logs::LogGroup")
     assert {group["RetentionInDays"] for group in groups if "darkroom" in str(group.get("LogGroupName"))} == {7}
@@ -166,6 +195,8 @@ def test_somebody_is_told_of_what_the_config_says(default: Synthesis, everything
     assert set(alarms) == {
         "studio-sdruntime-waits",
         "studio-sdruntime-dead-letters",
+        "studio-comfyruntime-waits",
+        "studio-comfyruntime-dead-letters",
         "studio-failed",
         "studio-gpu-idle",
         "studio-spot-interruptions",
