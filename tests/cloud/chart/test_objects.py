@@ -283,6 +283,11 @@ def test_a_change_of_any_agent_setting_replaces_the_pods(default: Release) -> No
     assert other.one("Deployment")["spec"]["template"] != default.one("Deployment")["spec"]["template"]
 
 
+def test_pods_may_be_replaced_all_at_once() -> None:
+    release = released({"runtime": {"strategy": {"type": "Recreate"}}})
+    assert release.one("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_an_upgrade_leaves_the_number_of_pods_to_the_autoscaler(default: Release) -> None:
     assert "replicas" not in default.one("Deployment")["spec"]
     fixed = released({"runtime": {"scaling": {"enabled": False}, "replicas": 3}})
