@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.commands import canary, deploy, image_cache, redrive, smoke, status
+from cloud.commands import canary, deploy, destroy, image_cache, redrive, smoke, status, synth
 
 app = typer.Typer(
     name="python -m cloud",
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.callback()(lambda: None)
 app.command("deploy")(deploy.deploy)
+app.command("destroy")(destroy.destroy)
 app.command("image-cache")(image_cache.image_cache)
 app.command("redrive")(redrive.redrive)
 app.command("canary")(canary.canary)
@@ -24,3 +25,4 @@ app.command("promote")(canary.promote)
 app.command("rollback")(canary.rollback)
 app.command("smoke")(smoke.smoke)
 app.command("status")(status.status)
+app.command("synth")(synth.synth)

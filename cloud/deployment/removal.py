@@ -1,0 +1,149 @@
+"""Takes a deployment away: first the GPU nodes, then the stacks; what was not asked for stays, and is named."""
+
+from __future__ import annotations
+
+from itertools import batched
+from pathlib import Path
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cloud import names
+from cloud.aws import Aws, ToolError, describe
+from cloud.canary.state import parameter
+from cloud.image_cache.plan import STACK_TAG
+from cloud.kubernetes_access import TIMEOUT, api_client, kubeconfig
+from cloud.outputs import find_stack
+from cloud.reporter import Reporter
+from cloud.waiting import wait_until
+from contract.config import Config
+from contract.topology import topology
+
+_NODES_WITHIN: Final = 900.0
+_STACK_WITHIN: Final = 3600.0
+_RUNNING: Final = ["pending", "running", "stopping", "stopped"]
+
+
+def stacks_of(config: Config) -> list[str]:
+    """Returns the stacks of a deployment in the order in which they can be deleted."""
+    return [
+        names.main_stack(config),
+        names.messaging_stack(config),
+        names.registry_stack(config),
+        names.network_stack(config),
+    ]
+
+
+def waiting_tasks(aws: Aws, config: Config) -> int:
+    """Returns how many tasks would be lost with the queues."""
+    sqs, found = aws.client("sqs"), 0
+    for queue in topology(config, region=aws.region, account=aws.account).queues:
+        for name in (queue.name, queue.dead_letter_name):
+            try:
+                url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            except sqs.exceptions.QueueDoesNotExist:
+                continue
+            keys = [f"ApproximateNumberOfMessages{part}" for part in ("", "NotVisible", "Delayed")]
+            found += sum(map(int, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=keys)["Attributes"].values()))
+    return found
+
+
+def snapshots_of(aws: Aws, config: Config) -> list[str]:
+    """Returns the image caches that were built for a deployment."""
+    found = aws.client("ec2").describe_snapshots(
+        OwnerIds=["self"], Filters=[{"Name": f"tag:{STACK_TAG}", "Values": [config.stack_name]}]
+    )["Snapshots"]
+    return [item["SnapshotId"] for item in found]
+
+
+def remove_nodes(aws: Aws, config: Config, given: Path | None, report: Reporter) -> None:
+    """Lets Karpenter end its nodes while it still runs; CloudFormation knows nothing of them.
+
+    What cannot be reached is said, not raised: `end_instances` looks again after the cluster is gone.
+    """
+    try:
+        with kubeconfig(aws, config.stack_name, given) as path:
+            _delete_node_pools(api_client(path), report)
+    except (ToolError, BotoCoreError) as error:
+        report.say(f"  note: the cluster's nodes were not asked to go: {error}")
+    except ClientError as error:
+        report.say(f"  note: the cluster's nodes were not asked to go: {describe(error)}")
+
+
+def _delete_node_pools(client: Any, report: Reporter) -> None:
+    from kubernetes.client import ApiException, CustomObjectsApi  # noqa: PLC0415 - see api_client
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    objects = CustomObjectsApi(client)
+
+    def listed(kind: str) -> list[str]:
+        found = objects.list_cluster_custom_object("karpenter.sh", "v1", kind, _request_timeout=TIMEOUT)
+        return [item["metadata"]["name"] for item in found["items"]]
+
+    def nodes_gone() -> bool | None:
+        left = listed("nodeclaims")
+        if left:
+            report.detail(f"{len(left)} nodes are left")
+        return None if left else True
+
+    try:
+        for name in listed("nodepools"):
+            objects.delete_cluster_custom_object("karpenter.sh", "v1", "nodepools", name, _request_timeout=TIMEOUT)
+        wait_until(nodes_gone, what="the end of all GPU nodes", within=_NODES_WITHIN)
+    except ApiException as error:
+        raise ToolError(f"the cluster refuses: {error.reason}") from error
+    except HTTPError as error:
+        raise ToolError(f"the cluster cannot be reached: {error}") from error
+
+
+def delete_stack(aws: Aws, name: str, report: Reporter) -> None:
+    """Deletes a stack, and waits for its end; one that is not there is no error.
+
+    Raises:
+        ToolError: a resource cannot be deleted; names it, with CloudFormation's reason.
+    """
+    stack = find_stack(aws, name)
+    if stack is None:
+        report.detail(f"{name} is not there")
+        return
+    # By its id: a deleted stack cannot be asked about by its name.
+    identity, formation = stack["StackId"], aws.client("cloudformation")
+    formation.delete_stack(StackName=identity)
+
+    def ended() -> str | None:
+        found = find_stack(aws, identity)
+        status = found["StackStatus"] if found else "DELETE_COMPLETE"
+        return None if status.endswith("_IN_PROGRESS") else str(status)
+
+    if wait_until(ended, what=f"the end of the stack {name}", within=_STACK_WITHIN) != "DELETE_COMPLETE":
+        raise ToolError(f"the stack {name} cannot be deleted: {_reason(formation, identity)}")
+
+
+def _reason(formation: Any, stack: str) -> str:
+    events = formation.describe_stack_events(StackName=stack)["StackEvents"]
+    for event in events:
+        if event["ResourceStatus"] == "DELETE_FAILED" and event["LogicalResourceId"] != event.get("StackName"):
+            return f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+    return "CloudFormation gives no reason"
+
+
+def end_instances(aws: Aws, config: Config, report: Reporter) -> None:
+    """Ends instances that Karpenter had started and could not end: without their cluster they would run on for ever."""
+    ec2 = aws.client("ec2")
+    filters = [
+        {"Name": f"tag:kubernetes.io/cluster/{config.stack_name}", "Values": ["owned"]},
+        {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]},
+        {"Name": "instance-state-name", "Values": _RUNNING},
+    ]
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
+    left = [item["InstanceId"] for page in pages for found in page["Reservations"] for item in found["Instances"]]
+    if left:
+        report.say(f"  ending nodes that were left: {', '.join(left)}")
+        ec2.terminate_instances(InstanceIds=left)
+
+
+def forget_canaries(aws: Aws, config: Config) -> None:
+    """Deletes the parameters in which the canaries' states were kept."""
+    found = [parameter(config.stack_name, runtime.name) for runtime in config.runtimes]
+    for some in batched(found, 10, strict=False):  # as many as one call takes
+        aws.client("ssm").delete_parameters(Names=list(some))

@@ -1,0 +1,57 @@
+"""Counts, in the templates, what costs money all month whatever the load; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from contract.prices import Fixed, Line, PriceTable, bill, fixed_usage, total
+
+type Template = Mapping[str, Any]
+
+
+def fixed_of(templates: Iterable[Template], *, snapshot_gib: int = 0) -> Fixed:
+    """Returns what runs all month, as the templates have it.
+
+    Args:
+        templates: of CloudFormation, as JSON.
+        snapshot_gib: of the image cache, which is made outside of them.
+
+    Raises:
+        ValueError: there is not exactly one node group for the components.
+    """
+    resources = [item for template in templates for item in template.get("Resources", {}).values()]
+
+    def count(kind: str) -> int:
+        return sum(item["Type"] == kind for item in resources)
+
+    (nodes,) = [item["Properties"] for item in resources if item["Type"] == "AWS::EKS::Nodegroup"]
+    return Fixed(
+        system_nodes=int(nodes["ScalingConfig"]["DesiredSize"]),
+        system_instance=str(nodes["InstanceTypes"][0]),
+        nat_gateways=count("AWS::EC2::NatGateway"),
+        load_balancers=count("AWS::ElasticLoadBalancingV2::LoadBalancer"),
+        alarms=count("AWS::CloudWatch::Alarm"),
+        snapshot_gib=snapshot_gib,
+    )
+
+
+def monthly_bill(fixed: Fixed, prices: PriceTable) -> Table:
+    """Returns the bill of a month in which nobody asks for an image.
+
+    Raises:
+        contract.prices.PricesError: the table lacks a price.
+    """
+    lines = bill(fixed_usage(fixed), prices)
+    table = Table("service", "per month", "quantity", "unit price", "USD", title="fixed cost", title_justify="left")
+    for line in lines:
+        table.add_row(*_cells(line))
+    table.add_section()
+    table.add_row("total", "", "", "", f"{total(lines):,.2f}")
+    return table
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    return line.service, line.dimension, f"{line.quantity:g}", f"{line.unit_price:g}", f"{line.total:,.2f}"
