@@ -7,6 +7,7 @@ Exit status: 0 fine, 1 something was refused or is wrong, 2 wrongly called, 3 no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -103,7 +104,7 @@ def push(  # noqa: PLR0917 - typer reads options from parameters
     with ShownProgress(_console) as progress:
         for file, outcome in Pusher(target.bucket, progress, jobs=jobs, replace=replace).push(plans):
             faults += isinstance(outcome, Exception)
-            _say(f"{outcome}" if isinstance(outcome, Exception) else f"{file.key}: {outcome} ({decimal(file.size)})")
+            _tell(outcome, f"{file.key}: {outcome} ({decimal(file.size)})")
     raise typer.Exit(WRONG if faults else 0)
 
 
@@ -122,10 +123,12 @@ def list_models(
     if models:
         Console(highlight=False).print(table)
     else:
-        _say(f"bucket {target.bucket.name} ({target.place}) is empty")
+        typer.echo(f"bucket {target.bucket.name} ({target.place}) is empty")
     for upload in target.bucket.unfinished():
         parts = target.bucket.sent_parts(upload).values()
-        _say(f"{upload.key}: interrupted after {decimal(sum(part.size for part in parts))}; push it again to go on")
+        typer.echo(
+            f"{upload.key}: interrupted after {decimal(sum(part.size for part in parts))}; push it again to go on"
+        )
 
 
 def check(
@@ -166,12 +169,12 @@ def pull(  # noqa: PLR0917 - typer reads options from parameters
         puller = Puller(target.bucket, into, progress, jobs)
         if dry_run:
             for model in (model for model in wanted if not puller.is_there(model)):
-                _say(f"{model.key}: would be fetched ({decimal(model.size)})")
+                typer.echo(f"{model.key}: would be fetched ({decimal(model.size)})")
             return
         faults = 0
         for model, outcome in puller.pull(wanted):
             faults += isinstance(outcome, Exception)
-            _say(f"{outcome}" if isinstance(outcome, Exception) else f"{model.key}: {outcome} ({decimal(model.size)})")
+            _tell(outcome, f"{model.key}: {outcome} ({decimal(model.size)})")
     raise typer.Exit(WRONG if faults else 0)
 
 
@@ -208,7 +211,7 @@ def _check_files(files: list[Path]) -> int:
         _fail(str(error), USAGE)
     for path, relative in found:
         try:
-            _say(f"{path}: sound, goes to {planned(path, relative, folder=None, allow_pickle=False).key}")
+            typer.echo(f"{path}: sound, goes to {planned(path, relative, folder=None, allow_pickle=False).key}")
         except RefusedFileError as error:
             faults += 1
             _say(str(error))
@@ -231,7 +234,7 @@ def _check_bucket(config: Path, bucket: str | None, endpoint: str | None, profil
         faults += 1
         _say(sentence)
     if not faults:
-        _say(f"bucket {target.bucket.name} ({target.place}): {len(keys)} models, all sound")
+        typer.echo(f"bucket {target.bucket.name} ({target.place}): {len(keys)} models, all sound")
     return faults
 
 
@@ -269,6 +272,14 @@ def _told[**P](command: Callable[P, None]) -> Callable[P, None]:
             _fail("stopped; the same command goes on where it was", INTERRUPTED)
 
     return run
+
+
+def _tell(outcome: StrEnum | Exception, otherwise: str) -> None:
+    """Says what became of a file: a fault as such, or the sentence."""
+    if isinstance(outcome, Exception):
+        _say(str(outcome))
+    else:
+        typer.echo(otherwise)
 
 
 def _say(sentence: str) -> None:
