@@ -19,6 +19,7 @@ from agent.settings import Settings
 from cloud import helm, versions
 from cloud.chart_values import merged
 from contract.config import load_config
+from contract.task import RuntimeType
 from tests.cloud.chart.releases import Release, environment, of_runtime, released, values_with
 from tests.cloud.kubernetes_objects import CRDS, faults, holds
 from tests.cloud.synthesis import ROOT
@@ -180,8 +181,8 @@ VALUES = st.fixed_dictionaries(
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(VALUES, st.sampled_from(["sdwebui", "comfyui"]))
-def test_a_cluster_takes_what_is_made_of_any_values(values: dict[str, Any], kind: str) -> None:
+@given(VALUES, st.sampled_from(RuntimeType))
+def test_a_cluster_takes_what_is_made_of_any_values(values: dict[str, Any], kind: RuntimeType) -> None:
     assert all_faults(released(values, type=kind)) == []
 
 
@@ -225,6 +226,13 @@ def test_the_runtime_starts_before_its_agent_and_ends_after_it(default: Release)
     assert runtime["restartPolicy"] == "Always"
     assert runtime["startupProbe"]["httpGet"] == {"path": "/sdapi/v1/options", "port": "runtime"}
     assert environment(agent)["API_BASE_URL"] == f"http://127.0.0.1:{runtime['ports'][0]['containerPort']}"
+
+
+@pytest.mark.parametrize("kind", RuntimeType)
+def test_every_type_of_runtime_has_a_port_and_a_probe(kind: RuntimeType) -> None:
+    [runtime] = released(type=kind).pod()["initContainers"]
+    assert runtime["ports"][0]["containerPort"] > 1024
+    assert runtime["startupProbe"]["httpGet"]["path"].startswith("/")
 
 
 def test_the_grace_period_covers_the_agents_and_fits_the_spot_notice(default: Release) -> None:
