@@ -105,8 +105,7 @@ def show_sweep(console: Console, name: str, plans: Sequence[tuple[int, Plan]]) -
     front = set(pareto_front([plan.point for _, plan in plans]))
     title = f"{name}: waiting against cost (* no other is better in both)"
     table = Table(title=title, box=None, padding=(0, 1), pad_edge=False)
-    table.add_column(name, justify="right", no_wrap=True)
-    for column in ("p50 s", "p95 s", "p99 s", "GPU use", "nodes", "cold", "USD/month", "USD/1,000", ""):
+    for column in ("value", "p50 s", "p95 s", "p99 s", "GPU use", "nodes", "cold", "USD/month", "USD/1,000", ""):
         table.add_column(column, justify="right", no_wrap=True)
     for index, (value, plan) in enumerate(plans):
         outcome = plan.outcome

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from loadtest.planner.__main__ import plan
+from local.harness.replicas import Phase
+from local.harness.state import Replicas
 
 APP = typer.Typer()
 APP.command()(plan)
@@ -87,3 +91,29 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_is_simulated(
     assert refused.exit_code == 2
     assert sentence in refused.output
     assert refused.output.count("\n") == 1
+
+
+def documented() -> list[list[str]]:
+    lines = Path("docs/planner.md").read_text().splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("uvx nox -s plan")]
+    return [words[words.index("--") + 1 :] if "--" in words else [] for words in commands]
+
+
+@pytest.mark.parametrize("arguments", documented(), ids=" ".join)
+def test_the_documented_commands_work(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFIG_FILE", str(Path("config.yaml").resolve()))
+    monkeypatch.chdir(tmp_path)
+    Path("day.csv").write_text("time\n" + "".join(f"2026-03-01T{hour:02}:30:00\n" for hour in range(24)))
+    done = call(*arguments)
+    assert done.exit_code == 0, done.output
+    for option in ("--plot", "--json"):
+        if option in arguments:
+            assert Path(arguments[arguments.index(option) + 1]).stat().st_size > 1000
+
+
+def test_the_documented_state_file_is_what_up_writes() -> None:
+    [block] = re.findall(r"```json\n(.*?)```", Path("docs/planner.md").read_text(), re.DOTALL)
+    replicas = json.loads(block)["replicas"]["sdruntime"]
+    assert Replicas.model_validate(replicas).model_dump(mode="json") == replicas
+    text = Path("docs/planner.md").read_text()
+    assert all(f"`{phase}`" in text for phase in Phase)
