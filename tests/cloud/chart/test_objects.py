@@ -140,6 +140,8 @@ VALUES = st.fixed_dictionaries(
             annotations=LABELS,
             podAnnotations=LABELS,
             replicas=st.integers(0, 3),
+            imagePullSecrets=st.just([{"name": "registry"}]),
+            extraVolumes=st.just([{"name": "nodes", "configMap": {"name": "custom-nodes"}}]),
             priorityClassName=st.sampled_from(["", "high"]),
             nodeSelector=LABELS,
             tolerations=st.just([{"key": "team", "operator": "Exists"}]),
@@ -289,6 +291,24 @@ def test_a_change_of_any_agent_setting_replaces_the_pods(default: Release) -> No
         {"runtime": {"queueAgent": {"logLevel": "debug"}}}, modelFilename="v1-5-pruned-emaonly.safetensors"
     )
     assert other.one("Deployment")["spec"]["template"] != default.one("Deployment")["spec"]["template"]
+
+
+def test_a_runtime_gets_volumes_and_registries_of_its_operators() -> None:
+    values = {
+        "runtime": {
+            "imagePullSecrets": [{"name": "registry"}],
+            "extraVolumes": [{"name": "settings", "configMap": {"name": "webui-settings"}}],
+            "inferenceApi": {"extraVolumeMounts": [{"name": "settings", "mountPath": "/tmp/config.json"}]},
+        }
+    }
+    release = released(values)
+    assert all_faults(release) == []
+    pod = release.pod()
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert {volume["name"] for volume in pod["volumes"]} >= {"settings", "models"}
+    mounted = {mount["name"] for mount in pod["initContainers"][0]["volumeMounts"]}
+    assert mounted == {"settings", "models"}
+    assert "settings" not in {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
 
 
 def test_pods_may_be_replaced_all_at_once() -> None:
