@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.errors import TaskError
-from agent.runtimes.base import Answer
+from agent.runtimes.base import Answer, Arriving
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,15 @@ class Answered:
     """The runtime answered."""
 
     answer: Answer
+    seconds: float
+    """Duration of the run."""
+
+
+@dataclass(frozen=True)
+class Answering:
+    """The runtime has begun to answer, and is free for the next run."""
+
+    arriving: Arriving
     seconds: float
     """Duration of the run."""
 

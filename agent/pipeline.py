@@ -33,9 +33,9 @@ from agent.operations.metrics import Metrics
 from agent.operations.recycling import Recycling
 from agent.operations.telemetry import Tracer
 from agent.operations.warm_up import WarmUp
-from agent.outcomes import Abandoned, Answered, Cancelled, HandedBack, Outcome, Raised
+from agent.outcomes import Abandoned, Answered, Answering, Cancelled, HandedBack, Outcome, Raised
 from agent.preparation import Preparation
-from agent.runtimes.base import Answer, Runtime
+from agent.runtimes.base import Answer, Arriving, Runtime
 from agent.task_queue import TaskQueue
 from agent.watch import RecordWatch
 from contract.store import RecordStore
@@ -286,7 +286,7 @@ class Pipeline:
             with structlog.contextvars.bound_contextvars(task_id=held.metadata.id, submission=held.submission_id):
                 outcome = await self._run_one(held)
             too_long.cancel()
-            if isinstance(outcome, Answered):
+            if isinstance(outcome, Answered | Answering):
                 self._run_seconds = recent(self._run_seconds, outcome.seconds)
             held.prepared = None
             self._metrics.spend(on_run=False)
@@ -299,8 +299,11 @@ class Pipeline:
                 # What was sent to it now would wait behind that run, and its time would run out.
                 self._lose_runtime("it does not end an interrupted run", gone=False)
             elif self._recycling.judge():
+                if isinstance(outcome, Answering):
+                    # A server that is restarted sends nothing more.
+                    outcome = await _arrived(outcome)
                 self._lose_runtime(self._recycling.reason)
-            if not isinstance(outcome, Answered):
+            if not isinstance(outcome, Answered | Answering):
                 self._results.release()
             self._spawn_completion(held, outcome, after_run=True)
             del outcome  # the completion alone has the answer now, and lets go of it as soon as it is stored
@@ -313,7 +316,7 @@ class Pipeline:
         for held in waiting[max(1, self._prefetch) :]:
             self._withdraw(held, HandedBack())
 
-    async def _run_one(self, held: Held) -> Outcome:
+    async def _run_one(self, held: Held) -> Outcome | Answering:
         """Runs one prepared task until it ends or something ends it; the write of its start goes on beside it."""
         if held.prepared is None:
             raise RuntimeError("a task must be prepared before it runs")
@@ -338,6 +341,7 @@ class Pipeline:
                 reason = held.interruption.result()
                 await self._stop(run, reason)
                 # Whatever it returned is not looked at: an interrupted SD Web UI answers 200 with a half-made image.
+                _drop(run)
                 return _after_interruption(reason, self._task_timeout)
             finally:
                 run.cancel()
@@ -349,7 +353,7 @@ class Pipeline:
             log.info("start_refused", error=str(held.refused))
             held.interrupt(Interruption.OVERTAKEN)
 
-    async def _stop(self, run: asyncio.Task[Answer], reason: Interruption) -> None:
+    async def _stop(self, run: asyncio.Task[Answer | Arriving], reason: Interruption) -> None:
         log.info("run_interrupted", reason=reason)
         run.cancel()
         await asyncio.wait({run}, timeout=DRAIN_INTERRUPT_TIMEOUT if self._draining else INTERRUPT_TIMEOUT)
@@ -358,20 +362,24 @@ class Pipeline:
 
     # Complete --------------------------------------------------------------------------------------------------------
 
-    def _spawn_completion(self, held: Held, outcome: Outcome, *, after_run: bool = False) -> None:
+    def _spawn_completion(self, held: Held, outcome: Outcome | Answering, *, after_run: bool = False) -> None:
         held.stage = Stage.FINISHING
         self._group.create_task(self._complete(held, outcome, after_run=after_run))
         self._changed.set()
 
-    async def _complete(self, held: Held, outcome: Outcome, *, after_run: bool) -> None:
+    async def _complete(self, held: Held, outcome: Outcome | Answering, *, after_run: bool) -> None:
         """Completes a message; an answer takes one of `_results` until it is stored, and is not kept any longer."""
         structlog.contextvars.clear_contextvars()
         if held.task is not None:
             structlog.contextvars.bind_contextvars(task_id=held.metadata.id, submission=held.submission_id)
-        holds_result = isinstance(outcome, Answered)
+        holds_result = isinstance(outcome, Answered | Answering)
         try:
             if after_run:
                 await asyncio.sleep(HEAD_START)
+            if isinstance(outcome, Answering):
+                outcome = await _arrived(outcome)
+                if isinstance(outcome, Raised) and isinstance(outcome.error, RuntimeUnavailableError):
+                    self._lose_runtime(outcome.error.message)
             async with self._completing:
                 with self._tracer.span("finish", held.trace), self._timed("finish"):
                     label = await self._completion.conclude(held, outcome)
@@ -533,16 +541,37 @@ class Pipeline:
             self._metrics.phases.labels(phase).observe(time.monotonic() - began)
 
 
-def _outcome(run: asyncio.Task[Answer], seconds: float) -> Outcome:
+def _outcome(run: asyncio.Task[Answer | Arriving], seconds: float) -> Outcome | Answering:
     """Returns what a run that ended by itself came to."""
     error = asyncio.CancelledError() if run.cancelled() else run.exception()
-    if error is None:
-        return Answered(run.result(), seconds)
+    if error is not None:
+        return _raised(error)
+    result = run.result()
+    return Answered(result, seconds) if isinstance(result, Answer) else Answering(result, seconds)
+
+
+async def _arrived(answering: Answering) -> Outcome:
+    """Reads the rest of an answer."""
+    try:
+        return Answered(await answering.arriving.read(), answering.seconds)
+    except Exception as error:  # noqa: BLE001 - as in a run
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> Raised:
     if isinstance(error, TaskError):
         # Without its traceback, whose frames hold the answer that was no good.
         return Raised(type(error)(error.code, error.message))
     log.error("run_failed", exc_info=error)
     return Raised(_internal_error())
+
+
+def _drop(run: asyncio.Task[Answer | Arriving]) -> None:
+    """Lets go of an answer that an interrupted run has given all the same."""
+    if run.done() and not run.cancelled() and run.exception() is None:
+        result = run.result()
+        if not isinstance(result, Answer):
+            result.drop()
 
 
 def _internal_error() -> TransientError:

@@ -12,7 +12,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError
-from agent.runtimes.base import Answer, Runtime
+from agent.runtimes.base import Answer, Arriving, Runtime
 from contract.task import TaskType
 
 log = structlog.get_logger()
@@ -156,7 +156,9 @@ class WarmUp:
         if not run.done():
             await _stop(run, STOP_TIMEOUT)
             raise TimeoutError
-        run.result()
+        result = run.result()
+        if not isinstance(result, Answer):
+            await result.read()
 
     def _describe(self, error: BaseException) -> str:
         if isinstance(error, TaskError):
@@ -164,6 +166,6 @@ class WarmUp:
         return f"it took longer than {self._timeout:g} s and was interrupted"
 
 
-async def _stop(run: asyncio.Task[Answer], seconds: float) -> None:
+async def _stop(run: asyncio.Task[Answer | Arriving], seconds: float) -> None:
     run.cancel()
     await asyncio.wait({run}, timeout=seconds)

@@ -51,6 +51,24 @@ class Answer:
     """The runtime's full answer, JSON."""
 
 
+class Arriving(Protocol):
+    """An answer whose head is here: the server is done with the run, and may get the next one, but the rest is to come.
+
+    Either `read` or `drop` is called.
+    """
+
+    async def read(self) -> Answer:
+        """Reads the rest.
+
+        Raises:
+            TransientError: it does not come in time, breaks off, or makes no sense.
+            RuntimeUnavailableError: the server went away.
+        """
+
+    def drop(self) -> None:
+        """Closes the connection: nobody wants the rest."""
+
+
 class Runtime(Protocol):
     """One runtime server, driven by this agent alone, one run at a time."""
 
@@ -75,8 +93,10 @@ class Runtime(Protocol):
             TransientError: a link's host or S3 does not answer properly.
         """
 
-    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
-        """Runs a task. When cancelled, interrupts its own job (and no other) before it lets the cancellation through.
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:
+        """Runs a task; returns as soon as the server may get the next one.
+
+        When cancelled, it interrupts its own job (and no other) before it lets the cancellation through.
 
         Args:
             prepared: what `prepare` returned.

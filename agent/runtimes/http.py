@@ -122,6 +122,27 @@ class Server:
         except (aiohttp.ClientError, OSError) as error:
             raise await self.why_lost() from error
 
+    async def open(self, method: str, path: str, *, body: bytes) -> Opened:
+        """Sends a request with JSON, and waits as long as it takes for the head of its answer; close what it returns.
+
+        Raises:
+            RuntimeUnavailableError, TransientError: as `request`.
+        """
+        try:
+            response = await self._session.request(
+                method,
+                self._base + path,
+                data=body,
+                headers={**self._headers, "Content-Type": "application/json"},
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+            )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise self._absent() from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise await self.why_lost() from error
+        return Opened(self, response)
+
     @asynccontextmanager
     async def websocket(self, path: str) -> AsyncIterator[WebSocket]:
         """Opens a WebSocket; frames of any size, since previews come through it.
@@ -187,6 +208,48 @@ class Server:
         return RuntimeUnavailableError("runtime_unreachable", f"{self.title} does not listen at its address")
 
 
+class Opened:
+    """An HTTP answer whose head has arrived."""
+
+    def __init__(self, server: Server, response: aiohttp.ClientResponse) -> None:
+        self._server = server
+        self._response = response
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 200."""
+        return self._response.status == 200
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that are to come, if the server says."""
+        return self._response.content_length
+
+    async def read(self, seconds: float) -> Reply:
+        """Returns the whole answer.
+
+        Raises:
+            TransientError: it did not arrive within so many seconds, or the server closed the connection.
+            RuntimeUnavailableError: the server went away.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return Reply(self._response.status, await self._response.read())
+        except TimeoutError as error:
+            raise TransientError(
+                "runtime_timeout", f"{self._server.title} did not send its answer within {seconds:g} s"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise await self._server.why_lost() from error
+        finally:
+            # Without effect when all was read: then the connection is kept for the next request.
+            self._response.close()
+
+    def close(self) -> None:
+        """Closes the connection, whatever is still to come."""
+        self._response.close()
+
+
 class Interrupts:
     """Requests that are never cut off: a server that takes an interrupt late would stop whatever runs by then."""
 
@@ -224,7 +287,7 @@ class Interrupts:
         await asyncio.gather(*self._sent, return_exceptions=True)
 
 
-def look_at(request: asyncio.Task[Reply]) -> None:
+def look_at(request: asyncio.Task[Any]) -> None:
     """Takes note of how a request ended, which nobody may be waiting for any more."""
     if not request.cancelled():
         request.exception()

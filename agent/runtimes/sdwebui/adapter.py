@@ -13,8 +13,8 @@ import structlog
 from agent.documents import decode_json, encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
-from agent.runtimes.base import Answer, Prepared
-from agent.runtimes.http import Interrupts, Reply, Server, look_at
+from agent.runtimes.base import Answer, Arriving, Prepared
+from agent.runtimes.http import Interrupts, Opened, Reply, Server, look_at
 from agent.runtimes.sdwebui.answer import read_answer
 from agent.runtimes.sdwebui.checkpoints import Checkpoint, describe_choice, find_checkpoint, read_checkpoints
 from agent.runtimes.sdwebui.failures import TITLE, failure_of
@@ -30,6 +30,12 @@ INTERRUPT_GRACE: Final = 10.0
 
 INTERRUPT_INTERVAL: Final = 1.0
 """Seconds between two interrupts. One is lost if the run had not begun: `state.begin()` clears the flag."""
+
+LARGE_ANSWER: Final = 256 * 1024
+"""Bytes of an answer whose transfer the next run does not wait for."""
+
+TRANSFER_TIMEOUT: Final = 120.0
+"""Seconds for the rest of an answer whose head is here."""
 
 SWITCH_TIMEOUT: Final = 600.0
 """Seconds to load another checkpoint, which may come from S3 through a file system."""
@@ -53,7 +59,7 @@ class SdWebUi:
         self._server = Server(session, base_url, title=TITLE, ready_path="/sdapi/v1/options")
         self._inputs = inputs
         self._dynamic_model = dynamic_model
-        self._request: asyncio.Task[Reply] | None = None
+        self._request: asyncio.Task[Opened] | None = None
         self._interrupts = Interrupts(self._server)
         self._known: list[Checkpoint] = []
         self._current: Checkpoint | None = None
@@ -83,15 +89,17 @@ class SdWebUi:
         body = await encode_json(await localise(request, self._inputs))
         return Prepared(task_type, {}, checkpoint if task_type in GENERATING else None, body)
 
-    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
-        """See `Runtime`."""
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:
+        """See `Runtime`. A large answer is on its way for a while after the server has let go of the run."""
         if self.left_running:
             raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a run that was given up")
         try:
             if prepared.checkpoint is not None:
                 await self._use(prepared.checkpoint)
-            reply = await self._generate(ROUTES[prepared.task_type], prepared.body, progress)
-            answer, model = await read_answer(reply)
+            opened = await self._generate(ROUTES[prepared.task_type], prepared.body, progress)
+            if opened.ok and prepared.checkpoint is None and (opened.size or 0) > LARGE_ANSWER:
+                return _Arriving(opened)
+            answer, model = await read_answer(await opened.read(TRANSFER_TIMEOUT))
             if prepared.checkpoint is not None:
                 self._check_model(prepared.checkpoint, model)
         except BaseException:
@@ -134,9 +142,9 @@ class SdWebUi:
             await asyncio.gather(self._request, return_exceptions=True)
         await self._interrupts.close()
 
-    async def _generate(self, path: str, body: bytes, progress: Callable[[float], None]) -> Reply:
-        """Sends the run's request and waits, as long as the pipeline lets it."""
-        request = asyncio.create_task(self._server.request("POST", path, body=body, timeout=None))
+    async def _generate(self, path: str, body: bytes, progress: Callable[[float], None]) -> Opened:
+        """Sends the run's request and waits for its answer to begin, as long as the pipeline lets it."""
+        request = asyncio.create_task(self._server.open("POST", path, body=body))
         self._request = request
         request.add_done_callback(self._ended)
         watch = asyncio.create_task(self._watch(progress))
@@ -144,6 +152,7 @@ class SdWebUi:
             # Shielded: a cancellation must not close the connection, or the server would go on unseen.
             return await asyncio.shield(request)
         except asyncio.CancelledError:
+            request.add_done_callback(_close)
             await self._stop(request)
             raise
         finally:
@@ -151,12 +160,12 @@ class SdWebUi:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    def _ended(self, request: asyncio.Task[Reply]) -> None:
+    def _ended(self, request: asyncio.Task[Opened]) -> None:
         if self._request is request:
             self._request = None
         look_at(request)
 
-    async def _stop(self, request: asyncio.Task[Reply]) -> None:
+    async def _stop(self, request: asyncio.Task[Opened]) -> None:
         """Interrupts until the request has returned, so that the next run does not meet this one."""
         with suppress(TimeoutError):
             async with asyncio.timeout(INTERRUPT_GRACE):
@@ -262,3 +271,25 @@ class SdWebUi:
             return await decode_json(reply.body)
         except ValueError as error:
             raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that is no JSON") from error
+
+
+class _Arriving:
+    """See `Arriving`."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    async def read(self) -> Answer:
+        """See `Arriving`."""
+        answer, _ = await read_answer(await self._opened.read(TRANSFER_TIMEOUT))
+        return answer
+
+    def drop(self) -> None:
+        """See `Arriving`."""
+        self._opened.close()
+
+
+def _close(request: asyncio.Task[Opened]) -> None:
+    """Closes an answer that nobody waits for any more: an interrupted run's, with half-made images."""
+    if not request.cancelled() and request.exception() is None:
+        request.result().close()

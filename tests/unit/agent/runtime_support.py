@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from agent.inputs.fetch import Budget, Fetcher, Limits
+from agent.runtimes.base import Answer, Arriving
 
 
 def png(width: int = 8, height: int = 8, pad: int = 0) -> bytes:
@@ -28,6 +29,11 @@ def png(width: int = 8, height: int = 8, pad: int = 0) -> bytes:
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
+
+
+async def whole(answer: Answer | Arriving) -> Answer:
+    """Returns what a run gave, its rest read."""
+    return answer if isinstance(answer, Answer) else await answer.read()
 
 
 type Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

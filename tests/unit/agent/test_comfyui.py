@@ -19,7 +19,7 @@ from agent.runtimes.comfyui import adapter as module
 from contract.task import RuntimeType, TaskType
 from tests.support.workflows import Workflow, diffusion, plain
 from tests.unit.agent.fake_process import fake_process
-from tests.unit.agent.runtime_support import Links, png
+from tests.unit.agent.runtime_support import Links, png, whole
 from tests.unit.fake_runtime.support import Server, serving
 
 
@@ -43,7 +43,8 @@ async def runtime(comfyui: Server) -> AsyncIterator[Runtime]:
 
 async def run(runtime: Runtime, content: dict[str, Any], seen: list[float] | None = None) -> Answer:
     prepared = await runtime.prepare(TaskType.PIPELINE, content)
-    return await runtime.run(prepared, run_id="run-1", progress=seen.append if seen is not None else lambda _: None)
+    seen = [] if seen is None else seen
+    return await whole(await runtime.run(prepared, run_id="run-1", progress=seen.append))
 
 
 async def pending(comfyui: Server) -> str:
@@ -100,8 +101,8 @@ async def test_links_of_loaders_are_uploaded_and_texts_stay(comfyui: Server) -> 
         nodes.node("2", "SaveImage", images=["1", 0], filename_prefix="loaded")
         prepared = await runtime.prepare(TaskType.PIPELINE, nodes)
         assert [upload.data for upload in prepared.uploads] == [png(32, 24)]
-        answer = await runtime.run(prepared, run_id="r", progress=lambda _: None)
-        again = await runtime.run(prepared, run_id="r2", progress=lambda _: None)
+        answer = await whole(await runtime.run(prepared, run_id="r", progress=lambda _: None))
+        again = await whole(await runtime.run(prepared, run_id="r2", progress=lambda _: None))
     assert len(answer.outputs) == len(again.outputs) == 2
     assert "https://host.example/a-prompt" in answer.raw.decode()
     assert "cat.png" not in answer.raw.decode()

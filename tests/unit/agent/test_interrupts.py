@@ -17,7 +17,7 @@ from agent.runtimes.http import Reply
 from agent.runtimes.sdwebui import adapter as sdwebui
 from contract.task import RuntimeType, TaskType
 from tests.support.stack import workflow
-from tests.unit.agent.runtime_support import Links
+from tests.unit.agent.runtime_support import Links, whole
 from tests.unit.fake_runtime.support import Server, serving, until
 
 KINDS: Final = [RuntimeType.SDWEBUI, RuntimeType.COMFYUI]
@@ -36,7 +36,7 @@ async def run(runtime: Runtime, kind: RuntimeType, prompt: str) -> Answer:
     else:
         content = {"prompt": prompt, "width": 64, "height": 64, "steps": 4}
         prepared = await runtime.prepare(TaskType.TEXT_TO_IMAGE, content)
-    return await runtime.run(prepared, run_id=prompt, progress=lambda _: None)
+    return await whole(await runtime.run(prepared, run_id=prompt, progress=lambda _: None))
 
 
 @dataclass

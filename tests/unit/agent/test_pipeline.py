@@ -22,7 +22,7 @@ from agent.operations.warm_up import WarmUp, WarmUpRequest
 from agent.outcomes import Answered, HandedBack, Outcome, Raised
 from agent.pipeline import RESULTS_IN_MEMORY, Pipeline
 from agent.preparation import Preparation
-from agent.runtimes.base import Answer, Prepared
+from agent.runtimes.base import Answer, Arriving, Prepared
 from agent.task_queue import TaskQueue
 from contract.record import Record, Submission
 from contract.store import RecordStore, Stored
@@ -104,13 +104,13 @@ class Runtime:
         self.alive = True
         self.started: list[str] = []
         self.stopped: list[str] = []
-        self.ends: dict[str, asyncio.Future[Answer]] = {}
+        self.ends: dict[str, asyncio.Future[Answer | Arriving]] = {}
         self.deaf = False
         self.left_running = False
         self.resident: int | None = None
         self.restarts = 0
 
-    def end(self, name: str) -> asyncio.Future[Answer]:
+    def end(self, name: str) -> asyncio.Future[Answer | Arriving]:
         return self.ends.setdefault(name, asyncio.get_running_loop().create_future())
 
     async def wait_until_ready(self) -> None:
@@ -122,7 +122,7 @@ class Runtime:
     async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
         return Prepared(task_type, content)
 
-    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:
         name = prepared.content["name"]
         self.started.append(name)
         while True:
@@ -142,6 +142,20 @@ class Runtime:
 
     async def close(self) -> None:
         pass
+
+
+class Slow:
+    """An answer whose head is here; its rest comes when the test lets it."""
+
+    def __init__(self) -> None:
+        self.rest: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.dropped = False
+
+    async def read(self) -> Answer:
+        return await self.rest
+
+    def drop(self) -> None:
+        self.dropped = True
 
 
 class Agent:
@@ -246,6 +260,71 @@ async def test_the_gpu_does_not_wait_for_uploads_until_too_many_results_are_in_m
         agent.completing.gate.set()
 
         await agent.until(lambda: names[RESULTS_IN_MEMORY] in agent.runtime.started)
+
+
+async def test_the_next_run_begins_while_the_answer_of_the_last_one_is_still_arriving() -> None:
+    agent = Agent()
+    agent.put("a", "b")
+    async with agent.running():
+        answer = Slow()
+        agent.runtime.end("a").set_result(answer)
+        await agent.until(lambda: agent.runtime.started == ["a", "b"])
+        assert "a" not in agent.completing.outcomes
+
+        answer.rest.set_result(ANSWER)
+
+        await agent.until(lambda: "a" in agent.completing.outcomes)
+        assert isinstance(agent.completing.outcomes["a"], Answered)
+
+
+async def test_answers_that_are_still_arriving_count_among_those_in_memory() -> None:
+    agent = Agent()
+    names = [f"task-{number}" for number in range(RESULTS_IN_MEMORY + 1)]
+    answers = [Slow() for _ in range(RESULTS_IN_MEMORY)]
+    agent.put(*names)
+    async with agent.running():
+        for name, answer in zip(names, answers, strict=False):
+            agent.runtime.end(name).set_result(answer)
+        await agent.until(lambda: agent.queue.received == names)
+        assert agent.runtime.started == names[:RESULTS_IN_MEMORY]
+
+        for answer in answers:
+            answer.rest.set_result(ANSWER)
+
+        await agent.until(lambda: agent.runtime.started == names)
+
+
+async def test_an_answer_that_breaks_off_is_a_failed_attempt_and_no_other_tasks() -> None:
+    agent = Agent()
+    agent.put("a", "b")
+    async with agent.running():
+        answer = Slow()
+        agent.runtime.end("a").set_result(answer)
+        await agent.until(lambda: agent.runtime.started == ["a", "b"])
+
+        answer.rest.set_exception(TransientError("connection_lost", "it broke off"))
+
+        await agent.until(lambda: "a" in agent.completing.outcomes)
+        outcome = agent.completing.outcomes["a"]
+        assert isinstance(outcome, Raised)
+        assert outcome.error.code == "connection_lost"
+        assert "b" not in agent.completing.outcomes
+
+
+async def test_a_runtime_is_restarted_only_when_its_last_answer_has_arrived() -> None:
+    agent = Agent(recycle_by=RecycleBy.API, limits=Limits(tasks=1))
+    agent.put("a")
+    async with agent.running():
+        answer = Slow()
+        agent.runtime.end("a").set_result(answer)
+        await agent.until(lambda: agent.runtime.ends["a"].done() and agent.runtime.started == ["a"])
+        await asyncio.sleep(0.05)
+        assert agent.runtime.restarts == 0
+
+        answer.rest.set_result(ANSWER)
+
+        await agent.until(lambda: agent.runtime.restarts == 1)
+        assert isinstance(agent.completing.outcomes["a"], Answered)
 
 
 async def test_an_answer_is_let_go_as_soon_as_it_is_stored_however_long_its_callback_waits() -> None:

@@ -20,7 +20,7 @@ from agent.runtimes.sdwebui import adapter as module
 from contract.task import RuntimeType, TaskType
 from tests.support.workflows import CHECKPOINT
 from tests.unit.agent.fake_process import fake_process
-from tests.unit.agent.runtime_support import Links, png, web_server
+from tests.unit.agent.runtime_support import Links, png, web_server, whole
 from tests.unit.fake_runtime.support import OTHER_CHECKPOINT, Server, serving
 
 SMALL = {"prompt": "a dog", "width": 64, "height": 64, "steps": 4}
@@ -55,7 +55,8 @@ async def run(
     runtime: Runtime, content: dict[str, Any], task_type: TaskType = TaskType.TEXT_TO_IMAGE, seen: Any = None
 ) -> Answer:
     prepared = await runtime.prepare(task_type, content)
-    return await runtime.run(prepared, run_id="run-1", progress=seen.append if seen is not None else lambda _: None)
+    seen = [] if seen is None else seen
+    return await whole(await runtime.run(prepared, run_id="run-1", progress=seen.append))
 
 
 async def test_text_becomes_an_image(runtime: Runtime) -> None:
@@ -273,3 +274,42 @@ async def test_waiting_can_be_cancelled() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+
+async def test_while_a_large_answer_arrives_the_next_run_may_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE_ANSWER", 100)
+    async with serving() as webui, adapter(webui.url) as runtime:
+        prepared = await runtime.prepare(TaskType.TEXT_TO_IMAGE, {**SMALL, "seed": 1})
+        first = await runtime.run(prepared, run_id="first", progress=lambda _: None)
+        assert not isinstance(first, Answer)
+        assert not runtime.left_running
+
+        second = await runtime.run(prepared, run_id="second", progress=lambda _: None)
+
+        assert (await whole(second)).outputs == (await first.read()).outputs
+
+
+async def test_an_answer_that_tells_its_checkpoint_is_read_before_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE_ANSWER", 100)
+    content = {**SMALL, "override_settings": {"sd_model_checkpoint": CHECKPOINT}}
+    async with serving() as webui, adapter(webui.url) as runtime:
+        prepared = await runtime.prepare(TaskType.TEXT_TO_IMAGE, content)
+        assert isinstance(await runtime.run(prepared, run_id="run", progress=lambda _: None), Answer)
+
+
+async def test_a_large_answer_that_breaks_off_may_be_tried_again() -> None:
+    async def break_off(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path != "/sdapi/v1/txt2img":
+            return web.json_response({})
+        response = web.StreamResponse(headers={"Content-Length": str(2 * module.LARGE_ANSWER)})
+        await response.prepare(request)
+        await response.write(b"{")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with web_server(break_off) as url, adapter(url) as runtime:
+        prepared = await runtime.prepare(TaskType.TEXT_TO_IMAGE, SMALL)
+        arriving = await runtime.run(prepared, run_id="run", progress=lambda _: None)
+        with pytest.raises(TransientError, match="closed the connection"):
+            await whole(arriving)
