@@ -616,10 +616,22 @@ def test_without_models_or_karpenter_a_release_fits_a_laptops_cluster() -> None:
     values = {
         "global": {"awsEndpoint": "http://localstack:4566"},
         "karpenter": {"enabled": False},
-        "runtime": {"persistence": {"enabled": False}, "inferenceApi": {"resources": {"limits": {}, "requests": {}}}},
+        "runtime": {
+            "persistence": {"enabled": False},
+            "inferenceApi": {
+                "resources": {
+                    "limits": {"nvidia.com/gpu": "0"},
+                    "requests": {"nvidia.com/gpu": "0", "cpu": "100m", "memory": "256Mi"},
+                }
+            },
+        },
     }
-    kinds = {item["kind"] for item in released(values).objects}
+    release = released(values)
+    kinds = {item["kind"] for item in release.objects}
     assert kinds.isdisjoint({"NodePool", "EC2NodeClass", "PersistentVolume", "PersistentVolumeClaim"})
+    [runtime] = release.pod()["initContainers"]
+    gpus = {part: amounts["nvidia.com/gpu"] for part, amounts in runtime["resources"].items()}
+    assert gpus == {"limits": "0", "requests": "0"}
 
 
 # As people read it
