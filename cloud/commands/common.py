@@ -5,6 +5,7 @@ Exit status: 0 fine, 1 the thing itself failed, 2 refused or wrongly called, 130
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,12 @@ def loaded(path: Path, stack: str | None) -> Config:
         return config.model_copy(update={"stack_name": check_stack_name(stack)})
     except ValueError as error:
         raise ToolError(f"--stack {stack!r}: {error}") from error
+
+
+def state_folder() -> Path:
+    """Returns the folder of what can be made again: `DARKROOM_HOME`, as for the local stack, or `.darkroom/` here."""
+    override = os.environ.get("DARKROOM_HOME")
+    return Path(override).expanduser() if override else Path(__file__).parents[2] / ".darkroom"
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from cloud.aws import Aws
-from cloud.commands.common import CONFIG, ConfigOption, EndpointOption, RegionOption, plain_errors
-from cloud.deployment.images import ROOT
+from cloud.commands.common import CONFIG, ConfigOption, EndpointOption, RegionOption, plain_errors, state_folder
 from cloud.deployment.pipeline import steps
 from cloud.deployment.settings import Wishes, resolve, write
 from cloud.deployment.steps import Work, carry_out
@@ -49,9 +48,10 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
     input_image: Annotated[
         str, typer.Option("--input-image", help="Link for the smoke test's requests that take a picture.")
     ] = SAMPLE_IMAGE,
-    state: Annotated[Path, typer.Option("--state", help="Folder of the state and the resolved config.")] = Path(
-        ROOT / ".darkroom" / "deploy"
-    ),
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Folder of the state and the resolved config; otherwise .darkroom/deploy."),
+    ] = None,
     config: ConfigOption = CONFIG,
     endpoint_url: EndpointOption = None,
 ) -> None:
@@ -67,7 +67,7 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
             aws=aws,
             config=settings,
             report=report,
-            folder=state / f"{settings.stack_name}-{aws.region}",
+            folder=(state or state_folder() / "deploy") / f"{settings.stack_name}-{aws.region}",
             chosen_bucket=bool(bucket),
             skip_tools=skip_tools,
         )

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cloud.commands.common import CONFIG, ConfigOption, DryRunOption, StackOption, loaded, plain_errors
+from cloud.commands.common import CONFIG, ConfigOption, DryRunOption, StackOption, loaded, plain_errors, state_folder
 from cloud.commands.image_cache import VOLUME_GIB
-from cloud.deployment.images import ROOT
 from cloud.deployment.making import uses_snapshot
 from cloud.reporter import Reporter
 from cloud.synthesis.cost import fixed_of, monthly_bill
@@ -19,9 +18,10 @@ from contract.topology import LOCAL_ACCOUNT
 
 
 def synth(  # noqa: PLR0917 - typer reads options from parameters
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for templates/ and charts/.")] = Path(
-        ROOT / ".darkroom" / "synth"
-    ),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for templates/ and charts/; otherwise .darkroom/synth."),
+    ] = None,
     account: Annotated[str, typer.Option("--account", help="To synthesize for.")] = LOCAL_ACCOUNT,
     region: Annotated[str, typer.Option("--region", "-R", envvar="AWS_REGION", help="The same.")] = "us-west-2",
     config: ConfigOption = CONFIG,
@@ -32,7 +32,8 @@ def synth(  # noqa: PLR0917 - typer reads options from parameters
     report = Reporter()
     with plain_errors():
         settings = loaded(config, stack)
-        templates_folder, charts_folder = output / "templates", output / "charts"
+        folder = output or state_folder() / "synth"
+        templates_folder, charts_folder = folder / "templates", folder / "charts"
         if dry_run:
             names = ", ".join(runtime.name for runtime in settings.runtimes)
             report.say(f"would write templates to {templates_folder}, and the charts of {names} to {charts_folder}")

@@ -7,7 +7,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from cloud import names
-from cloud.aws import ToolError
+from cloud.aws import Aws, ToolError, code_of
 from cloud.canary.state import promoted_images
 from cloud.chart_names import translate
 from cloud.commands.image_cache import ensure_snapshot
@@ -80,11 +80,21 @@ def _missing_models(s3: Any, config: Config) -> list[str]:
 
 
 def bootstrap(work: Work) -> None:
-    """Prepares account and region for the CDK, unless that was done before."""
+    """Prepares account and region for spot instances and for the CDK, unless that was done before."""
+    _allow_spot(work.aws)
     if find_stack(work.aws, _BOOTSTRAP_STACK) is not None:
         work.report.detail(f"{_BOOTSTRAP_STACK} is there")
         return
     _cdk(work, "bootstrap", f"aws://{work.aws.account}/{work.aws.region}")
+
+
+def _allow_spot(aws: Aws) -> None:
+    """Makes the role without which an account gets no spot instance (Karpenter, "Troubleshooting")."""
+    try:
+        aws.client("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
+    except ClientError as error:
+        if code_of(error) != "InvalidInput":  # it is there already
+            raise
 
 
 def deploy_base(work: Work) -> None:

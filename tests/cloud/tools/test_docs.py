@@ -1,0 +1,72 @@
+"""What docs/cloud.md says to type works, and what it says that it costs is what the templates cost."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cloud.commands import app
+from cloud.synthesis.cost import fixed_of
+from contract.prices import bill, fixed_usage, load_prices, total
+from tests.cloud.synthesis import ROOT, Synthesis
+from tests.cloud.tools.conftest import Run
+
+TEXT = (ROOT / "docs" / "cloud.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.removeprefix("uvx nox -s ")
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+]
+DRY = [command for command in COMMANDS if "--dry-run" in command]
+
+
+def words(command: str) -> list[str]:
+    name, _, options = command.partition(" -- ")
+    return [name, *shlex.split(options)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_and_its_options_exist(run: Run, command: str) -> None:
+    result = run(*words(command), "--help")
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output
+
+
+@pytest.mark.parametrize("command", DRY)
+def test_a_dry_run_runs(run: Run, moto: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = run(*words(command), AWS_ENDPOINT_URL=moto, DARKROOM_HOME=str(tmp_path))
+    if words(command)[0] == "image-cache":
+        assert "push it first" in result.output  # there is no image here yet
+    else:
+        assert result.exit_code == 0, result.output
+
+
+def test_every_command_explains_itself_and_has_a_dry_run(run: Run) -> None:
+    names = [str(command.name) for command in app.registered_commands]
+    assert len(names) == 10
+    for name in names:
+        result = run(name, "--help")
+        assert result.exit_code == 0
+        assert "--dry-run" in result.output, name
+
+
+def test_every_command_has_its_nox_session() -> None:
+    sessions = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    for command in app.registered_commands:
+        assert f'"{command.name}": "' in sessions
+
+
+def test_what_it_costs_is_what_the_templates_cost(default: Synthesis) -> None:
+    lines = bill(fixed_usage(fixed_of(default.templates.values(), snapshot_gib=80)), load_prices())
+    assert f"**${total(lines)}**" in TEXT
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert links
+    for link in links:
+        assert (ROOT / "docs" / link).exists(), link
