@@ -56,7 +56,7 @@ class Autoscaler:
         return self.wanted
 
     def _messages(self, backlog: keda.Backlog | None) -> int | None:
-        """Returns the metric; KEDA gives the HPA the fallback's instead after too many failed looks."""
+        """Returns the metric; after too many failed looks one that asks for the replicas of the fallback."""
         if backlog is not None:
             self._failures = 0
             return keda.metric(self.scaling, backlog)
@@ -64,4 +64,4 @@ class Autoscaler:
         fallback = self.scaling.fallback
         if fallback.replicas == 0 or self._failures <= fallback.failure_threshold:
             return None
-        return fallback.replicas * self.scaling.queue_length
+        return max(self.wanted, fallback.replicas) * self.scaling.queue_length

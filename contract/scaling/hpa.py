@@ -5,6 +5,9 @@ Source: Kubernetes 1.35, `pkg/controller/podautoscaler`: `GetExternalPerPodMetri
 as "Algorithm details" and "Configurable scaling behavior" of Horizontal Pod Autoscaling. KEDA gives it `queueLength` as
 the target and `max(1, minReplicaCount)` as its minimum. Pods that are not ready yet count as replicas, as with every
 external metric, so that a slow node start does not make it ask again.
+
+Where no `behavior` is given at all, the controller still has its older limit to growth, max(2n, 4); here the documented
+default behaviour stands in for it, which differs by one replica in the first step from one.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Fallback(_Values):
     """What holds while the queue cannot be read (`spec.fallback` of a ScaledObject)."""
 
     replicas: Annotated[int, Field(ge=0)] = 0
-    """0: as many as there are."""
+    """At least so many, if there are fewer (`behavior: currentReplicasIfHigher`); 0: as many as there are."""
     failure_threshold: Annotated[int, Field(alias="failureThreshold", ge=0)] = 30
     """More failed looks in a row than this."""
 

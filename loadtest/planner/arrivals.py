@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from loadtest.shapes import Day, Spike, Steady, read_arrivals
+from loadtest.shapes import Day, Steady, read_arrivals
 
 DAY: Final = 86_400.0
 """Seconds."""
@@ -17,7 +17,7 @@ DAY: Final = 86_400.0
 _PIECE: Final = 60.0
 """Seconds of arrivals that are made at once: what is in memory does not grow with the length of the plan."""
 
-type Curve = Steady | Day | Spike
+type Curve = Steady | Day
 
 
 @dataclass(frozen=True)

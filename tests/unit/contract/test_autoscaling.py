@@ -139,8 +139,8 @@ def test_switched_off_it_keeps_one_replica() -> None:
 def test_a_queue_that_cannot_be_read_changes_nothing_until_the_fallback_takes_over() -> None:
     scaling = settings(queueLength=1, minReplicaCount=1, fallback={"replicas": 4, "failureThreshold": 2})
     autoscaler = Autoscaler(scaling)
-    looks = [Backlog(2), None, None, None, Backlog(6)]
-    assert [autoscaler.decide(number * 15.0, look) for number, look in enumerate(looks)] == [2, 2, 2, 4, 6]
+    looks = [Backlog(2), None, None, None, Backlog(6), None, None, None]
+    assert [autoscaler.decide(number * 15.0, look) for number, look in enumerate(looks)] == [2, 2, 2, 4, 6, 6, 6, 6]
 
 
 def test_without_a_fallback_a_queue_that_cannot_be_read_changes_nothing() -> None:
