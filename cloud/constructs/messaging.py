@@ -24,8 +24,6 @@ class Messaging(Construct):
         self._key = kms.Alias.from_alias_name(self, "SnsKey", "alias/aws/sns")
         self.task_topic = self._topic("TaskTopic", place.task_topic)
         self.callback_topic = self._topic("CallbackTopic", place.callback_topic)
-        self.dead_letter_queues: dict[str, sqs.Queue] = {}
-        self.queues: dict[str, sqs.Queue] = {}
         for queue in place.queues:
             self._add(place, queue)
 
@@ -70,5 +68,3 @@ class Messaging(Construct):
         )
         # Subscribed means deliverable: not before the queue lets the topic in.
         subscription.node.add_dependency(tasks.node.find_child("Policy"))
-        self.dead_letter_queues[queue.runtime] = dead_letters
-        self.queues[queue.runtime] = tasks
