@@ -60,8 +60,8 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     image_seconds: Annotated[float, typer.Option(min=0, help="--autoscale: … and then so long for its images.")] = 0.0,
     model_seconds: Annotated[float, typer.Option(min=0, help="--autoscale: … and then so long for its model.")] = 0.0,
     sync_seconds: Annotated[
-        float, typer.Option(min=0.1, help="--autoscale: between the HPA's decisions; in a cluster always 15.")
-    ] = 15.0,
+        float | None, typer.Option(min=0.1, help="--autoscale: between the HPA's decisions; 15, as in any cluster.")
+    ] = None,
     latency: Annotated[float, typer.Option(min=0, help="Factor on the fake runtimes' times; 0 answers at once.")] = 1.0,
     seconds_per_task: Annotated[
         float | None, typer.Option(min=0, help="Each task takes exactly so many seconds.")
@@ -77,18 +77,21 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     ] = None,
 ) -> None:
     """Start the whole service as plain processes, keep it running, end it all on Ctrl-C."""
+    from contract.scaling.hpa import SYNC_PERIOD
     from local.harness.lines import EndingConsole
     from local.harness.options import Autoscaling, Options
     from local.harness.replicas import StartDelays
     from local.harness.state import default_path
     from local.harness.up import up as run_up
 
+    if not autoscale and (node_seconds or image_seconds or model_seconds or sync_seconds is not None):
+        _fail("--node-seconds, --image-seconds, --model-seconds and --sync-seconds need --autoscale", USAGE)
     delays = StartDelays(node=node_seconds, image=image_seconds, model=model_seconds)
     options = Options(
         config=config,
         state=state or default_path(),
         replicas=replicas or (4 if autoscale else 1),
-        autoscaling=Autoscaling(delays, sync_seconds) if autoscale else None,
+        autoscaling=Autoscaling(delays, sync_seconds or SYNC_PERIOD) if autoscale else None,
         latency=latency,
         seconds_per_task=seconds_per_task,
         port_base=port_base,

@@ -203,3 +203,18 @@ def test_the_planner_foretells_replicas_and_p95(burst: Burst, tmp_path: Path) ->
         assert difference <= 0.5, plan
     p95 = burst.latencies[int(0.95 * TASKS)]
     assert outcome.latencies.at(95) == pytest.approx(p95, rel=0.2, abs=2)
+
+
+def test_delays_without_autoscaling_are_refused(tmp_path: Path) -> None:
+    process = Process("up", "local", folder=tmp_path, arguments=["up", "--node-seconds", "40"])
+    assert process.wait_ended(within=20)[0] == 2
+    assert process.text().strip().endswith("need --autoscale")
+
+
+def test_a_faulty_scaling_setting_is_told_by_its_path_and_nothing_is_started(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("queueLength: 5", "queueLength: 0"))
+    arguments = ["up", "--autoscale", "--config", str(tmp_path / "config.yaml")]
+    process = Process("up", "local", folder=tmp_path, arguments=arguments)
+    assert process.wait_ended(within=20)[0] == 2
+    sentence = "modelsRuntime.0.extraValues.runtime.scaling.queueLength: Input should be greater than 0; found 0"
+    assert process.text().strip() == sentence
