@@ -30,6 +30,8 @@ _SPAWN_RATE: Final = 100.0
 _GATHER: Final = 0.5
 """Seconds between two looks at the station of this process."""
 
+_USAGE: Final = 2
+"""The exit status of a test that could not begin."""
 _LAST_WORDS: Final = 1.0
 """Seconds that a master waits for what its workers have left to tell."""
 
@@ -70,6 +72,11 @@ class Engine:
             runner.register_message(_SHARE, self._take_share)
             runner.register_message(_READ, self._read_unended)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether this process leads a test that has not ended."""
+        return self._conductor is not None
+
     def renew(self) -> None:
         """Makes the parts of a new test."""
         self.problem = ""
@@ -81,6 +88,7 @@ class Engine:
 
     def _refuse(self, error: Exception) -> None:
         self.problem = str(error)
+        self._environment.process_exit_code = _USAGE
         self._conductor = self._station = None
         _log.error("the load cannot begin: %s", error)
 
@@ -132,6 +140,7 @@ class Engine:
         if self._conductor is not None:
             self._conductor.observer.stop()
         self._on_end()
+        self._conductor = None
 
     def _gather(self) -> None:
         while True:
@@ -176,16 +185,14 @@ class ScenarioShape(LoadTestShape):
 
     engine: Engine | None = None
 
-    def reset_time(self) -> None:
-        """Called by Locust when a test starts."""
-        self.start_time = time.perf_counter()
-        if self.engine is not None:
-            self.engine.renew()
-
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
         """Returns what Locust must do next."""
-        elapsed = time.perf_counter() - self.start_time
-        return None if self.engine is None else self.engine.tick(elapsed)
+        if self.engine is None:
+            return None
+        if not self.engine.under_way:
+            self.engine.renew()
+            self.reset_time()  # type: ignore[no-untyped-call]
+        return self.engine.tick(time.perf_counter() - self.start_time)
 
 
 def scenario_shape() -> ScenarioShape:

@@ -104,7 +104,7 @@ def run(session: Session, progress: Progress, kills: Iterable[float] = ()) -> li
 
 def _line(conductor: Conductor, station: Station) -> str:
     counters, latest = conductor.counters(), conductor.observer.latest
-    text = f"{conductor.stage} {max(0.0, station.elapsed):.0f} s: {counters['arrived']:,} sent"
+    text = f"{conductor.stage} {station.elapsed:.0f} s: {counters['arrived']:,} sent"
     if counters["throttled"]:
         text += f" ({counters['throttled']:,} throttled)"
     text += f", {counters['ended']:,} ended, {counters['under_way']:,} under way"

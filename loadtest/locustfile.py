@@ -22,7 +22,6 @@ from loadtest.web import add_tab
 
 __all__ = ["ClosedLoad", "OpenLoad", "ScenarioShape"]
 
-_USAGE: Final = 2
 _SETTLE: Final = 4.0
 """Seconds; workers report every three."""
 
@@ -31,19 +30,20 @@ _log = logging.getLogger(__name__)
 
 def _add_options(parser: Any) -> None:
     """Adds our options; all but the key are on the web page, too."""
-    group = parser.add_argument_group("Darkroom")
-    group.add_argument("--shape", default="spike", choices=scenario_names(), help="Which scenario; see --scenario")
-    group.add_argument("--scenario", default="", help="A YAML file instead of --shape")
-    group.add_argument("--set", default="", help="path.to.key=value over the scenario; several with commas")
-    group.add_argument("--target", default="local", choices=[kind.value for kind in Kind], help="Where the stack runs")
-    group.add_argument("--deployment", default="", help="The deployment's config.yaml")
-    group.add_argument("--state", default="", help="The state file of `nox -s up`")
-    group.add_argument("--api-url", default="", help="The API's address")
-    group.add_argument("--api-key", default="", env_var="DARKROOM_API_KEY", include_in_web_ui=False, help="The API key")
-    group.add_argument("--endpoint", default="", env_var="AWS_ENDPOINT_URL", help="An emulator instead of AWS")
-    group.add_argument("--region", default="", help="The AWS region")
-    group.add_argument("--kube-context", default="", help="Of kubeconfig")
-    group.add_argument("--sample-image", default="", help="A picture that the agents may fetch")
+    parser.add_argument("--shape", default="spike", choices=scenario_names(), help="Which scenario; see --scenario")
+    parser.add_argument("--scenario", default="", help="A YAML file instead of --shape")
+    parser.add_argument("--set", default="", help="path.to.key=value over the scenario; several with commas")
+    parser.add_argument("--target", default="local", choices=[kind.value for kind in Kind], help="Where the stack runs")
+    parser.add_argument("--deployment", default="", help="The deployment's config.yaml")
+    parser.add_argument("--state", default="", help="The state file of `nox -s up`")
+    parser.add_argument("--api-url", default="", help="The API's address")
+    parser.add_argument(
+        "--api-key", default="", env_var="DARKROOM_API_KEY", include_in_web_ui=False, help="The API key"
+    )
+    parser.add_argument("--endpoint", default="", env_var="AWS_ENDPOINT_URL", help="An emulator instead of AWS")
+    parser.add_argument("--region", default="", help="The AWS region")
+    parser.add_argument("--kube-context", default="", help="Of kubeconfig")
+    parser.add_argument("--sample-image", default="", help="A picture that the agents may fetch")
 
 
 def _init(environment: Any, **_: Any) -> None:
@@ -97,7 +97,6 @@ class LocustLoad:
     def end(self) -> None:
         """Writes the report, says the verdict, and sets the exit status."""
         if self.conductor is None or self._session is None:
-            self._environment.process_exit_code = _USAGE
             return
         outcomes = self._session.finish(self.conductor)
         for outcome in outcomes:

@@ -136,8 +136,8 @@ class Station:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the load began."""
-        return self.clock.now() - self.began_at
+        """Seconds since the load began; 0 before."""
+        return self.clock.now() - self.began_at if self.began_at else 0.0
 
     def schedule(self) -> Iterator[tuple[float, int, Work]]:
         """Yields this worker's arrivals: when (since the epoch), the number in the whole load, and what."""

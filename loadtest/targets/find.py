@@ -16,7 +16,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from contract.config import Config, ConfigError, load_config
 from contract.topology import LOCAL_ACCOUNT, topology
 from loadtest.observe.compose import ComposeReplicas
-from loadtest.observe.kubernetes import KubernetesReplicas
 from loadtest.observe.local import LocalReplicas
 from loadtest.observe.queues import ApiQueues, SqsQueues
 from loadtest.observe.source import Source
@@ -107,6 +106,9 @@ def sources_of(target: Target) -> list[Source]:
         case Kind.COMPOSE:
             return [queues, ComposeReplicas(PROJECT, [runtime.name for runtime in target.config.runtimes])]
         case Kind.KUBERNETES | Kind.AWS:
+            # A second of imports that the other targets need not wait for.
+            from loadtest.observe.kubernetes import KubernetesReplicas  # noqa: PLC0415
+
             return [queues, KubernetesReplicas(target.config, target.context)]
 
 

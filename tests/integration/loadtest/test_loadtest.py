@@ -1,0 +1,236 @@
+"""Load tests against a real stack of processes: accounted for to the last task, on the command line and in Locust."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from loadtest.run import load_run
+from loadtest.scenario import LocalStack
+from loadtest.target import Target, connect
+from loadtest.targets.find import read_config
+from loadtest.targets.local import OwnStack, target_of
+from loadtest.tasks import Answer
+from local.folders import state_folder
+from tests.support.waiting import eventually, free_port
+
+pytestmark = [pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).parents[3]
+CONFIG = ROOT / "loadtest" / "stack.yaml"
+MIX = [
+    {"runtime": "sdruntime", "tasktype": "text-to-image", "steps": 2, "width": 64, "height": 64, "weight": 3},
+    {"runtime": "sdruntime", "tasktype": "text-to-image", "steps": 2, "width": 64, "height": 64, "api": "v1"},
+    {"runtime": "sdruntime", "tasktype": "image-to-image", "steps": 2, "width": 64, "height": 64, "input": "link"},
+    {"runtime": "sdruntime", "tasktype": "image-to-image", "steps": 2, "width": 64, "height": 64, "input": "inline"},
+]
+SCENARIO = {
+    "shape": {"kind": "spike", "base": 1, "high": 12, "begin": 1, "width": 3, "duration": 5},
+    "mix": MIX,
+    "drain": 90,
+    "checks": {
+        "no_task_lost": True,
+        "no_contradiction": True,
+        "no_task_failed": True,
+        "drained_within": 90,
+        "gpu_idle_at_most": 100,
+        "generator_lag": 20,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A stack that runs, and a scenario for it."""
+
+    state: Path
+    target: Target
+    scenario: Path
+    home: Path
+
+    def options(self) -> list[str]:
+        """Returns the options that name both to the command line."""
+        return ["--shape", str(self.scenario), "--state", str(self.state), "--config", str(CONFIG)]
+
+    def locust(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts Locust itself."""
+        named = ["--scenario", str(self.scenario), "--state", str(self.state), "--deployment", str(CONFIG)]
+        return subprocess.Popen(
+            [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", *named, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "DARKROOM_HOME": str(self.home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def queues(self) -> list[str]:
+        """Returns the queues of load tests that are there."""
+        assert self.target.place is not None
+        urls = connect(self.target.place).sqs.list_queues(QueueNamePrefix="loadtest-callbacks-lt").get("QueueUrls", [])
+        return list(urls)
+
+    def subscriptions(self) -> int:
+        """Returns how many listen to the callback topic."""
+        assert self.target.place is not None
+        topic = self.target.place.callback_topic_arn
+        return len(connect(self.target.place).sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"])
+
+
+def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "loadtest", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=200,
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A stack of the load test's own making: LocalStack, the API, and two replicas of one runtime."""
+    folder = tmp_path_factory.mktemp("stack")
+    (folder / "small.yaml").write_text(yaml.safe_dump(SCENARIO))
+    home = folder / "home"
+    # The environment of LocalStack is the one that all tests share.
+    os.environ.setdefault("DARKROOM_HOME", str(state_folder()))
+    own = OwnStack(LocalStack(config=CONFIG, replicas=2), folder)
+    try:
+        state = own.start(lambda _: None)
+        target = target_of(state, own.state, read_config(CONFIG), "")
+        yield Running(own.state, target, folder / "small.yaml", home)
+    finally:
+        own.stop()
+
+
+def test_a_spike_is_accounted_for_judged_and_reported(stack: Running, tmp_path: Path) -> None:
+    before = stack.subscriptions()
+    done = loadtest(*stack.options(), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict: all 6 checks hold" in done.stdout
+    assert "sent, " in done.stderr, "progress"
+    run = load_run(tmp_path)
+    assert len(run.tasks) > 25
+    assert all(task.answer is Answer.ACCEPTED and len(task.heard) == 1 and task.seen for task in run.tasks)
+    assert {task.tasktype for task in run.tasks} == {"text-to-image", "image-to-image"}
+    assert all(len(spans) == 7 for spans in run.spans), "every phase of every task"
+    assert max(sample.ended for sample in run.samples) == len(run.tasks)
+    assert any(sample.busy for sample in run.samples)
+    assert {sample.replicas["sdruntime"].ready for sample in run.samples if sample.replicas} == {2}
+    assert (tmp_path / "report.html").stat().st_size > 20_000
+    assert stack.queues() == []
+    assert stack.subscriptions() == before, "the test removes what it made"
+
+
+@pytest.mark.parametrize("wait", ["poll", "events"])
+def test_without_sns_users_learn_the_end_from_the_api(stack: Running, tmp_path: Path, wait: str) -> None:
+    closed = ["arrive=closed", "shape.base=2", "shape.high=3", "shape.duration=4", f"wait={wait}"]
+    changes = [part for change in closed for part in ("--set", change)]
+    done = loadtest(*stack.options(), *changes, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = load_run(tmp_path)
+    assert len(run.tasks) >= 3
+    assert all(task.heard and task.seen for task in run.tasks)
+    at_once = max(
+        sum(other.sent_at <= task.sent_at < (other.ended_at or 0) for other in run.tasks) for task in run.tasks
+    )
+    assert at_once <= 3, "a user waits for its task before it sends the next"
+
+
+def test_locust_runs_it_headless_over_two_workers(stack: Running) -> None:
+    process = stack.locust("--headless", "--processes", "2")
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, output
+    [folder] = (stack.home / "loadtest").iterdir()
+    run = load_run(folder)
+    assert all(task.heard for task in run.tasks)
+    workers = {task.id.split("-")[2] for task in run.tasks}
+    assert workers == {"0", "1"}
+    numbers = [int(task.id.split("-")[3]) for task in run.tasks]
+    assert sorted(numbers) == list(range(len(numbers))), "each arrival is sent by exactly one worker"
+    assert "end to end" in output, "Locust's own table has the phases"
+    assert json.loads((folder / "report.json").read_text())["figures"]["counts"]["lost"] == 0
+    assert stack.queues() == []
+
+
+def test_locusts_page_starts_a_load_and_has_a_tab_that_shows_how_it_scales(stack: Running) -> None:
+    port = free_port()
+    process = stack.locust("--web-host", "127.0.0.1", "--web-port", str(port))
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(url, timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def scaling() -> list[dict[str, Any]]:
+        statistics = httpx.get(f"{url}/stats/requests").json()
+        return [row for table in statistics.get("extended_stats", []) for row in table["data"]]
+
+    try:
+        eventually(answers, within=60)
+        assert "Scaling" in httpx.get(url).text
+        assert httpx.post(f"{url}/swarm", data={"target": "local"}).json()["success"]
+        [row] = eventually(lambda: [item for item in scaling() if item["ready"] == 2], within=30)
+        assert row["name"] == "sdruntime"
+        assert isinstance(row["waiting"], int)
+        httpx.get(f"{url}/stop", timeout=30)
+        eventually(lambda: list((stack.home / "loadtest").glob("*/report.html")), within=30)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert stack.queues() == []
+
+
+def test_a_wrong_choice_is_said_in_one_line(tmp_path: Path) -> None:
+    refused = loadtest("--target", "kubernetes", "--out", str(tmp_path))
+    assert refused.returncode == 2, refused
+    assert refused.stderr.strip() == "--target kubernetes needs --api-url, the address of the API's service or ingress"
+
+
+def test_the_generator_is_never_the_bottleneck() -> None:
+    """By processor time, so that a busy machine does not spoil it: 800 a second and core is usual."""
+    done = loadtest("generator", "--seconds", "3", "--rate", "350")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "submissions per second on one core" in done.stdout
+
+
+def test_ctrl_c_still_writes_the_report_and_says_when_an_agent_was_killed(stack: Running, tmp_path: Path) -> None:
+    endless = ["--set", "shape.duration=100", "--kill-agent", "0.5", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtest", *stack.options(), *endless],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    samples = tmp_path / "samples.jsonl"
+    try:
+        eventually(lambda: samples.is_file() and samples.read_text().count("\n") >= 4, within=60)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 1, output
+    assert "interrupted before its end" in output
+    assert "Traceback" not in output
+    assert len(load_run(tmp_path).facts.kills) == 1
+    assert "interrupted before its end" in (tmp_path / "report.html").read_text()
+    assert stack.queues() == []

@@ -1,0 +1,119 @@
+"""Targets: what cannot be found is said in one line with the way out, and a stack's state is read as it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from loadtest.observe.local import LocalReplicas, counted
+from loadtest.observe.source import SourceError
+from loadtest.samples import Replicas
+from loadtest.scenario import LocalStack
+from loadtest.settings import Settings
+from loadtest.target import Kind, TargetError
+from loadtest.targets.find import check_target, find_target, read_config
+from loadtest.targets.local import read_state, target_of, up_options
+from local.harness.replicas import Phase
+from local.harness.state import Process, ReplicaEntry, State, write_state
+from local.harness.state import Replicas as StateReplicas
+
+ROOT = Path(__file__).parents[3]
+
+
+def state(phases: list[Phase]) -> State:
+    """Returns the state that the harness writes of a stack with one runtime."""
+    nobody = "http://127.0.0.1:1"
+    pairs = [
+        ReplicaEntry(
+            name=f"sdruntime-{number}",
+            phase=phase,
+            since=0,
+            runtime_url=nobody,
+            agent_url=nobody,
+            runtime_pid=None,
+            agent_pid=None,
+        )
+        for number, phase in enumerate(phases)
+    ]
+    return State(
+        pid=os.getpid(),
+        api=nobody,
+        sink="http://127.0.0.1:2",
+        localstack="http://127.0.0.1:3",
+        region="us-east-1",
+        task_topic_arn="arn:t",
+        callback_topic_arn="arn:c",
+        output_bucket="bucket",
+        queues={"sdruntime": "http://127.0.0.1:3/queue"},
+        processes={"api": Process(pid=1, url=nobody)},
+        replicas={
+            "sdruntime": StateReplicas(wanted=2, autoscaled=True, min_replica_count=1, max_replica_count=4, pairs=pairs)
+        },
+    )
+
+
+def test_the_harness_state_file_is_read_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "up.json"
+    write_state(path, state([Phase.READY, Phase.NODE, Phase.STARTING, Phase.DRAINING]))
+    found = LocalReplicas(path).look()
+    assert found["replicas"] == {"sdruntime": Replicas(ready=1, starting=2, draining=1, wanted=2)}
+    assert found["busy"] == {}, "nobody answers there"
+    target = find_target(Settings(state=path))
+    assert target.place is not None
+    assert (target.kind, target.place.bucket) == (Kind.LOCAL, "bucket")
+    assert target.sample_image == "http://127.0.0.1:2/samples/cat.png"
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_each_phase_of_a_replica_counts_once(phase: Phase) -> None:
+    found = counted(json.loads(state([phase]).replicas["sdruntime"].model_dump_json()))
+    assert found.ready + found.starting + found.draining == 1
+
+
+def test_a_stack_that_is_gone_is_not_found(tmp_path: Path) -> None:
+    path = tmp_path / "up.json"
+    assert read_state(path) is None
+    with pytest.raises(TargetError, match="start one with `uvx nox -s up`"):
+        find_target(Settings(state=path))
+    with pytest.raises(SourceError):
+        LocalReplicas(path).look()
+    write_state(path, state([]).model_copy(update={"pid": 2**22 + 1}))
+    assert read_state(path) is None, "its process is dead"
+
+
+def test_an_address_where_nobody_answers_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "up.json"
+    write_state(path, state([]))
+    with pytest.raises(TargetError, match=r"the API at http://127\.0\.0\.1:1 cannot be reached"):
+        check_target(find_target(Settings(state=path)))
+
+
+def test_a_state_file_of_another_version_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="is no state file of this version"):
+        target_of({"api": "x"}, tmp_path / "up.json", read_config(ROOT / "config.yaml"), "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (Settings(target=Kind.KUBERNETES), "needs --api-url"),
+        (Settings(target=Kind.COMPOSE, endpoint="http://127.0.0.1:1"), "the queues of darkroom are not at"),
+        (Settings(config=Path("nowhere.yaml")), "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_what_cannot_be_found_is_said_in_one_line(settings: Settings, says: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        find_target(settings)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stack_of_the_tests_own_is_started_as_the_scenario_says(tmp_path: Path) -> None:
+    options = LocalStack(autoscale=True, replicas=3, seconds_per_task=0.5, node_seconds=7)
+    words = " ".join(up_options(options, tmp_path / "up.json"))
+    for part in ("--autoscale", "--replicas 3", "--seconds-per-task 0.5", "--node-seconds 7", "--sync-seconds 15"):
+        assert part in words
+    assert "--autoscale" not in " ".join(up_options(LocalStack(), tmp_path / "up.json"))
