@@ -1,0 +1,139 @@
+"""The Kubernetes observer, asked by the real client of an API server that answers as one does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from contract.config import parse_config
+from loadtest.observe.kubernetes import KubernetesReplicas
+from loadtest.observe.source import SourceError
+from loadtest.samples import Replicas
+from loadtest.target import TargetError
+
+CONFIG = parse_config("""
+stackName: darkroom
+modelBucketArn: arn:aws:s3:::models
+modelsRuntime: [{name: sdruntime, namespace: images, type: sdwebui, dynamicModel: true}]
+""")
+CORE = "/api/v1"
+PODS = f"{CORE}/namespaces/images/pods"
+HPA = "/apis/autoscaling/v2/namespaces/images/horizontalpodautoscalers/keda-hpa-sdruntime/status"
+
+
+def pod(name: str, phase: str, *, ready: bool = False, deleted: bool = False) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "namespace": "images"}
+    if deleted:
+        metadata["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    return {"metadata": metadata, "status": {"phase": phase, "conditions": conditions}}
+
+
+def node(name: str, capacity: str) -> dict[str, Any]:
+    labels = {"karpenter.sh/nodepool": "sdruntime", "karpenter.sh/capacity-type": capacity}
+    return {"metadata": {"name": name, "labels": labels}}
+
+
+class ApiServer:
+    """Answers what it was given, by path; notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.asked: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                answer = outer.answers.get(unquote(self.path.partition("?")[0]))
+                body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+                self.send_response(404 if answer is None else 200)
+                self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """An API server, and a kubeconfig that names it."""
+    made = ApiServer()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "clusters": [{"name": "c", "cluster": {"server": made.url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    made.answers = {
+        PODS: {
+            "items": [
+                pod("a", "Running", ready=True),
+                pod("b", "Pending"),
+                pod("c", "Running", ready=True, deleted=True),
+                pod("d", "Failed"),
+            ]
+        },
+        HPA: {
+            "metadata": {"name": "keda-hpa-sdruntime"},
+            "spec": {"maxReplicas": 4, "scaleTargetRef": {"kind": "Deployment", "name": "sdruntime"}},
+            "status": {"desiredReplicas": 3, "currentReplicas": 2},
+        },
+        f"{CORE}/nodes": {"items": [node("x", "spot"), node("y", "spot"), node("z", "on-demand")]},
+        f"{PODS}/a:health/proxy/metrics": "darkroom_agent_busy_seconds_total 12.5\n",
+    }
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_pods_autoscaler_nodes_and_busy_seconds_are_read(api: ApiServer) -> None:
+    seen = KubernetesReplicas(CONFIG).look()
+    assert seen == {
+        "replicas": {"sdruntime": Replicas(ready=1, starting=1, draining=1, wanted=3)},
+        "nodes": {"sdruntime spot": 2, "sdruntime on-demand": 1},
+        "busy": {"sdruntime/a": 12.5},
+    }
+    [pods] = [path for path in api.asked if path.startswith(f"{PODS}?")]
+    assert "app.kubernetes.io%2Finstance%3Dsdruntime" in pods
+
+
+def test_without_an_autoscaler_or_metrics_the_rest_is_still_seen(api: ApiServer) -> None:
+    del api.answers[HPA], api.answers[f"{PODS}/a:health/proxy/metrics"]
+    seen = KubernetesReplicas(CONFIG).look()
+    assert seen["replicas"]["sdruntime"].wanted is None
+    assert seen["busy"] == {}
+
+
+def test_a_server_that_does_not_answer_is_said_in_one_line(api: ApiServer) -> None:
+    observer = KubernetesReplicas(CONFIG)
+    del api.answers[PODS]
+    with pytest.raises(SourceError, match="Kubernetes: "):
+        observer.look()
+
+
+def test_a_context_that_is_not_there_is_named(api: ApiServer) -> None:
+    with pytest.raises(TargetError, match="nowhere"):
+        KubernetesReplicas(CONFIG, "nowhere")
