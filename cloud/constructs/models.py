@@ -48,6 +48,8 @@ class FileSystemModels(Construct):
             # A copy: the bucket is the original.
             removal_policy=RemovalPolicy.DESTROY,
             enable_automatic_backups=False,
+            # NFS as the CSI driver speaks it carries no IAM identity; only nodes and DataSync reach the port.
+            allow_anonymous_access=True,
         )
         file_system.connections.allow_default_port_from(cluster.cluster, "Nodes")
         driver = eks.Addon(self, "Driver", cluster=cluster.cluster, addon_name="aws-efs-csi-driver")
@@ -111,11 +113,18 @@ class FileSystemModels(Construct):
         )
         group.connections.allow_to(file_system, ec2.Port.NFS, "Copies models")
         subnet = vpc.private_subnets[0].subnet_id
+        # Through it, the folder comes to be when it is first used.
+        folder = file_system.add_access_point(
+            "Folder",
+            path=f"/{FOLDER}",
+            create_acl=efs.Acl(owner_uid="0", owner_gid="0", permissions="755"),
+            posix_user=efs.PosixUser(uid="0", gid="0"),
+        )
         target = datasync.CfnLocationEFS(
             self,
             "FileSystem",
             efs_filesystem_arn=file_system.file_system_arn,
-            subdirectory=f"/{FOLDER}",
+            access_point_arn=folder.access_point_arn,
             in_transit_encryption="TLS1_2",
             ec2_config=datasync.CfnLocationEFS.Ec2ConfigProperty(
                 security_group_arns=[

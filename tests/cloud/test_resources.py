@@ -244,6 +244,14 @@ def test_models_come_from_the_bucket_or_from_a_file_system(default: Synthesis, e
     assert not default.resources("AWS::EFS::FileSystem")
     assert "aws-efs-csi-driver" in add_ons(everything)
     assert "aws-mountpoint-s3-csi-driver" not in add_ons(everything)
+    # Who reaches the port of the file system: the nodes, and what copies.
+    sources = [
+        rule["SourceSecurityGroupId"]
+        for rule in everything.properties("AWS::EC2::SecurityGroupIngress")
+        if rule.get("FromPort") == 2049
+    ]
+    assert sources
+    assert all("Cluster" in str(source) or "CopySecurityGroup" in str(source) for source in sources)
     (task,) = everything.properties("AWS::DataSync::Task")
     assert task["Schedule"] == {"ScheduleExpression": "rate(1 hour)"}
     (storage_class,) = [item for item in everything.kubernetes_objects() if item["kind"] == "StorageClass"]
