@@ -43,10 +43,10 @@ class Fleet:
     replicas: list[Replica] = field(default_factory=list)
     wanted: int = 0
 
-    def keep_all(self, since: float) -> None:
-        """Says that every replica runs, and always will; `since` is Unix time."""
+    def keep_all(self) -> None:
+        """Says that every replica runs, and always will."""
         self.wanted = len(self.pairs)
-        self.replicas = [Replica(number, Phase.READY, since) for number in self.pairs]
+        self.replicas = [Replica(number, Phase.READY) for number in self.pairs]
 
     def count(self, *phases: Phase) -> int:
         """Returns how many replicas are in these phases; without any, in all but the last."""
@@ -77,7 +77,7 @@ class LocalAutoscaling:
         changed: Callable[[], Awaitable[None]],
         start_timeout: float,
     ) -> None:
-        self.fleets = fleets
+        self._fleets = fleets
         self._options = options
         self._supervisor = supervisor
         self._say = printer.say
@@ -90,7 +90,7 @@ class LocalAutoscaling:
     async def run(self) -> None:
         """Scales until it is cancelled."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_ASK_TIMEOUT)) as http, self._group:
-            for fleet in self.fleets:
+            for fleet in self._fleets:
                 self._spawn(self._scale(fleet, http), f"scale {fleet.name}")
 
     async def _scale(self, fleet: Fleet, http: aiohttp.ClientSession) -> None:
@@ -111,14 +111,14 @@ class LocalAutoscaling:
         missing = fleet.wanted - fleet.count()
         free = free_numbers([replica.number for replica in fleet.replicas], len(fleet.pairs))
         for number in free[: max(0, missing)]:
-            replica = Replica(number, since=time.time())
+            replica = Replica(number)
             fleet.replicas.append(replica)
             key = (fleet.name, number)
             self._starts[key] = self._spawn(self._start(fleet, replica), f"start {fleet.name}-{number}")
         if missing < 0:
             busy = await self._busy(fleet, http)
             for replica in surplus(fleet.replicas, fleet.wanted, busy):
-                await self._enter(fleet, replica, Phase.DRAINING)
+                replica.enter(Phase.DRAINING)
                 self._starts.pop((fleet.name, replica.number)).cancel()
                 self._spawn(self._end(fleet, replica), f"end {fleet.name}-{replica.number}")
 
@@ -130,27 +130,28 @@ class LocalAutoscaling:
         began = time.monotonic()
         for phase, seconds in delays.phases():
             if seconds:
-                await self._enter(fleet, replica, phase)
+                await self._enter(replica, phase)
                 await asyncio.sleep(seconds)
         try:
-            await self._enter(fleet, replica, Phase.MODEL)
+            await self._enter(replica, Phase.MODEL)
             await self._supervisor.start(pair.runtime, after_restart=self._changed)
             await asyncio.sleep(delays.model)
             await self._supervisor.start(pair.agent, after_restart=self._changed)
-            await self._enter(fleet, replica, Phase.STARTING)
+            await self._enter(replica, Phase.STARTING)
             await self._supervisor.wait_until_ready(pair.agent.name, within=self._start_timeout)
         except StartFailedError as error:
             self._say(str(error), style="red")
-            await self._enter(fleet, replica, Phase.DRAINING)
+            replica.enter(Phase.DRAINING)
             await self._end(fleet, replica)
             return
-        await self._enter(fleet, replica, Phase.READY)
+        await self._enter(replica, Phase.READY)
         self._say(
             f"{pair.runtime.name} is ready after {time.monotonic() - began:.1f} s; {_standing(fleet)}", style="cyan"
         )
 
     async def _end(self, fleet: Fleet, replica: Replica) -> None:
         """Lets the agent drain, ends the runtime after it, and frees their ports."""
+        await self._changed()
         pair = fleet.pairs[replica.number]
         for component in (pair.agent, pair.runtime):
             await self._supervisor.retire(component.name)
@@ -164,8 +165,8 @@ class LocalAutoscaling:
         answers = await asyncio.gather(*(_is_idle(http, fleet.pairs[number].agent) for number in asked))
         return {number for number, idle in zip(asked, answers, strict=True) if not idle}
 
-    async def _enter(self, fleet: Fleet, replica: Replica, phase: Phase) -> None:
-        replica.phase, replica.since = phase, time.time()
+    async def _enter(self, replica: Replica, phase: Phase) -> None:
+        replica.enter(phase)
         await self._changed()
 
 

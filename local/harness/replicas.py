@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -54,8 +55,12 @@ class Replica:
 
     number: int
     phase: Phase = Phase.NODE
-    since: float = 0.0
+    since: float = field(default_factory=time.time)
     """Unix time of the last change of phase."""
+
+    def enter(self, phase: Phase) -> None:
+        """Changes the phase."""
+        self.phase, self.since = phase, time.time()
 
 
 def free_numbers(taken: Collection[int], most: int) -> list[int]:

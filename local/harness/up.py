@@ -188,7 +188,7 @@ class Stack:
             for component in agents:
                 await self._launch(component)
             for fleet in self._fleets:
-                fleet.keep_all(time.time())
+                fleet.keep_all()
         await self._launch(plan.sink(self._place, options, ports, os.environ, endpoint=self._endpoint))
         await self._wait_for_all(began)
         self._supervisor.settle()
