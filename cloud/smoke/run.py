@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cloud.aws import ToolError
@@ -90,9 +90,9 @@ def show(results: list[Result], report: Reporter) -> None:
         if result.files and report.console.is_terminal and (picture := draw(result.files[0])) is not None:
             report.say(result.journey.title)
             report.show(picture)
-    table = Table("request", "", "status", "after", "images")
+    table = Table("request", "", "status", "after", Column("images", overflow="fold"))
     for result in results:
         mark = Text("✓", "green") if result.passed else Text("✗", "red")
-        found = ", ".join(str(file) for file in result.files) or result.error or "none"
+        found = ", ".join(file.name for file in result.files) or result.error or "none"
         table.add_row(Text(result.journey.title), mark, result.status, f"{result.seconds:.1f} s", Text(found))
     report.show(table)

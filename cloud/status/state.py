@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 
@@ -92,7 +92,11 @@ def nodes_of(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Nodes]:
 
 def table(runtimes: Iterable[RuntimeState], cluster: Cluster) -> Table:
     """Returns a row for each runtime; `-` is what nobody could tell."""
-    shown = Table("runtime", "type", "pods ready", "canary", "nodes", "waiting", "in flight", "dead letters")
+    # Narrow, and a runtime's name is not to be cut, so that all of it fits into 80 columns.
+    name = Column("runtime", no_wrap=True, overflow="fold")
+    nodes_column = Column("nodes", overflow="fold")
+    counts = ("waiting", "in flight", "dead letters")
+    shown = Table(name, "type", "pods", "canary", nodes_column, *counts, padding=(0, 1, 0, 0))
     for item in runtimes:
         pods, nodes = cluster.replicas.get(item.name), cluster.nodes.get(item.name)
         queue = item.queue

@@ -21,7 +21,7 @@ DEPLOYMENTS = "/apis/apps/v1/deployments"
 
 def row(output: str, runtime: str) -> list[str]:
     """The cells of a runtime's row."""
-    (line,) = [line for line in output.splitlines() if f" {runtime} " in line]
+    (line,) = [line for line in output.splitlines() if f"│{runtime} " in line]
     return [cell.strip() for cell in line.strip("│┃ ").split("│")]
 
 
