@@ -92,12 +92,17 @@ class KubernetesReplicas:
 
     def _busy_of(self, pod: Any) -> float | None:
         try:
-            text = self._core.connect_get_namespaced_pod_proxy_with_path(
-                f"{pod.metadata.name}:{_HEALTH_PORT}", pod.metadata.namespace, "metrics", _request_timeout=_TIMEOUT
+            # Undecoded, because the client gives text back as the representation of its bytes.
+            answer = self._core.connect_get_namespaced_pod_proxy_with_path(
+                f"{pod.metadata.name}:{_HEALTH_PORT}",
+                pod.metadata.namespace,
+                "metrics",
+                _request_timeout=_TIMEOUT,
+                _preload_content=False,
             )
         except (ApiException, urllib3.exceptions.HTTPError):
             return None
-        return busy_seconds(str(text))
+        return busy_seconds(answer.data.decode(errors="replace"))
 
 
 def is_ready(pod: Any) -> bool:
