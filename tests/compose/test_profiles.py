@@ -97,6 +97,17 @@ def test_models_of_a_folder_source_of_a_checkout_and_images_of_ones_own_are_take
         assert re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+\.git#(v[\d.]+|[0-9a-f]{40})", url), url
 
 
+def test_no_registry_is_asked_for_what_is_built_here_unless_told(unstarted: Compose) -> None:
+    profiles = ("fake", "second-gpu", "gpu")
+    found = services(unstarted, *profiles)
+    assert len(found) >= 17
+    for name, service in found.items():
+        assert service["pull_policy"] == "never", name
+        assert "build" in service, name
+    told = services(unstarted, *profiles, PULL_POLICY="missing", RUNTIME_IMAGE="mine/runtime:1")
+    assert told["comfyui"]["pull_policy"] == "missing"
+
+
 def test_another_localstack_is_taken(unstarted: Compose) -> None:
     found = services(unstarted, LOCALSTACK_IMAGE="mine/localstack:4", LOCALSTACK_READ_ONLY="false")["localstack"]
     assert found["image"] == "mine/localstack:4"
