@@ -362,7 +362,10 @@ def generation_is_repeated_only_for_cause(story: Story) -> Iterator[str]:
         in_order = sorted(found, key=lambda event: float(event.facts["began"]))
         for earlier, later in list(pairwise(in_order))[:spare]:
             pod, began, again = _pod(earlier.facts["who"]), earlier.facts["began"], later.facts["began"]
-            if not any(cause.pod in {pod, ""} and cause.since <= again and cause.until >= began for cause in causes):
+            lost = any(cause.pod in {pod, ""} and cause.since <= again and cause.until >= began for cause in causes)
+            # A second copy of a message may begin; it is stopped when the record refuses it, unless that is kept from
+            # its agent.
+            if not lost and not _strikes(causes, _pod(later.facts["who"]), again, later.facts["ended"]):
                 yield f"{request} was generated again after {again - began:.1f} s, and nothing had struck pod {pod}"
     allowed = sum(1 if cause.pod else int(trial.get("agents", 1)) for cause in causes)
     if extra > allowed:
@@ -378,6 +381,11 @@ class Cause:
     """Aftermath included: what could not be renewed has gone to others."""
     pod: str
     """Its number; empty when all were struck."""
+
+
+def _strikes(causes: Sequence[Cause], pod: str, begin: float, end: float) -> bool:
+    """Tells whether a fault strikes a pod, or all of them, between two moments."""
+    return any(cause.pod in {pod, ""} and begin <= cause.since <= end for cause in causes)
 
 
 def _pod(target: str) -> str:

@@ -242,7 +242,7 @@ class Pods:
 
 
 def runs_of(log: str) -> list[dict[str, Any]]:
-    """Returns the jobs of a fake runtime's log: request, when it began (seconds since the epoch), and outcome."""
+    """Returns the jobs of a fake runtime's log: request, when it began and ended (Unix seconds), and outcome."""
     jobs: dict[str, dict[str, Any]] = {}
     for line in log.splitlines():
         try:
@@ -252,11 +252,20 @@ def runs_of(log: str) -> list[dict[str, Any]]:
         if not isinstance(entry, dict):
             continue
         if entry.get("event") == "job began":
-            began = datetime.fromisoformat(entry["timestamp"]).timestamp()
-            jobs[entry["job"]] = {"request": _request_in(entry["prompt"]), "began": began, "outcome": "crashed"}
+            began = _moment(entry)
+            jobs[entry["job"]] = {
+                "request": _request_in(entry["prompt"]),
+                "began": began,
+                "ended": began,
+                "outcome": "crashed",
+            }
         elif entry.get("event") == "job ended" and entry["job"] in jobs:
-            jobs[entry["job"]]["outcome"] = entry["outcome"]
+            jobs[entry["job"]] |= {"ended": _moment(entry), "outcome": entry["outcome"]}
     return [job for job in jobs.values() if job["request"]]
+
+
+def _moment(entry: dict[str, Any]) -> float:
+    return datetime.fromisoformat(entry["timestamp"]).timestamp()
 
 
 def _request_in(prompt: str) -> str:

@@ -84,7 +84,7 @@ class World:
         runtime = f"runtime-{who.split('-')[1]}"
         self.add(Kind.RECEIVED, who=who, message=f"m{task}", receipt=f"{task}-{who}", task=task, submission=name)
         self.change(task, who, partial(start, submission=name, holder=f"{who}-{attempt}", now=NOW))
-        self.add(Kind.RUN, who=runtime, request=f"{task}/1", began=self.now, outcome="succeeded")
+        self.add(Kind.RUN, who=runtime, request=f"{task}/1", began=self.now, ended=self.now, outcome="succeeded")
 
     def store(self, task: str, name: str, who: str = "agent-0-1") -> list[str]:
         keys = [image_key("output", task, name, 1, "png"), answer_key("output", task, name)]
@@ -292,7 +292,7 @@ def payload_left(world: World) -> None:
 
 def generated_twice(world: World) -> None:
     world.whole("t", Status.SUCCEEDED)
-    world.add(Kind.RUN, who="runtime-1", request="t/1", began=world.now, outcome="succeeded")
+    world.add(Kind.RUN, who="runtime-1", request="t/1", began=world.now, ended=world.now, outcome="succeeded")
 
 
 def seen_going_back(world: World) -> None:
@@ -383,10 +383,25 @@ def test_a_fault_of_aws_allows_one_for_each_agent() -> None:
     assert check(events).violations == []
 
 
+@pytest.mark.parametrize(("strikes_after", "explained"), [(0.5, True), (2.0, False)])
+def test_a_second_copy_that_begins_is_ended_by_its_refusal_unless_aws_is_lost_meanwhile(
+    strikes_after: float, explained: bool
+) -> None:
+    world = sound()
+    world.whole("t", Status.SUCCEEDED)
+    began = world.now
+    world.add(Kind.RUN, who="runtime-1", request="t/1", began=began, ended=began + 1, outcome="succeeded")
+    events = [
+        *world.history(),
+        Event(began + strikes_after, Kind.FAULT, {"fault": "AWS unavailable", "target": "AWS", "until": began + 9}),
+    ]
+    assert (check(events).violations == []) == explained
+
+
 def test_a_third_generation_is_not() -> None:
     world = sound()
     killed_once(world)
-    world.add(Kind.RUN, who="runtime-1", request="t/1", began=world.now, outcome="succeeded")
+    world.add(Kind.RUN, who="runtime-1", request="t/1", began=world.now, ended=world.now, outcome="succeeded")
     assert check(world.history()).violations
 
 

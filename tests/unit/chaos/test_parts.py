@@ -72,13 +72,14 @@ def test_jobs_are_read_from_a_runtime_s_log_those_that_ended_with_it_too() -> No
         [
             "fake sdwebui listening",
             line(event="job began", job="1", prompt="<<t/1>> a dog", timestamp="2026-01-01T00:00:00Z"),
-            line(event="job ended", job="1", outcome="succeeded"),
+            line(event="job ended", job="1", outcome="succeeded", timestamp="2026-01-01T00:00:03Z"),
             line(event="job began", job="2", prompt="<<t/2>>", timestamp="2026-01-01T00:00:01Z"),
             line(event="job began", job="3", prompt="somebody else's", timestamp="2026-01-01T00:00:01Z"),
         ]
     )
     assert [(run["request"], run["outcome"]) for run in runs_of(log)] == [("t/1", "succeeded"), ("t/2", "crashed")]
     assert runs_of(log)[1]["began"] - runs_of(log)[0]["began"] == 1
+    assert runs_of(log)[0]["ended"] - runs_of(log)[0]["began"] == 3
 
 
 def test_a_task_is_waited_for_until_it_ends_unless_its_client_was_refused() -> None:
