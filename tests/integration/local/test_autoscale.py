@@ -27,7 +27,7 @@ from local.harness.state import Replicas, State, read_state
 from tests.support.processes import Process
 from tests.support.waiting import eventually, free_range
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 RUNTIME = "sdruntime"
 TASKS = 50
