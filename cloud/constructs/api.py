@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
@@ -13,7 +12,7 @@ from constructs import Construct, IDependable
 from cloud import names
 from cloud.constructs.api_manifests import NAME, NAMESPACE, ApiSettings, api_environment, api_manifests
 from cloud.constructs.pod_identity import PodIdentity, allow
-from cloud.constructs.runtimes import results_statements
+from cloud.constructs.results import access_statements
 from contract.config import Config
 from contract.topology import Topology
 
@@ -50,7 +49,6 @@ class Api(Construct):
             ready: what must be there first: the namespace, and the kind TargetGroupBinding.
         """
         super().__init__(scope, construct_id)
-        stack = Stack.of(self)
         identity = PodIdentity(
             self,
             "Identity",
@@ -74,7 +72,7 @@ class Api(Construct):
             manifest=api_manifests(
                 config,
                 ApiSettings(
-                    image=names.image(config, "api", account=stack.account, region=stack.region),
+                    image=names.image(config, "api", account=place.account, region=place.region),
                     environment=environment,
                     target_group_arn=target_group_arn,
                     vpc_cidr=vpc.vpc_cidr_block,
@@ -93,5 +91,5 @@ def api_statements(place: Topology) -> list[iam.PolicyStatement]:
             ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
             [place.queue_arn(queue.name) for queue in place.queues],
         ),
-        *results_statements(f"arn:{place.partition}:s3:::{place.output_bucket}"),
+        *access_statements(place),
     ]

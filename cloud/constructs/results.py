@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from cloud.constructs.pod_identity import allow
 from contract.topology import Topology, bucket_lifecycle
 
 
@@ -33,3 +35,12 @@ class Results(Construct):
                 for rule in bucket_lifecycle(place)["Rules"]
             ],
         )
+
+
+def access_statements(place: Topology) -> list[iam.PolicyStatement]:
+    """Returns what API and agents may do in the output bucket; listing makes a missing object a 404, not a 403."""
+    bucket = f"arn:{place.partition}:s3:::{place.output_bucket}"
+    return [
+        allow("ListResults", ["s3:ListBucket"], [bucket]),
+        allow("KeepResults", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{bucket}/*"]),
+    ]

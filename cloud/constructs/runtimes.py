@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Duration
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as assets
@@ -16,6 +16,7 @@ from cloud import names
 from cloud.chart_values import Placement, release_values, service_account_name
 from cloud.constructs.models import STORAGE_CLASS
 from cloud.constructs.pod_identity import PodIdentity, allow
+from cloud.constructs.results import access_statements
 from contract.config import Config, ModelStorage, RuntimeConfig
 from contract.topology import Topology
 
@@ -62,34 +63,33 @@ class Runtimes(Construct):
                 chart=None if source is None else source.chart,
                 repository=None if source is None else source.repository,
                 version=None if source is None else source.version,
-                values=release_values(config, runtime, self._placement(config, runtime, place, surroundings)),
+                values=release_values(config, runtime, placement(config, runtime, place, traces=surroundings.traces)),
                 timeout=Duration.minutes(14),
             )
             release.node.add_dependency(identity, *surroundings.ready)
 
-    def _placement(
-        self, config: Config, runtime: RuntimeConfig, place: Topology, surroundings: Surroundings
-    ) -> Placement:
-        queue = place.queue(runtime.name)
-        stack = Stack.of(self)
-        on_efs = config.cloud.model_storage is ModelStorage.EFS
-        return Placement(
-            region=place.region,
-            cluster_name=config.stack_name,
-            queue_url=names.queue_url(place, queue.name),
-            dead_letter_url=names.queue_url(place, queue.dead_letter_name),
-            callback_topic_arn=place.callback_topic_arn,
-            output_bucket=place.output_bucket,
-            agent_image=names.image(config, "agent", account=stack.account, region=stack.region),
-            runtime_image=names.image(config, runtime.type, account=stack.account, region=stack.region),
-            node_role=names.node_role(config),
-            model_bucket="" if on_efs else config.model_bucket,
-            storage_class=STORAGE_CLASS if on_efs else "",
-            snapshot_id=config.cloud.image_cache.snapshot_id,
-            otlp_endpoint=surroundings.traces,
-            # The cluster's own security group, which EKS makes and tags.
-            security_group_tags={f"kubernetes.io/cluster/{config.stack_name}": "owned"},
-        )
+
+def placement(config: Config, runtime: RuntimeConfig, place: Topology, *, traces: str) -> Placement:
+    """Returns what the stacks make for a runtime's release."""
+    queue = place.queue(runtime.name)
+    on_efs = config.cloud.model_storage is ModelStorage.EFS
+    return Placement(
+        region=place.region,
+        cluster_name=config.stack_name,
+        queue_url=names.queue_url(place, queue.name),
+        dead_letter_url=names.queue_url(place, queue.dead_letter_name),
+        callback_topic_arn=place.callback_topic_arn,
+        output_bucket=place.output_bucket,
+        agent_image=names.image(config, "agent", account=place.account, region=place.region),
+        runtime_image=names.image(config, runtime.type, account=place.account, region=place.region),
+        node_role=names.node_role(config),
+        model_bucket="" if on_efs else config.model_bucket,
+        storage_class=STORAGE_CLASS if on_efs else "",
+        snapshot_id=config.cloud.image_cache.snapshot_id,
+        otlp_endpoint=traces,
+        # The cluster's own security group, which EKS makes and tags.
+        security_group_tags={f"kubernetes.io/cluster/{config.stack_name}": "owned"},
+    )
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,6 @@ def other_chart(runtime: RuntimeConfig) -> OtherChart | None:
 def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) -> list[iam.PolicyStatement]:
     """Returns what a runtime's pods may do: take from their queue, store results, call back, read models."""
     queue = place.queue(runtime.name)
-    bucket = f"arn:{place.partition}:s3:::{place.output_bucket}"
     statements = [
         allow(
             "TakeTasks",
@@ -130,7 +129,7 @@ def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) ->
         ),
         allow("SetAside", ["sqs:SendMessage"], [place.queue_arn(queue.dead_letter_name)]),
         allow("CallBack", ["sns:Publish"], [place.callback_topic_arn]),
-        *results_statements(bucket),
+        *access_statements(place),
     ]
     if config.cloud.model_storage is ModelStorage.S3:
         statements += [
@@ -138,11 +137,3 @@ def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) ->
             allow("ReadModels", ["s3:GetObject"], [f"{config.model_bucket_arn}/*"]),
         ]
     return statements
-
-
-def results_statements(bucket_arn: str) -> list[iam.PolicyStatement]:
-    """Returns what API and agents may do in the output bucket; listing makes a missing object a 404, not a 403."""
-    return [
-        allow("ListResults", ["s3:ListBucket"], [bucket_arn]),
-        allow("KeepResults", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{bucket_arn}/*"]),
-    ]
