@@ -25,6 +25,30 @@ PLACEMENT: Final = Placement(
 )
 
 
+COMPLETE: Final[dict[str, Any]] = {
+    "global": {"awsEndpoint": "http://localstack.default:4566"},
+    "karpenter": {
+        "nodeTemplate": {"imageCache": "soci", "userData": "[settings.kernel]\nlockdown = 'integrity'\n"},
+        "provisioner": {"labels": {"team": "images"}, "onDemandResourceLimits": {"nvidia.com/gpu": 2}},
+    },
+    "runtime": {
+        "labels": {"team": "images"},
+        "canary": {"percent": 20, "inferenceApi": {"image": {"tag": "v2"}}},
+        "headroom": {"replicas": 2},
+        "scaling": {
+            "fallback": {"replicas": 3},
+            "extraHPAConfig": {"scaleUp": {"tolerance": 0.05}, "scaleDown": {"stabilizationWindowSeconds": 60}},
+        },
+        "queueAgent": {
+            "recycle": {"afterTasks": 100, "aboveRssBytes": 12 * 2**30},
+            "warmUp": {"tasktype": "text-to-image", "content": {"prompt": 'a "quoted" cat'}},
+        },
+    },
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+}
+"""Values with all that is optional."""
+
+
 def config_with(extra_values: dict[str, Any], **runtime: Any) -> Config:
     """Returns a config of one runtime, `sdruntime`."""
     described = {"name": "sdruntime", "type": "sdwebui", **runtime, "extraValues": extra_values}

@@ -1,0 +1,261 @@
+"""Nodes, scaling and models of a release: what comes first, what gives way, what is shared."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from itertools import pairwise
+
+import pytest
+
+from cloud import helm
+from tests.cloud.chart.releases import Release, environment, released, values_with
+
+# Nodes
+
+
+def test_spot_comes_first_and_on_demand_stands_behind_it(usual: Release) -> None:
+    pools = usual.all("NodePool")
+    weights = {}
+    for pool in pools.values():
+        requirements = {item["key"]: item["values"] for item in pool["spec"]["template"]["spec"]["requirements"]}
+        weights[requirements["karpenter.sh/capacity-type"][0]] = pool["spec"]["weight"]
+        assert len(requirements["node.kubernetes.io/instance-type"]) >= 3
+    assert weights["spot"] > weights["on-demand"]
+    assert set(released({"karpenter": {"provisioner": {"capacityType": {"onDemand": False}}}}).all("NodePool")) == {
+        "sdruntime-spot"
+    }
+
+
+def test_pods_tolerate_the_taints_of_their_nodes_and_other_runtimes_do_not(complete: Release) -> None:
+    pods = [complete.pod(name) for name in complete.all("Deployment")]
+    for pool in complete.all("NodePool").values():
+        taints = pool["spec"]["template"]["spec"]["taints"]
+        assert {"key": "runtime", "value": "sdruntime", "effect": "NoSchedule"} in taints
+        assert {taint["key"] for taint in taints} == {"nvidia.com/gpu", "runtime"}
+    for pod in pods:
+        tolerated = {item["key"]: item.get("value") for item in pod["tolerations"]}
+        assert tolerated == {"nvidia.com/gpu": None, "runtime": "sdruntime"}
+
+
+def test_a_busy_pod_on_spot_hears_of_an_interruption_at_once(usual: Release) -> None:
+    """Karpenter leaves it running until `terminationGracePeriod` of the node less that of the pod (see the README)."""
+    node = usual.one("NodePool", "sdruntime-spot")["spec"]["template"]["spec"]["terminationGracePeriod"]
+    assert node == f"{usual.pod()['terminationGracePeriodSeconds']}s"
+
+
+def test_nodes_with_work_are_left_alone_unless_asked(usual: Release) -> None:
+    def policy(release: Release) -> set[str]:
+        return {pool["spec"]["disruption"]["consolidationPolicy"] for pool in release.all("NodePool").values()}
+
+    assert policy(usual) == {"WhenEmpty"}
+    assert policy(released({"karpenter": {"provisioner": {"consolidation": True}}})) == {"WhenEmptyOrUnderutilized"}
+
+
+def test_metadata_is_one_hop_away_and_volumes_are_encrypted(usual: Release) -> None:
+    spec = usual.one("EC2NodeClass")["spec"]
+    assert spec["metadataOptions"]["httpPutResponseHopLimit"] == 1
+    assert spec["metadataOptions"]["httpTokens"] == "required"
+    assert [item["ebs"]["encrypted"] for item in spec["blockDeviceMappings"]] == [True, True]
+    assert spec["subnetSelectorTerms"] == [{"tags": {"karpenter.sh/discovery": "darkroom"}}]
+
+
+def test_a_snapshot_is_loaded_ahead_and_keeps_to_its_own_disk(usual: Release) -> None:
+    values = {"karpenter": {"nodeTemplate": {"dataVolume": {"snapshotID": "snap-0123"}}}}
+    spec = released(values).one("EC2NodeClass")["spec"]
+    [data] = [item["ebs"] for item in spec["blockDeviceMappings"] if item["deviceName"] == "/dev/xvdb"]
+    assert (data["snapshotID"], data["volumeInitializationRate"]) == ("snap-0123", 300)
+    assert "instanceStorePolicy" not in spec
+    assert "userData" not in spec
+    without = usual.one("EC2NodeClass")["spec"]["blockDeviceMappings"][1]["ebs"]
+    assert "volumeInitializationRate" not in without
+
+
+def test_soci_pulls_onto_the_instances_own_disks(complete: Release) -> None:
+    spec = complete.one("EC2NodeClass")["spec"]
+    assert spec["instanceStorePolicy"] == "RAID0"
+    user_data = tomllib.loads(spec["userData"])["settings"]
+    assert user_data["container-runtime"]["snapshotter"] == "soci"
+    assert user_data["kernel"]["lockdown"] == "integrity"
+    for pool in complete.all("NodePool").values():
+        requirements = pool["spec"]["template"]["spec"]["requirements"]
+        assert {"key": "karpenter.k8s.aws/instance-local-nvme", "operator": "Gt", "values": ["0"]} in requirements
+
+
+# Scaling
+
+
+def trigger(release: Release, name: str = "sdruntime") -> dict[str, str]:
+    metadata: dict[str, str] = release.one("ScaledObject", name)["spec"]["triggers"][0]["metadata"]
+    return metadata
+
+
+def test_keda_reads_the_queue_as_itself(usual: Release) -> None:
+    assert usual.one("TriggerAuthentication")["spec"] == {"podIdentity": {"provider": "aws"}}
+    assert trigger(usual)["queueURL"].endswith("/darkroom-sdruntime")
+    assert trigger(usual)["scaleOnInFlight"] == "true"
+    assert "awsEndpoint" not in trigger(usual)
+
+
+def test_keda_and_the_agent_talk_to_an_emulator_with_its_key(complete: Release) -> None:
+    assert trigger(complete)["awsEndpoint"] == "http://localstack.default:4566"
+    names = {item["name"] for item in complete.one("TriggerAuthentication")["spec"]["secretTargetRef"]}
+    agent = environment(complete.pod()["containers"][0])
+    names |= {agent[name]["secretKeyRef"]["name"] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    assert names == set(complete.all("Secret"))
+
+
+def test_the_fallback_never_takes_pods_away(complete: Release) -> None:
+    assert complete.one("ScaledObject")["spec"]["fallback"] == {
+        "replicas": 3,
+        "failureThreshold": 30,
+        "behavior": "currentReplicasIfHigher",
+    }
+
+
+@pytest.mark.parametrize(("percent", "length"), [(20, 10), (50, 1), (5, 3), (90, 7)])
+def test_a_canary_gets_its_share_of_the_pods_and_makes_no_runtime_slower(percent: int, length: int) -> None:
+    release = released(
+        {"runtime": {"scaling": {"queueLength": length}, "canary": {"percent": percent}}}, placed={"snapshot_id": ""}
+    )
+    targets = [int(trigger(release, name)["queueLength"]) for name in ("sdruntime", "sdruntime-canary")]
+    for messages in (1, 17, 1000):
+        assert sum(math.ceil(messages / target) for target in targets) >= math.ceil(messages / length)
+    most = [release.one("ScaledObject", name)["spec"]["maxReplicaCount"] for name in ("sdruntime", "sdruntime-canary")]
+    assert sum(most) == 20
+    stable, canary = (1 / target for target in targets)
+    share = 100 * canary / (stable + canary)
+    assert share == pytest.approx(percent, abs=15 if length < 5 else 3)
+
+
+def test_a_canary_differs_in_what_it_sets_and_shares_the_rest(complete: Release) -> None:
+    stable, canary = (complete.pod(name) for name in ("sdruntime", "sdruntime-canary"))
+    assert canary["initContainers"][0]["image"].endswith("/darkroom/sdwebui:v2")
+    assert "@sha256:" in stable["initContainers"][0]["image"]
+    assert canary["containers"] == stable["containers"]
+    labels = [
+        complete.one("Deployment", name)["spec"]["selector"]["matchLabels"]
+        for name in ("sdruntime", "sdruntime-canary")
+    ]
+    assert labels[0] != labels[1]
+
+
+@pytest.mark.parametrize(
+    ("own", "image"),
+    [
+        ({}, "r.example/sdwebui@sha256:" + "b" * 64),
+        ({"tag": "v2"}, "r.example/sdwebui:v2"),
+        ({"digest": "sha256:" + "c" * 64}, "r.example/sdwebui@sha256:" + "c" * 64),
+        ({"repository": "mine", "tag": "v2", "digest": ""}, "mine:v2"),
+        ({"repository": "mine", "tag": "", "digest": "sha256:" + "c" * 64}, "mine@sha256:" + "c" * 64),
+        ({"repository": "mine", "tag": "", "digest": ""}, "mine"),
+    ],
+)
+def test_a_canary_never_runs_anothers_digest(own: dict[str, str], image: str) -> None:
+    values = {"runtime": {"canary": {"percent": 20, "inferenceApi": {"image": own}}}}
+    release = released(values, placed={"runtime_image": "r.example/sdwebui@sha256:" + "b" * 64})
+    assert release.pod("sdruntime-canary")["initContainers"][0]["image"] == image
+
+
+@pytest.mark.parametrize(("replicas", "stable", "canary"), [(10, 8, 2), (1, 1, 1), (0, 0, 0)])
+def test_without_autoscaling_the_canarys_pods_come_out_of_the_same_number(
+    replicas: int, stable: int, canary: int
+) -> None:
+    values = {"runtime": {"scaling": {"enabled": False}, "replicas": replicas, "canary": {"percent": 20}}}
+    deployments = released(values).all("Deployment")
+    assert {name: item["spec"]["replicas"] for name, item in deployments.items()} == {
+        "sdruntime": stable,
+        "sdruntime-canary": canary,
+    }
+
+
+@pytest.mark.parametrize(("fewest", "stable", "canary"), [(0, 0, 0), (1, 1, 0), (5, 4, 1)])
+def test_the_pods_that_are_always_there_are_the_stable_ones_first(fewest: int, stable: int, canary: int) -> None:
+    release = released({"runtime": {"scaling": {"minReplicaCount": fewest}, "canary": {"percent": 20}}})
+    least = [release.one("ScaledObject", name)["spec"]["minReplicaCount"] for name in ("sdruntime", "sdruntime-canary")]
+    assert least == [stable, canary]
+
+
+def test_placeholders_hold_as_much_as_a_pod_and_give_way_to_it(complete: Release) -> None:
+    placeholder = complete.pod("sdruntime-headroom")
+    [container] = placeholder["containers"]
+    runtime = complete.pod()["initContainers"][0]
+    assert container["resources"]["limits"] == runtime["resources"]["limits"]
+    assert container["image"] == complete.pod()["containers"][0]["image"], "every node has it"
+    assert complete.one("PriorityClass", placeholder["priorityClassName"])["value"] < 0
+    assert placeholder["terminationGracePeriodSeconds"] == 0
+
+
+# Models
+
+
+def test_models_come_read_only_out_of_the_bucket_as_the_pod_itself(usual: Release) -> None:
+    volume = usual.one("PersistentVolume", "sdruntime-models")["spec"]
+    claim = usual.one("PersistentVolumeClaim", "sdruntime-models")["spec"]
+    assert "read-only" in volume["mountOptions"]
+    assert volume["csi"]["volumeAttributes"] == {"bucketName": "darkroom-models", "authenticationSource": "pod"}
+    assert volume["claimRef"] == {"namespace": "default", "name": "sdruntime-models"}
+    assert volume["storageClassName"] == claim["storageClassName"] == ""
+    assert volume["accessModes"] == claim["accessModes"] == ["ReadOnlyMany"]
+    [models] = [item for item in usual.pod()["volumes"] if item["name"] == "models"]
+    assert models["persistentVolumeClaim"]["claimName"] == "sdruntime-models"
+    assert usual.pod()["initContainers"][0]["volumeMounts"][0]["mountPath"] == "/opt/ml/code/models"
+
+
+def test_models_come_from_efs_where_the_stacks_say_so() -> None:
+    release = released(placed={"storage_class": "efs-model-storage-sc", "model_bucket": ""})
+    assert release.all("PersistentVolume") == {}
+    claim = release.one("PersistentVolumeClaim", "sdruntime-models")["spec"]
+    assert (claim["storageClassName"], claim["accessModes"]) == ("efs-model-storage-sc", ["ReadWriteMany"])
+    assert "volumeName" not in claim
+
+
+def test_without_models_or_karpenter_a_release_fits_a_laptops_cluster() -> None:
+    values = {
+        "global": {"awsEndpoint": "http://localstack:4566"},
+        "karpenter": {"enabled": False},
+        "runtime": {
+            "persistence": {"enabled": False},
+            "inferenceApi": {
+                "resources": {
+                    "limits": {"nvidia.com/gpu": "0"},
+                    "requests": {"nvidia.com/gpu": "0", "cpu": "100m", "memory": "256Mi"},
+                }
+            },
+        },
+    }
+    release = released(values)
+    kinds = {item["kind"] for item in release.objects}
+    assert kinds.isdisjoint({"NodePool", "EC2NodeClass", "PersistentVolume", "PersistentVolumeClaim"})
+    [runtime] = release.pod()["initContainers"]
+    gpus = {part: amounts["nvidia.com/gpu"] for part, amounts in runtime["resources"].items()}
+    assert gpus == {"limits": "0", "requests": "0"}
+
+
+# As people read it
+
+
+def test_every_object_says_whose_it_is(complete: Release) -> None:
+    for item in complete.objects:
+        labels = item["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"] == "darkroom-runtime"
+        assert labels["app.kubernetes.io/instance"] == "sdruntime"
+        assert labels["app.kubernetes.io/part-of"] == "darkroom"
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        assert labels["team"] == "images"
+
+
+def test_a_new_version_of_the_chart_alone_replaces_no_pod(usual: Release) -> None:
+    assert "helm.sh/chart" not in usual.one("Deployment")["spec"]["template"]["metadata"]["labels"]
+
+
+def test_the_text_has_no_empty_keys_and_no_figure_in_powers_of_ten() -> None:
+    text = helm.render_text(values_with({"runtime": {"scaling": {"queueLength": 999_999, "maxReplicaCount": 999_999}}}))
+    assert ": null" not in text
+    assert "e+0" not in text
+    lines = [line for line in text.splitlines() if not line.strip().startswith("#")]
+    for line, following in pairwise(lines):
+        indent = len(line) - len(line.lstrip())
+        if line.endswith(":"):
+            below = len(following) - len(following.lstrip())
+            assert below > indent or following.lstrip().startswith("- "), f"{line!r} is empty"
