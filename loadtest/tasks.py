@@ -175,7 +175,3 @@ class Book:
         found = [self._tasks[task_id] for task_id in self._changed]
         self._changed.clear()
         return found
-
-    def all(self) -> list[Task]:
-        """Returns every task, in the order in which they were sent."""
-        return list(self._tasks.values())
