@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from local.folders import state_folder
 from local.localstack.environment import EnvironmentFailedError, ensure_environment
 from local.localstack.process import LocalStack, LocalStackFailedError
+from tests.bench import bare
 from tests.bench.api import API_GOAL, measure_api
 from tests.bench.contenders import OURS, Contender, ContenderError, Names, floor, other, ours
 from tests.bench.measure import measure
@@ -49,7 +50,7 @@ def bench(
     repeat: Annotated[int, typer.Option(min=1, help="measure so often, in turns; medians are shown")] = 1,
     agents: Annotated[int, typer.Option(min=1, max=8, help="agents, each with a runtime of its own")] = 1,
     tasks: Annotated[int, typer.Option(min=0, help="tasks of each scenario, instead of its own number")] = 0,
-    peer: Annotated[bool, typer.Option(help="compare with the bare serial loop")] = True,
+    peer: Annotated[bool, typer.Option(help="compare with the serial loop and the least gap")] = True,
     agent_command: Annotated[str, typer.Option(help="compare with what this command line starts")] = "",
     agent_name: Annotated[str, typer.Option(help="what the tables call it")] = "other",
     env_queue: Annotated[str, typer.Option(help="its variable for the URL of the queue")] = Names.queue,
@@ -171,10 +172,17 @@ class _Work:
                     if contender.name == OURS:
                         raise
                     errors[contender.name] = str(error)
-        return [
+        rows = [
             Row(scenario, contender.name, tuple(found[contender.name]), errors.get(contender.name, ""))
             for contender in able
         ]
+        if len(able) > 1 and bare.applies(scenario):
+            label = f"{scenario.key}: {scenario.title}: {bare.NAME}"
+            figures = await bare.measure_bare(
+                scenario, folder=self._folder / f"{scenario.key}-bare", progress=_bar(bars, label)
+            )
+            rows.append(Row(scenario, bare.NAME, (figures,)))
+        return rows
 
     @contextmanager
     def _localstack(self, key: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Final
 
 from aiohttp import web
@@ -15,15 +16,25 @@ _SIDE: Final = 400
 """Pixels; noise of this size is a PNG of 480 kB."""
 
 
+def input_image(name: str) -> bytes:
+    """Returns an image; each name gives another file."""
+    # Bytes after the end of a PNG are no part of the picture.
+    return _image() + name.encode()
+
+
+@cache
+def _image() -> bytes:
+    return noise_png(_SIDE, seed=1)
+
+
 @asynccontextmanager
 async def serve_inputs(seconds: float) -> AsyncIterator[str]:
     """Yields the origin (`http://127.0.0.1:port`) below which every path is an image that takes some seconds."""
-    image = noise_png(_SIDE, seed=1)
+    await asyncio.to_thread(_image)
 
     async def handle(request: web.Request) -> web.Response:
         await asyncio.sleep(seconds)
-        # Bytes after the end of a PNG are no part of the picture, and make each file another one.
-        return web.Response(body=image + request.path.encode(), content_type="image/png")
+        return web.Response(body=input_image(request.path), content_type="image/png")
 
     app = web.Application()
     app.router.add_get("/{path:.*}", handle)

@@ -94,7 +94,7 @@ async def measure(
         if aws is not None:
             environment["AWS_ENDPOINT_URL"] = aws.url
 
-        runtimes = [await _start_runtime(stack, scenario, number, folder) for number in range(agents)]
+        runtimes = [await start_runtime(stack, scenario, number, folder) for number in range(agents)]
         addresses = [await runtime.address() for runtime in runtimes]
         workers = [
             await stack.enter_async_context(
@@ -111,7 +111,7 @@ async def measure(
         ]
         await _wait(stage, scenario, [*workers, *runtimes], diary, progress)
         await asyncio.sleep(2 * _POLL)  # one more sample, so that the last task's cost is in it
-        gpus = [await _read_runtime(address) for address in addresses]
+        gpus = [await read_runtime(address) for address in addresses]
         return figures(diary.handlings(), gpus, [worker.samples for worker in workers], tasks=scenario.tasks)
 
 
@@ -190,7 +190,8 @@ def _settings(stage: Stage, scenario: Scenario, contender: Contender, runtime: s
     }
 
 
-async def _start_runtime(stack: AsyncExitStack, scenario: Scenario, number: int, folder: Path) -> Program:
+async def start_runtime(stack: AsyncExitStack, scenario: Scenario, number: int, folder: Path) -> Program:
+    """Starts a fake runtime that ends with the stack."""
     speed = ["--seconds-per-task", str(scenario.seconds_per_task)] if scenario.seconds_per_task else ["--latency", "0"]
     command = [
         *(sys.executable, "-m", "fake_runtime", "--type", scenario.runtime, "--log-level", "warning"),
@@ -224,7 +225,8 @@ async def _wait(
             raise BenchError(f"nothing was done for {_STALL:.0f} s at {done} of {scenario.tasks} tasks; {said}")
 
 
-async def _read_runtime(address: str) -> Gpu:
+async def read_runtime(address: str) -> Gpu:
+    """Returns what a fake runtime tells of its runs."""
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         async with session.get(f"{address}/metrics") as answer:
