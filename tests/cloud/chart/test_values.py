@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cloud import chart_readme, helm, versions
+from cloud.chart_names import translate
 from cloud.chart_values import ChartValuesError, chart_defaults, merged, old_names, schema_faults
 from contract.scaling.settings import Scaling, scaling_of
 from contract.task import RuntimeType
@@ -302,6 +305,42 @@ def test_what_has_no_meaning_any_more_is_refused_with_what_to_set_instead(values
     with pytest.raises(ChartValuesError) as refused:
         values_with(values)
     assert str(refused.value) == f"modelsRuntime.0.extraValues.{line}"
+
+
+WORDS = sorted({word for path in OPTIONS for word in path.split(".")} | {"daemon", "s3", "instanceStorePolicy"})
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=3), st.just({})),
+    lambda below: st.one_of(
+        st.lists(below, max_size=2), st.dictionaries(st.sampled_from(WORDS), below, min_size=1, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.dictionaries(st.sampled_from(["runtime", "karpenter", "sdWebuiInferenceApi", "queueAgent"]), ANYTHING))
+def test_whatever_is_set_is_taken_or_refused_in_words(values: dict[str, Any]) -> None:
+    taken: dict[str, Any] | None = None
+    refusal = ""
+    try:
+        taken = values_with(values)
+    except ChartValuesError as error:
+        refusal = str(error)
+    if taken is not None:
+        assert schema_faults(merged(DEFAULTS, taken)) == []
+    else:
+        assert all(line.startswith("modelsRuntime.0.extraValues.") for line in refusal.split("\n"))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.dictionaries(st.sampled_from(["runtime", "karpenter", "sdWebuiInferenceApi", "queueAgent"]), ANYTHING))
+def test_todays_names_mean_themselves(values: dict[str, Any]) -> None:
+    before = json.dumps(values)
+    once = translate(values)
+    assert json.dumps(values) == before, "the config is left as it is"
+    if not once.refusals:
+        again = translate(once.values)
+        assert (again.values, again.notes) == (once.values, ())
 
 
 @pytest.mark.parametrize(
