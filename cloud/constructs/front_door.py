@@ -12,6 +12,7 @@ from constructs import Construct
 
 from cloud.constructs.api_manifests import DEREGISTRATION_SECONDS, PORT
 from cloud.constructs.cluster import retention
+from cloud.constructs.gateway_errors import add_errors
 from contract.config import Config
 
 
@@ -108,6 +109,7 @@ class FrontDoor(Construct):
         )
         # Its own output of the address; ours has the name that users look up.
         api.node.try_remove_child("Endpoint")
+        add_errors(api)
         link = apigateway.VpcLink(self, "Link", targets=[balancer])
         api.root.add_method("ANY", self._to(link, balancer, path=""))
         api.root.add_resource("{proxy+}").add_method(

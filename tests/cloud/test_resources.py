@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -132,6 +133,22 @@ def test_the_throttle_is_the_configs(everything: Synthesis) -> None:
     assert plan["Throttle"] == {"RateLimit": 100, "BurstLimit": 200}
     (stage,) = everything.properties("AWS::ApiGateway::Stage")
     assert stage["StageName"] == "prod"
+
+
+def test_the_gateway_refuses_as_the_api_does(default: Synthesis) -> None:
+    answers = {item["ResponseType"]: item for item in default.properties("AWS::ApiGateway::GatewayResponse")}
+    assert {kind: item["StatusCode"] for kind, item in answers.items()} == {
+        "INVALID_API_KEY": "401",
+        "THROTTLED": "429",
+        "REQUEST_TOO_LARGE": "413",
+        "INTEGRATION_FAILURE": "503",
+        "INTEGRATION_TIMEOUT": "503",
+    }
+    for kind, item in answers.items():
+        error = json.loads(item["ResponseTemplates"]["application/json"])["error"]
+        assert error.keys() == {"code", "message", "details"}
+        waits = item.get("ResponseParameters", {}).get("gatewayresponse.header.Retry-After")
+        assert (waits is not None) == (item["StatusCode"] in {"429", "503"}), kind
 
 
 def test_karpenter_hears_of_five_kinds_of_interruption(default: Synthesis) -> None:
