@@ -19,6 +19,7 @@ from agent.runtimes.base import Answer, Output, Prepared, Upload
 from agent.runtimes.comfyui.events import Ending, Watch
 from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes
 from agent.runtimes.comfyui.files import FileReference, has_output, output_files
+from agent.runtimes.comfyui.queue import Queued, read_queue
 from agent.runtimes.comfyui.workflow import (
     UPLOAD_FOLDER,
     read_workflow,
@@ -246,7 +247,7 @@ class ComfyUi:
             if (found := await self._history(watch.prompt_id)) is not None:
                 watch.read_history(found[1])
                 return
-            if watch.prompt_id in {*await self._queue("queue_running"), *await self._queue("queue_pending")}:
+            if watch.prompt_id in await self._read_queue():
                 return
         if lost:
             raise RuntimeUnavailableError("runtime_restarted", f"{TITLE} was started again in the middle of the run")
@@ -269,11 +270,9 @@ class ComfyUi:
         entry = document.get(prompt_id)
         return (reply.body, entry) if isinstance(entry, dict) else None
 
-    async def _queue(self, part: str) -> set[str]:
-        """Returns the ids of the prompts that run or wait."""
-        document = await _document(await self._server.request("GET", "/queue"), "/queue")
-        items = document.get(part)
-        return {item[1] for item in items or () if isinstance(item, list) and len(item) > 1}
+    async def _read_queue(self) -> dict[str, Queued]:
+        """Returns the prompts that run or wait, by their ids."""
+        return read_queue(await _document(await self._server.request("GET", "/queue"), "/queue"))
 
     async def _stop(self, watch: Watch, submission: _Submission) -> None:
         """Stops the prompt, and waits until the server has let go of it, so that the next one does not meet it."""
@@ -296,23 +295,15 @@ class ComfyUi:
         """
         with suppress(TimeoutError, TaskError):
             async with asyncio.timeout(INTERRUPT_GRACE):
-                while orphans := await self._of_agents():
+                while orphans := [
+                    prompt_id
+                    for prompt_id, queued in (await self._read_queue()).items()
+                    if queued.client_id.startswith(CLIENT)
+                ]:
                     log.warning("stopping what another agent has left", prompts=len(orphans))
                     for prompt_id in orphans:
                         await self._stop_once(prompt_id)
                     await asyncio.sleep(INTERRUPT_INTERVAL)
-
-    async def _of_agents(self) -> list[str]:
-        """Returns the ids of all prompts that agents have sent: `extra_data` of a queued prompt names its client."""
-        document = await _document(await self._server.request("GET", "/queue"), "/queue")
-        found = []
-        for part in ("queue_pending", "queue_running"):
-            for item in document.get(part) or ():
-                extra = item[3] if isinstance(item, list) and len(item) > 3 else None
-                client = extra.get("client_id") if isinstance(extra, dict) else None
-                if isinstance(client, str) and client.startswith(CLIENT):
-                    found.append(str(item[1]))
-        return found
 
     async def _stop_once(self, prompt_id: str) -> bool:
         """Takes the prompt out of the queue or interrupts it; returns whether it was still there.
@@ -320,14 +311,14 @@ class ComfyUi:
         The queue is asked first, since the answers to both are 200 whatever happened, and since an older server takes
         every interrupt for the running prompt, whomever it belongs to.
         """
-        if prompt_id in await self._queue("queue_pending"):
+        queued = (await self._read_queue()).get(prompt_id)
+        if queued is None:
+            return False
+        if queued.running:
+            await self._interrupts.send("/interrupt", await encode_json({"prompt_id": prompt_id}))
+        else:
             await self._server.request("POST", "/queue", body=await encode_json({"delete": [prompt_id]}))
-            return True
-        if prompt_id in await self._queue("queue_running"):
-            body = await encode_json({"prompt_id": prompt_id})
-            await self._interrupts.send("/interrupt", body)
-            return True
-        return False
+        return True
 
     async def _past_the_cache(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """Returns the prompt such that it really runs; frees the cache when no file name can be varied."""

@@ -16,9 +16,6 @@ from agent.runtimes.base import Upload
 UPLOAD_FOLDER: Final = "darkroom"
 """The folder within the server's input folder that holds what links named."""
 
-_EXTRA: Final = ("extra_data", "partial_execution_targets")
-"""What a wrapped workflow may carry besides; ids, numbers and places in the queue are the agent's own affair."""
-
 _TEXT_CLASSES: Final = re.compile(r"(?:Text|String|Prompt|Note)s?(?![a-z])")
 _TEXT_INPUTS: Final = frozenset(
     {"text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl", "positive", "negative", "string", "caption", "title"}
@@ -47,7 +44,7 @@ def read_workflow(content: Mapping[str, Any]) -> Workflow:
     wrapped = content.get("prompt")
     if isinstance(wrapped, dict) and "class_type" not in wrapped:
         nodes = wrapped
-        extra = {name: content[name] for name in _EXTRA if name in content}
+        extra = _read_extra(content)
     if isinstance(nodes.get("nodes"), list):
         raise PermanentError(
             "invalid_workflow", "the workflow is in the editor's own format; export it with Save (API Format)"
@@ -63,6 +60,22 @@ def read_workflow(content: Mapping[str, Any]) -> Workflow:
         if not isinstance(node.get("inputs", {}), dict):
             raise PermanentError("invalid_workflow", f"the inputs of node {name!r} of the workflow are no object")
     return Workflow(dict(nodes), extra)
+
+
+def _read_extra(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a wrapped workflow may carry besides; ids and places in the queue are the agent's own affair.
+
+    The server does not check these itself, and fails on them with 500, as if it were broken (seen on 0.3.64).
+    """
+    extra: dict[str, Any] = {}
+    for name, kind, words in (("extra_data", dict, "an object"), ("partial_execution_targets", list, "a list")):
+        value = content.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, kind):
+            raise PermanentError("invalid_workflow", f"{name}: must be {words}; found {value!r:.80}")
+        extra[name] = value
+    return extra
 
 
 def workflow_links(nodes: Mapping[str, Any]) -> list[str]:

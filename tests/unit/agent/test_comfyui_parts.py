@@ -14,6 +14,7 @@ from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, Tra
 from agent.runtimes.comfyui.events import Ending, Watch
 from agent.runtimes.comfyui.failures import failure_of, failure_of_execution, failure_of_nodes, without_paths
 from agent.runtimes.comfyui.files import FileReference, has_output, output_files
+from agent.runtimes.comfyui.queue import Queued, read_queue
 from agent.runtimes.comfyui.workflow import read_workflow, with_other_prefixes, with_uploads, workflow_links
 from tests.support.workflows import Workflow, diffusion, plain
 from tests.unit.agent.runtime_support import png
@@ -28,6 +29,22 @@ VALUES = st.recursive(
 class TestWorkflows:
     def test_a_bare_workflow_is_taken_as_it_is(self) -> None:
         assert read_workflow(plain()).nodes == plain()
+
+    @pytest.mark.parametrize(
+        ("field", "value", "words"),
+        [
+            ("extra_data", [], "extra_data: must be an object; found []"),
+            ("extra_data", "x", "extra_data: must be an object; found 'x'"),
+            ("partial_execution_targets", 7, "partial_execution_targets: must be a list; found 7"),
+        ],
+    )
+    def test_what_the_server_would_fail_on_is_refused_before(self, field: str, value: Any, words: str) -> None:
+        with pytest.raises(PermanentError) as caught:
+            read_workflow({"prompt": plain(), field: value})
+        assert caught.value.message == words
+
+    def test_null_beside_a_workflow_is_left_out(self) -> None:
+        assert read_workflow({"prompt": plain(), "extra_data": None}).extra == {}
 
     def test_a_wrapped_one_keeps_its_extra_data_but_not_its_place_in_the_queue(self) -> None:
         workflow = read_workflow(
@@ -337,3 +354,18 @@ class TestFailures:
 
 def test_the_default_workflow_has_no_links() -> None:
     assert workflow_links(diffusion()) == []
+
+
+class TestQueue:
+    """What runs and what waits, whatever else stands in the answer."""
+
+    def test_prompts_are_found_by_id_with_their_place_and_their_client(self) -> None:
+        running = [1, "a", {}, {"client_id": "darkroom-agent-x"}, ["3"]]
+        document = {"queue_running": [running], "queue_pending": [[2, "b", {}, {}, []], [3, "a", {}, {}, []]]}
+        assert read_queue(document) == {"a": Queued(True, "darkroom-agent-x"), "b": Queued(False, "")}
+
+    @given(
+        st.dictionaries(st.sampled_from(["queue_running", "queue_pending"]), st.none() | st.lists(VALUES, max_size=3))
+    )
+    def test_no_answer_breaks_it(self, document: dict[str, Any]) -> None:
+        assert isinstance(read_queue(document), dict)
