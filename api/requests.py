@@ -244,9 +244,9 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         )
     _check_context(metadata.context)
     checkpoint = None
-    if metadata.tasktype is TaskType.PIPELINE:
+    if runtime.type is RuntimeType.COMFYUI:
         _check_workflow("task.content", task.content)
-    else:
+    elif runtime.type is RuntimeType.SDWEBUI:
         checkpoint = _checked_checkpoint("task.content", requested_checkpoint(task.content))
     return TaskRequest(
         task_id=metadata.id,

@@ -120,7 +120,7 @@ class RuntimeConfig(_Strict):
 
     @property
     def static_checkpoint(self) -> str | None:
-        """The checkpoint by which tasks reach this runtime; None for dynamic and ComfyUI runtimes."""
+        """The checkpoint by which tasks reach this runtime; None for any but static SD Web UI runtimes."""
         if self.type is RuntimeType.SDWEBUI and not self.dynamic_model:
             return self.model_filename
         return None
@@ -248,7 +248,7 @@ class Config(_Strict):
             )
         for index, runtime in enumerate(self.runtimes):
             where = f"modelsRuntime.{index}"
-            if runtime.type is RuntimeType.COMFYUI and runtime.dynamic_model:
+            if runtime.type is not RuntimeType.SDWEBUI and runtime.dynamic_model:
                 raise ValueError(
                     f"{where}.dynamicModel: only an sdwebui runtime switches models; remove it or set it to false"
                 )

@@ -23,6 +23,8 @@ class RuntimeType(StrEnum):
 
     SDWEBUI = "sdwebui"
     COMFYUI = "comfyui"
+    HTTP = "http"
+    """A server of one's own, by the contract in docs/conformance.md."""
 
 
 class TaskType(StrEnum):
@@ -45,6 +47,7 @@ TASK_TYPES: Final[dict[RuntimeType, frozenset[TaskType]]] = {
         }
     ),
     RuntimeType.COMFYUI: frozenset({TaskType.PIPELINE}),
+    RuntimeType.HTTP: frozenset(TaskType),
 }
 """The task types that each type of runtime accepts."""
 

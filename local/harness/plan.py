@@ -21,7 +21,11 @@ AGENT_GRACE: Final = 10
 """Seconds that a running task may finish after Ctrl-C; a person waits for it."""
 
 _MODELS: Final = ("v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors", "dreamshaper_8.safetensors")
-_READY_PATHS: Final = {RuntimeType.SDWEBUI: "/sdapi/v1/options", RuntimeType.COMFYUI: "/system_stats"}
+_READY_PATHS: Final = {
+    RuntimeType.SDWEBUI: "/sdapi/v1/options",
+    RuntimeType.COMFYUI: "/system_stats",
+    RuntimeType.HTTP: "/health",
+}
 
 # Set by us or not at all: what a developer's shell has for real AWS must not leak in.
 _FOREIGN_PREFIXES: Final = ("AWS_", "BOTO_", "FAKE_RUNTIME_", "OTEL_")
@@ -110,29 +114,29 @@ def aws_environment(endpoint: str, region: str) -> dict[str, str]:
 
 
 def runtimes(config: Config, options: Options, ports: Ports, inherited: Mapping[str, str]) -> list[Component]:
-    """Returns the fake runtimes: they need nobody, and start first."""
-    components = []
-    for runtime, name, worker in workers(config, options, ports):
-        command = [
-            *(sys.executable, "-m", "fake_runtime"),
-            *("--type", runtime.type.value),
-            *("--port", str(worker.runtime)),
-            *("--models", ",".join(models_of(runtime, config))),
-            *("--latency", f"{options.latency:g}"),
-        ]
-        if options.seconds_per_task is not None:
-            command += ["--seconds-per-task", f"{options.seconds_per_task:g}"]
-        components.append(
-            Component(
-                name=name,
-                stage=Stage.RUNTIME,
-                command=tuple(command),
-                environment=base_environment(inherited),
-                port=worker.runtime,
-                ready_path=_READY_PATHS[runtime.type],
-            )
+    """Returns the runtimes, fake ones and the example of `type: http`: they need nobody, and start first."""
+    return [
+        Component(
+            name=name,
+            stage=Stage.RUNTIME,
+            command=(sys.executable, "-m", *_program(runtime, config, options), "--port", str(worker.runtime)),
+            environment=base_environment(inherited),
+            port=worker.runtime,
+            ready_path=_READY_PATHS[runtime.type],
         )
-    return components
+        for runtime, name, worker in workers(config, options, ports)
+    ]
+
+
+def _program(runtime: RuntimeConfig, config: Config, options: Options) -> list[str]:
+    """Returns the module and the arguments that stand in for a runtime."""
+    if runtime.type is RuntimeType.HTTP:
+        return ["local.example_runtime"]
+    program = ["fake_runtime", "--type", runtime.type.value, "--models", ",".join(models_of(runtime, config))]
+    program += ["--latency", f"{options.latency:g}"]
+    if options.seconds_per_task is not None:
+        program += ["--seconds-per-task", f"{options.seconds_per_task:g}"]
+    return program
 
 
 def agents(

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import aiohttp
 import typer
@@ -39,6 +39,7 @@ class _Work:
     command: str
     within: float
     busy: float
+    notes: dict[str, Any]
     console: Console
 
     async def run(self) -> tuple[str, list[Outcome]]:
@@ -46,7 +47,7 @@ class _Work:
         owner = CommandLine(self.command) if self.command else None
         # No connection is kept: a restarted server would find it broken.
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-            server = self.suite.client(session, self.url, busy_seconds=self.busy, owner=owner)
+            server = self.suite.client(session, self.url, busy_seconds=self.busy, owner=owner, notes=self.notes)
             try:
                 if owner is not None:
                     await owner.start()
@@ -89,6 +90,9 @@ def conformance(
         Path | None, typer.Option(help="write all outcomes there, with both bodies of each deviation")
     ] = None,
     busy: Annotated[float, typer.Option(min=0.1, help="seconds of the jobs that cases meet while they run")] = 2.5,
+    task: Annotated[
+        Path | None, typer.Option(help="type http: a JSON file with the type and content of a task that takes a second")
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds for one case")] = 180,
     show: Annotated[bool, typer.Option("--list", help="list the cases, and ask nobody")] = False,
 ) -> None:
@@ -106,10 +110,11 @@ def conformance(
     if not url:
         console.print("[red]--url is missing; name where the server listens, or give --list[/red]")
         raise typer.Exit(2)
-    work = _Work(suite, cases, url.rstrip("/"), start, timeout, busy, console)
     try:
+        notes = {} if task is None else {"task": encoder.loads(task.read_bytes())}
+        work = _Work(suite, cases, url.rstrip("/"), start, timeout, busy, notes, console)
         who, outcomes = asyncio.run(work.run())
-    except (CannotAskError, OSError) as error:
+    except (CannotAskError, OSError, ValueError) as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(2) from error
     console.print(summary(outcomes, who))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contract.task import RuntimeType
-from tests.conformance import comfyui
+from tests.conformance import comfyui, http_runtime
 from tests.conformance.case import Case
 from tests.conformance.comfyui.client import ComfyUi
+from tests.conformance.http_runtime.client import HttpRuntime
 from tests.conformance.server import Server
 
 
@@ -36,6 +37,12 @@ async def _comfyui_version(server: ComfyUi) -> str:
     return f"ComfyUI {stats['system'].get('comfyui_version', '')} on {device}"
 
 
+async def _http_version(server: HttpRuntime) -> str:
+    about = await server.get("/health")
+    return f"a runtime of one's own: {about.get('name', 'it has no name')}"
+
+
 SUITES: Final[dict[RuntimeType, Suite]] = {
     RuntimeType.COMFYUI: Suite(comfyui.CASES, ComfyUi, "/system_stats", _comfyui_version),
+    RuntimeType.HTTP: Suite(http_runtime.CASES, HttpRuntime, "/health", _http_version),
 }

@@ -23,6 +23,7 @@ BUSY: Final = 0.5
 FAKE: Final = ("--latency", "0.12", "--boot-seconds", "3", "--log-level", "error")
 PROGRAMS: Final[dict[RuntimeType, tuple[str, ...]]] = {
     RuntimeType.COMFYUI: ("fake_runtime", "--type", "comfyui", *FAKE, "--previews", "--directory", "files"),
+    RuntimeType.HTTP: ("local.example_runtime",),
 }
 """Module and arguments of each type's program."""
 

@@ -207,3 +207,22 @@ def test_whatever_is_sent_becomes_a_task_or_a_400_in_words(document: Any) -> Non
             assert outcome.answer().body
         else:
             assert outcome.runtime in ALL.runtimes
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_a_runtime_of_ones_own_takes_every_type_of_task_and_any_content(task_type: TaskType) -> None:
+    known = config(STATIC, "{name: own, type: http}")
+    metadata: dict[str, Any] = {
+        "id": "a",
+        "runtime": "own",
+        "tasktype": task_type.value,
+        "prefix": "output",
+        "context": {},
+    }
+    task = from_v1alpha2({"task": {"metadata": metadata, "content": {"anything": [1]}}}, known)
+    assert (task.runtime.name, task.task_type, task.content, task.checkpoint) == (
+        "own",
+        task_type,
+        {"anything": [1]},
+        None,
+    )

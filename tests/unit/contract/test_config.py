@@ -89,7 +89,7 @@ def test_the_projects_own_config_loads() -> None:
         (SMALL.replace("name: a", "nam: a"), "modelsRuntime.0.name: is required and missing"),
         (
             SMALL.replace("sdwebui", "sdwebu"),
-            "modelsRuntime.0.type: input should be 'sdwebui' or 'comfyui'; found 'sdwebu'",
+            "modelsRuntime.0.type: input should be 'sdwebui', 'comfyui' or 'http'; found 'sdwebu'",
         ),
         (
             SMALL + "APIGW: {throttle: {rateLimit: '30'}}\n",
@@ -181,3 +181,11 @@ def test_a_checkpoint_goes_to_the_runtime_that_holds_it_else_to_the_dynamic_one(
         found = config.runtime_for_checkpoint(checkpoint)
         assert found is not None
         assert found.name == expected
+
+
+def test_a_runtime_of_ones_own_is_reached_by_its_name_alone() -> None:
+    start = "modelBucketArn: arn:aws:s3:::my-models\nmodelsRuntime:\n"
+    config = parse_config(start + "- {name: own, type: http, modelFilename: a.safetensors}\n")
+    assert config.runtimes[0].static_checkpoint is None
+    with pytest.raises(ConfigError, match="only an sdwebui runtime switches models"):
+        parse_config(start + "- {name: own, type: http, dynamicModel: true}\n")

@@ -124,3 +124,10 @@ def test_the_line_to_copy_is_the_reference_request() -> None:
     assert json.loads(words[-1]) == json.loads(Path("tests/seeds/v1alpha2-text-to-image.json").read_text())
     only_comfy = parse_config("{modelBucketArn: 'arn:aws:s3:::abc', modelsRuntime: [{name: c, type: comfyui}]}")
     assert curl_line("http://127.0.0.1:8000", only_comfy) is None
+
+
+def test_the_example_stands_in_for_a_runtime_of_ones_own() -> None:
+    config = parse_config("modelBucketArn: arn:aws:s3:::my-models\nmodelsRuntime:\n- {name: own, type: http}\n")
+    (runtime,) = plan.runtimes(config, options(), plan_ports(1), {})
+    assert runtime.command[1:4] == ("-m", "local.example_runtime", "--port")
+    assert runtime.ready_path == "/health"

@@ -1,0 +1,144 @@
+"""Runs tasks on a runtime of one's own: one long request each, watched and stopped by its id."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+import structlog
+
+from agent.documents import encode_json, json_object
+from agent.errors import RuntimeUnavailableError, TaskError
+from agent.inputs import InputSource
+from agent.runtimes.base import Answer, Prepared
+from agent.runtimes.http import Reply, Server, look_at
+from agent.runtimes.http_runtime.answer import TITLE, failure_of, read_answer
+from agent.runtimes.sdwebui.links import localise
+from contract.task import TaskType
+
+PROGRESS_INTERVAL: Final = 1.0
+"""Seconds between two looks at a run's progress."""
+
+CANCEL_GRACE: Final = 10.0
+"""Seconds that a cancelled run may still take."""
+
+CANCEL_INTERVAL: Final = 0.5
+"""Seconds between two requests to stop a run, the answer of which tells whether it is still there."""
+
+log = structlog.get_logger(__name__)
+
+
+class HttpRuntime:
+    """A server that speaks the contract of `type: http`.
+
+    Args:
+        session: see `agent.runtimes.http.open_session`.
+        base_url: where the server listens.
+        inputs: fetches links.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource) -> None:
+        self._server = Server(session, base_url, title=TITLE, ready_path="/health")
+        self._inputs = inputs
+        self._request: asyncio.Task[Reply] | None = None
+        self._left: str | None = None
+        """The path of a run that was given up, until the server has let go of it."""
+
+    @property
+    def left_running(self) -> bool:
+        """See `Runtime`."""
+        return self._left is not None
+
+    async def wait_until_ready(self) -> None:
+        """See `Runtime`. The run that was given up is asked to stop, again and again, until it is gone."""
+        await self._server.wait_until_ready()
+        while self._left is not None:
+            try:
+                if await self._stop_once(self._left):
+                    await asyncio.sleep(CANCEL_INTERVAL)
+                else:
+                    self._left = None
+            except TaskError:
+                await asyncio.sleep(CANCEL_INTERVAL)
+                await self._server.wait_until_ready()
+
+    async def is_alive(self) -> bool:
+        """See `Runtime`."""
+        return await self._server.is_alive()
+
+    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+        """See `Runtime`. Links become base64; what is in the content besides is the runtime's own affair."""
+        localised = await localise(content, self._inputs)
+        return Prepared(task_type, {}, body=await encode_json({"type": task_type.value, "content": localised}))
+
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
+        """See `Runtime`."""
+        if self.left_running:
+            raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a run that was given up")
+        path = f"/runs/{quote(run_id, safe='')}"
+        request = asyncio.create_task(self._server.request("POST", path, body=prepared.body, timeout=None))
+        self._request = request
+        request.add_done_callback(look_at)
+        watch = asyncio.create_task(self._watch(path, progress))
+        try:
+            # Shielded: a cancellation must not close the connection before the run is stopped.
+            reply = await asyncio.shield(request)
+        except (asyncio.CancelledError, TaskError) as error:
+            # Not after a death: there is nothing left to stop.
+            if not isinstance(error, RuntimeUnavailableError):
+                await self._stop(path)
+            raise
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+        if not reply.ok:
+            raise failure_of(reply.status, reply.body)
+        return await read_answer(reply.body)
+
+    async def resident_bytes(self) -> int | None:
+        """See `Runtime`. The answer of `/health` may tell it."""
+        reply = await self._server.request("GET", "/health")
+        used = json_object(reply.body).get("resident_bytes")
+        return used if isinstance(used, int) else None
+
+    async def restart(self) -> bool:
+        """See `Runtime`. The contract has no route for it."""
+        return False
+
+    async def close(self) -> None:
+        """See `Runtime`. The session belongs to whoever opened it."""
+        if self._request is not None:
+            self._request.cancel()
+            await asyncio.gather(self._request, return_exceptions=True)
+
+    async def _watch(self, path: str, progress: Callable[[float], None]) -> None:
+        """Reports progress until cancelled. It is a courtesy: what goes wrong here harms no run."""
+        reported = 0.0
+        while True:
+            await asyncio.sleep(PROGRESS_INTERVAL)
+            with suppress(TaskError):
+                reply = await self._server.request("GET", path, timeout=5.0)
+                value = json_object(reply.body).get("progress") if reply.ok else None
+                if isinstance(value, int | float) and value > reported:
+                    reported = min(1.0, float(value))
+                    progress(reported)
+
+    async def _stop(self, path: str) -> None:
+        """Stops the run, and waits until the server has let go of it, so that the next one does not meet it."""
+        self._left = path
+        with suppress(TimeoutError, TaskError):
+            async with asyncio.timeout(CANCEL_GRACE):
+                while await self._stop_once(path):  # noqa: ASYNC110 - the answer is how the server tells
+                    await asyncio.sleep(CANCEL_INTERVAL)
+                self._left = None
+                return
+        log.warning("the run could not be stopped", path=path)
+
+    async def _stop_once(self, path: str) -> bool:
+        """Asks the server to stop the run; returns whether it was still there."""
+        reply = await self._server.request("DELETE", path)
+        return reply.status != 404
