@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -27,6 +27,8 @@ _COMPOSE_API: Final = "http://127.0.0.1:8000"
 _COMPOSE_AWS: Final = "http://127.0.0.1:4566"
 _COMPOSE_PICTURE: Final = "http://sink:8001/samples/cat.png"
 _REGION: Final = "us-east-1"
+_KEY_ID: Final = re.compile(r"(?:id==[`'\"]|--api-key[ =]['\"]?)([A-Za-z0-9]+)")
+"""Where `aws apigateway get-api-keys --query 'items[?id==`KEY`].value'` or `… get-api-key --api-key KEY` names the key."""
 
 
 def state_path(settings: Settings) -> Path:
@@ -154,7 +156,9 @@ def _reached(settings: Settings, config: Config, api: str, account: str, api_key
 
 
 def _in_aws(settings: Settings, config: Config) -> Target:
-    session: Any = boto3.Session(region_name=settings.region or None)
+    # An emulator takes any key.
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"} if settings.endpoint else {}
+    session: Any = boto3.Session(region_name=settings.region or None, **keys)  # type: ignore[arg-type]
     options = {"endpoint_url": settings.endpoint} if settings.endpoint else {}
     try:
         stacks = session.client("cloudformation", **options).describe_stacks(StackName=config.stack_name)["Stacks"]
@@ -169,10 +173,9 @@ def _in_aws(settings: Settings, config: Config) -> Target:
 
 
 def _api_key(session: Any, options: dict[str, Any], command: str) -> str:
-    """Returns the API key that the stack's `GetAPIKeyCommand` (`aws apigateway get-api-key …`) would print."""
-    words = shlex.split(command)
-    if "--api-key" not in words[:-1]:
+    """Returns the API key that the stack's `GetAPIKeyCommand` output would print; empty if it names none."""
+    found = _KEY_ID.search(command)
+    if found is None:
         return ""
-    identifier = words[words.index("--api-key") + 1]
-    value: str = session.client("apigateway", **options).get_api_key(apiKey=identifier, includeValue=True)["value"]
+    value: str = session.client("apigateway", **options).get_api_key(apiKey=found[1], includeValue=True)["value"]
     return value

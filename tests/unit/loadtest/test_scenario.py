@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from contract.config import load_config
 from contract.scaling.settings import scaling_by_runtime
 from loadtest.arrivals import length
 from loadtest.mix import check_mix, default_mix
-from loadtest.scenario import Arrive, Checks, ScenarioError, load_scenario, scenario_names
+from loadtest.scenario import Arrive, Checks, ScalingCheck, ScenarioError, load_scenario, scenario_names
 
 ROOT = Path(__file__).parents[3]
 
@@ -73,3 +74,11 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
     path.write_text("- a\n")
     with pytest.raises(ScenarioError, match="must be a mapping"):
         load_scenario(str(path))
+
+
+def test_the_page_about_load_tests_names_every_check_and_every_scenario() -> None:
+    page = (ROOT / "docs" / "loadtest.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `(?:scaling\.)?(\w+)(?:: .)?` \|", page, re.MULTILINE))
+    assert rows == ({*Checks.model_fields, *ScalingCheck.model_fields} - {"scaling", "runtime", "needed"})
+    for name in scenario_names():
+        assert f"`{name}`" in page or f"--shape {name}" in page

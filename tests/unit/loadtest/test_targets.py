@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from loadtest.observe.local import LocalReplicas, counted
 from loadtest.observe.source import SourceError
@@ -117,3 +120,43 @@ def test_a_stack_of_the_tests_own_is_started_as_the_scenario_says(tmp_path: Path
     for part in ("--autoscale", "--replicas 3", "--seconds-per-task 0.5", "--node-seconds 7", "--sync-seconds 15"):
         assert part in words
     assert "--autoscale" not in " ".join(up_options(LocalStack(), tmp_path / "up.json"))
+
+
+TEMPLATE = """
+Parameters: {Key: {Type: String}}
+Resources:
+  One: {Type: "AWS::SQS::Queue", Properties: {QueueName: darkroom-sdruntime}}
+  Two: {Type: "AWS::SQS::Queue", Properties: {QueueName: darkroom-dynamicruntime}}
+  Three: {Type: "AWS::SQS::Queue", Properties: {QueueName: darkroom-comfyruntime}}
+Outputs:
+  FrontApiEndpoint: {Value: "https://api.example/prod/"}
+  GetAPIKeyCommand:
+    Value: {"Fn::Sub": "aws apigateway get-api-keys --query 'items[?id==`${Key}`].value' --include-values"}
+"""
+
+
+def test_a_deployment_in_aws_is_found_by_its_stacks_outputs() -> None:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        settings = Settings(target=Kind.AWS, endpoint=endpoint, region="eu-west-1")
+        with pytest.raises(TargetError, match="the stack darkroom cannot be read"):
+            find_target(settings)
+        session: Any = boto3.Session("test", "test", region_name="eu-west-1")
+        key = session.client("apigateway", endpoint_url=endpoint).create_api_key(value="a-key-of-twenty-or-more")
+        session.client("cloudformation", endpoint_url=endpoint).create_stack(
+            StackName="darkroom",
+            TemplateBody=TEMPLATE,
+            Parameters=[{"ParameterKey": "Key", "ParameterValue": key["id"]}],
+        )
+        target = find_target(settings)
+    finally:
+        server.stop()
+    assert (target.api, target.api_key) == ("https://api.example/prod", "a-key-of-twenty-or-more")
+    assert target.headers() == {"x-api-key": "a-key-of-twenty-or-more"}
+    assert "a-key-of" not in repr(target), "no secret in a log"
+    assert target.place is not None
+    assert set(target.place.queues) == {"sdruntime", "dynamicruntime", "comfyruntime"}
+    assert target.place.callback_topic_arn.startswith("arn:aws:sns:eu-west-1:")
