@@ -28,7 +28,7 @@ _COMPOSE_AWS: Final = "http://127.0.0.1:4566"
 _COMPOSE_PICTURE: Final = "http://sink:8001/samples/cat.png"
 _REGION: Final = "us-east-1"
 _KEY_ID: Final = re.compile(r"(?:id==[`'\"]|--api-key[ =]['\"]?)([A-Za-z0-9]+)")
-"""Where `aws apigateway get-api-keys --query 'items[?id==`KEY`].value'` or `… get-api-key --api-key KEY` names the key."""
+"""Where `aws apigateway get-api-keys … id==`KEY` …` or `… get-api-key --api-key KEY` names the key."""
 
 
 def state_path(settings: Settings) -> Path:
