@@ -7,6 +7,7 @@ Exit status: 0 fine, 1 something was refused or is wrong, 2 wrongly called, 3 no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -101,8 +102,12 @@ def push(  # noqa: PLR0917 - typer reads options from parameters
     if (twice := _repeated(plan.key for plan in plans)) is not None:
         _fail(f"{twice}: two of the files would go there; push one of them alone", USAGE)
     target = _target(config, bucket, endpoint, profile, jobs)
-    with ShownProgress(_console) as progress:
-        for file, outcome in Pusher(target.bucket, progress, jobs=jobs, replace=replace).push(plans):
+    with (
+        ShownProgress(_console) as progress,
+        # Ctrl-C may come between two outcomes, too: only a generator that is closed stops what is under way.
+        closing(Pusher(target.bucket, progress, jobs=jobs, replace=replace).push(plans)) as outcomes,
+    ):
+        for file, outcome in outcomes:
             faults += isinstance(outcome, Exception)
             _tell(outcome, f"{file.key}: {outcome} ({decimal(file.size)})")
     raise typer.Exit(WRONG if faults else 0)
@@ -172,9 +177,10 @@ def pull(  # noqa: PLR0917 - typer reads options from parameters
                 typer.echo(f"{model.key}: would be fetched ({decimal(model.size)})")
             return
         faults = 0
-        for model, outcome in puller.pull(wanted):
-            faults += isinstance(outcome, Exception)
-            _tell(outcome, f"{model.key}: {outcome} ({decimal(model.size)})")
+        with closing(puller.pull(wanted)) as outcomes:
+            for model, outcome in outcomes:
+                faults += isinstance(outcome, Exception)
+                _tell(outcome, f"{model.key}: {outcome} ({decimal(model.size)})")
     raise typer.Exit(WRONG if faults else 0)
 
 

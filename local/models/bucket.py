@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -118,25 +118,13 @@ class ModelBucket:
         Raises:
             AlreadyThereError: there is an object already, and it may not be replaced.
         """
-        listed = [
-            {"PartNumber": part.number, "ETag": part.etag, "ChecksumSHA256": part.checksum or ""} for part in parts
+        listed: Any = [
+            {"PartNumber": part.number, "ETag": part.etag, "ChecksumSHA256": part.checksum} for part in parts
         ]
         with self._told():
-            if replace:
-                self._s3.complete_multipart_upload(
-                    Bucket=self.name,
-                    Key=key,
-                    UploadId=upload_id,
-                    MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
-                )
-            else:
-                self._s3.complete_multipart_upload(
-                    Bucket=self.name,
-                    Key=key,
-                    UploadId=upload_id,
-                    MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
-                    IfNoneMatch="*",
-                )
+            self._s3.complete_multipart_upload(
+                Bucket=self.name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}, **_condition(replace)
+            )
 
     def abort(self, upload: Unfinished) -> None:
         """Throws the parts of an unfinished upload away."""
@@ -150,10 +138,7 @@ class ModelBucket:
             AlreadyThereError: there is an object already, and it may not be replaced.
         """
         with self._told():
-            if replace:
-                self._s3.put_object(Bucket=self.name, Key=key, Body=data, ChecksumSHA256=checksum)
-            else:
-                self._s3.put_object(Bucket=self.name, Key=key, Body=data, ChecksumSHA256=checksum, IfNoneMatch="*")
+            self._s3.put_object(Bucket=self.name, Key=key, Body=data, ChecksumSHA256=checksum, **_condition(replace))
 
     @contextmanager
     def open(self, model: StoredModel, start: int = 0, end: int | None = None) -> Iterator[BinaryIO]:
@@ -188,6 +173,11 @@ class ModelBucket:
             raise BucketError(f"bucket {self.name}: {message} ({code})") from error
         except BotoCoreError as error:
             raise BucketError(f"bucket {self.name}: {' '.join(str(error).split())}") from error
+
+
+def _condition(replace: bool) -> Any:
+    """Returns what lets S3 refuse a write where there is an object already."""
+    return {} if replace else {"IfNoneMatch": "*"}
 
 
 def _code(error: ClientError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,10 +48,10 @@ class Puller:
             return False
         return found.st_size == model.size and int(found.st_mtime) == int(model.modified.timestamp())
 
-    def pull(self, models: list[StoredModel]) -> Iterator[tuple[StoredModel, Outcome | Exception]]:
+    def pull(self, models: list[StoredModel]) -> Generator[tuple[StoredModel, Outcome | Exception]]:
         """Yields each model when it is done, with what became of it: a fault of one does not keep the others.
 
-        An exception that comes meanwhile, such as Ctrl-C's, stops it.
+        An exception that comes meanwhile, such as Ctrl-C's, stops it, as closing it does.
         """
         stop = threading.Event()
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="model") as pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,10 +53,11 @@ class Pusher:
         self._replace = replace
         self._stop = threading.Event()
 
-    def push(self, files: list[Push]) -> Iterator[tuple[Push, Outcome | Exception]]:
+    def push(self, files: list[Push]) -> Generator[tuple[Push, Outcome | Exception]]:
         """Yields each file when it is done, with what became of it: a fault of one does not keep the others.
 
-        An exception that comes meanwhile, such as Ctrl-C's, stops it: parts under way are ended, no more are begun.
+        An exception that comes meanwhile, such as Ctrl-C's, stops it, as closing it does: parts under way are ended, no
+        more are begun.
         """
         with (
             ThreadPoolExecutor(self._jobs, thread_name_prefix="part") as parts,
