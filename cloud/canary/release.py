@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from cloud import shell
 from cloud.aws import ToolError
-from cloud.deployment import shell
 from cloud.deployment.settings import image_values
 from cloud.helm import CHART, HelmError, helm_binary
 from cloud.kubernetes_access import TIMEOUT, api_client

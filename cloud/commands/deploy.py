@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +15,7 @@ from cloud.deployment.steps import Work, carry_out
 from cloud.reporter import Reporter
 from cloud.smoke.journeys import SAMPLE_IMAGE
 from contract.config import load_config
-
-
-class Kind(StrEnum):
-    """The types that the reference's script takes."""
-
-    SDWEBUI = "sdwebui"
-    COMFYUI = "comfyui"
+from contract.task import RuntimeType
 
 
 def deploy(  # noqa: PLR0917 - typer reads options from parameters
@@ -42,7 +35,7 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
         str, typer.Option("-r", "--runtime-name", help="Deploy one runtime, of this name, instead of the config's.")
     ] = "",
     runtime_type: Annotated[
-        Kind | None, typer.Option("-t", "--runtime-type", help="Deploy one runtime, of this type.")
+        RuntimeType | None, typer.Option("-t", "--runtime-type", help="Deploy one runtime, of this type.")
     ] = None,
     skip_tools: Annotated[bool, typer.Option("-T", "--skip-tools", help="Do not look for tools.")] = False,
     input_image: Annotated[

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cloud.commands.common import CONFIG, ConfigOption, DryRunOption, StackOption, loaded, plain_errors, state_folder
-from cloud.commands.image_cache import VOLUME_GIB
 from cloud.deployment.making import uses_snapshot
+from cloud.image_cache.ensure import VOLUME_GIB
 from cloud.reporter import Reporter
 from cloud.synthesis.cost import fixed_of, monthly_bill
 from cloud.synthesis.write import write_charts, write_templates

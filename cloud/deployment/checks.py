@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
+from cloud import shell
 from cloud.aws import Aws, ToolError
-from cloud.deployment import quotas, shell
+from cloud.deployment import quotas
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.steps import Work
 

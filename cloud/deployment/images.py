@@ -12,9 +12,8 @@ from typing import Any, Final
 import yaml
 from botocore.exceptions import ClientError
 
-from cloud import names
+from cloud import names, shell
 from cloud.aws import Aws, ToolError, code_of
-from cloud.deployment import shell
 from cloud.reporter import Reporter
 from contract.config import Config
 

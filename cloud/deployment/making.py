@@ -6,22 +6,25 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from cloud import names
+from cloud import names, shell
 from cloud.aws import Aws, ToolError, code_of
 from cloud.canary.state import promoted_images
 from cloud.chart_names import translate
-from cloud.commands.image_cache import ensure_snapshot
-from cloud.commands.smoke import find_api, verify
-from cloud.deployment import settings, shell
+from cloud.deployment import settings
 from cloud.deployment.images import ROOT, build_and_push, builds, load_compose
 from cloud.deployment.steps import Work
+from cloud.image_cache.ensure import ensure_snapshot
 from cloud.image_cache.images import images_of, resolve
 from cloud.outputs import find_stack, stack_outputs
 from cloud.smoke.api import Api
+from cloud.smoke.verify import find_api, verify
 from contract.config import Config
 
 CDK: Final = "aws-cdk@2.1148.1"
 """The CLI that knows our library's schema; npm's `latest` is an older one."""
+
+_THERE_ALREADY: Final = frozenset({"InvalidInput", "EntityAlreadyExists"})
+"""What IAM says of a service-linked role that was made before: AWS the former, emulators the latter."""
 
 _BOOTSTRAP_STACK: Final = "CDKToolkit"
 _READY_WITHIN: Final = 900.0
@@ -93,7 +96,7 @@ def _allow_spot(aws: Aws) -> None:
     try:
         aws.client("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
     except ClientError as error:
-        if code_of(error) != "InvalidInput":  # it is there already
+        if code_of(error) not in _THERE_ALREADY:
             raise
 
 
@@ -155,7 +158,9 @@ def verify_deployment(work: Work, input_image: str) -> None:
         ToolError: not all came.
     """
     with Api(*find_api(work.aws, names.main_stack(work.config))) as api:
-        verify(api, work.report, input_image=input_image)
+        passed = verify(api, work.report, input_image=input_image)
+    if not passed:
+        raise ToolError("not all images came; `uvx nox -s status` tells whether pods and nodes did")
 
 
 def _deploy(work: Work, *stacks: str) -> None:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cloud.aws import Aws, ToolError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cloud.aws import Aws, ToolError, describe
 from cloud.reporter import Reporter
 from contract.config import Config
 
@@ -63,8 +65,9 @@ def carry_out(steps: Sequence[Step], work: Work) -> None:
         try:
             with work.report.step(f"{number}/{len(steps)} {step.title}"):
                 step.run(work)
-        except ToolError as error:
-            raise ToolError(f"{step.title} failed: {error}\nrun the same command again to go on from here") from error
+        except (ToolError, BotoCoreError, ClientError) as error:
+            reason = describe(error) if isinstance(error, ClientError) else str(error)
+            raise ToolError(f"{step.title} failed: {reason}\nrun the same command again to go on from here") from error
         state.note(step.name, finished=True)
     state.end()
 

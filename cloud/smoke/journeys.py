@@ -17,6 +17,8 @@ SAMPLE_IMAGE: Final = "https://huggingface.co/datasets/huggingface/documentation
 _OF_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
     "sdwebui": ("v1alpha2-text-to-image", "v1alpha2-image-to-image", "v1alpha2-extra-single-image"),
     "comfyui": ("v1alpha2-pipeline",),
+    # Not in the reference: a server of one's own, which makes images of texts if anything.
+    "http": ("v1alpha2-text-to-image",),
 }
 """What the reference's verification sends to each type of runtime (003, "Deployment Verification")."""
 
@@ -55,7 +57,7 @@ def plan_journeys(runtimes: Iterable[Runtime], *, run: str, input_image: str = S
     """Returns the requests that verify these runtimes, in their order.
 
     Args:
-        runtimes: to be verified; a type that the reference does not know gets no request.
+        runtimes: to be verified; a type that is not known here gets no request.
         run: put at the end of each task's id, so that no two runs share one.
         input_image: a link, or base64, in place of the picture that the requests link to.
     """

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from botocore.loaders import create_loader
 from moto.server import ThreadedMotoServer
@@ -68,8 +69,11 @@ def moto() -> Iterator[str]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    # Its memory is the process's, and outlives a server.
+    httpx.post(f"{url}/moto-api/reset", trust_env=False)
     try:
-        yield f"http://{host}:{port}"
+        yield url
     finally:
         server.stop()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import Result
 
@@ -98,9 +99,7 @@ def place(run: Run, moto: str, tmp_path: Path) -> Iterator[Place]:
     with kubernetes_api(tmp_path) as api:
         api.lists = {POOLS: [{"metadata": {"name": "sdruntime"}}], CLAIMS: []}
         yield Place(run, moto, api, config, make(moto))
-    import httpx
-
-    httpx.post(f"{moto}/moto-api/reset")
+    httpx.post(f"{moto}/moto-api/reset", trust_env=False)
 
 
 def test_all_goes_but_the_buckets_and_the_snapshot_and_that_is_said(place: Place) -> None:

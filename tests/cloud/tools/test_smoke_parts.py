@@ -41,6 +41,7 @@ def test_each_type_of_runtime_gets_what_the_reference_sends_it() -> None:
         "dynamic: image-to-image (v1alpha2)",
         "dynamic: extra-single-image (v1alpha2)",
         "comfy: pipeline (v1alpha2)",
+        "other: text-to-image (v1alpha2)",
     ]
     assert journeys[3].body["alwayson_scripts"]["sd_model_checkpoint"] == "one.safetensors"
     assert len({journey.task_id for journey in journeys}) == len(journeys)
