@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import botocore
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from aiohttp import ClientError as HttpClientError
@@ -14,6 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from api.settings import Settings
 from contract.store import ContendedRecordError, S3Client, send_bodies_at_once
+
+USER_AGENT: Final = f"darkroom-api Botocore/{botocore.__version__}"
 
 AWS_ERRORS: Final = (BotoCoreError, ClientError, HttpClientError, TimeoutError, OSError)
 """What a call to AWS raises when AWS is out of reach or refuses."""
@@ -98,6 +101,11 @@ def _config(service: str, *, custom_endpoint: bool) -> AioConfig:
         "read_timeout": 5,
         "retries": {"mode": "standard", "max_attempts": 3},
         "max_pool_connections": 200,
+        "parameter_validation": False,
+        # botocore would put its own together anew, twice for each call: a tenth of a call's processor time.
+        "user_agent": USER_AGENT,
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
     }
     if service == "s3":
         # Links must be signed with version 4, and an emulator's host name has no name for each bucket.
