@@ -16,6 +16,7 @@ from contract.prices import (
     Usage,
     bill,
     fixed_usage,
+    per_image,
     requests_of,
     total,
 )
@@ -71,7 +72,7 @@ def monthly_bill(outcome: Outcome, scaling: Scaling, run: Run, table: PriceTable
 
 
 def _usage(images: int, node_hours: float, run: Run, extra_sqs: float) -> Usage:
-    quantities = requests_of(images)
+    quantities = requests_of(images, per_image(run.work.seconds))
     quantities[Item.SQS_MILLION_REQUESTS] = quantities.get(Item.SQS_MILLION_REQUESTS, Decimal(0)) + _decimal(
         extra_sqs / 1e6
     )

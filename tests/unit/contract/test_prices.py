@@ -22,6 +22,7 @@ from contract.prices import (
     by_service,
     fixed_usage,
     load_prices,
+    per_image,
     reference_bill,
     requests_of,
     total,
@@ -57,7 +58,7 @@ def test_the_references_published_totals_come_out_to_the_cent() -> None:
 
 
 def test_without_the_publications_own_arithmetic_its_bill_is_51_cents_higher() -> None:
-    per_image = PerImage(
+    each = PerImage(
         lambda_requests=1,
         lambda_gb_seconds=Decimal("0.0125"),
         sns_transfer_kib=Decimal(8),
@@ -65,7 +66,7 @@ def test_without_the_publications_own_arithmetic_its_bill_is_51_cents_higher() -
         s3_puts=2,
         s3_gets=0,
     )
-    usage = Usage({("g5.2xlarge", Capacity.SPOT): Decimal("416.67")}, requests_of(1_000_000, per_image))
+    usage = Usage({("g5.2xlarge", Capacity.SPOT): Decimal("416.67")}, requests_of(1_000_000, each))
     assert total(bill(usage, load_prices(REFERENCE_TABLE))) - total(reference_bill().variable) == Decimal("0.51")
 
 
@@ -98,6 +99,12 @@ def test_more_images_never_cost_less(images: int, more: int) -> None:
     table = load_prices()
     few, many = (total(bill(Usage(quantities=requests_of(count)), table)) for count in (images, images + more))
     assert few <= many
+
+
+def test_progress_costs_a_write_and_a_look_for_every_second_of_a_run() -> None:
+    assert per_image(0.5) == PerImage()
+    assert (per_image(1.5).s3_puts, per_image(1.5).s3_gets) == (6, 2)
+    assert (per_image(9).s3_puts, per_image(9).s3_gets) == (14, 10)
 
 
 def test_fixed_costs_name_what_runs_all_month() -> None:
