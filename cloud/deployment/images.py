@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from cloud import names, shell
 from cloud.aws import Aws, ToolError, code_of
+from cloud.image_cache.images import own_image
 from cloud.reporter import Reporter
 from contract.config import Config
 
@@ -55,17 +56,15 @@ def builds(config: Config, compose: Mapping[str, Any]) -> list[Build]:
 
 
 def _is_named(config: Config, holds: str) -> bool:
+    """Tells whether the config names an image, for all or for each runtime that needs it."""
     images = config.cloud.images
-    if holds in {"api", "agent"}:
-        return bool({"api": images.api, "agent": images.agent}[holds])
+    if holds == "api":
+        return bool(images.api)
+    if holds == "agent":
+        return bool(images.agent) or all(own_image(runtime, "queueAgent") for runtime in config.runtimes)
     if any(kind.value == holds and reference for kind, reference in images.runtimes.items()):
         return True
-    # Runtimes may each bring their own; then nobody asks for the type's.
-    return all(
-        "image" in runtime.extra_values.get("runtime", {}).get("inferenceApi", {})
-        for runtime in config.runtimes
-        if runtime.type.value == holds
-    )
+    return all(own_image(runtime, "inferenceApi") for runtime in config.runtimes if runtime.type.value == holds)
 
 
 def _service(compose: Mapping[str, Any], image: str) -> str | None:

@@ -61,9 +61,7 @@ def make_bucket(work: Work) -> None:
         if place and place != work.aws.region:
             raise ToolError(f"the bucket {name} is in {place}, not in {work.aws.region}: models are read from it often")
     for missing in _missing_models(s3, work.config):
-        work.report.say(
-            f"  note: {missing} is not in the model bucket yet; `uvx nox -s models -- --help` puts it there"
-        )
+        work.report.say(f"  note: the model bucket lacks {missing}; `uvx nox -s models -- push --help` says what to do")
 
 
 def _create_bucket(s3: Any, name: str, region: str) -> None:
@@ -102,7 +100,6 @@ def _allow_spot(aws: Aws) -> None:
 
 def deploy_base(work: Work) -> None:
     """Deploys network and registry, where images are pushed to and cached."""
-    settings.write(work.config_file, work.config)
     _deploy(work, names.network_stack(work.config), names.registry_stack(work.config))
 
 
@@ -112,7 +109,6 @@ def push_images(work: Work) -> None:
     pushed = build_and_push(work.aws, work.config, wanted, work.report)
     promoted = promoted_images(work.aws, work.config.stack_name)
     work.config = settings.with_promoted(settings.with_images(work.config, pushed), promoted)
-    settings.write(work.config_file, work.config)
 
 
 def cache_images(work: Work) -> None:
@@ -126,7 +122,6 @@ def cache_images(work: Work) -> None:
     images = resolve(work.aws, images_of(work.config, account=work.aws.account, region=work.aws.region))
     snapshot = ensure_snapshot(work.aws, work.config, images, work.report)
     work.config = settings.resolve(work.config, settings.Wishes(snapshot=snapshot))
-    settings.write(work.config_file, work.config)
 
 
 def uses_snapshot(config: Config) -> bool:
@@ -169,6 +164,7 @@ def _deploy(work: Work, *stacks: str) -> None:
 
 
 def _cdk(work: Work, *arguments: str) -> None:
+    settings.write(work.config_file, work.config)
     context = ["--context", f"config={work.config_file.resolve()}"]
     shell.run(
         ["npx", "--yes", CDK, *arguments, *context, "--output", str(work.folder.resolve() / "cdk.out")],

@@ -11,7 +11,7 @@ from cloud import names
 from cloud.aws import Aws, ToolError, code_of
 from cloud.chart_names import translate
 from cloud.image_cache.plan import Image, parse_image
-from contract.config import Config
+from contract.config import Config, RuntimeConfig
 
 _ABSENT = frozenset({"ImageNotFoundException", "RepositoryNotFoundException"})
 
@@ -51,15 +51,14 @@ def images_of(config: Config, *, account: str, region: str) -> list[str]:
     """Returns the images that a deployment's GPU nodes need, each once: every runtime's server and agent."""
     found = []
     for runtime in config.runtimes:
-        own = translate(runtime.extra_values).values
         for key, holds in (("inferenceApi", runtime.type.value), ("queueAgent", "agent")):
-            found.append(_own_image(own, key) or names.image(config, holds, account=account, region=region))
+            found.append(own_image(runtime, key) or names.image(config, holds, account=account, region=region))
     return list(dict.fromkeys(found))
 
 
-def _own_image(values: Mapping[str, Any], container: str) -> str:
+def own_image(runtime: RuntimeConfig, container: str) -> str:
     """Returns the image that a runtime's `extraValues.runtime.<container>.image` names; empty: none."""
-    place: Any = values
+    place: Any = translate(runtime.extra_values).values
     for key in ("runtime", container, "image"):
         place = place.get(key) if isinstance(place, Mapping) else None
     if not isinstance(place, Mapping) or not place.get("repository"):

@@ -338,3 +338,13 @@ def test_what_a_runtime_may_ask_for_is_read_from_its_values_and_the_charts() -> 
     assert found["sdruntime"].pods == 20
     assert "g5.xlarge" in found["sdruntime"].instance_types
     assert found["sdruntime"].spot
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "cloud" / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path) -> None:
+    region = "cn-northwest-1" if example.stem == "china" else "us-east-1"
+    result = run("deploy", "-d", "--config", str(example), "-R", region, "--state", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "11/11" in result.output
+    (written,) = tmp_path.glob("*/config.yaml")
+    assert load_config(written) == load_config(example)
