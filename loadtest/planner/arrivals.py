@@ -76,11 +76,6 @@ def from_csv(path: Path, runtime: str = "") -> Recorded:
     return Recorded(tuple(arrival.at for arrival in every if not runtime or arrival.runtime in {"", runtime}))
 
 
-def flat(per_day: float, days: int) -> Random:
-    """Returns so many arrivals a day, at any hour alike."""
-    return Random(Steady(kind="steady", duration=DAY, rate=per_day / DAY), days)
-
-
 def daily(per_day: float, days: int, noon_to_night: float) -> Random:
     """Returns so many arrivals a day, the busiest hour with `noon_to_night` times the rate of the quietest."""
     night = 2 * per_day / DAY / (1 + noon_to_night)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from contract.prices import Fixed, by_service, load_prices, total
 from contract.scaling.settings import Scaling
-from loadtest.planner.arrivals import Recorded, daily, flat, from_csv
+from loadtest.planner.arrivals import Recorded, daily, from_csv
 from loadtest.planner.costs import monthly_bill
 from loadtest.planner.model import Run
 from loadtest.planner.simulation import Outcome, simulate
@@ -44,8 +44,8 @@ def test_a_day_has_its_images_and_its_busiest_hour_has_its_share() -> None:
     assert load.duration == 2 * 86_400
 
 
-def test_a_flat_load_is_the_same_for_the_same_seed_alone() -> None:
-    first, again, other = (list(flat(1000, 1).pieces(seed)) for seed in (1, 1, 2))
+def test_a_load_is_the_same_for_the_same_seed_alone() -> None:
+    first, again, other = (list(daily(1000, 1, noon_to_night=1).pieces(seed)) for seed in (1, 1, 2))
     assert first == again != other
 
 
