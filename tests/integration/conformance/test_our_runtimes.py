@@ -22,6 +22,7 @@ BUSY: Final = 0.5
 
 FAKE: Final = ("--latency", "0.12", "--boot-seconds", "3", "--log-level", "error")
 PROGRAMS: Final[dict[RuntimeType, tuple[str, ...]]] = {
+    RuntimeType.SDWEBUI: ("fake_runtime", "--type", "sdwebui", *FAKE, "--api-auth", "user:secret"),
     RuntimeType.COMFYUI: ("fake_runtime", "--type", "comfyui", *FAKE, "--previews", "--directory", "files"),
     RuntimeType.HTTP: ("local.example_runtime",),
 }
@@ -33,7 +34,8 @@ class Program:
 
     def __init__(self, runtime_type: RuntimeType, folder: Path) -> None:
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        credentials = "user:secret@" if "--api-auth" in PROGRAMS[runtime_type] else ""
+        self.url = f"http://{credentials}127.0.0.1:{port}"
         self.notes: dict[str, Any] = {}
         """What one case found out for the others; see `Server`."""
         module, *arguments = PROGRAMS[runtime_type]

@@ -1,0 +1,148 @@
+"""How SD Web UI generates, upscales and reads images."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+from tests.conformance.case import Mark, case, check
+from tests.conformance.comfyui.client import png
+from tests.conformance.sdwebui.client import SMALL, SdWebUi
+from tests.conformance.shapes import ANY, Each
+
+_MODEL = Mark.NEEDS_MODEL
+
+
+def _encoded() -> str:
+    return base64.b64encode(png(120, 64)).decode()
+
+
+def _pngs(images: list[str]) -> list[bool]:
+    return [base64.b64decode(image).startswith(b"\x89PNG") for image in images]
+
+
+@case("txt2img answers images as base64, the request's echo, and info as JSON inside a string", _MODEL)
+async def text_to_image(server: SdWebUi) -> None:
+    answer = await server.generate()
+    check("POST txt2img", {"images": [str], "parameters": SMALL, "info": str}, answer)
+    check("the image is a PNG", [True], _pngs(answer["images"]))
+    shape: dict[str, Any] = {
+        "prompt": "a dog",
+        "all_prompts": ["a dog"],
+        "seed": 7,
+        "all_seeds": [7],
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "batch_size": 1,
+        "cfg_scale": float,
+        "sampler_name": str,
+        "sd_model_hash": ANY,
+        "index_of_first_image": 0,
+        "infotexts": Each(str, least=1),
+        "job_timestamp": str,
+        "clip_skip": int,
+    }
+    check("info", shape, json.loads(answer["info"]))
+
+
+@case("batch_size times n_iter images come, with seeds that count up", _MODEL)
+async def batches(server: SdWebUi) -> None:
+    answer = await server.generate(batch_size=2, n_iter=2)
+    info = json.loads(answer["info"])
+    first = info["index_of_first_image"]
+    check("how many images", 4, len(answer["images"]) - first)
+    check("the seeds", [7, 8, 9, 10], info["all_seeds"])
+
+
+@case("a seed of -1 is drawn, and told", _MODEL)
+async def drawn_seed(server: SdWebUi) -> None:
+    check("the seed", True, json.loads((await server.generate(seed=-1))["info"])["seed"] >= 0)
+
+
+@case("send_images: false answers without images", _MODEL)
+async def no_images_sent(server: SdWebUi) -> None:
+    check("POST txt2img", {"images": [], "info": str}, await server.generate(send_images=False))
+
+
+@case("img2img keeps the inputs out of its echo", _MODEL)
+async def image_to_image(server: SdWebUi) -> None:
+    answer = await server.generate("img2img", init_images=[_encoded()])
+    check("POST img2img", {"images": [str], "parameters": {"init_images": None, "mask": None}}, answer)
+
+
+@case("img2img with include_init_images has them in its echo", _MODEL)
+async def inputs_in_the_echo(server: SdWebUi) -> None:
+    answer = await server.generate("img2img", init_images=[_encoded()], include_init_images=True)
+    check("the echo", [_encoded()], answer["parameters"]["init_images"])
+
+
+@case("override_settings with an unknown checkpoint is 200 with the loaded one", _MODEL)
+async def unknown_checkpoint_in_a_request(server: SdWebUi) -> None:
+    known = json.loads((await server.generate())["info"]).get("sd_model_name")
+    answer = await server.generate(override_settings={"sd_model_checkpoint": "no-such-model"})
+    check("the model used", known, json.loads(answer["info"]).get("sd_model_name"))
+
+
+@case("extra-single-image answers one image and html_info")
+async def extra_single_image(server: SdWebUi) -> None:
+    reply = await server.call("extra-single-image", {"image": _encoded(), "upscaler_1": "None"})
+    check("POST extra-single-image", {"status": 200, "body": {"html_info": str, "image": str}}, reply.shown())
+    data = base64.b64decode(reply.body["image"])
+    check("the width", 64, int.from_bytes(data[16:20]))
+
+
+@case("extra-batch-images answers as many images, in their order")
+async def extra_batch_images(server: SdWebUi) -> None:
+    items = [{"data": _encoded(), "name": name} for name in ("a.png", "b.png")]
+    reply = await server.call("extra-batch-images", {"imageList": items})
+    check("POST extra-batch-images", {"status": 200, "body": {"html_info": str, "images": [str, str]}}, reply.shown())
+
+
+@case("png-info reads back the parameters of a generated image", _MODEL)
+async def png_info(server: SdWebUi) -> None:
+    answer = await server.generate()
+    reply = await server.call("png-info", {"image": f"data:image/png;base64,{answer['images'][0]}"})
+    check("POST png-info", {"status": 200, "body": {"info": str, "items": dict}}, reply.shown())
+    check("it names the seed", True, "Seed: 7" in reply.body["info"])
+
+
+@case("requests run one at a time, in the order of their arrival; the callers wait", _MODEL)
+async def one_at_a_time(server: SdWebUi) -> None:
+    first = await server.begin()
+    ended: list[int] = []
+
+    async def run(number: int) -> None:
+        await server.generate(seed=number)
+        ended.append(number)
+
+    async with asyncio.TaskGroup() as group:
+        for number in (1, 2, 3):
+            group.create_task(run(number))
+            await asyncio.sleep(0.15)
+        await asyncio.sleep(0)
+        check("those that wait have not ended", [], ended if not first.done() else [])
+        check("the first", 200, (await first).status)
+    check("the order of the ends", [1, 2, 3], ended)
+
+
+@case("progress, options, memory and interrupt answer while a request runs", _MODEL)
+async def answers_while_it_runs(server: SdWebUi) -> None:
+    running = await server.begin()
+    for name in ("progress", "options", "memory"):
+        await server.get(f"/sdapi/v1/{name}", timeout=5)
+    check("it still runs", False, running.done())
+    check("POST interrupt", 200, (await server.call("interrupt", {})).status)
+    check("POST txt2img", 200, (await running).status)
+
+
+@case("progress lies between 0 and 1 while a request runs, and names no request", _MODEL)
+async def progress_while_it_runs(server: SdWebUi) -> None:
+    running = await server.begin()
+    body = await server.progress()
+    check("GET progress", {"progress": float, "eta_relative": float, "state": {"sampling_steps": int}}, body)
+    check("it lies between 0 and 1", True, 0 < body["progress"] <= 1)
+    await server.call("interrupt", {})
+    await running
