@@ -24,7 +24,8 @@ from cloud.status.state import Cluster, table
 
 KubeconfigOption = Annotated[
     Path | None,
-    typer.Option("--kubeconfig", envvar="KUBECONFIG", help="The cluster's; otherwise the stack says how to reach it."),
+    # Not by KUBECONFIG: that may be another cluster's, and `destroy` deletes node pools.
+    typer.Option("--kubeconfig", help="The cluster's; otherwise the stack says how to reach it."),
 ]
 
 

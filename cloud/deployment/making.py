@@ -170,5 +170,9 @@ def _cdk(work: Work, *arguments: str) -> None:
         ["npx", "--yes", CDK, *arguments, *context, "--output", str(work.folder.resolve() / "cdk.out")],
         report=work.report,
         cwd=ROOT / "cloud",
-        environment={"AWS_REGION": work.aws.region, "AWS_DEFAULT_REGION": work.aws.region},
+        environment={
+            "AWS_REGION": work.aws.region,
+            "AWS_DEFAULT_REGION": work.aws.region,
+            **({"AWS_ENDPOINT_URL": work.aws.endpoint_url} if work.aws.endpoint_url else {}),
+        },
     )

@@ -13,7 +13,7 @@ from typing import Final
 from ulid import ULID
 
 from contract.record import Record, Submission
-from contract.task import TaskMessage, UnreadableMessageError, encode_task_message, parse_task_message
+from contract.task import TaskMessage, UnreadableMessageError, parse_task_message
 
 TOO_OFTEN: Final = "received too often"
 """The reason of a message that SQS itself has moved: nobody had the time to write one."""
@@ -89,8 +89,3 @@ def has_ended(record: Record | None, task: TaskMessage) -> bool:
     """Tells whether the record knows the message's submission as ended, so that the same message would do nothing."""
     found = record.find(task.metadata.submission) if record is not None else None
     return found is not None and found.status.terminal
-
-
-def message_of(task: TaskMessage) -> str:
-    """Returns the body to send."""
-    return encode_task_message(task)

@@ -18,14 +18,13 @@ from cloud.redrive.letters import (
     DeadLetter,
     as_submission,
     has_ended,
-    message_of,
     next_submission,
     resubmitted,
 )
 from contract.objects import split_s3_url
-from contract.record import Record, submit
-from contract.store import RecordStore, is_absent
-from contract.task import TaskMessage
+from contract.record import Record, TransitionError, submit
+from contract.store import ContendedRecordError, RecordStore, is_absent
+from contract.task import TaskMessage, encode_task_message
 
 _HELD: Final = 900
 """Seconds for which letters are ours; each is renewed before it is moved."""
@@ -96,7 +95,7 @@ class DeadLetterQueue:
         """Sends a letter back to its queue, then deletes it here.
 
         Raises:
-            CannotRedriveError: its content is gone.
+            CannotRedriveError: its content is gone, or its record cannot be changed.
             botocore.exceptions.BotoCoreError, ClientError: AWS is out of reach; the letter stays.
         """
         self._hide(letter, _HELD)
@@ -117,8 +116,11 @@ class DeadLetterQueue:
         now = datetime.now(UTC)
         again = resubmitted(task, next_submission(letter), now)
         transition = partial(submit, task_id=task.metadata.id, new=as_submission(again, now))
-        asyncio.run(self._store.change(task.metadata.id, transition))
-        return message_of(again)
+        try:
+            asyncio.run(self._store.change(task.metadata.id, transition))
+        except (TransitionError, ContendedRecordError) as error:
+            raise CannotRedriveError(f"{task.metadata.id}: {error}") from error
+        return encode_task_message(again)
 
     def _record(self, task_id: str) -> Record | None:
         stored = asyncio.run(self._store.read(task_id))
