@@ -13,6 +13,7 @@ import gevent
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 from gevent.event import Event
+from gevent.pool import Group
 from gevent.queue import Queue
 from pydantic import ValidationError
 
@@ -102,7 +103,7 @@ class Station:
         self._inbox: Inbox | None = None
         self._unread: Queue[Task] = Queue()
         self._ends: dict[str, Event] = {}
-        self._greenlets: list[gevent.Greenlet[..., Any]] = []
+        self._greenlets = Group()
         self._headers = {"Content-Type": "application/json", **target.headers()}
         self._numbers = iter(range(10**12))
 
@@ -122,14 +123,14 @@ class Station:
             self._inbox = Inbox(self._aws, place, self._prefix, self._hear, self.clock)
             self._inbox.open()
         if self.scenario.wait is Wait.POLL:
-            self._greenlets.append(gevent.spawn(self._poll))
-        self._greenlets += [gevent.spawn(self._read) for _ in range(_READERS)]
+            self._greenlets.spawn(self._poll)
+        for _ in range(_READERS):
+            self._greenlets.spawn(self._read)
         self.began_at = self.clock.now()
 
     def close(self) -> None:
         """Ends what runs and removes what was made; safe to be called twice."""
-        gevent.killall(self._greenlets, timeout=5)
-        self._greenlets = []
+        self._greenlets.kill(timeout=5)
         if self._inbox is not None:
             self._inbox.close()
             self._inbox = None
@@ -182,7 +183,7 @@ class Station:
                 wait = float(answer.headers.get("retry-after", 1)) if status == 429 else 0.0
         self.book.answered(task, status=status, now=self.clock.now(), problem=problem)
         if self.scenario.wait is Wait.EVENTS and status in {200, 202}:
-            self._greenlets.append(gevent.spawn(self._follow, task))
+            self._greenlets.spawn(self._follow, task)
         return task, wait
 
     def wait_for(self, task: Task, seconds: float) -> bool:

@@ -122,12 +122,13 @@ class Book:
         self._tasks: dict[str, Task] = {}
         self._changed: set[str] = set()
         self._under_way: dict[str, Task] = {}
-        self.arrived = self.accepted = self.ended = self.throttled = self.failed_to_send = 0
+        self.arrived = self.accepted = self.ended = self.throttled = 0
 
     def send(self, work: Work, task_id: str, *, due_at: float, now: float) -> Task:
         """Opens a page for a task that is sent now."""
         task = Task(id=task_id, runtime=work.runtime, tasktype=work.tasktype.value, due_at=due_at, sent_at=now)
-        self._tasks[task_id] = task
+        self._tasks[task_id] = self._under_way[task_id] = task
+        self._changed.add(task_id)
         self.arrived += 1
         return task
 
@@ -143,9 +144,8 @@ class Book:
             self.throttled += 1
         else:
             task.answer = Answer.REFUSED if status else Answer.UNKNOWN
-            self.failed_to_send += 1
-        if task.answer in {Answer.ACCEPTED, Answer.UNKNOWN} and not task.heard:
-            self._under_way[task.id] = task
+        if task.answer in {Answer.THROTTLED, Answer.REFUSED}:
+            self._under_way.pop(task.id, None)
         self._changed.add(task.id)
 
     def hear(self, task_id: str, heard: Heard) -> Task | None:

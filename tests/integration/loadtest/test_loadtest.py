@@ -136,9 +136,8 @@ def test_a_spike_is_accounted_for_judged_and_reported(stack: Running, tmp_path: 
     assert stack.subscriptions() == before, "the test removes what it made"
 
 
-@pytest.mark.parametrize("wait", ["poll", "events"])
-def test_without_sns_users_learn_the_end_from_the_api(stack: Running, tmp_path: Path, wait: str) -> None:
-    closed = ["arrive=closed", "shape.base=2", "shape.high=3", "shape.duration=4", f"wait={wait}"]
+def test_without_sns_users_learn_the_end_from_the_apis_events(stack: Running, tmp_path: Path) -> None:
+    closed = ["arrive=closed", "shape.base=2", "shape.high=3", "shape.duration=4", "wait=events"]
     changes = [part for change in closed for part in ("--set", change)]
     done = loadtest(*stack.options(), *changes, "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -197,21 +196,17 @@ def test_locusts_page_starts_a_load_and_has_a_tab_that_shows_how_it_scales(stack
     assert stack.queues() == []
 
 
-def test_a_wrong_choice_is_said_in_one_line(tmp_path: Path) -> None:
-    refused = loadtest("--target", "kubernetes", "--out", str(tmp_path))
-    assert refused.returncode == 2, refused
-    assert refused.stderr.strip() == "--target kubernetes needs --api-url, the address of the API's service or ingress"
-
-
 def test_the_generator_is_never_the_bottleneck() -> None:
     """By processor time, so that a busy machine does not spoil it: 800 a second and core is usual."""
-    done = loadtest("generator", "--seconds", "3", "--rate", "350")
+    done = loadtest("generator", "--seconds", "2", "--rate", "350")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "submissions per second on one core" in done.stdout
 
 
-def test_ctrl_c_still_writes_the_report_and_says_when_an_agent_was_killed(stack: Running, tmp_path: Path) -> None:
-    endless = ["--set", "shape.duration=100", "--kill-agent", "0.5", "--out", str(tmp_path)]
+def test_ctrl_c_still_writes_the_report_of_what_was_learnt_by_polling_and_of_an_agent_that_was_killed(
+    stack: Running, tmp_path: Path
+) -> None:
+    endless = ["--set", "shape.duration=100", "--set", "wait=poll", "--kill-agent", "0.5", "--out", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "loadtest", *stack.options(), *endless],
         cwd=ROOT,
@@ -222,7 +217,7 @@ def test_ctrl_c_still_writes_the_report_and_says_when_an_agent_was_killed(stack:
     )
     samples = tmp_path / "samples.jsonl"
     try:
-        eventually(lambda: samples.is_file() and samples.read_text().count("\n") >= 4, within=60)
+        eventually(lambda: samples.is_file() and '"ended"' in samples.read_text(), within=60)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     finally:
@@ -231,6 +226,8 @@ def test_ctrl_c_still_writes_the_report_and_says_when_an_agent_was_killed(stack:
     assert process.returncode == 1, output
     assert "interrupted before its end" in output
     assert "Traceback" not in output
-    assert len(load_run(tmp_path).facts.kills) == 1
+    run = load_run(tmp_path)
+    assert len(run.facts.kills) == 1
+    assert any(task.heard and task.seen for task in run.tasks)
     assert "interrupted before its end" in (tmp_path / "report.html").read_text()
     assert stack.queues() == []

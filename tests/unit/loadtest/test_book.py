@@ -43,12 +43,19 @@ def test_a_task_is_under_way_from_its_acceptance_to_its_callback_in_whatever_ord
     assert book.changes() == []
 
 
+def test_a_task_that_was_sent_is_under_way_before_anybody_answers() -> None:
+    book = Book()
+    sent = book.send(WORK, "t", due_at=0, now=0)
+    assert book.under_way() == [sent]
+    assert book.changes() == [sent]
+
+
 def test_only_what_may_have_been_accepted_is_waited_for() -> None:
     book = Book()
     for status in (200, 202, 429, 503, 0):
         book.answered(book.send(WORK, str(status), due_at=0, now=0), status=status, now=1)
     assert [item.id for item in book.under_way()] == ["200", "202", "0"]
-    assert (book.accepted, book.throttled, book.failed_to_send) == (2, 1, 2)
+    assert (book.accepted, book.throttled) == (2, 1)
     assert book.hear("of somebody else", HEARD) is None
 
 
