@@ -41,6 +41,9 @@ class TaskKind(StrEnum):
     """A message that is no task at all."""
 
 
+FAKED: Final = (RuntimeType.SDWEBUI, RuntimeType.COMFYUI)
+"""The types that the fake runtime plays: only it suffers faults to order."""
+
 GUILTY: Final = frozenset({TaskKind.INVALID, TaskKind.POISONED, TaskKind.ENDLESS})
 """Kinds of tasks that fail by their own fault."""
 
@@ -180,7 +183,7 @@ def make_plan(
         runtime_type: drawn when not given.
     """
     draw = random.Random(seed)
-    drawn_type = draw.choice(list(RuntimeType))
+    drawn_type = draw.choice(FAKED)
     # No fault lasts longer than a third of the window; a frozen AWS in a full trial ten seconds.
     longest = window / 3
 
