@@ -8,14 +8,15 @@ from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 from rich.status import Status
+from rich.text import Text
 
 
 class Reporter:
-    """Writes to a console; one step is under way at a time."""
+    """Writes to a console; a step may be part of another one."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
-        self._status: Status | None = None
+        self._spinners: list[Status] = []
 
     def say(self, text: str) -> None:
         """Writes a line."""
@@ -27,8 +28,8 @@ class Reporter:
 
     def detail(self, text: str) -> None:
         """Tells how the step under way goes: beside the spinner, or as an indented line without a terminal."""
-        if self._status is not None:
-            self._status.update(text)
+        if self._spinners:
+            self._spinners[-1].update(Text(text, no_wrap=True, overflow="ellipsis"))
         else:
             self.say(f"  {text}")
 
@@ -36,23 +37,35 @@ class Reporter:
     def step(self, title: str) -> Iterator[None]:
         """Names a step while it lasts, and says how long it took, or that it failed."""
         began = time.monotonic()
-        if self.console.is_terminal:
-            self._status = self.console.status(title)
-            self._status.start()
-        else:
+        if not self.console.is_terminal:
             self.say(f"{title} …")
         try:
-            yield
+            with self._spinning(title):
+                yield
         except BaseException:
-            self._end(f"✗ {title} (after {_seconds(began)})")
+            self.say(f"✗ {title} (after {_seconds(began)})")
             raise
-        self._end(f"✓ {title} ({_seconds(began)})")
+        self.say(f"✓ {title} ({_seconds(began)})")
 
-    def _end(self, line: str) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
-        self.say(line)
+    @contextmanager
+    def _spinning(self, title: str) -> Iterator[None]:
+        """Spins where there is a terminal; that of the step around it rests meanwhile, as a terminal shows one only."""
+        if not self.console.is_terminal:
+            yield
+            return
+        outer = self._spinners[-1] if self._spinners else None
+        if outer is not None:
+            outer.stop()
+        spinner = self.console.status(Text(title))
+        self._spinners.append(spinner)
+        spinner.start()
+        try:
+            yield
+        finally:
+            spinner.stop()
+            self._spinners.pop()
+            if outer is not None:
+                outer.start()
 
 
 def _seconds(began: float) -> str:

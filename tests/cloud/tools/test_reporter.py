@@ -1,0 +1,28 @@
+"""Progress is shown on a terminal and in a log, for steps within steps too."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from cloud.reporter import Reporter
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_steps_within_steps_each_say_how_they_ended(terminal: bool) -> None:
+    written = io.StringIO()
+    report = Reporter(Console(file=written, force_terminal=terminal, width=100, color_system=None))
+    with report.step("outer"):
+        report.detail("[bold]as it is[/bold]")
+        with report.step("first"):
+            report.say("a line")
+        with pytest.raises(ValueError, match="second"), report.step("second"):
+            raise ValueError("second")
+        report.detail("goes on")
+    text = written.getvalue()
+    for line in ("✓ first (0.0 s)", "a line", "✗ second (after 0.0 s)", "✓ outer (0.0 s)"):
+        assert line in text
+    if not terminal:
+        assert text.splitlines()[:2] == ["outer …", "  [bold]as it is[/bold]"]
