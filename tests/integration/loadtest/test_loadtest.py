@@ -167,6 +167,7 @@ def test_locust_runs_it_headless_over_two_workers(stack: Running) -> None:
 
 
 def test_locusts_page_starts_a_load_and_has_a_tab_that_shows_how_it_scales(stack: Running) -> None:
+    before = set(stack.home.glob("loadtest/*/report.html"))
     port = free_port()
     process = stack.locust("--web-host", "127.0.0.1", "--web-port", str(port))
     url = f"http://127.0.0.1:{port}"
@@ -188,8 +189,8 @@ def test_locusts_page_starts_a_load_and_has_a_tab_that_shows_how_it_scales(stack
         [row] = eventually(lambda: [item for item in scaling() if item["ready"] == 2], within=30)
         assert row["name"] == "sdruntime"
         assert isinstance(row["waiting"], int)
-        httpx.get(f"{url}/stop", timeout=30)
-        eventually(lambda: list((stack.home / "loadtest").glob("*/report.html")), within=30)
+        assert httpx.post(f"{url}/stop", timeout=30).status_code == 200
+        eventually(lambda: set(stack.home.glob("loadtest/*/report.html")) - before, within=30)
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
