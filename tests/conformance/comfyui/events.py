@@ -263,6 +263,13 @@ async def batch(server: ComfyUi) -> None:
     check("how many", 3, len({item["filename"] for item in files}))
 
 
+@case("a picture of usual size and quality is made", Mark.NEEDS_MODEL, Mark.NEEDS_GPU)
+async def usual_picture(server: ComfyUi) -> None:
+    entry = await server.run(await server.sampling("a lake", steps=20, width=512, height=512))
+    check("status", {"completed": True}, entry["status"])
+    check("the files", Each({"filename": str}, least=1), entry["outputs"]["9"]["images"])
+
+
 @case("another seed runs the sampler again, and not the loader", Mark.NEEDS_MODEL)
 async def loader_is_cached(server: ComfyUi) -> None:
     prompt = await server.sampling("a horse", steps=1)

@@ -48,6 +48,13 @@ async def text_to_image(server: SdWebUi) -> None:
     check("info", shape, json.loads(answer["info"]))
 
 
+@case("a picture of usual size and quality is made", _MODEL, Mark.NEEDS_GPU)
+async def usual_picture(server: SdWebUi) -> None:
+    (image,) = (await server.generate(steps=20, width=512, height=512))["images"]
+    data = base64.b64decode(image)
+    check("width and height", [512, 512], [int.from_bytes(data[16:20]), int.from_bytes(data[20:24])])
+
+
 @case("batch_size times n_iter images come, with seeds that count up", _MODEL)
 async def batches(server: SdWebUi) -> None:
     answer = await server.generate(batch_size=2, n_iter=2)
