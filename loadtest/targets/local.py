@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,8 +26,10 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 _START_WITHIN: Final = 600.0
 """Seconds; the very first start installs the stack's packages."""
 _STOP_WITHIN: Final = 60.0
-_PORTS: Final = 4 + 2 * 3 * 50
-"""Ports that a stack may take: four, and two for each replica."""
+_PORTS: Final = 64
+"""Ports that are looked at together; a stack takes four, and two for each replica of each runtime."""
+_RANGE: Final = range(20_000, 32_000, _PORTS)
+"""Below the ports that systems give to clients."""
 
 
 def state_folder() -> Path:
@@ -167,11 +170,11 @@ def up_options(options: LocalStack, state: Path) -> list[str]:
 
 
 def _free_base() -> int:
-    """Returns a port such that it and those after it are, as far as can be told, free."""
-    for base in range(20_000, 60_000 - _PORTS, 997):
-        if all(_is_free(port) for port in range(base, base + 32)):
+    """Returns a port such that it and those after it are, as far as can be told, free; a random one."""
+    for base in random.sample(_RANGE, len(_RANGE)):
+        if all(_is_free(port) for port in range(base, base + _PORTS)):
             return base
-    raise TargetError("no range of free ports was found between 20000 and 60000")
+    raise TargetError(f"no {_PORTS} free ports in a row were found between {_RANGE.start} and {_RANGE.stop}")
 
 
 def _is_free(port: int) -> bool:
