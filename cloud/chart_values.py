@@ -15,6 +15,7 @@ import yaml
 
 from cloud.chart_names import Path, Values, translate
 from cloud.helm import CHART
+from cloud.names import split_image
 from contract.config import Config, RuntimeConfig
 from contract.scaling.settings import ScalingError, scaling_of
 
@@ -216,10 +217,7 @@ def _image(reference: str, own: Values) -> Values:
     """Returns an image as the chart's values; a repository or tag of the runtime's own leaves no digest beside it."""
     if own.get("repository"):
         return {}
-    name, _, digest = reference.partition("@")
-    # A colon before the last slash is a registry's port.
-    tagged = ":" in name.rpartition("/")[2]
-    repository, _, tag = name.rpartition(":") if tagged else (name, "", "")
+    repository, tag, digest = split_image(reference)
     return {"repository": repository, "tag": tag, "digest": "" if own.get("tag") else digest}
 
 

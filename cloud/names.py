@@ -79,6 +79,16 @@ def queue_url(place: Topology, name: str) -> str:
     return f"https://sqs.{place.region}.{url_suffix(place.partition)}/{place.account}/{name}"
 
 
+def split_image(reference: str) -> tuple[str, str, str]:
+    """Returns an image reference's repository (with its registry), tag and digest; what it lacks is empty."""
+    name, _, digest = reference.partition("@")
+    # A colon before the last slash is a registry's port.
+    if ":" not in name.rpartition("/")[2]:
+        return name, "", digest
+    repository, _, tag = name.rpartition(":")
+    return repository, tag, digest
+
+
 def registry(config: Config, *, account: str, region: str) -> str:
     """Returns the address of the account's ECR registry."""
     return f"{account}.dkr.ecr.{region}.{url_suffix(config.partition)}"

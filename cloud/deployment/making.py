@@ -159,8 +159,10 @@ def verify_deployment(work: Work, input_image: str) -> None:
 
 
 def _deploy(work: Work, *stacks: str) -> None:
-    # As the reference does: what has been made stays after a failure, and the next run goes on from there.
-    _cdk(work, "deploy", *stacks, "--require-approval", "never", "--no-rollback", "--progress", "events")
+    # As the reference does: what has been made stays after a failure, and the next run goes on from there. The output
+    # bucket outlives its stack, so a deployment of the same name takes it over again.
+    options = ("--require-approval", "never", "--no-rollback", "--import-existing-resources", "--progress", "events")
+    _cdk(work, "deploy", *stacks, *options)
 
 
 def _cdk(work: Work, *arguments: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from cloud.aws import ToolError
+from cloud.names import split_image
 from contract.config import Config, RuntimeConfig, parse_config
 from contract.task import RuntimeType
 
@@ -83,11 +84,8 @@ def with_promoted(config: Config, promoted: dict[str, dict[str, str]]) -> Config
 
 def image_values(reference: str) -> dict[str, str]:
     """Returns an image reference as the chart's values name it."""
-    repository, at, digest = reference.partition("@")
-    if at:
-        return {"repository": repository, "digest": digest}
-    repository, _, tag = reference.rpartition(":")
-    return {"repository": repository, "tag": tag}
+    repository, tag, digest = split_image(reference)
+    return {"repository": repository, "digest": digest} if digest else {"repository": repository, "tag": tag}
 
 
 def document_of(config: Config) -> dict[str, Any]:

@@ -52,17 +52,26 @@ def images_of(config: Config, *, account: str, region: str) -> list[str]:
     found = []
     for runtime in config.runtimes:
         for key, holds in (("inferenceApi", runtime.type.value), ("queueAgent", "agent")):
-            found.append(own_image(runtime, key) or names.image(config, holds, account=account, region=region))
+            ours = names.image(config, holds, account=account, region=region)
+            found.append(own_image(runtime, key, ours) or ours)
     return list(dict.fromkeys(found))
 
 
-def own_image(runtime: RuntimeConfig, container: str) -> str:
-    """Returns the image that a runtime's `extraValues.runtime.<container>.image` names; empty: none."""
+def own_image(runtime: RuntimeConfig, container: str, ours: str = "") -> str:
+    """Returns the image that a runtime's `extraValues.runtime.<container>.image` names; empty: none.
+
+    Args:
+        runtime: as in config.yaml.
+        container: `inferenceApi` or `queueAgent`.
+        ours: the deployment's image, of which the values may name another tag.
+    """
     place: Any = translate(runtime.extra_values).values
     for key in ("runtime", container, "image"):
         place = place.get(key) if isinstance(place, Mapping) else None
-    if not isinstance(place, Mapping) or not place.get("repository"):
+    if not isinstance(place, Mapping):
         return ""
+    if not place.get("repository"):
+        return f"{names.split_image(ours)[0]}:{place['tag']}" if ours and place.get("tag") else ""
     if digest := place.get("digest"):
         return f"{place['repository']}@{digest}"
     return f"{place['repository']}:{place.get('tag') or 'latest'}"

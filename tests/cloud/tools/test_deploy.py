@@ -16,7 +16,10 @@ from typer.testing import Result
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
 from cloud.deployment.settings import Wishes, image_values, resolve, with_images, with_promoted, write
-from contract.config import ConfigError, load_config
+from cloud.image_cache.images import own_image
+from cloud.names import split_image
+from contract.config import ConfigError, RuntimeConfig, load_config
+from contract.task import RuntimeType
 from tests.cloud.synthesis import ROOT
 from tests.cloud.tools.bottlerocket import Bottlerocket
 from tests.cloud.tools.conftest import Run, client
@@ -293,6 +296,20 @@ def test_a_config_with_images_is_read_back_as_it_was_written(tmp_path: Path) -> 
     again = with_promoted(config, {"sdruntime": {"inferenceApi": f"{HOST}/newer:v2"}})
     assert again == config
     assert image_values(f"{HOST}/newer:v2") == {"repository": f"{HOST}/newer", "tag": "v2"}
+
+
+def test_the_port_of_a_registry_is_no_tag() -> None:
+    assert split_image("host:5000/image") == ("host:5000/image", "", "")
+    assert split_image("host:5000/image:v1@sha256:0") == ("host:5000/image", "v1", "sha256:0")
+
+
+def test_a_tag_of_its_own_is_one_of_our_image() -> None:
+    runtime = RuntimeConfig(
+        name="a", type=RuntimeType.COMFYUI, extra_values={"runtime": {"inferenceApi": {"image": {"tag": "v2"}}}}
+    )
+    assert own_image(runtime, "inferenceApi", f"{HOST}/comfyui@sha256:0") == f"{HOST}/comfyui:v2"
+    assert not own_image(runtime, "inferenceApi")
+    assert not own_image(runtime, "queueAgent", f"{HOST}/agent:v1")
 
 
 def test_the_images_of_the_cloud_are_the_ones_that_compose_builds() -> None:
