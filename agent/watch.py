@@ -45,11 +45,13 @@ class RecordWatch:
         while True:
             await asyncio.sleep(WATCH_INTERVAL / 4)
             due = time.monotonic() - WATCH_INTERVAL
-            looks = [self._look(held) for held in self._holdings if _is_watched(held) and held.checked_at <= due]
+            looks = [
+                self._look(held, held.stage) for held in self._holdings if _is_watched(held) and held.checked_at <= due
+            ]
             await asyncio.gather(*looks)
 
-    async def _look(self, held: Held) -> None:
-        stage = held.stage
+    async def _look(self, held: Held, stage: Stage) -> None:
+        # The stage it was chosen in: a run that begins before the look does is not in the record yet.
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
                 if stage is Stage.RUNNING and held.progress - held.reported_progress >= _PROGRESS_STEP:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -129,6 +129,21 @@ async def test_a_running_task_that_was_cancelled_is_interrupted() -> None:
         watched.store.write(lambda record: request_cancel(record, now=NOW))
 
         await watched.until(lambda: watched.interruption() is Interruption.CANCEL)
+
+
+async def test_a_run_that_begins_as_it_is_looked_at_is_left_alone() -> None:
+    watched = Watched(Stage.PREPARED)
+
+    class BeginsOnceListed(Holdings):
+        def __iter__(self) -> Iterator[Held]:
+            asyncio.get_running_loop().call_soon(setattr, watched.held, "stage", Stage.RUNNING)
+            return iter([watched.held])
+
+    watched.watch = RecordWatch(watched.store, BeginsOnceListed(), withdraw=lambda *_: None)
+    async with watched.watching():
+        await watched.until(lambda: watched.store.reads)
+
+    assert watched.interruption() is None, "its start is not in the record yet: nobody has overtaken it"
 
 
 @pytest.mark.parametrize(
