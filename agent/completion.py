@@ -62,7 +62,7 @@ class Completion:
         queue: where messages are deleted or handed back.
         store: the task records.
         outputs: where results go.
-        payloads: contents that were too large for their messages; deleted when their task has ended.
+        payloads: contents that were too large for their messages; deleted with them.
         callbacks: the callback topic.
         metrics: counts outcomes.
         runtime_name: named in dead letters.
@@ -150,7 +150,8 @@ class Completion:
         published = await self._callbacks.publish(held.metadata.id, submission)
         self._metrics.phases.labels("callback").observe(time.monotonic() - began)
         await delete_for_good(self._queue, held)
-        await self._delete_payload(held)
+        if not submission.dead_lettered:  # a dead letter may be sent back, and then needs its content
+            await self._delete_payload(held)
         log.info("task_ended", status=submission.status, attempts=submission.attempts, callback=published)
         return "dead_lettered" if submission.dead_lettered else submission.status.value
 

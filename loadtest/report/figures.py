@@ -13,6 +13,7 @@ from contract.prices import (
     Usage,
     bill,
     load_prices,
+    per_image,
     requests_of,
     total,
 )
@@ -130,7 +131,7 @@ def cost_of(available: float, busy: float, images: int) -> Cost:
 
     return Cost(
         gpu=gpu(available),
-        requests=total(bill(Usage(quantities=requests_of(_MILLION)), table)),
+        requests=total(bill(Usage(quantities=requests_of(_MILLION, per_image(busy / images))), table)),
         busy_share=min(1.0, busy / available),
         seconds_per_image=available / images,
         gpu_if_never_idle=gpu(busy),

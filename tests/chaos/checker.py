@@ -322,19 +322,21 @@ def results_are_stored(story: Story) -> Iterator[str]:
             own = [event for event in puts[key] if end is not None and event.facts["who"] == end.who]
             if own and own[-1].facts["etag"] != final[key]:
                 yield f"{task}: {key} was overwritten after its agent had stored it"
-    left = {key for key in final if key.startswith(PAYLOADS) and _is_of_nobody(story, key)}
+    left = {key for key in final if key.startswith(PAYLOADS) and _is_left_to_lifecycle(story, key)}
     for key in final.keys() - named - left:
         writers = ", ".join(f"{event.facts['who']} at {event.at:.2f}" for event in puts[key])
         what = "payload that nobody needs any more" if key.startswith(PAYLOADS) else "object that no record names"
         yield f"orphan: {key} is an {what} (put by {writers or 'nobody'})".replace("an payload", "a payload")
 
 
-def _is_of_nobody(story: Story, key: str) -> bool:
-    """Tells whether a payload belongs to a submission whose client was refused: the bucket's lifecycle deletes it."""
+def _is_left_to_lifecycle(story: Story, key: str) -> bool:
+    """Tells whether a payload is left to the bucket's lifecycle: of a dead letter, or one whose client was refused."""
     name = key.rpartition("/")[2].removesuffix(".json")
+    submission = story.find(name)
+    if submission is not None and submission.dead_lettered:
+        return True
     if any(name in story.submission_of.get(request, ()) for request in _accepted(story)):
         return False
-    submission = story.find(name)
     return submission is None or submission.status is Status.QUEUED or _withdrawn(submission)
 
 

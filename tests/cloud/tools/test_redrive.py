@@ -19,6 +19,7 @@ from tests.cloud.tools.conftest import Run
 from tests.support.deployment import Deployment
 from tests.support.proxy import FaultProxy, operations
 from tests.support.stack import Stack, unique
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +65,13 @@ def counts(stack: Stack) -> tuple[int, int]:
     )
 
 
-def test_a_task_that_failed_for_good_runs_again_and_succeeds(stack: Stack, redrive: Callable[..., Result]) -> None:
+def test_a_task_that_failed_for_good_runs_again_and_succeeds_however_large(
+    stack: Stack, redrive: Callable[..., Result]
+) -> None:
     fake = stack.start_fake("error:count=forever")
     pod = stack.start_pod("dynamicruntime", fake=fake)
-    task_id = stack.submit("dynamicruntime", task_id=unique("again"))
+    too_large_for_a_message = "blurred " * 40_000
+    task_id = stack.submit("dynamicruntime", task_id=unique("again"), negative_prompt=too_large_for_a_message)
     first = stack.wait_status(task_id, Status.FAILED, within=60)
     assert first.dead_lettered
     stack.wait_drained("dynamicruntime", dead=1)
@@ -88,6 +92,7 @@ def test_a_task_that_failed_for_good_runs_again_and_succeeds(stack: Stack, redri
     again = stack.wait_status(task_id, Status.SUCCEEDED)
     assert again.submission != first.submission
     stack.wait_drained("dynamicruntime")
+    eventually(lambda: not stack.deployment.object_keys(f".payloads/{task_id}/"))
     pod.agent.stop()
 
 

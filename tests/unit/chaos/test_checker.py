@@ -450,6 +450,14 @@ def test_a_trial_that_was_broken_off_is_judged_by_what_it_has_done() -> None:
     assert check(broken_off(wrong)).violations
 
 
+def test_the_payload_of_a_dead_letter_stays_for_whoever_sends_it_back() -> None:
+    world = World()
+    world.whole("bad", Status.FAILED)
+    name = world.records["bad"].current.submission
+    world.objects[f".payloads/bad/{name}.json"] = "x"
+    assert check(world.history()).violations == []
+
+
 def test_the_payload_of_a_refused_task_is_left_to_the_lifecycle_of_the_bucket() -> None:
     world = sound()
     world.objects[".payloads/t/St.json"] = "x"
