@@ -62,10 +62,14 @@ def destroy(  # noqa: PLR0917 - typer reads options from parameters
         confirm(f"Remove {settings.stack_name}?", yes=yes)
         with report.step("letting the GPU nodes end"):
             remove_nodes(aws, settings, kubeconfig, report)
-        for name in stacks_of(settings):
+        main, *others = stacks_of(settings)
+        with report.step(f"deleting {main}"):
+            delete_stack(aws, main, report)
+        # Before the network goes: as long as they run, their subnets cannot be deleted.
+        end_instances(aws, settings, report)
+        for name in others:
             with report.step(f"deleting {name}"):
                 delete_stack(aws, name, report)
-        end_instances(aws, settings, report)
         forget_canaries(aws, settings)
         if delete_snapshots:
             for snapshot in snapshots:

@@ -20,8 +20,9 @@ from contract.config import Config
 from contract.topology import topology
 
 _NODES_WITHIN: Final = 900.0
+_INSTANCES_WITHIN: Final = 600.0
 _STACK_WITHIN: Final = 3600.0
-_RUNNING: Final = ["pending", "running", "stopping", "stopped"]
+_NOT_ENDED: Final = ["pending", "running", "shutting-down", "stopping", "stopped"]
 
 
 def stacks_of(config: Config) -> list[str]:
@@ -128,18 +129,27 @@ def _reason(formation: Any, stack: str) -> str:
 
 
 def end_instances(aws: Aws, config: Config, report: Reporter) -> None:
-    """Ends instances that Karpenter had started and could not end: without their cluster they would run on for ever."""
+    """Ends instances that Karpenter had started and could not end: without their cluster they would run on for ever.
+
+    Raises:
+        ToolError: one does not end.
+    """
     ec2 = aws.client("ec2")
     filters = [
         {"Name": f"tag:kubernetes.io/cluster/{config.stack_name}", "Values": ["owned"]},
         {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]},
-        {"Name": "instance-state-name", "Values": _RUNNING},
+        {"Name": "instance-state-name", "Values": _NOT_ENDED},
     ]
-    pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
-    left = [item["InstanceId"] for page in pages for found in page["Reservations"] for item in found["Instances"]]
-    if left:
-        report.say(f"  ending nodes that were left: {', '.join(left)}")
-        ec2.terminate_instances(InstanceIds=left)
+
+    def left() -> list[str]:
+        pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
+        return [item["InstanceId"] for page in pages for found in page["Reservations"] for item in found["Instances"]]
+
+    if not (found := left()):
+        return
+    with report.step(f"ending nodes that were left: {', '.join(found)}"):
+        ec2.terminate_instances(InstanceIds=found)
+        wait_until(lambda: None if left() else True, what="the end of these nodes", within=_INSTANCES_WITHIN)
 
 
 def forget_canaries(aws: Aws, config: Config) -> None:
