@@ -45,8 +45,8 @@ class HttpRuntime:
         self._server = Server(session, base_url, title=TITLE, ready_path="/health")
         self._inputs = inputs
         self._request: asyncio.Task[Reply] | None = None
-        self._left: str | None = None
-        """The path of a run that was given up, until the server has let go of it."""
+        self._left: tuple[str, asyncio.Task[Reply]] | None = None
+        """Path and request of a run that was given up, until the server has let go of it."""
 
     @property
     def left_running(self) -> bool:
@@ -58,7 +58,7 @@ class HttpRuntime:
         await self._server.wait_until_ready()
         while self._left is not None:
             try:
-                if await self._stop_once(self._left):
+                if await self._stop_once(*self._left):
                     await asyncio.sleep(CANCEL_INTERVAL)
                 else:
                     self._left = None
@@ -90,7 +90,7 @@ class HttpRuntime:
         except (asyncio.CancelledError, TaskError) as error:
             # Not after a death: there is nothing left to stop.
             if not isinstance(error, RuntimeUnavailableError):
-                await self._stop(path)
+                await self._stop(path, request)
             raise
         finally:
             watch.cancel()
@@ -127,18 +127,21 @@ class HttpRuntime:
                     reported = min(1.0, float(value))
                     progress(reported)
 
-    async def _stop(self, path: str) -> None:
+    async def _stop(self, path: str, request: asyncio.Task[Reply]) -> None:
         """Stops the run, and waits until the server has let go of it, so that the next one does not meet it."""
-        self._left = path
+        self._left = path, request
         with suppress(TimeoutError, TaskError):
             async with asyncio.timeout(CANCEL_GRACE):
-                while await self._stop_once(path):  # noqa: ASYNC110 - the answer is how the server tells
+                while await self._stop_once(path, request):  # noqa: ASYNC110 - the answer is how the server tells
                     await asyncio.sleep(CANCEL_INTERVAL)
                 self._left = None
                 return
         log.warning("the run could not be stopped", path=path)
 
-    async def _stop_once(self, path: str) -> bool:
-        """Asks the server to stop the run; returns whether it was still there."""
+    async def _stop_once(self, path: str, request: asyncio.Task[Reply]) -> bool:
+        """Asks the server to stop the run; returns whether it was still there, or is still to come.
+
+        A server that has not read all of the request yet knows no such run, and begins it a moment later.
+        """
         reply = await self._server.request("DELETE", path)
-        return reply.status != 404
+        return reply.status != 404 or not request.done()

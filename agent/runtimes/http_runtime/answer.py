@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 from typing import Any, Final
 
@@ -77,7 +76,7 @@ def _decode(item: Any, number: int) -> Output:
         raise _garbage(f"an output {number} that has no data")
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # of which base64's own error is one; letters beyond ASCII raise the plain one
         raise _garbage(f"an output {number} that is no base64") from error
     return Output(data, str(item.get("name") or ""))
 

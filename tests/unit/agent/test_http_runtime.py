@@ -135,10 +135,44 @@ async def test_a_run_that_does_not_stop_is_waited_for_before_the_next(monkeypatc
         with pytest.raises(RuntimeUnavailableError, match="still at a run"):
             await run(runtime, "r-2")
         gives_in.set()
-        async with asyncio.timeout(5):
+        released.set()
+        async with asyncio.timeout(20):
             await runtime.wait_until_ready()
         assert not runtime.left_running
-        released.set()
+
+
+async def test_a_run_that_is_cancelled_before_the_server_knows_it_is_stopped_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CANCEL_INTERVAL", 0.02)
+    unknown, stopped = asyncio.Event(), asyncio.Event()
+    runs: set[str] = set()
+
+    async def begin(request: web.Request) -> web.Response:
+        await unknown.wait()  # it still reads the request, as a large one is for a while
+        runs.add(request.match_info["id"])
+        await stopped.wait()
+        runs.clear()
+        return web.json_response({"error": {"code": "cancelled", "message": "stopped"}}, status=409)
+
+    async def cancel(request: web.Request) -> web.Response:
+        if request.match_info["id"] in runs:
+            stopped.set()
+            return web.Response(status=204)
+        unknown.set()
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_post("/runs/{id}", begin)
+    app.router.add_delete("/runs/{id}", cancel)
+    async with driving(app) as runtime:
+        task = asyncio.create_task(run(runtime))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert stopped.is_set()
+        assert not runtime.left_running
 
 
 async def test_a_runtime_that_went_away_is_said_to_be_unavailable() -> None:
@@ -183,6 +217,7 @@ def test_failures_are_told_apart(status: int, error: Any, kind: type[TaskError],
         (b'{"outputs": 7}', TransientError),
         (b'{"outputs": [{}]}', TransientError),
         (b'{"outputs": [{"data": "?"}]}', TransientError),
+        ('{"outputs": [{"data": "ä"}]}'.encode(), TransientError),
         (b'{"outputs": []}', PermanentError),
     ],
 )
