@@ -85,6 +85,7 @@ class _Build:
     identity: str = field(default_factory=lambda: secrets.token_hex(8))
     _instances: set[str] = field(default_factory=set)
     _snapshots: set[str] = field(default_factory=set)
+    _kept: set[str] = field(default_factory=set)
 
     @property
     def _ec2(self) -> Any:
@@ -204,6 +205,7 @@ class _Build:
         """Marks the snapshot as good, so that it is kept and found again."""
         self._ec2.create_tags(Resources=[snapshot], Tags=[{"Key": plan.VERIFIED_TAG, "Value": "true"}])
         self._snapshots.discard(snapshot)
+        self._kept.add(snapshot)
 
     @contextmanager
     def cleaned_up(self) -> Iterator[None]:
@@ -232,14 +234,17 @@ class _Build:
                 self._ec2.delete_snapshot(SnapshotId=snapshot)
 
     def _unverified(self) -> set[str]:
-        # By tag too: an answer that was lost may have made one that nobody here has heard of.
+        # By tag too: an answer that was lost may have made one that nobody here has heard of. But what was kept a
+        # moment ago may yet be shown without its mark: EC2 is eventually consistent.
+        found = self._tagged_unverified(plan.BUILD_TAG, self.identity)
+        return ({item["SnapshotId"] for item in found} | self._snapshots) - self._kept
+
+    def _tagged_unverified(self, key: str, value: str) -> list[dict[str, Any]]:
         found = self._ec2.describe_snapshots(
-            OwnerIds=["self"], Filters=[{"Name": f"tag:{plan.BUILD_TAG}", "Values": [self.identity]}]
+            OwnerIds=["self"],
+            Filters=[{"Name": f"tag:{key}", "Values": [value]}, {"Name": "tag-key", "Values": [plan.BUILD_TAG]}],
         )["Snapshots"]
-        verified = {plan.VERIFIED_TAG}
-        return {
-            item["SnapshotId"] for item in found if not verified & {tag["Key"] for tag in item.get("Tags", [])}
-        } | self._snapshots
+        return [item for item in found if plan.VERIFIED_TAG not in {tag["Key"] for tag in item.get("Tags", [])}]
 
     def terminate(self, instance: str) -> None:
         """Ends an instance; its volumes go with it."""
@@ -270,8 +275,12 @@ class _Build:
         return [item for page in pages for reservation in page["Reservations"] for item in reservation["Instances"]]
 
     def remove_abandoned(self) -> None:
-        """Ends builders of this deployment that a killed process has left running."""
+        """Ends builders of this deployment that a killed process has left running, and deletes its snapshots."""
         for item in self._tagged_instances(plan.STACK_TAG, self.stack):
             if datetime.now(UTC) - item["LaunchTime"] > _ABANDONED_AFTER:
                 with self.report.step(f"removing {item['InstanceId']}, which an earlier build has left"):
                     self.terminate(item["InstanceId"])
+        for item in self._tagged_unverified(plan.STACK_TAG, self.stack):
+            if datetime.now(UTC) - item["StartTime"] > _ABANDONED_AFTER:
+                with self.report.step(f"removing {item['SnapshotId']}, which an earlier build has left"):
+                    self._ec2.delete_snapshot(SnapshotId=item["SnapshotId"])

@@ -163,6 +163,14 @@ def test_the_instance_is_locked_down_and_its_volume_encrypted(place: Place) -> N
     assert {item["ResourceType"] for item in asked["TagSpecifications"]} == {"instance", "volume"}
 
 
+def test_a_snapshot_whose_mark_is_not_shown_yet_is_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = Mock(side_effect=lambda key, value: [{"SnapshotId": item} for item in place.snapshots()])
+    monkeypatch.setattr(build._Build, "_tagged_unverified", stale)
+    snapshot = place.build()
+    assert stale.called
+    assert place.left() == [snapshot]
+
+
 def test_an_existing_snapshot_of_the_very_images_is_found(place: Place) -> None:
     def find(*references: str) -> str | None:
         return find_snapshot(place.aws, [parse_image(reference) for reference in references])
@@ -241,15 +249,20 @@ def test_when_cleaning_up_fails_too_the_tag_to_look_for_is_named(
 
 
 def test_what_a_killed_build_has_left_is_removed_by_the_next(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    tags = [{"Key": STACK_TAG, "Value": "darkroom"}]
-    place.aws.client("ec2").run_instances(
+    ec2, tags = place.aws.client("ec2"), [{"Key": key, "Value": "darkroom"} for key in (STACK_TAG, BUILD_TAG)]
+    ec2.run_instances(
         ImageId=AMI, MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": tags}]
     )
-    place.build()
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=20)["VolumeId"]
+    specification = [{"ResourceType": "snapshot", "Tags": tags}]
+    unfinished = ec2.create_snapshot(VolumeId=volume, TagSpecifications=specification)["SnapshotId"]
+    ec2.delete_volume(VolumeId=volume)
+    first = place.build()
     assert [item for item in place.left() if item.startswith("i-")], "a young one may be somebody else's"
+    assert sorted(place.snapshots()) == sorted([first, unfinished])
     monkeypatch.setattr(build, "_ABANDONED_AFTER", timedelta(0))
-    place.build()
-    assert place.left() == place.snapshots()
+    second = place.build()
+    assert sorted(place.left()) == sorted([first, second])
 
 
 def test_the_command_builds_once_and_then_names_what_it_finds(
