@@ -378,7 +378,11 @@ class Pipeline:
                 await asyncio.sleep(HEAD_START)
             if isinstance(outcome, Answering):
                 outcome = await _arrived(outcome)
-                if isinstance(outcome, Raised) and isinstance(outcome.error, RuntimeUnavailableError):
+                if (
+                    isinstance(outcome, Raised)
+                    and isinstance(outcome.error, RuntimeUnavailableError)
+                    and self._running is None  # a run that is under way tells by itself whether the server is there
+                ):
                     self._lose_runtime(outcome.error.message)
             async with self._completing:
                 with self._tracer.span("finish", held.trace), self._timed("finish"):

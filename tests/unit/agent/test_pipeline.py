@@ -311,6 +311,23 @@ async def test_an_answer_that_breaks_off_is_a_failed_attempt_and_no_other_tasks(
         assert "b" not in agent.completing.outcomes
 
 
+@pytest.mark.parametrize("running", [False, True])
+async def test_an_answer_whose_server_is_gone_says_so_of_the_runtime_unless_another_run_will(running: bool) -> None:
+    agent = Agent()
+    agent.put(*(["a", "b"] if running else ["a"]))
+    async with agent.running():
+        answer = Slow()
+        agent.runtime.end("a").set_result(answer)
+        await agent.until(lambda: agent.runtime.started == (["a", "b"] if running else ["a"]))
+        await agent.until(lambda: agent.pipeline.state is (State.BUSY if running else State.READY))
+        agent.runtime.ready.clear()
+
+        answer.rest.set_exception(RuntimeUnavailableError("runtime_lost", "it went away"))
+
+        await agent.until(lambda: "a" in agent.completing.outcomes)
+        assert agent.pipeline.state is (State.BUSY if running else State.WAITING_FOR_RUNTIME)
+
+
 async def test_a_runtime_is_restarted_only_when_its_last_answer_has_arrived() -> None:
     agent = Agent(recycle_by=RecycleBy.API, limits=Limits(tasks=1))
     agent.put("a")
