@@ -16,14 +16,14 @@ from agent.batches import MOST_BYTES, MOST_ENTRIES, Batches
 class Service:
     """Keeps the batches that it gets; answers each when the test lets it."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger: float = 60) -> None:
         self.calls: list[list[str]] = []
         self.open = asyncio.Event()
         self.broken: Exception | None = None
         self.sizes: dict[str, int] = {}
         self.expected = 0
         self.batches = Batches(
-            self.take, weigh=lambda entry: self.sizes.get(entry, 1), expected=lambda: self.expected, linger=0.2
+            self.take, weigh=lambda entry: self.sizes.get(entry, 1), expected=lambda: self.expected, linger=linger
         )
 
     async def take(self, entries: Sequence[str]) -> Sequence[Exception | None]:
@@ -72,7 +72,7 @@ async def test_what_is_on_its_way_is_waited_for() -> None:
 
 
 async def test_what_does_not_come_is_not_waited_for_long() -> None:
-    service = Service()
+    service = Service(linger=0.05)
     service.open.set()
     service.expected = 2
 
