@@ -70,9 +70,11 @@ class _Work:
         try:
             await eventually("the server listens", ready, within=_START_WITHIN if self.command else 5.0)
             return await self.suite.version(server)
-        except DeviationError as error:
+        except (DeviationError, aiohttp.ClientError, LookupError, TypeError, AttributeError) as error:
+            # What answers may be any web page, in which the check does not find its way.
+            why = error.what if isinstance(error, DeviationError) else "its answer is another's"
             raise CannotAskError(
-                f"{self.url}{self.suite.ready_path} does not answer as such a server does: {error.what}; "
+                f"{self.url}{self.suite.ready_path} does not answer as such a server does: {why}; "
                 "check --type and --url"
             ) from error
 
@@ -109,6 +111,9 @@ def conformance(
         return
     if not url:
         console.print("[red]--url is missing; name where the server listens, or give --list[/red]")
+        raise typer.Exit(2)
+    if json is not None and not json.absolute().parent.is_dir():
+        console.print(f"[red]--json: the folder {json.parent} is not there[/red]")
         raise typer.Exit(2)
     try:
         notes = {} if task is None else {"task": encoder.loads(task.read_bytes())}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -96,12 +98,36 @@ def test_comfyui_has_at_least_forty_cases_that_need_no_model() -> None:
         (["--type", "comfyui"], "--url is missing"),
         (["--type", "comfyui", "--url", "http://127.0.0.1:9", "--case", "no-such"], "no case fits"),
         (["--type", "comfyui", "--url", "http://127.0.0.1:9", "--start", "/no/such/program"], "No such file"),
+        (["--type", "comfyui", "--url", "http://127.0.0.1:9", "--json", "/no/such/folder/x"], "/no/such/folder"),
     ],
 )
 def test_a_suite_that_cannot_begin_says_why_in_a_line(arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+class WebPage(BaseHTTPRequestHandler):
+    """Answers everything with 200 and a page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("runtime_type", SUITES)
+def test_a_server_of_another_kind_is_not_asked(runtime_type: RuntimeType) -> None:
+    with HTTPServer(("127.0.0.1", 0), WebPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        result = CliRunner().invoke(app, ["--type", runtime_type, "--url", url])
+        server.shutdown()
+    assert result.exit_code == 2
+    assert "check --type and --url" in result.output
 
 
 def test_the_cases_can_be_listed_without_a_server() -> None:
