@@ -170,7 +170,8 @@ def compose(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Ask a runtime server whether it behaves as its kind does: `-- --type comfyui --url http://…`; see `-- --help`."""
     _install(session, COMPONENTS["tests"])
-    session.run("python", "-m", "tests.conformance", *session.posargs)
+    # Time to end the server that --start has started.
+    session.run("python", "-m", "tests.conformance", *session.posargs, interrupt_timeout=40, terminate_timeout=5)
 
 
 @nox.session(python=PYTHON)
