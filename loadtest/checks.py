@@ -5,6 +5,7 @@ A check that had nothing to look at does not hold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from loadtest.phases import Phase
@@ -96,10 +97,15 @@ def _only_throttled(run: Run) -> Outcome:
 
 
 def _p95(run: Run, limit: float) -> Outcome:
-    found = percentile(run.seconds(Phase.END_TO_END), 95)
+    ended = run.seconds(Phase.END_TO_END)
+    lost = sum(task.lost for task in run.tasks)
+    # A task that never ended took longer than any that did.
+    found = percentile([*ended, *[math.inf] * lost], 95)
     name = f"p95 end to end ≤ {limit:g} s"
-    if found is None:
+    if found is None or not ended:
         return Outcome(name, False, "no task ended: nothing to look at")
+    if math.isinf(found):
+        return Outcome(name, False, f"only {len(ended):,} of {len(ended) + lost:,} tasks ended")
     return Outcome(name, found <= limit, f"95 % of the tasks ended within {found:.1f} s")
 
 
@@ -110,6 +116,8 @@ def _drained(run: Run, limit: float) -> Outcome:
         return Outcome(name, False, "no queue was seen: nothing to look at")
     if not any(depths):
         return Outcome(name, False, "no message was ever seen in a queue: nothing to look at")
+    if run.drained_at is None and not depths[-1]:
+        return Outcome(name, False, "no queue was seen after the load's end: nothing to look at")
     if run.drained_at is None:
         return Outcome(name, False, f"{depths[-1]:,} messages were still there when the test ended")
     seconds = run.drained_at - run.load_end

@@ -76,13 +76,13 @@ class Run:
 
     @cached_property
     def drained_at(self) -> float | None:
-        """When the last queue was found empty after the load's end, and stayed so; None if it never was."""
+        """When the last queue was found empty after the load's end, and stayed so; None if it never was seen so."""
         seen = [
             (sample.at, sum(depth.total for depth in sample.queues.values()))
             for sample in self.samples
             if sample.queues
         ]
-        if not seen or seen[-1][1]:
+        if not seen or seen[-1][1] or seen[-1][0] < self.load_end:
             return None
         full = [at for at, messages in seen if messages]
         after = [at for at, _ in seen if not full or at > full[-1]]

@@ -22,6 +22,9 @@ from loadtest.verdict import Outcome
 _PEAK: Final = 10.0
 """Seconds over which the busiest rate of arrivals is taken."""
 
+_SHOWN_LATE: Final = 5.0
+"""Seconds after which a sample surely shows that a replica has been told to go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -182,8 +185,10 @@ class _Judge:
         if empty is None:
             return self._outcome(name, False, "the queue was not empty when the test ended: nothing to look at")
         after = [moment for moment in self._moments if moment.at >= empty]
+        if not after:
+            return self._outcome(name, False, "no replicas were seen after the queue was empty: nothing to look at")
         above = [moment for moment in after if moment.replicas.kept > least]
-        if after and after[-1] in above:
+        if after[-1] in above:
             left = after[-1].replicas.kept
             waited = after[-1].at - empty
             return self._outcome(name, False, f"{_replicas(left)} were still there {waited:.0f} s after it")
@@ -200,10 +205,14 @@ class _Judge:
         if not removed:
             return self._outcome(name, False, "no replica was ever removed: nothing to look at")
         seen = [task.seen for task in self._run.tasks if task.runtime == self._runtime and task.seen is not None]
-        handed_back = sum(item.excused > 0 for item in seen)
+        if not seen:
+            return self._outcome(name, False, "no record of a task could be read: nothing to look at")
+        # What had begun for the last time before any replica went, a runtime that died took it back, no scaler.
+        since = removed[0] - _SHOWN_LATE
+        later = [item for item in seen if (item.started_at or 0.0) >= since or not item.status.terminal]
+        handed_back = sum(item.excused > 0 for item in later)
         # A replica that was killed on purpose leaves tasks that begin again; they say nothing about scale-in.
-        first = math.inf if self._run.facts.kills else removed[0]
-        again = sum(item.attempts - item.excused > 1 and (item.started_at or 0.0) >= first for item in seen)
+        again = 0 if self._run.facts.kills else sum(item.attempts - item.excused > 1 for item in later)
         if handed_back or again:
             says = f"{handed_back} tasks were handed back in the middle of their run, {again} began again"
             return self._outcome(name, False, says)

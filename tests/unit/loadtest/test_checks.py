@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.record import Status
 from loadtest.checks import judge
 from loadtest.run import percentile
 from loadtest.samples import Sample
@@ -118,6 +119,14 @@ def test_the_95th_percentile_is_held_to_its_limit() -> None:
     assert not outcome(Checks.model_validate({**NONE, "p95_end_to_end": 0.9}), tasks).passed
 
 
+def test_tasks_that_never_ended_are_later_than_any_limit() -> None:
+    checks = Checks.model_validate({**NONE, "p95_end_to_end": 100})
+    assert outcome(checks, [task(number) for number in range(19)] + [task(20, seconds=None)]).passed
+    found = outcome(checks, [task(1), task(2, seconds=None)])
+    assert not found.passed
+    assert found.says == "only 1 of 2 tasks ended"
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(1, 100))
 def test_a_percentile_is_a_value_that_so_many_do_not_exceed(values: list[float], percent: float) -> None:
     found = percentile(values, percent)
@@ -135,6 +144,13 @@ def test_the_queue_must_be_empty_soon_after_the_loads_end(empty_at: int, holds: 
 def test_a_queue_that_fills_again_is_not_drained() -> None:
     samples = [sample(at, 1 if at == 59 else 0) for at in range(60)]
     assert not outcome(Checks.model_validate({**NONE, "drained_within": 20}), [task(1)], samples).passed
+
+
+def test_a_queue_that_nobody_saw_after_the_loads_end_is_not_drained() -> None:
+    samples = [sample(at, 5 if at < 5 else 0) for at in range(9)]  # the load ends at 10
+    found = outcome(Checks.model_validate({**NONE, "drained_within": 20}), [task(1)], samples)
+    assert not found.passed
+    assert "nothing to look at" in found.says
 
 
 @pytest.mark.parametrize(("share", "holds"), [(0.9, True), (0.5, False)])
@@ -192,18 +208,37 @@ def test_replicas_must_be_back_at_the_minimum_after_the_scalers_own_windows(remo
     assert scaling(samples, back_to_min_within=60).passed is holds
 
 
+def test_replicas_that_nobody_saw_after_the_queue_was_empty_are_not_back_at_the_minimum() -> None:
+    blind = [item.model_copy(update={"replicas": {}}) for item in follow(8, 100) if item.at >= BEGAN + 30]
+    found = scaling([*follow(8, 100)[:30], *blind], back_to_min_within=60)
+    assert not found.passed
+    assert "nothing to look at" in found.says
+
+
 def test_a_task_that_was_handed_back_shows_that_a_busy_replica_was_removed() -> None:
     samples = follow(8, 100)
     assert scaling(samples, [task(1)], no_busy_replica_removed=True).passed
-    interrupted = task(2, seen=seen(BEGAN, 2.0, attempts=2, excused=1))
+    interrupted = task(2, seen=seen(BEGAN + 98, 2.0, attempts=2, excused=1))
     found = scaling(samples, [task(1), interrupted], no_busy_replica_removed=True)
     assert not found.passed
     assert "1 tasks were handed back" in found.says
 
 
-def test_a_task_that_began_again_before_any_replica_went_says_nothing_about_scale_in() -> None:
-    again = task(1, seen=seen(BEGAN, 2.0, attempts=2))
+@pytest.mark.parametrize("excused", [0, 1])
+def test_a_task_that_began_again_before_any_replica_went_says_nothing_about_scale_in(excused: int) -> None:
+    again = task(1, seen=seen(BEGAN, 2.0, attempts=2, excused=excused))
     assert scaling(follow(8, 100), [again], no_busy_replica_removed=True).passed
+
+
+def test_a_task_that_was_handed_back_and_never_begun_again_counts_whenever_it_began() -> None:
+    lost = task(1, seen=seen(BEGAN, 2.0, attempts=1, excused=1, status=Status.RUNNING))
+    assert not scaling(follow(8, 100), [lost], no_busy_replica_removed=True).passed
+
+
+def test_without_any_record_nothing_is_known_of_busy_replicas() -> None:
+    found = scaling(follow(8, 100), [task(1, seen=None)], no_busy_replica_removed=True)
+    assert not found.passed
+    assert "nothing to look at" in found.says
 
 
 def test_what_was_killed_on_purpose_is_not_blamed_on_the_scaler() -> None:
