@@ -61,7 +61,8 @@ def failure_of(status: int, body: bytes) -> TaskError:
     code = code if _CODE.fullmatch(code) else ""
     if status == 409 and code == "cancelled":
         return TransientError("interrupted", f"somebody cancelled the run on {TITLE}")
-    if 400 <= status < 500 and status not in PASSING_STATUSES:
+    # 409 is no fault of the task: an agent that was killed has left a run of this id, and the next try has another id.
+    if 400 <= status < 500 and status not in PASSING_STATUSES | {409}:
         return PermanentError(code or "rejected_by_runtime", f"{TITLE} refuses the task ({status}){said}")
     return TransientError(code or "runtime_error", f"{TITLE} failed ({status}){said}")
 

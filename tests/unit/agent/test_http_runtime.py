@@ -196,7 +196,7 @@ async def test_a_runtime_that_went_away_is_said_to_be_unavailable() -> None:
         (404, {"code": "unknown_model", "message": "x"}, PermanentError, "unknown_model"),
         (401, None, RuntimeUnavailableError, "runtime_unauthorized"),
         (409, {"code": "cancelled", "message": "x"}, TransientError, "interrupted"),
-        (409, {"code": "already_running", "message": "x"}, PermanentError, "already_running"),
+        (409, {"code": "already_running", "message": "x"}, TransientError, "already_running"),
         (429, None, TransientError, "runtime_error"),
         (500, {"code": "out_of_memory", "message": "too large"}, TransientError, "out_of_memory"),
         (500, None, TransientError, "runtime_error"),
