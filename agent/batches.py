@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from agent.aws import CALL_TIMEOUT
+from agent.aws import CALL_TIMEOUT, is_outage
 
 MOST_ENTRIES: Final = 10
 """Entries of one batch call (Amazon SQS quotas, Amazon SNS quotas)."""
@@ -27,7 +27,8 @@ class Batches[Entry]:
     call goes together with the next one, and while others are known to be on their way, it waits for them a moment.
 
     Args:
-        send: makes one call for one entry or more; returns the outcome of each, or raises what all of them came to.
+        send: makes one call for one entry or more; returns the outcome of each, or raises what all of them came to:
+            refused as a whole, they are sent one by one.
         weigh: the bytes that an entry takes of `MOST_BYTES`.
         expected: how many entries are here or on their way.
         linger: seconds to wait for those at most.
@@ -88,7 +89,10 @@ class Batches[Entry]:
             async with asyncio.timeout(CALL_TIMEOUT):
                 return await self._send(entries)
         except Exception as error:  # noqa: BLE001 - each entry's sender gets it
-            return [error] * len(entries)
+            if len(entries) == 1 or is_outage(error):
+                return [error] * len(entries)
+        # One of them may be why all were refused: alone, it harms no other.
+        return [outcome for entry in entries for outcome in await self._call([entry])]
 
     async def _wait_for_company(self) -> None:
         with suppress(TimeoutError):

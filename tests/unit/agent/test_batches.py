@@ -31,6 +31,8 @@ class Service:
         await self.open.wait()
         if self.broken is not None:
             raise self.broken
+        if "poison" in entries:
+            raise ValueError("the call is refused")
         return [ValueError(entry) if entry.startswith("bad") else None for entry in entries]
 
     def send(self, *entries: str) -> list[asyncio.Task[None]]:
@@ -89,6 +91,16 @@ async def test_one_entry_that_is_refused_harms_no_other() -> None:
     outcomes = await asyncio.gather(*service.send("a", "bad", "c"), return_exceptions=True)
 
     assert service.calls == [["a", "bad", "c"]]
+    assert [type(outcome) for outcome in outcomes] == [type(None), ValueError, type(None)]
+
+
+async def test_when_a_call_is_refused_for_one_entry_the_others_are_sent_all_the_same() -> None:
+    service = Service()
+    service.open.set()
+
+    outcomes = await asyncio.gather(*service.send("a", "poison", "c"), return_exceptions=True)
+
+    assert service.calls == [["a", "poison", "c"], ["a"], ["poison"], ["c"]]
     assert [type(outcome) for outcome in outcomes] == [type(None), ValueError, type(None)]
 
 
