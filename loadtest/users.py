@@ -9,12 +9,17 @@ import gevent
 from gevent.pool import Group
 from locust import FastHttpUser, task
 
+from loadtest.tasks import Answer
+
 if TYPE_CHECKING:
     from loadtest.mix import Work
     from loadtest.station import Station
 
 _PATIENCE: Final = 3600.0
 """Seconds that a user of a closed load waits for a task before it gives it up."""
+
+_AFTER_REFUSAL: Final = 1.0
+"""Seconds after which a user whose task was refused, or not answered, sends another."""
 
 
 def station_of(environment: Any) -> Station:
@@ -66,9 +71,9 @@ class ClosedLoad(_User):
             gevent.sleep(1)
             return
         sent, wait = station.send_one(self.client)
-        if wait:
-            gevent.sleep(wait)
-        elif sent.status:
+        if sent.answer is Answer.ACCEPTED:
             station.wait_for(sent, _PATIENCE)
+        else:
+            gevent.sleep(wait or _AFTER_REFUSAL)
         if station.scenario.think:
             gevent.sleep(random.expovariate(1 / station.scenario.think))
