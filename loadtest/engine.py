@@ -87,6 +87,8 @@ class Engine:
         self._environment.station = self._station
 
     def _refuse(self, error: Exception) -> None:
+        if self._station is not None:
+            self._station.close()
         self.problem = str(error)
         self._environment.process_exit_code = _USAGE
         self._conductor = self._station = None
@@ -137,10 +139,12 @@ class Engine:
         if isinstance(runner, MasterRunner):
             gevent.sleep(_LAST_WORDS)
         self._take_own()
-        if self._conductor is not None:
-            self._conductor.observer.stop()
-        self._on_end()
-        self._conductor = None
+        try:
+            if self._conductor is not None:
+                self._conductor.observer.stop()
+        finally:
+            self._on_end()
+            self._conductor = None
 
     def _gather(self) -> None:
         while True:

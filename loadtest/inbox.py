@@ -77,14 +77,18 @@ class Inbox:
         """Removes the subscription and the queue; says so, and goes on, when that fails."""
         self._closing.set()
         gevent.killall(self._listeners, timeout=5)
-        try:
-            if self._subscription:
-                self._aws.sns.unsubscribe(SubscriptionArn=self._subscription)
-            if self._url:
-                self._aws.sqs.delete_queue(QueueUrl=self._url)
-        except (BotoCoreError, ClientError) as error:
-            _log.warning("the queue %s could not be removed: %s", self._url, error)
+        if self._subscription:
+            self._remove(self._subscription, lambda: self._aws.sns.unsubscribe(SubscriptionArn=self._subscription))
+        if self._url:
+            self._remove(self._url, lambda: self._aws.sqs.delete_queue(QueueUrl=self._url))
         self._subscription = self._url = ""
+
+    @staticmethod
+    def _remove(name: str, remove: Callable[[], object]) -> None:
+        try:
+            remove()
+        except (BotoCoreError, ClientError) as error:
+            _log.warning("%s could not be removed: %s", name, error)
 
     def _listen(self) -> None:
         while not self._closing.is_set():

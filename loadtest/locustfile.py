@@ -68,6 +68,7 @@ class LocustLoad:
         Raises:
             LoadtestError: the options, or the stack that they name, cannot be used.
         """
+        self.conductor = self._session = None
         options = self._environment.parsed_options
         settings = Settings(
             shape=options.scenario or options.shape,
@@ -88,7 +89,6 @@ class LocustLoad:
         runner = self._environment.runner
         fire = self._environment.events.request.fire
         station = None if isinstance(runner, MasterRunner) else Station(target, scenario, fire)
-        self.conductor = self._session = None
         if not isinstance(runner, WorkerRunner):
             self._session = make_session(settings, scenario, target, new_folder(settings.shape))
             self.conductor = self._session.conductor(settle=_SETTLE)
@@ -96,7 +96,7 @@ class LocustLoad:
 
     def end(self) -> None:
         """Writes the report, says the verdict, and sets the exit status."""
-        if self.conductor is None or self._session is None:
+        if self.conductor is None or self._session is None or not self.conductor.began_at:
             return
         outcomes = self._session.finish(self.conductor)
         for outcome in outcomes:
