@@ -46,6 +46,7 @@ class Observer:
 
     def start(self) -> None:
         """Starts to look; each source at its own pace, so that a slow one does not hold up the others."""
+        self._path.unlink(missing_ok=True)
         self._greenlets = [gevent.spawn(self._watch, source) for source in self._sources]
         self._greenlets.append(gevent.spawn(self._write))
 

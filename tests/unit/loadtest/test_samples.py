@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from loadtest.observe.compose import replicas_in
 from loadtest.observe.metrics import busy_seconds
+from loadtest.observer import Observer
 from loadtest.samples import Replicas, Sample, read_samples, usage_between
 from loadtest.watch import WatchError, events, seen_in
 from tests.unit.loadtest.support import BEGAN, sample
@@ -46,6 +47,15 @@ def test_a_file_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_text(sample(1).model_dump_json() + "\n" + sample(2).model_dump_json()[:20])
     assert read_samples(path) == [sample(1)]
+
+
+def test_a_folder_that_is_used_again_holds_the_samples_of_the_last_run_alone(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    path.write_text(sample(1).model_dump_json() + "\n")
+    observer = Observer([], path, lambda: {"arrived": 7})
+    observer.start()
+    observer.stop()
+    assert {found.arrived for found in read_samples(path)} == {7}
 
 
 @pytest.mark.parametrize(
