@@ -19,6 +19,10 @@ from loadtest.verdict import Outcome
 def judge(run: Run) -> list[Outcome]:
     """Returns the outcome of every check that the run's scenario declares; at least one."""
     outcomes = list(_outcomes(run))
+    asked, killed = run.facts.kills_asked, len(run.facts.kills)
+    if killed < asked:
+        says = f"{killed} of {asked}: none was ready at the time, or the test had ended"
+        outcomes.insert(0, Outcome("agents killed on purpose", False, says))
     if run.facts.interrupted:
         outcomes.insert(0, Outcome("complete", False, "the test was interrupted before its end"))
     return outcomes or [Outcome("checks", False, "the scenario declares no check: nothing was judged")]

@@ -13,7 +13,7 @@ from loadtest.generator import REQUIRED, measure
 from loadtest.headless import Progress, run
 from loadtest.report.compare import write_comparison
 from loadtest.run import load_run
-from loadtest.scenario import load_scenario, scenario_names
+from loadtest.scenario import Scenario, load_scenario, scenario_names
 from loadtest.session import make_session, new_folder
 from loadtest.settings import Settings
 from loadtest.target import Kind, Target
@@ -78,11 +78,12 @@ def main(  # noqa: PLR0917 - typer reads options from parameters
         region=region,
         context=kube_context,
         sample_image=sample_image,
+        kill_agent=tuple(kill_agent or ()),
     )
-    folder = out or new_folder(shape)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        outcomes = _run(settings, folder, kill_agent or [])
+        scenario = load_scenario(settings.shape, settings.changes)
+        folder = _folder(out, shape)
+        outcomes = _run(settings, scenario, folder)
     except LoadtestError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -113,13 +114,24 @@ def generator(
     rate: Annotated[float, typer.Option(min=1, help="Submissions per second that are asked of it.")] = 400.0,
 ) -> None:
     """Measure how many submissions per second this load generator sustains, against a stub on this machine."""
-    figures = measure(rate=rate, seconds=seconds)
+    try:
+        figures = measure(rate=rate, seconds=seconds)
+    except LoadtestError as error:
+        _fail(str(error))
     typer.echo(figures.sentence())
     raise typer.Exit(0 if figures.sustained >= REQUIRED else FAILED)
 
 
-def _run(settings: Settings, folder: Path, kills: list[float]) -> list[Outcome]:
-    scenario = load_scenario(settings.shape, settings.changes)
+def _folder(out: Path | None, shape: str) -> Path:
+    try:
+        folder = out or new_folder(shape)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LoadtestError(f"{error.filename}: cannot be made, name another --out: {error.strerror}") from error
+    return folder
+
+
+def _run(settings: Settings, scenario: Scenario, folder: Path) -> list[Outcome]:
     progress = Progress()
     own: OwnStack | None = None
     try:
@@ -134,7 +146,7 @@ def _run(settings: Settings, folder: Path, kills: list[float]) -> list[Outcome]:
         else:
             target = find_target(settings)
         check_target(target)
-        return run(make_session(settings, scenario, target, folder), progress, kills)
+        return run(make_session(settings, scenario, target, folder), progress)
     finally:
         progress.end()
         if own is not None:

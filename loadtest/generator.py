@@ -18,6 +18,7 @@ from locust.env import Environment
 from contract.config import parse_config
 from loadtest.conductor import Conductor, Stage
 from loadtest.engine import Engine, ScenarioShape, scenario_shape
+from loadtest.errors import LoadtestError
 from loadtest.run import percentile
 from loadtest.scenario import Scenario
 from loadtest.shapes import Steady
@@ -64,7 +65,11 @@ class GeneratorFigures:
 
 
 def measure(*, rate: float, seconds: float) -> GeneratorFigures:
-    """Lets tasks arrive at a stub for so many seconds, at a rate, and returns what the generator did."""
+    """Lets tasks arrive at a stub for so many seconds, at a rate, and returns what the generator did.
+
+    Raises:
+        LoadtestError: the load could not begin.
+    """
     scenario = Scenario(shape=Steady(kind="steady", rate=rate, duration=seconds), drain=10)
     with _stub() as address, tempfile.TemporaryDirectory() as folder:
         place = Place(address, "us-east-1", "arn:aws:sns:us-east-1:000000000000:stub-callbacks", "stub", {})
@@ -75,11 +80,12 @@ def measure(*, rate: float, seconds: float) -> GeneratorFigures:
         path = Path(folder) / "samples.jsonl"
         conductor = Conductor(scenario, length=seconds, scaling={}, sources=[], path=path, settle=1.0)
         ended = Event()
-        ScenarioShape.engine = Engine(environment, lambda: (conductor, station), ended.set)
+        engine = ScenarioShape.engine = Engine(environment, lambda: (conductor, station), ended.set)
         try:
             runner.start_shape()
             while not station.began_at:
-                ended.wait(0.01)
+                if ended.wait(0.01):
+                    raise LoadtestError(f"the load could not begin: {engine.problem}")
             began, cpu = station.clock.now(), time.process_time()
             while conductor.stage is Stage.LOAD and not ended.wait(0.05):
                 pass
@@ -103,7 +109,10 @@ def _stub() -> Iterator[str]:
     try:
         if process.stdout is None:  # never: it is a pipe
             raise RuntimeError("the stub has no output")
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        port = process.stdout.readline().strip()
+        if not port:
+            raise LoadtestError("the stub did not start")
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.communicate(timeout=10)

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -57,13 +56,12 @@ class BeginError(LoadtestError):
     """The load could not begin."""
 
 
-def run(session: Session, progress: Progress, kills: Iterable[float] = ()) -> list[Outcome]:
+def run(session: Session, progress: Progress) -> list[Outcome]:
     """Runs a load test and writes its report; returns the outcomes of its checks.
 
     Args:
         session: what is done.
         progress: is told how far it is, each second.
-        kills: seconds after the load's begin at which an agent of a local stack is killed.
 
     Raises:
         BeginError: the load could not begin.
@@ -85,7 +83,7 @@ def run(session: Session, progress: Progress, kills: Iterable[float] = ()) -> li
         gevent.spawn(runner.stop)
 
     handlers = [gevent.signal_handler(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)]
-    killers = [gevent.spawn_later(at, _kill, session) for at in kills]
+    killers = [gevent.spawn_later(at, _kill, session) for at in session.settings.kill_agent]
     try:
         runner.start_shape()
         while not ended.wait(1):

@@ -45,6 +45,7 @@ class Facts(BaseModel):
     interrupted: bool = False
     kills: list[float] = []
     """When agents were killed on purpose."""
+    kills_asked: int = 0
 
 
 @dataclass(frozen=True)

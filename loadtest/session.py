@@ -60,6 +60,7 @@ class Session:
             ended_at=samples[-1].at if samples else conductor.began_at,
             interrupted=conductor.stage is not Stage.DONE,
             kills=self.kills,
+            kills_asked=len(self.settings.kill_agent),
         )
         tasks = sorted(conductor.tasks.values(), key=lambda task: task.due_at)
         save_run(self.folder, facts, tasks)

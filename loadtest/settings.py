@@ -29,3 +29,5 @@ class Settings:
     context: str = ""
     """Of kubeconfig."""
     sample_image: str = ""
+    kill_agent: tuple[float, ...] = ()
+    """Seconds after the load's begin at each of which an agent of a local stack is killed."""

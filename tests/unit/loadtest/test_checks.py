@@ -66,6 +66,14 @@ def test_an_interrupted_test_does_not_hold_whatever_its_checks_say() -> None:
     assert [item.passed for item in found] == [False, True, True]
 
 
+def test_a_test_that_was_to_kill_an_agent_and_did_not_does_not_hold() -> None:
+    checks = Checks.model_validate({**NONE, "no_task_lost": True})
+    assert outcome(checks, [task(1)], kills_asked=1, kills=[BEGAN + 5]).passed
+    found = judge(run(checks, [task(1)], kills_asked=2, kills=[BEGAN + 5]))
+    assert [item.passed for item in found] == [False, True]
+    assert "1 of 2" in found[0].says
+
+
 def test_a_lost_task_is_named() -> None:
     checks = Checks.model_validate({**NONE, "no_task_lost": True})
     assert outcome(checks, [task(1), task(2)]).passed
