@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from loadtest.shapes import Day, Steady, read_arrivals
+from loadtest.shapes import Day, ReplayError, Steady, read_arrivals
 
 DAY: Final = 86_400.0
 """Seconds."""
@@ -70,10 +70,14 @@ def from_csv(path: Path, runtime: str = "") -> Recorded:
     """Returns the arrivals of a CSV file as `loadtest` replays it; of one runtime only, where the file names several.
 
     Raises:
-        ReplayError: the file cannot be used.
+        ReplayError: the file cannot be used, or has nothing for this runtime.
     """
     every = read_arrivals(path)
-    return Recorded(tuple(arrival.at for arrival in every if not runtime or arrival.runtime in {"", runtime}))
+    times = tuple(arrival.at for arrival in every if not runtime or arrival.runtime in {"", runtime})
+    if not times:
+        named = ", ".join(sorted({arrival.runtime for arrival in every}))
+        raise ReplayError(f"{path}: holds no arrival of the runtime {runtime}, but of {named}; choose by --runtime")
+    return Recorded(times)
 
 
 def daily(per_day: float, days: int, noon_to_night: float) -> Random:

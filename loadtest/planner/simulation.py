@@ -145,6 +145,8 @@ class _Simulation:
         self._settings = run
         self._random = random.Random(run.seed)
         self._scaler = Autoscaler(scaling, sync_period=run.sync_period)
+        self._least = self._scaler.wanted
+        """Replicas without any load."""
         self._outcome = Outcome(arrivals.duration)
         self._now = 0.0
         self._queue: deque[float] = deque()
@@ -213,8 +215,7 @@ class _Simulation:
             self._now >= self._outcome.duration
             and not self._queue
             and not self._running
-            and self._scaler.wanted == self._scaler.scaling.min_replica_count
-            and self._nodes == self._replicas == self._scaler.wanted
+            and self._nodes == self._replicas == self._scaler.wanted == self._least
         )
 
     def _result(self) -> Outcome:

@@ -19,6 +19,7 @@ from loadtest.planner.model import Run
 from loadtest.planner.simulation import Outcome, simulate
 from loadtest.planner.sweep import ChoiceError, changed, pareto_front, parse_change, parse_sweep
 from loadtest.planner.waits import RESOLUTION, SHORTEST, Percentiles
+from loadtest.shapes import ReplayError
 
 TIMES = st.lists(st.floats(0, 1e6), min_size=1, max_size=200)
 
@@ -55,6 +56,9 @@ def test_a_csv_gives_its_own_times_and_those_of_one_runtime_where_it_names_sever
     assert from_csv(path).times == (0, 2.5, 30)
     assert from_csv(path, "b").times == (2.5, 30)
     assert from_csv(path, "b").duration == 27.5
+    path.write_text("time,runtime\n10,a\n")
+    with pytest.raises(ReplayError, match="no arrival of the runtime b, but of a; choose by --runtime"):
+        from_csv(path, "b")
 
 
 @given(points=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))

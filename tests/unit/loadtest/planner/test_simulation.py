@@ -74,6 +74,12 @@ def test_one_gpu_serves_tasks_in_the_order_of_their_arrival() -> None:
     assert outcome.waits.at(50) == pytest.approx(2, rel=0.001)
 
 
+def test_without_a_scaler_one_node_is_paid_for_as_long_as_the_load_lasts() -> None:
+    outcome = simulate(Recorded((0.0, 300.0)), scaled(enabled=False), run(seconds=3))
+    assert outcome.peak_nodes == 1
+    assert outcome.node_seconds == pytest.approx(300, abs=20)
+
+
 def test_kedas_activation_threshold_strands_what_stays_below_it() -> None:
     outcome = simulate(Recorded((1.0, 2.0)), scaled(activationQueueLength=2), run())
     assert (outcome.tasks, outcome.unfinished, outcome.node_starts) == (0, 2, 0)
