@@ -132,18 +132,24 @@ def _place(config: Config, endpoint: str, region: str, account: str) -> Place:
     return Place(endpoint, region, plan.callback_topic_arn, plan.output_bucket, urls)
 
 
+def region_of(settings: Settings) -> str:
+    """Returns the AWS region: as said, by the environment's names for it, by the profile, or us-east-1."""
+    # boto3 knows AWS_DEFAULT_REGION and profiles, but not the AWS_REGION of all other tools.
+    return settings.region or os.environ.get("AWS_REGION") or boto3.Session().region_name or _REGION
+
+
 def _account(settings: Settings) -> str:
     if settings.endpoint:
         return LOCAL_ACCOUNT
     try:
-        account: str = boto3.client("sts", region_name=settings.region or None).get_caller_identity()["Account"]
+        account: str = boto3.client("sts", region_name=region_of(settings)).get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
         raise TargetError(f"AWS does not know who asks: {error}; set up credentials, or name --endpoint") from error
     return account
 
 
 def _reached(settings: Settings, config: Config, api: str, account: str, api_key: str = "") -> Target:
-    region = settings.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _REGION
+    region = region_of(settings)
     return Target(
         kind=settings.target,
         api=api.rstrip("/"),
@@ -158,9 +164,9 @@ def _reached(settings: Settings, config: Config, api: str, account: str, api_key
 def _in_aws(settings: Settings, config: Config) -> Target:
     # An emulator takes any key.
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"} if settings.endpoint else {}
-    session: Any = boto3.Session(region_name=settings.region or None, **keys)  # type: ignore[arg-type]
     options = {"endpoint_url": settings.endpoint} if settings.endpoint else {}
     try:
+        session: Any = boto3.Session(region_name=region_of(settings), **keys)  # type: ignore[arg-type]
         stacks = session.client("cloudformation", **options).describe_stacks(StackName=config.stack_name)["Stacks"]
         outputs = {item["OutputKey"]: item["OutputValue"] for item in stacks[0].get("Outputs", [])}
         api = settings.api_url or outputs["FrontApiEndpoint"]

@@ -17,7 +17,7 @@ from loadtest.samples import Replicas
 from loadtest.scenario import LocalStack
 from loadtest.settings import Settings
 from loadtest.target import Kind, TargetError
-from loadtest.targets.find import check_target, find_target, read_config
+from loadtest.targets.find import check_target, find_target, read_config, region_of
 from loadtest.targets.local import read_state, target_of, up_options
 from local.harness.replicas import Phase
 from local.harness.state import Process, ReplicaEntry, State, write_state
@@ -120,6 +120,22 @@ def test_a_stack_of_the_tests_own_is_started_as_the_scenario_says(tmp_path: Path
     for part in ("--autoscale", "--replicas 3", "--seconds-per-task 0.5", "--node-seconds 7", "--sync-seconds 15"):
         assert part in words
     assert "--autoscale" not in " ".join(up_options(LocalStack(), tmp_path / "up.json"))
+
+
+def test_the_region_is_the_one_that_was_said_or_the_environments_or_the_profiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[default]\nregion = eu-north-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert region_of(Settings()) == "eu-north-1"
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    assert region_of(Settings()) == "eu-west-3"
+    assert region_of(Settings(region="ap-south-1")) == "ap-south-1"
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(TargetError, match="profile"):
+        find_target(Settings(target=Kind.AWS))
 
 
 TEMPLATE = """
