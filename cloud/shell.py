@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cloud.aws import ToolError
@@ -51,8 +52,11 @@ def run(
     with process:
         try:
             if process.stdin is not None:
-                process.stdin.write(stdin or "")
-                process.stdin.close()
+                # One that ends without having read it says why by its output and status.
+                with suppress(BrokenPipeError):
+                    process.stdin.write(stdin or "")
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
             for line in process.stdout or ():
                 if text := line.rstrip():
                     lines.append(text)
