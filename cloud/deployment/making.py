@@ -27,6 +27,9 @@ _THERE_ALREADY: Final = frozenset({"InvalidInput", "EntityAlreadyExists"})
 """What IAM says of a service-linked role that was made before: AWS the former, emulators the latter."""
 
 _BOOTSTRAP_STACK: Final = "CDKToolkit"
+_BOOTSTRAPPED: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"})
+"""Other states are those of a bootstrap that was broken off; another one mends it."""
+
 _READY_WITHIN: Final = 900.0
 """Seconds until the API answers: its pods have started by then, and the load balancer has found them."""
 
@@ -83,7 +86,8 @@ def _missing_models(s3: Any, config: Config) -> list[str]:
 def bootstrap(work: Work) -> None:
     """Prepares account and region for spot instances and for the CDK, unless that was done before."""
     _allow_spot(work.aws)
-    if find_stack(work.aws, _BOOTSTRAP_STACK) is not None:
+    stack = find_stack(work.aws, _BOOTSTRAP_STACK)
+    if stack is not None and stack["StackStatus"] in _BOOTSTRAPPED:
         work.report.detail(f"{_BOOTSTRAP_STACK} is there")
         return
     _cdk(work, "bootstrap", f"aws://{work.aws.account}/{work.aws.region}")

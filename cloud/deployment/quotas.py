@@ -16,6 +16,9 @@ SPOT: Final = "L-3819A6DF"
 ON_DEMAND: Final = "L-DB2E81BA"
 """EC2's quota "Running On-Demand G and VT instances", in vCPUs (003, "Service Quotas")."""
 
+_COUNTED: Final = ("g", "vt")
+"""How the names of the instance types begin that these quotas count."""
+
 LABELS: Final = {SPOT: "All G and VT Spot Instance Requests", ON_DEMAND: "Running On-Demand G and VT instances"}
 
 
@@ -77,7 +80,11 @@ def judge(
                 f"{demand.runtime}: {region} offers none of {', '.join(demand.instance_types)}; name others, such as "
                 "g4dn.xlarge, in extraValues.karpenter.provisioner.instanceType"
             )
-    capable = [item for item in wanted if any(kind in vcpus for kind in item.instance_types)]
+    offering = [item for item in wanted if any(kind in vcpus for kind in item.instance_types)]
+    # Other families have other quotas, which EC2 will speak of itself.
+    capable = [
+        item for item in offering if all(kind.startswith(_COUNTED) for kind in item.instance_types if kind in vcpus)
+    ]
     if any(value is None for value in quotas.values()):
         warnings.append("the quotas cannot be read (servicequotas:GetServiceQuota); look at them in the console")
     for demand in capable:

@@ -96,7 +96,11 @@ class State:
         self._write({"step": "", "finished": True})
 
     def _write(self, document: dict[str, Any]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(document | {"at": datetime.now(UTC).isoformat()}, indent=2) + "\n"
         draft = self._path.with_name(f"{self._path.name}.part")
-        draft.write_text(json.dumps(document | {"at": datetime.now(UTC).isoformat()}, indent=2) + "\n", "utf-8")
-        draft.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(self._path)
+        except OSError as error:
+            raise ToolError(f"cannot write {self._path}: {error.strerror}") from error

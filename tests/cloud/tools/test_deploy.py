@@ -7,17 +7,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 from aiohttp import web
 from typer.testing import Result
 
+from cloud.aws import ToolError
+from cloud.deployment import making
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
 from cloud.deployment.settings import Wishes, image_values, resolve, with_images, with_promoted, write
+from cloud.deployment.steps import Work, carry_out
 from cloud.image_cache.images import own_image
 from cloud.names import split_image
+from cloud.reporter import Reporter
 from contract.config import ConfigError, RuntimeConfig, load_config
 from contract.task import RuntimeType
 from tests.cloud.synthesis import ROOT
@@ -261,6 +266,25 @@ def test_a_tool_that_is_missing_is_named_with_its_source(place: Place, monkeypat
 CONFIG = load_config(ROOT / "config.yaml")
 
 
+@pytest.mark.parametrize(
+    ("status", "again"), [("CREATE_COMPLETE", False), ("ROLLBACK_COMPLETE", True), ("CREATE_FAILED", True)]
+)
+def test_a_bootstrap_that_was_broken_off_is_done_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, again: bool
+) -> None:
+    ran = Mock()
+    monkeypatch.setattr(making, "_cdk", ran)
+    monkeypatch.setattr(making, "find_stack", lambda *_: {"StackStatus": status})
+    making.bootstrap(Work(Mock(account=ACCOUNT, region="us-east-1"), CONFIG, Reporter(), tmp_path))
+    assert ran.called is again
+
+
+def test_a_state_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ToolError, match=r"cannot write .*state\.json: "):
+        carry_out([], Work(Mock(), CONFIG, Reporter(), tmp_path / "file" / "folder"))
+
+
 def test_wishes_without_a_runtime_leave_the_runtimes_alone() -> None:
     assert resolve(CONFIG, Wishes()) == CONFIG
     assert resolve(CONFIG, Wishes(stack="blue")).runtimes == CONFIG.runtimes
@@ -323,7 +347,7 @@ def test_the_images_of_the_cloud_are_the_ones_that_compose_builds() -> None:
     assert builds(with_images(CONFIG, {item.holds: f"{HOST}/x:1" for item in found}), compose) == []
 
 
-VCPUS = {"g5.xlarge": 4, "g5.2xlarge": 8}
+VCPUS = {"g5.xlarge": 4, "g5.2xlarge": 8, "p5.48xlarge": 192}
 
 
 def demand(*types: str, pods: int = 2, spot: bool = True, on_demand: bool = True) -> Demand:
@@ -340,6 +364,7 @@ def demand(*types: str, pods: int = 2, spot: bool = True, on_demand: bool = True
         (demand("p9.xlarge"), 64.0, 64.0, ["offers none of p9.xlarge"], []),
         (demand("p9.xlarge", "g5.2xlarge"), 8.0, 8.0, [], ["would use 16 vCPUs"]),
         (demand("g5.xlarge"), None, None, [], ["cannot be read"]),
+        (demand("p5.48xlarge"), 0.0, 0.0, [], []),
     ],
 )
 def test_quotas_and_region_are_judged(
