@@ -152,7 +152,9 @@ def test_replicas_follow_the_queue_up_to_the_maximum_and_back_to_the_minimum(bur
     assert (wanted[0], max(wanted), wanted[-1]) == (1, 3, 1)
     assert max(ready(replicas) for _, replicas in burst.seen) == 3
     phases = {pair.phase for _, replicas in burst.seen for pair in replicas.pairs}
-    assert {Phase.NODE, Phase.READY, Phase.DRAINING} <= phases
+    assert {Phase.NODE, Phase.READY} <= phases
+    # An idle pair drains in less time than passes between two looks: the log has it for certain.
+    assert len({line.split(" has ended")[0] for line in burst.log.splitlines() if " has ended; " in line}) >= 2
     assert all(len(replicas.pairs) <= 3 for _, replicas in burst.seen)
 
 
