@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from local.folders import state_folder
 from local.localstack.environment import ensure_environment
 from local.localstack.process import LocalStack
 from tests.support.deployment import Deployment, deploy
+
+
+def pytest_configure() -> None:
+    """Gives Hypothesis' examples time: a machine that is busy for a fifth of a second is no fault of what is tested."""
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
