@@ -22,6 +22,8 @@ _WAIT: Final = 5
 """Seconds of a long poll."""
 _RETENTION: Final = 3600
 """Seconds; a test that was killed leaves no heap of messages."""
+_LONGEST_NAME: Final = 80
+"""Of an SQS queue."""
 _RETRY: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -55,7 +57,8 @@ class Inbox:
             botocore.exceptions.BotoCoreError, ClientError: AWS is out of reach or refuses.
         """
         topic = self._place.callback_topic_arn
-        name = f"{topic.rpartition(':')[2]}-{self._prefix.strip('-')}"[:80]
+        own = f"-{self._prefix.strip('-')}"
+        name = f"{topic.rpartition(':')[2][: _LONGEST_NAME - len(own)]}{own}"
         sqs = self._aws.sqs
         self._url = sqs.create_queue(QueueName=name, Attributes={"MessageRetentionPeriod": str(_RETENTION)})["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

@@ -12,7 +12,8 @@ from loadtest.clock import Clock
 from loadtest.inbox import Inbox
 from loadtest.target import Aws, Place, connect
 
-TOPIC = "arn:aws:sns:us-east-1:123456789012:darkroom-callbacks"
+NAME = f"{'long' * 17}-callbacks"
+TOPIC = f"arn:aws:sns:us-east-1:123456789012:{NAME}"
 
 
 @contextmanager
@@ -32,15 +33,16 @@ def inbox(aws: Aws) -> Inbox:
 
 
 def queues(aws: Aws) -> list[str]:
-    return aws.sqs.list_queues(QueueNamePrefix="darkroom-callbacks-lt").get("QueueUrls", [])
+    return aws.sqs.list_queues(QueueNamePrefix="longlong").get("QueueUrls", [])
 
 
 def test_the_queue_is_removed_though_sns_is_out_of_reach() -> None:
     with emulator() as (sns, gone), emulator() as (_, aws):
-        aws.sns.create_topic(Name="darkroom-callbacks")
+        aws.sns.create_topic(Name=NAME)
         made = inbox(replace(aws, sns=gone.sns))
         made.open()
-        assert len(queues(aws)) == 1
+        [url] = queues(aws)
+        assert url.endswith("-lt-1"), "a name of its own, however long the stack's is"
         sns.stop()
         made.close()
         assert queues(aws) == []
