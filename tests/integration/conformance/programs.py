@@ -1,26 +1,26 @@
-"""Our own runtimes behave as stated, case by case; real servers are asked the same by `nox -s conformance`."""
+"""Our own runtimes, started and asked case by case; real servers are asked the same by `nox -s conformance`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import pytest
 
 from contract.task import RuntimeType
 from tests.conformance.case import Case, Mark
-from tests.conformance.run import Outcome, Verdict, ask, choose
+from tests.conformance.run import Verdict, ask, choose
 from tests.conformance.suites import SUITES
 from tests.support.processes import Process
 from tests.support.waiting import free_port
 
-BUSY: Final = 0.5
-"""Seconds of the jobs that cases meet while they run."""
+BUSY: Final = 1.0
+"""Seconds of the jobs that cases meet while they run: long enough for a few requests on a busy machine."""
 
-FAKE: Final = ("--latency", "0.12", "--boot-seconds", "3", "--log-level", "error")
+FAKE: Final = ("--latency", "0.12", "--boot-seconds", "6", "--log-level", "error")
 PROGRAMS: Final[dict[RuntimeType, tuple[str, ...]]] = {
     RuntimeType.SDWEBUI: ("fake_runtime", "--type", "sdwebui", *FAKE, "--api-auth", "user:secret"),
     RuntimeType.COMFYUI: ("fake_runtime", "--type", "comfyui", *FAKE, "--previews", "--directory", "files"),
@@ -40,10 +40,11 @@ class Program:
         """What one case found out for the others; see `Server`."""
         module, *arguments = PROGRAMS[runtime_type]
         arguments = [str(folder / "files") if item == "files" else item for item in arguments]
+        self._suite = SUITES[runtime_type]
         self._module = module
         self._arguments = [*arguments, "--port", str(port)]
         self._folder = folder
-        self._ready_url = self.url + SUITES[runtime_type].ready_path
+        self._ready_url = self.url + self._suite.ready_path
         self._process = self._begin()
 
     def _begin(self) -> Process:
@@ -64,10 +65,20 @@ class Program:
     def stop(self) -> None:
         self._process.stop()
 
+    async def check(self, case: Case) -> None:
+        """Asks a case, which must come out as conformant."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            client = self._suite.client(session, self.url, busy_seconds=BUSY, owner=self, notes=self.notes)
+            outcome = await ask(case, client, within=60)
+        assert outcome.verdict is Verdict.CONFORMANT, (
+            f"{case.statement}\n{outcome.why}\nexpected {outcome.expected}\ngot {outcome.got}"
+        )
 
-@pytest.fixture(scope="module")
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    program = Program(request.param, tmp_path_factory.mktemp(request.param))
+
+@contextmanager
+def running(runtime_type: RuntimeType, folder: Path) -> Iterator[Program]:
+    """Starts a type's program, and ends it."""
+    program = Program(runtime_type, folder)
     try:
         program.wait_ready()
         yield program
@@ -75,25 +86,6 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         program.stop()
 
 
-async def outcome_of(case: Case, runtime_type: RuntimeType, program: Program) -> Outcome:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-        client = SUITES[runtime_type].client(
-            session, program.url, busy_seconds=BUSY, owner=program, notes=program.notes
-        )
-        return await ask(case, client, within=60)
-
-
-@pytest.mark.parametrize(
-    ("program", "runtime_type", "case"),
-    [
-        pytest.param(runtime_type, runtime_type, case, id=f"{runtime_type}-{case.name}")
-        for runtime_type in PROGRAMS
-        for case in choose(SUITES[runtime_type].cases, without=[Mark.SLOW])
-    ],
-    indirect=["program"],
-)
-async def test_it_behaves_as_stated(program: Program, runtime_type: RuntimeType, case: Case) -> None:
-    outcome = await outcome_of(case, runtime_type, program)
-    assert outcome.verdict is Verdict.CONFORMANT, (
-        f"{case.statement}\n{outcome.why}\nexpected {outcome.expected}\ngot {outcome.got}"
-    )
+def cases(runtime_type: RuntimeType) -> list[Case]:
+    """Returns what is stated of a type, but for the slow cases."""
+    return choose(SUITES[runtime_type].cases, without=[Mark.SLOW])
