@@ -25,7 +25,7 @@ import httpx
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
-READY_WITHIN: Final = 30.0
+READY_WITHIN: Final = 60.0
 """Seconds; less than one is usual, but the processors may be shared with many others."""
 
 _PRELOADED: Final = ["api.app", "api.server", "agent.application", "fake_runtime.app", "uvloop", "pytest", "httpx"]
