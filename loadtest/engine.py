@@ -122,6 +122,8 @@ class Engine:
                 self._refuse(error)
         if self._conductor is not None:
             self._conductor.begin(Clock().now())
+            # Getting ready took time, which the load must not lack at its end.
+            self._environment.shape_class.reset_time()
             if isinstance(runner, LocalRunner):
                 self._gathering = gevent.spawn(self._gather)
 
