@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,11 @@ class Running:
         """Returns the options that name both to the command line."""
         return ["--shape", str(self.scenario), "--state", str(self.state), "--config", str(CONFIG)]
 
-    def locust(self, *arguments: str) -> subprocess.Popen[str]:
-        """Starts Locust itself."""
+    @contextmanager
+    def locust(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Starts Locust itself, and ends it with its workers."""
         named = ["--scenario", str(self.scenario), "--state", str(self.state), "--deployment", str(CONFIG)]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", *named, *arguments],
             cwd=ROOT,
             env={**os.environ, "DARKROOM_HOME": str(self.home)},
@@ -75,6 +77,12 @@ class Running:
             text=True,
             start_new_session=True,
         )
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
     def queues(self) -> list[str]:
         """Returns the queues of load tests that are there."""
@@ -152,8 +160,8 @@ def test_without_sns_users_learn_the_end_from_the_apis_events(stack: Running, tm
 
 
 def test_locust_runs_it_headless_over_two_workers(stack: Running) -> None:
-    process = stack.locust("--headless", "--processes", "2")
-    output, _ = process.communicate(timeout=150)
+    with stack.locust("--headless", "--processes", "2") as process:
+        output, _ = process.communicate(timeout=150)
     assert process.returncode == 0, output
     [folder] = (stack.home / "loadtest").iterdir()
     run = load_run(folder)
@@ -167,35 +175,40 @@ def test_locust_runs_it_headless_over_two_workers(stack: Running) -> None:
     assert stack.queues() == []
 
 
-def test_locusts_page_starts_a_load_and_has_a_tab_that_shows_how_it_scales(stack: Running) -> None:
-    before = set(stack.home.glob("loadtest/*/report.html"))
+def test_locusts_page_starts_loads_shows_how_they_scale_and_leaves_nothing_behind(stack: Running) -> None:
+    before, subscriptions = set(stack.home.glob("loadtest/*/report.html")), stack.subscriptions()
     port = free_port()
-    process = stack.locust("--web-host", "127.0.0.1", "--web-port", str(port))
-    url = f"http://127.0.0.1:{port}"
+    with (
+        stack.locust("--web-host", "127.0.0.1", "--web-port", str(port)) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as page,
+    ):
 
-    def answers() -> bool:
-        try:
-            return httpx.get(url, timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
+        def answers() -> bool:
+            try:
+                return page.get("/").status_code == 200
+            except httpx.HTTPError:
+                return False
 
-    def scaling() -> list[dict[str, Any]]:
-        statistics = httpx.get(f"{url}/stats/requests").json()
-        return [row for table in statistics.get("extended_stats", []) for row in table["data"]]
+        def scaling() -> list[dict[str, Any]]:
+            statistics = page.get("/stats/requests").json()
+            return [row for table in statistics.get("extended_stats", []) for row in table["data"]]
 
-    try:
-        eventually(answers, within=60)
-        assert "Scaling" in httpx.get(url).text
-        assert httpx.post(f"{url}/swarm", data={"target": "local"}).json()["success"]
-        [row] = eventually(lambda: [item for item in scaling() if item["ready"] == 2], within=30)
+        eventually(answers, within=60, every=0.2)
+        assert "Scaling" in page.get("/").text
+        assert page.post("/swarm", data={"target": "local"}).json()["success"]
+        [row] = eventually(lambda: [item for item in scaling() if item["ready"] == 2], within=30, every=0.2)
         assert row["name"] == "sdruntime"
         assert isinstance(row["waiting"], int)
-        assert httpx.post(f"{url}/stop", timeout=30).status_code == 200
+        assert page.post("/stop").status_code == 200
         eventually(lambda: set(stack.home.glob("loadtest/*/report.html")) - before, within=30)
-    finally:
+        assert stack.queues() == []
+        assert page.post("/swarm", data={"target": "local"}).json()["success"]
+        eventually(stack.queues, within=30, every=0.2)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=100)
+    assert "Traceback" not in output
     assert stack.queues() == []
+    assert stack.subscriptions() == subscriptions
 
 
 def test_the_generator_is_never_the_bottleneck() -> None:
@@ -219,9 +232,9 @@ def test_ctrl_c_still_writes_the_report_of_what_was_learnt_by_polling_and_of_an_
     )
     samples = tmp_path / "samples.jsonl"
     try:
-        eventually(lambda: samples.is_file() and '"ended"' in samples.read_text(), within=60)
+        eventually(lambda: samples.is_file() and '"ended"' in samples.read_text(), within=120)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=100)
     finally:
         process.kill()
         process.communicate()
