@@ -14,7 +14,7 @@ import boto3
 from botocore.exceptions import NoCredentialsError
 from botocore.signers import RequestSigner
 
-from cloud.aws import Aws
+from cloud.aws import Aws, ToolError
 from cloud.outputs import ClusterAccess, cluster_access, output_of, stack_outputs
 
 TIMEOUT: Final = 20
@@ -98,3 +98,22 @@ def api_client(path: Path) -> Any:
     from kubernetes import config  # noqa: PLC0415 - half a second, and only these commands need it
 
     return config.new_client_from_config(config_file=str(path))
+
+
+@contextmanager
+def plain_cluster_errors() -> Iterator[None]:
+    """Turns what a Kubernetes client may raise, and the reading of a kubeconfig, into a sentence.
+
+    Raises:
+        ToolError: the cluster refuses, or cannot be reached.
+    """
+    from kubernetes.client import ApiException  # noqa: PLC0415 - see api_client
+    from kubernetes.config import ConfigException  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        yield
+    except ApiException as error:
+        raise ToolError(f"the cluster refuses: {error.reason}") from error
+    except (HTTPError, ConfigException) as error:
+        raise ToolError(f"the cluster cannot be reached: {error}") from error

@@ -12,7 +12,7 @@ from cloud import shell
 from cloud.aws import ToolError
 from cloud.deployment.settings import image_values
 from cloud.helm import CHART, HelmError, helm_binary
-from cloud.kubernetes_access import TIMEOUT, api_client
+from cloud.kubernetes_access import TIMEOUT, api_client, plain_cluster_errors
 from cloud.reporter import Reporter
 from contract.config import RuntimeConfig
 
@@ -34,15 +34,24 @@ class Release:
     report: Reporter
 
     def set_canary(self, images: Mapping[str, str], percent: int) -> None:
-        """Lets a share of the pods run other images; 0 per cent removes the canary.
+        """Lets a share of the pods run other images; a container that none is named for runs what all run.
+
+        Raises:
+            ToolError: Helm fails, or the cluster does not say what runs.
+        """
+        values: dict[str, Any] = {"percent": percent}
+        # All of them are named: the release still has those of the canary before.
+        for container, reference in {**self.stable_images(), **images}.items():
+            values[container] = {"image": _image(reference)}
+        self._upgrade({"runtime": {"canary": values}})
+
+    def remove_canary(self) -> None:
+        """Lets no pod run the canary's images.
 
         Raises:
             ToolError: Helm fails.
         """
-        values: dict[str, Any] = {"percent": percent}
-        for container, reference in images.items():
-            values[container] = {"image": _image(reference)}
-        self._upgrade({"runtime": {"canary": values}})
+        self._upgrade({"runtime": {"canary": {"percent": 0}}})
 
     def set_images(self, images: Mapping[str, str]) -> None:
         """Lets all pods run other images, and removes the canary.
@@ -54,8 +63,6 @@ class Release:
         self._upgrade({"runtime": {**values, "canary": {"percent": 0}}})
 
     def _upgrade(self, values: Mapping[str, Any]) -> None:
-        if self.runtime.chart_repository:
-            raise ToolError(f"{self.runtime.name} is released from a chart of its own, {self.runtime.chart_repository}")
         try:
             helm = str(helm_binary())
         except HelmError as error:
@@ -75,14 +82,12 @@ class Release:
         Raises:
             ToolError: the cluster does not say.
         """
-        from kubernetes.client import ApiException, AppsV1Api  # noqa: PLC0415 - see api_client
+        from kubernetes.client import AppsV1Api  # noqa: PLC0415 - see api_client
 
-        try:
+        with plain_cluster_errors():
             found = AppsV1Api(api_client(self.kubeconfig)).read_namespaced_deployment(
                 self.runtime.name, self.runtime.namespace, _request_timeout=TIMEOUT
             )
-        except ApiException as error:
-            raise ToolError(f"the cluster does not show {self.runtime.name}: {error.reason}") from error
         pod = found.spec.template.spec
         running = {item.name: item.image for item in [*(pod.init_containers or []), *pod.containers]}
         return {key: running[name] for key, name in CONTAINERS.items() if name in running}
@@ -93,16 +98,14 @@ class Release:
         Raises:
             ToolError: the cluster does not say.
         """
-        from kubernetes.client import ApiException, CoreV1Api  # noqa: PLC0415 - see api_client
+        from kubernetes.client import CoreV1Api  # noqa: PLC0415 - see api_client
 
-        client = api_client(self.kubeconfig)
         selector = f"app.kubernetes.io/instance={self.runtime.name},darkroom/track=canary"
-        try:
+        with plain_cluster_errors():
+            client = api_client(self.kubeconfig)
             found = CoreV1Api(client).list_namespaced_pod(
                 self.runtime.namespace, label_selector=selector, _request_timeout=TIMEOUT
             )
-        except ApiException as error:
-            raise ToolError(f"the cluster does not show the canary's pods: {error.reason}") from error
         return pods_trouble(client.sanitize_for_serialization(found)["items"])
 
 

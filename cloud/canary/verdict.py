@@ -11,6 +11,9 @@ from typing import Final
 CANARY: Final = "canary"
 STABLE: Final = "stable"
 
+_SURE_FAILURES: Final = 3
+"""So many at least before the window's end: one may be a bad request, which fails anywhere."""
+
 _Z: Final = 1.96
 """Of a 95 % confidence interval."""
 
@@ -59,7 +62,7 @@ def judge(samples: Sequence[Sample], limits: Limits, *, over: bool) -> Verdict:
     """Returns what the samples of a window say.
 
     A canary that is surely worse fails at once: when even the lower end of the 95 % interval of its failed share
-    (Wilson, 1927) is above what is allowed. All else is said at the end of the window.
+    (Wilson, 1927) is above what is allowed, and it is no single failure. All else is said at the end of the window.
     """
     canary = [sample for sample in samples if sample.track == CANARY]
     stable = [sample for sample in samples if sample.track == STABLE]
@@ -68,7 +71,8 @@ def judge(samples: Sequence[Sample], limits: Limits, *, over: bool) -> Verdict:
         f"canary: {len(canary)} tasks, {failed:.1%} failed, p95 {_seconds(canary)}; "
         f"stable: {len(stable)} tasks, {failed_share(stable):.1%} failed, p95 {_seconds(stable)}"
     )
-    if canary and wilson_lower(round(failed * len(canary)), len(canary)) > allowed:
+    failures = sum(not sample.succeeded for sample in canary)
+    if failures >= _SURE_FAILURES and wilson_lower(failures, len(canary)) > allowed:
         return Verdict(Outcome.FAIL, f"it fails more often ({figures})")
     if not over:
         return Verdict(Outcome.WAIT, figures)

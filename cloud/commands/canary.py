@@ -55,6 +55,12 @@ class _Desk:
         with cluster_of(self.aws, self.config.stack_name, self.kubeconfig) as path:
             yield Release(self.runtime, path, self.report)
 
+    def trouble(self) -> str:
+        """Returns why the canary's pods cannot work; empty: they can."""
+        # Each time with a token of its own: one lasts 15 minutes, and a window may be longer.
+        with self.release() as release:
+            return release.trouble()
+
     def read(self) -> CanaryState | None:
         """Returns the state that is kept."""
         return states.read(self.aws, self.config.stack_name, self.runtime.name)
@@ -97,12 +103,13 @@ def canary(  # noqa: PLR0917 - typer reads options from parameters
                 f"p95 is more than {p95_factor:g} times as long"
             )
             return
-        with desk.release() as release:
-            if wanted:
-                with desk.report.step(f"{state.percent} % of {runtime} to {', '.join(state.images.values())}"):
-                    release.set_canary(state.images, state.percent)
-                desk.keep(state)
-            _watch(desk, release, state, limits, window)
+        if wanted:
+            # Before it runs: whatever happens meanwhile, `rollback` knows of it.
+            desk.keep(state)
+            what = f"{state.percent} % of {runtime} to {', '.join(state.images.values())}"
+            with desk.release() as release, desk.report.step(what):
+                release.set_canary(state.images, state.percent)
+        _watch(desk, state, limits, window)
 
 
 def _begin(desk: _Desk, wanted: dict[str, str], percent: int) -> CanaryState:
@@ -125,18 +132,21 @@ def _begin(desk: _Desk, wanted: dict[str, str], percent: int) -> CanaryState:
     return CanaryState(phase=Phase.RUNNING, images=wanted, percent=percent, since=datetime.now(UTC), promoted=promoted)
 
 
-def _watch(desk: _Desk, release: Release, state: CanaryState, limits: Limits, window: float) -> None:
+def _watch(desk: _Desk, state: CanaryState, limits: Limits, window: float) -> None:
     """Watches to the end, and acts on the verdict."""
     place = topology(desk.config, region=desk.aws.region, account=desk.aws.account)
     name = desk.runtime.name
+    goes_on = f"the canary goes on: `canary --runtime {name}` watches it again, `rollback` takes it back"
     try:
         with desk.report.step(f"watching {name} for {window:g} s"):
-            verdict = watch(desk.aws, place, release, limits=limits, window=window)
+            verdict = watch(desk.aws, place, name, desk.trouble, limits=limits, window=window, report=desk.report)
     except KeyboardInterrupt:
-        fail(f"the canary goes on: `canary --runtime {name}` watches it again, `rollback` takes it back", 130)
+        fail(goes_on, 130)
+    except ToolError as error:
+        raise ToolError(f"{error}; {goes_on}") from error
     if verdict.outcome is Outcome.FAIL:
-        with desk.report.step("rolling back"):
-            release.set_canary({}, 0)
+        with desk.release() as release, desk.report.step("rolling back"):
+            release.remove_canary()
         desk.keep(state.moved(Phase.ROLLED_BACK, verdict.reason))
         fail(f"rolled back: {verdict.reason}", FAILED)
     if verdict.outcome is Outcome.UNDECIDED:
@@ -202,7 +212,7 @@ def rollback(  # noqa: PLR0917 - typer reads options from parameters
             if back:
                 release.set_images(back)
             else:
-                release.set_canary({}, 0)
+                release.remove_canary()
         promoted = state.promoted_before if back else state.promoted
         desk.keep(state.moved(Phase.ROLLED_BACK, "by hand", promoted=promoted, before={}, promoted_before={}))
 
@@ -213,6 +223,8 @@ def _desk(runtime: str, config: Path, stack: str | None, kubeconfig: Path | None
     if found is None:
         known = ", ".join(item.name for item in settings.runtimes)
         raise ToolError(f"there is no runtime {runtime!r} in the config; there are {known}")
+    if found.chart_repository:
+        raise ToolError(f"{runtime} is released from a chart of its own, {found.chart_repository}, which has no canary")
     return _Desk(aws, settings, found, Reporter(), kubeconfig)
 
 

@@ -12,7 +12,7 @@ from cloud import names
 from cloud.aws import Aws, ToolError, describe
 from cloud.canary.state import parameter
 from cloud.image_cache.plan import STACK_TAG
-from cloud.kubernetes_access import TIMEOUT, api_client, kubeconfig
+from cloud.kubernetes_access import TIMEOUT, api_client, kubeconfig, plain_cluster_errors
 from cloud.outputs import find_stack
 from cloud.reporter import Reporter
 from cloud.waiting import wait_until
@@ -63,7 +63,7 @@ def remove_nodes(aws: Aws, config: Config, given: Path | None, report: Reporter)
     What cannot be reached is said, not raised: `end_instances` looks again after the cluster is gone.
     """
     try:
-        with kubeconfig(aws, config.stack_name, given) as path:
+        with kubeconfig(aws, config.stack_name, given) as path, plain_cluster_errors():
             _delete_node_pools(api_client(path), report)
     except (ToolError, BotoCoreError) as error:
         report.say(f"  note: the cluster's nodes were not asked to go: {error}")
@@ -72,8 +72,7 @@ def remove_nodes(aws: Aws, config: Config, given: Path | None, report: Reporter)
 
 
 def _delete_node_pools(client: Any, report: Reporter) -> None:
-    from kubernetes.client import ApiException, CustomObjectsApi  # noqa: PLC0415 - see api_client
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+    from kubernetes.client import CustomObjectsApi  # noqa: PLC0415 - see api_client
 
     objects = CustomObjectsApi(client)
 
@@ -87,14 +86,9 @@ def _delete_node_pools(client: Any, report: Reporter) -> None:
             report.detail(f"{len(left)} nodes are left")
         return None if left else True
 
-    try:
-        for name in listed("nodepools"):
-            objects.delete_cluster_custom_object("karpenter.sh", "v1", "nodepools", name, _request_timeout=TIMEOUT)
-        wait_until(nodes_gone, what="the end of all GPU nodes", within=_NODES_WITHIN)
-    except ApiException as error:
-        raise ToolError(f"the cluster refuses: {error.reason}") from error
-    except HTTPError as error:
-        raise ToolError(f"the cluster cannot be reached: {error}") from error
+    for name in listed("nodepools"):
+        objects.delete_cluster_custom_object("karpenter.sh", "v1", "nodepools", name, _request_timeout=TIMEOUT)
+    wait_until(nodes_gone, what="the end of all GPU nodes", within=_NODES_WITHIN)
 
 
 def delete_stack(aws: Aws, name: str, report: Reporter) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cloud.aws import Aws, ToolError, describe
-from cloud.kubernetes_access import TIMEOUT, api_client, kubeconfig
+from cloud.kubernetes_access import TIMEOUT, api_client, kubeconfig, plain_cluster_errors
 from cloud.status.state import Cluster, QueueDepth, RuntimeState, nodes_of, replicas_of
 from contract.config import Config
 from contract.topology import topology
@@ -51,7 +51,7 @@ def _depth(aws: Aws, name: str) -> QueueDepth | None:
 def cluster(aws: Aws, config: Config, given: Path | None) -> Cluster:
     """Returns what Kubernetes says; when it cannot be asked, why."""
     try:
-        with kubeconfig(aws, config.stack_name, given) as path:
+        with kubeconfig(aws, config.stack_name, given) as path, plain_cluster_errors():
             return _ask(api_client(path), config.stack_name)
     except ClientError as error:
         return Cluster(trouble=describe(error))
@@ -60,20 +60,13 @@ def cluster(aws: Aws, config: Config, given: Path | None) -> Cluster:
 
 
 def _ask(client: Any, stack: str) -> Cluster:
-    from kubernetes.client import ApiException, AppsV1Api, CoreV1Api  # noqa: PLC0415 - see api_client
-    from kubernetes.config import ConfigException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+    from kubernetes.client import AppsV1Api, CoreV1Api  # noqa: PLC0415 - see api_client
 
     selector = f"app.kubernetes.io/part-of={stack},app.kubernetes.io/component=runtime"
-    try:
-        deployments = AppsV1Api(client).list_deployment_for_all_namespaces(
-            label_selector=selector, _request_timeout=TIMEOUT
-        )
-        nodes = CoreV1Api(client).list_node(label_selector="karpenter.sh/nodepool", _request_timeout=TIMEOUT)
-    except ApiException as error:
-        return Cluster(trouble=f"the cluster refuses: {error.reason}")
-    except (HTTPError, ConfigException) as error:
-        return Cluster(trouble=f"the cluster cannot be reached: {error}")
+    deployments = AppsV1Api(client).list_deployment_for_all_namespaces(
+        label_selector=selector, _request_timeout=TIMEOUT
+    )
+    nodes = CoreV1Api(client).list_node(label_selector="karpenter.sh/nodepool", _request_timeout=TIMEOUT)
     plain = client.sanitize_for_serialization
     return Cluster(
         replicas=replicas_of(plain(item) for item in deployments.items),

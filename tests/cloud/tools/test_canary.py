@@ -25,6 +25,7 @@ from contract.identifiers import new_ulid
 from contract.objects import record_key
 from contract.record import Record, Status, Submission, Timings
 from contract.task import TaskType
+from tests.cloud.synthesis import ROOT
 from tests.cloud.tools.conftest import REGION, Run
 from tests.cloud.tools.fake_tools import FakeTools, fake_tools
 from tests.cloud.tools.kubernetes_api import KubernetesApi, kubernetes_api
@@ -33,6 +34,7 @@ from tests.support.stack import unique
 from tests.support.waiting import eventually
 
 PODS = "/api/v1/namespaces/default/pods"
+AGENT = "registry.example/agent:1"
 OLD, NEW = f"registry.example/runtime@sha256:{'0' * 64}", f"registry.example/runtime@sha256:{'1' * 64}"
 
 
@@ -55,14 +57,19 @@ class Place:
 
     def canary(self, *arguments: str, failed: int = 0, seconds: float = 2.0) -> Result:
         """Runs `canary` while thirty tasks of each track end, of the canary's so many badly."""
-        telling = threading.Thread(target=self._tell, args=(failed, seconds))
+        callbacks = []
+        for number in range(30):
+            callbacks.append(self._end("sdruntime-6d4cf56db6-abcde", succeeded=True, seconds=2.0))
+            callbacks.append(self._end("sdruntime-canary-7b9d4-fghij", succeeded=number >= failed, seconds=seconds))
+        telling = threading.Thread(target=self._tell, args=(callbacks,))
         telling.start()
         try:
             return self.call("canary", "--window", "8", *arguments)
         finally:
             telling.join()
 
-    def _tell(self, failed: int, seconds: float) -> None:
+    def _tell(self, callbacks: list[Any]) -> None:
+        """Publishes as soon as somebody listens: a window is short."""
         place, clients = self.deployment.place, self.deployment.clients
         prefix = f"{place.callback_topic}-canary-"
         eventually(lambda: clients.sqs.list_queues(QueueNamePrefix=prefix).get("QueueUrls"), within=30)
@@ -73,10 +80,6 @@ class Place:
                 if "-canary-" in item["Endpoint"]
             ]
         )
-        callbacks = []
-        for number in range(30):
-            callbacks.append(self._end("sdruntime-6d4cf56db6-abcde", succeeded=True, seconds=2.0))
-            callbacks.append(self._end("sdruntime-canary-7b9d4-fghij", succeeded=number >= failed, seconds=seconds))
         for some in batched(callbacks, 10, strict=True):
             clients.sns.publish_batch(TopicArn=place.callback_topic_arn, PublishBatchRequestEntries=some)
 
@@ -125,7 +128,7 @@ def place(run: Run, ministack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         api.lists[PODS] = []
         containers = {
             "initContainers": [{"name": "inference-api", "image": OLD}],
-            "containers": [{"name": "queue-agent", "image": "registry.example/agent:1"}],
+            "containers": [{"name": "queue-agent", "image": AGENT}],
         }
         api.objects["/apis/apps/v1/namespaces/default/deployments/sdruntime"] = {
             "metadata": {"name": "sdruntime"},
@@ -140,7 +143,11 @@ def test_a_good_canary_passes_is_promoted_and_can_be_taken_back(place: Place) ->
     assert result.exit_code == 0, result.output
     assert "passed: canary: 30 tasks, 0.0% failed, p95 2.0 s; stable: 30 tasks" in result.output
     image = {"repository": "registry.example/runtime", "digest": f"sha256:{'1' * 64}", "tag": ""}
-    assert place.values() == {"canary": {"percent": 30, "inferenceApi": {"image": image}}}
+    # The agent's is named too: the release would keep that of a canary before.
+    agent = {"repository": "registry.example/agent", "tag": "1", "digest": ""}
+    assert place.values() == {
+        "canary": {"percent": 30, "inferenceApi": {"image": image}, "queueAgent": {"image": agent}}
+    }
     assert "upgrade sdruntime" in place.helm.calls[-1]
     assert "--reuse-values" in place.helm.calls[-1]
     assert place.left() == []
@@ -201,6 +208,33 @@ def test_a_dry_run_changes_nothing(place: Place) -> None:
     assert place.helm.calls == []
 
 
+def test_a_cluster_out_of_reach_is_one_line_and_what_was_begun_can_be_rolled_back(place: Place) -> None:
+    place.api.refuse = True
+    broken = place.call("canary", "--image", NEW)
+    assert broken.exit_code == 2
+    assert "the cluster refuses: Forbidden" in broken.output
+    assert place.helm.calls == []
+    place.api.refuse = False
+    assert place.call("rollback").exit_code == 0
+    assert place.values() == {"canary": {"percent": 0}}
+
+
+def test_a_runtime_of_another_chart_has_no_canary(run: Run) -> None:
+    config = str(ROOT / "cloud" / "examples" / "all-settings.yaml")
+    result = run("canary", "--runtime", "comfyruntime", "--image", NEW, "--config", config)
+    assert result.exit_code == 2
+    assert "comfyruntime is released from a chart of its own" in result.output
+
+
+def test_a_cluster_that_is_lost_while_a_canary_is_watched_does_not_end_it(place: Place) -> None:
+    assert place.call("canary", "--image", NEW, "--window", "1").exit_code == 1
+    lost = place.call("canary", "--kubeconfig", "nowhere")
+    assert lost.exit_code == 2
+    assert "the cluster cannot be reached" in lost.output
+    assert "the canary goes on" in lost.output
+    assert place.left() == []
+
+
 def samples(track: str, good: int, bad: int, seconds: float = 2.0) -> list[Sample]:
     return [Sample(track, True, seconds)] * good + [Sample(track, False, None)] * bad
 
@@ -213,6 +247,7 @@ def samples(track: str, good: int, bad: int, seconds: float = 2.0) -> list[Sampl
         (samples(CANARY, 30, 0) + samples(STABLE, 30, 0), False, Outcome.WAIT),
         (samples(CANARY, 30, 0) + samples(STABLE, 30, 0), True, Outcome.PASS),
         (samples(CANARY, 0, 3) + samples(STABLE, 30, 0), False, Outcome.FAIL),
+        (samples(CANARY, 0, 1), False, Outcome.WAIT),
         (samples(CANARY, 19, 1) + samples(STABLE, 30, 0), False, Outcome.WAIT),
         (samples(CANARY, 18, 2) + samples(STABLE, 30, 0), True, Outcome.FAIL),
         (samples(CANARY, 15, 15) + samples(STABLE, 15, 15), True, Outcome.PASS),

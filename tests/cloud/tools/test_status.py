@@ -93,6 +93,8 @@ def test_a_cluster_that_refuses_or_is_gone_is_no_stack_trace(
         api.refuse = True
         output = ask(api) if reachable else ""
     output = output or ask(api)
+    api.kubeconfig.unlink()
+    assert "the cluster cannot be reached" in ask(api)
     assert ("the cluster refuses" if reachable else "the cluster cannot be reached") in output
 
 
