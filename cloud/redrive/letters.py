@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 from ulid import ULID
 
-from contract.record import Record, Submission
+from contract.record import Record, Status, Submission
 from contract.task import TaskMessage, UnreadableMessageError, parse_task_message
 
 TOO_OFTEN: Final = "received too often"
@@ -67,7 +68,7 @@ def next_submission(letter: DeadLetter) -> str:
 
 
 def resubmitted(task: TaskMessage, submission: str, now: datetime) -> TaskMessage:
-    """Returns the task as a new submission: an agent takes no notice of one whose record has ended."""
+    """Returns the task as a new submission: an agent does not run one again whose record has ended."""
     metadata = task.metadata.model_copy(update={"submission": submission, "submitted_at": now, "trace": None})
     return task.model_copy(update={"metadata": metadata})
 
@@ -85,7 +86,19 @@ def as_submission(task: TaskMessage, now: datetime) -> Submission:
     )
 
 
-def has_ended(record: Record | None, task: TaskMessage) -> bool:
-    """Tells whether the record knows the message's submission as ended, so that the same message would do nothing."""
+class Way(StrEnum):
+    """How a letter goes back."""
+
+    AS_IT_IS = "as it is"
+    ANEW = "anew"
+    """As a new submission: its own has failed, and would not be run again."""
+    TO_SETTLE = "to settle"
+    """As it is, needing no content: it has succeeded or was cancelled after all; an agent only tells so again."""
+
+
+def way_back(record: Record | None, task: TaskMessage) -> Way:
+    """Returns how the letter of a task goes back, by what the record knows of its submission."""
     found = record.find(task.metadata.submission) if record is not None else None
-    return found is not None and found.status.terminal
+    if found is None or not found.status.terminal:
+        return Way.AS_IT_IS
+    return Way.ANEW if found.status is Status.FAILED else Way.TO_SETTLE

@@ -16,10 +16,11 @@ from cloud.aws import Aws
 from cloud.redrive.letters import (
     TOO_OFTEN,
     DeadLetter,
+    Way,
     as_submission,
-    has_ended,
     next_submission,
     resubmitted,
+    way_back,
 )
 from contract.objects import split_s3_url
 from contract.record import Record, TransitionError, submit
@@ -110,8 +111,10 @@ class DeadLetterQueue:
         task = letter.task
         if task is None:
             return letter.body
-        self._check_content(task)
-        if not has_ended(self._record(task.metadata.id), task):
+        way = way_back(self._record(task.metadata.id), task)
+        if way is not Way.TO_SETTLE:
+            self._check_content(task)
+        if way is not Way.ANEW:
             return letter.body
         now = datetime.now(UTC)
         again = resubmitted(task, next_submission(letter), now)

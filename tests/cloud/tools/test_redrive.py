@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,18 @@ from hypothesis import strategies as st
 from typer.testing import Result
 
 from cloud.redrive import move
-from cloud.redrive.letters import DeadLetter, count_by_reason, is_selected, next_submission
-from contract.record import Status
+from cloud.redrive.letters import (
+    DeadLetter,
+    Way,
+    as_submission,
+    count_by_reason,
+    is_selected,
+    next_submission,
+    way_back,
+)
+from contract.identifiers import new_ulid
+from contract.record import Record, Status
+from contract.task import parse_task_message
 from tests.cloud.tools.conftest import Run
 from tests.support.deployment import Deployment
 from tests.support.proxy import FaultProxy, operations
@@ -140,6 +151,24 @@ def test_an_unknown_runtime_is_refused_with_the_known_ones(redrive: Callable[...
     result = redrive("--runtime", "nobody")
     assert result.exit_code == 2
     assert "comfyruntime" in result.output
+
+
+@pytest.mark.parametrize(
+    ("status", "way"),
+    [
+        (Status.QUEUED, Way.AS_IT_IS),
+        (Status.RUNNING, Way.AS_IT_IS),
+        (Status.FAILED, Way.ANEW),
+        (Status.SUCCEEDED, Way.TO_SETTLE),
+        (Status.CANCELLED, Way.TO_SETTLE),
+    ],
+)
+def test_only_a_task_that_has_failed_runs_anew(status: Status, way: Way) -> None:
+    metadata = {"id": "a", "runtime": "r", "tasktype": "text-to-image", "prefix": "p", "submission": new_ulid()}
+    task = parse_task_message(json.dumps({"metadata": metadata, "content": {}}))
+    submission = as_submission(task, datetime.now(UTC)).model_copy(update={"status": status})
+    assert way_back(Record(id="a", current=submission), task) is way
+    assert way_back(None, task) is Way.AS_IT_IS
 
 
 def letter(reason: str, message_id: str = "1", sent_at: int = 1) -> DeadLetter:
