@@ -27,7 +27,7 @@ from local.harness.state import Replicas, State, read_state
 from tests.support.processes import Process
 from tests.support.waiting import eventually, free_range
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(420)
 
 RUNTIME = "sdruntime"
 TASKS = 50
@@ -95,6 +95,10 @@ def submit(api: str, number: int) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def get(url: str) -> Any:
+    return httpx.get(url, timeout=60).json()
+
+
 @pytest.fixture(scope="module")
 def burst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Burst]:
     folder = tmp_path_factory.mktemp("autoscale")
@@ -120,19 +124,18 @@ def burst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Burst]:
 
     def over() -> bool:
         replicas = look()
-        finished = len(httpx.get(f"{state().sink}/callbacks").json()) >= TASKS
-        return finished and replicas.wanted == 1 == len(replicas.pairs)
+        return replicas.wanted == 1 == len(replicas.pairs) and len(get(f"{state().sink}/callbacks")) >= TASKS
 
     try:
-        eventually(lambda: ready(state().replicas[RUNTIME]) == 1, within=90, every=0.2)
+        eventually(lambda: ready(state().replicas[RUNTIME]) == 1, within=150, every=0.2)
         seen.began = time.time()
         look()
         with ThreadPoolExecutor(6) as pool:
             submitted = [pool.submit(submit, state().api, number) for number in range(TASKS)]
-            eventually(over, within=120, every=0.25)
+            eventually(over, within=200, every=0.25)
             assert all(item.result() is None for item in submitted)
-        seen.tasks = [httpx.get(f"{state().api}/v1/tasks/burst-{number}").json() for number in range(TASKS)]
-        seen.callbacks = httpx.get(f"{state().sink}/callbacks").json()
+        seen.tasks = [get(f"{state().api}/v1/tasks/burst-{number}") for number in range(TASKS)]
+        seen.callbacks = get(f"{state().sink}/callbacks")
         os.kill(process.pid, signal.SIGINT)
         assert process.wait_ended(within=30)[0] == 0
         seen.log = process.text()
