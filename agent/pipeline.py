@@ -461,10 +461,12 @@ class Pipeline:
         await self._recycling.look()
         if self._running is not None:
             return
-        if not await self._is_alive():
-            self._lose_runtime("it does not answer")
-        elif self._running is None and self._recycling.judge():
-            self._lose_runtime(self._recycling.reason)
+        alive = await self._is_alive()
+        if self._running is None:  # one that has begun meanwhile tells by itself
+            if not alive:
+                self._lose_runtime("it does not answer")
+            elif self._recycling.judge():
+                self._lose_runtime(self._recycling.reason)
 
     def _end(self) -> None:
         """Ends this agent as a signal does."""

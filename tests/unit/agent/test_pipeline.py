@@ -328,6 +328,30 @@ async def test_an_answer_whose_server_is_gone_says_so_of_the_runtime_unless_anot
         assert agent.pipeline.state is (State.BUSY if running else State.WAITING_FOR_RUNTIME)
 
 
+async def test_a_run_that_begins_while_an_idle_runtime_is_looked_at_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "ALIVE_INTERVAL", 60)
+    agent = Agent()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> bool:
+        asked.set()
+        await answer.wait()
+        return False
+
+    monkeypatch.setattr(agent.runtime, "is_alive", slow)
+    async with agent.running():
+        await agent.until(lambda: agent.pipeline.state is State.READY)
+        look = asyncio.create_task(agent.pipeline._look_after_runtime())
+        await asked.wait()
+        agent.put("a")
+        await agent.until(lambda: agent.runtime.started == ["a"])
+
+        answer.set()
+        await look
+
+        assert agent.pipeline.state is State.BUSY
+
+
 async def test_a_runtime_is_restarted_only_when_its_last_answer_has_arrived() -> None:
     agent = Agent(recycle_by=RecycleBy.API, limits=Limits(tasks=1))
     agent.put("a")
