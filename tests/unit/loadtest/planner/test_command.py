@@ -96,6 +96,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_is_simulated(
 def documented() -> list[list[str]]:
     lines = Path("docs/planner.md").read_text().splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("uvx nox -s plan")]
+    assert commands, "the page names none"
     return [words[words.index("--") + 1 :] if "--" in words else [] for words in commands]
 
 
