@@ -21,6 +21,14 @@ from tests.support.web import web_server
 KEY = "smoke-test-key-0123456789"
 
 
+def wait_created(endpoint: str, name: str) -> None:
+    def status() -> str:
+        found: str = client("cloudformation", endpoint).describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+        return "" if found.endswith("IN_PROGRESS") else found
+
+    assert eventually(status, within=60) == "CREATE_COMPLETE"
+
+
 @pytest.fixture(scope="module")
 def deployment(ministack: str, default: Synthesis) -> Deployment:
     """The messaging stack of the repository's own config.yaml, deployed by CloudFormation and by nothing else."""
@@ -29,12 +37,7 @@ def deployment(ministack: str, default: Synthesis) -> Deployment:
     parameters.put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="30", Type="String")
     name = f"{default.config.stack_name}-messaging"
     formation.create_stack(StackName=name, TemplateBody=json.dumps(default.templates[name]))
-
-    def status() -> str:
-        found: str = formation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
-        return "" if found.endswith("IN_PROGRESS") else found
-
-    assert eventually(status, within=30) == "CREATE_COMPLETE"
+    wait_created(ministack, name)
     place = topology(default.config, region=REGION, account=ACCOUNT)
     clients = make_clients(ministack)
     return Deployment(default.config, place, clients, CallbackQueue(clients, place))
@@ -95,7 +98,8 @@ def test_address_and_key_are_found_by_the_stacks_outputs(run: Run, stack: Stack,
             {"ParameterKey": "KeyValue", "ParameterValue": KEY},
         ],
     )
-    result = eventually(lambda: run("smoke", "--stack", "outputs-alone", "--dry-run", AWS_ENDPOINT_URL=ministack))
+    wait_created(ministack, "outputs-alone")
+    result = run("smoke", "--stack", "outputs-alone", "--dry-run", AWS_ENDPOINT_URL=ministack)
     assert result.exit_code == 0, result.output
     assert result.output.count("would send") == 8
     assert KEY not in result.output
