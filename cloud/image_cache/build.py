@@ -215,8 +215,8 @@ class _Build:
         except BaseException as error:
             try:
                 self._remove_all()
-            except (BotoCoreError, ClientError, ToolError) as trouble:
-                reason = describe(trouble) if isinstance(trouble, ClientError) else str(trouble)
+            except (BotoCoreError, ClientError, ToolError, KeyboardInterrupt) as trouble:
+                reason = describe(trouble) if isinstance(trouble, ClientError) else str(trouble) or "interrupted"
                 self.report.say(
                     f"cleaning up failed too: {reason}; look for instances and snapshots with the tag "
                     f"{plan.BUILD_TAG}={self.identity} and remove them"

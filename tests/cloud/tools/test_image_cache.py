@@ -285,6 +285,19 @@ def test_ctrl_c_cleans_up(command: Callable[..., Result], place: Place, registry
     assert place.left() == []
 
 
+def test_a_second_ctrl_c_ends_cleaning_up_and_the_tag_to_look_for_is_named(
+    command: Callable[..., Result], registry: None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build._Build, "launch", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(build._Build, "_remove_all", Mock(side_effect=KeyboardInterrupt))
+        result = command(*IMAGES)
+    assert result.exit_code == 130
+    assert f"cleaning up failed too: interrupted; look for instances and snapshots with the tag {BUILD_TAG}=" in (
+        result.output
+    )
+
+
 def test_a_dry_run_starts_nothing(command: Callable[..., Result], place: Place) -> None:
     result = command(*IMAGES, "--dry-run")
     assert result.exit_code == 0
