@@ -25,7 +25,7 @@ import structlog
 from agent.aws import OUTAGES, backoff, describe, is_outage
 from agent.completion import Completion
 from agent.decisions import LOOKAHEAD, ahead, recent, room
-from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.errors import RuntimeUnavailableError, TaskError
 from agent.heartbeat import Heartbeat
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
 from agent.operations.lifecycle import Lifecycle, State
@@ -33,8 +33,9 @@ from agent.operations.metrics import Metrics
 from agent.operations.recycling import Recycling
 from agent.operations.telemetry import Tracer
 from agent.operations.warm_up import WarmUp
-from agent.outcomes import Abandoned, Answered, Answering, Cancelled, HandedBack, Outcome, Raised
+from agent.outcomes import Abandoned, Answered, Answering, HandedBack, Outcome, Raised
 from agent.preparation import Preparation
+from agent.run_outcome import after_interruption, arrived, drop, internal_error, outcome_of
 from agent.runtimes.base import Answer, Arriving, Runtime
 from agent.task_queue import TaskQueue
 from agent.watch import RecordWatch
@@ -247,7 +248,7 @@ class Pipeline:
                     outcome = await self._preparation.prepare(held)
         except Exception:
             log.exception("preparing_failed")
-            outcome = Raised(_internal_error()) if held.stored else HandedBack(5)
+            outcome = Raised(internal_error()) if held.stored else HandedBack(5)
         if held.stage is not Stage.PREPARING:
             return
         if outcome is not None:
@@ -301,7 +302,7 @@ class Pipeline:
             elif self._recycling.judge():
                 if isinstance(outcome, Answering):
                     # A server that is restarted sends nothing more.
-                    outcome = await _arrived(outcome)
+                    outcome = await arrived(outcome)
                 self._lose_runtime(self._recycling.reason)
             if not isinstance(outcome, Answered | Answering):
                 self._results.release()
@@ -336,13 +337,13 @@ class Pipeline:
                 either: list[asyncio.Future[Any]] = [run, held.interruption]
                 await asyncio.wait(either, timeout=self._task_timeout, return_when=asyncio.FIRST_COMPLETED)
                 if run.done():
-                    return _outcome(run, time.monotonic() - began)
+                    return outcome_of(run, time.monotonic() - began)
                 held.interrupt(Interruption.TIMEOUT)  # without effect when something else came first
                 reason = held.interruption.result()
                 await self._stop(run, reason)
                 # Whatever it returned is not looked at: an interrupted SD Web UI answers 200 with a half-made image.
-                _drop(run)
-                return _after_interruption(reason, self._task_timeout)
+                drop(run)
+                return after_interruption(reason, self._task_timeout)
             finally:
                 run.cancel()
 
@@ -377,7 +378,7 @@ class Pipeline:
             if after_run:
                 await asyncio.sleep(HEAD_START)
             if isinstance(outcome, Answering):
-                outcome = await _arrived(outcome)
+                outcome = await arrived(outcome)
                 if (
                     isinstance(outcome, Raised)
                     and isinstance(outcome.error, RuntimeUnavailableError)
@@ -545,56 +546,6 @@ class Pipeline:
             yield
         finally:
             self._metrics.phases.labels(phase).observe(time.monotonic() - began)
-
-
-def _outcome(run: asyncio.Task[Answer | Arriving], seconds: float) -> Outcome | Answering:
-    """Returns what a run that ended by itself came to."""
-    error = asyncio.CancelledError() if run.cancelled() else run.exception()
-    if error is not None:
-        return _raised(error)
-    result = run.result()
-    return Answered(result, seconds) if isinstance(result, Answer) else Answering(result, seconds)
-
-
-async def _arrived(answering: Answering) -> Outcome:
-    """Reads the rest of an answer."""
-    try:
-        return Answered(await answering.arriving.read(), answering.seconds)
-    except Exception as error:  # noqa: BLE001 - as in a run
-        return _raised(error)
-
-
-def _raised(error: BaseException) -> Raised:
-    if isinstance(error, TaskError):
-        # Without its traceback, whose frames hold the answer that was no good.
-        return Raised(type(error)(error.code, error.message))
-    log.error("run_failed", exc_info=error)
-    return Raised(_internal_error())
-
-
-def _drop(run: asyncio.Task[Answer | Arriving]) -> None:
-    """Lets go of an answer that an interrupted run has given all the same."""
-    if run.done() and not run.cancelled() and run.exception() is None:
-        result = run.result()
-        if not isinstance(result, Answer):
-            result.drop()
-
-
-def _internal_error() -> TransientError:
-    return TransientError("internal_error", "the agent failed at this task; its log says why")
-
-
-def _after_interruption(reason: Interruption, timeout: float) -> Outcome:
-    """Returns what a run that was interrupted comes to."""
-    match reason:
-        case Interruption.CANCEL:
-            return Cancelled()
-        case Interruption.TIMEOUT:
-            return Raised(PermanentError("timed_out", f"the run took longer than {timeout:g} s and was interrupted"))
-        case Interruption.DRAIN:
-            return HandedBack()
-        case Interruption.OVERTAKEN:
-            return Abandoned()
 
 
 async def _restarted(name: str, loop: Callable[[], Awaitable[None]]) -> None:
