@@ -15,6 +15,8 @@ from aiohttp import web
 from typer.testing import Result
 
 from cloud.aws import ToolError
+from cloud.chart_values import release_values
+from cloud.constructs.runtimes import placement
 from cloud.deployment import making
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
@@ -23,8 +25,9 @@ from cloud.deployment.steps import Work, carry_out
 from cloud.image_cache.images import own_image
 from cloud.names import split_image
 from cloud.reporter import Reporter
-from contract.config import ConfigError, RuntimeConfig, load_config
+from contract.config import ConfigError, RuntimeConfig, load_config, parse_config
 from contract.task import RuntimeType
+from contract.topology import topology
 from tests.cloud.synthesis import ROOT
 from tests.cloud.tools.bottlerocket import Bottlerocket
 from tests.cloud.tools.conftest import Run, client
@@ -215,11 +218,26 @@ def test_it_goes_on_wherever_it_was_broken_off_and_makes_nothing_twice(place: Pl
     for reference in (found["cloud"]["images"]["api"], found["cloud"]["images"]["runtimes"]["comfyui"]):
         assert reference.startswith(f"{HOST}/blue/")
         assert "@sha256:" in reference
+    assert _released(found) == {
+        f"{HOST}/blue/{holds}": client("ecr", place.endpoint).describe_images(repositoryName=f"blue/{holds}")[
+            "imageDetails"
+        ][0]["imageDigest"]
+        for holds in ("agent", "comfyui")
+    }, "what Compose built and push reported is what the chart runs"
     # The password goes through standard input, and Docker forgets it.
     assert place.tools.said
     assert not [call for call in place.tools.calls if place.tools.said[0] in call]
     assert len(place.tools.called("docker logout")) == len(place.tools.called("docker login"))
     assert "npx --yes aws-cdk@2." in place.tools.calls[0]
+
+
+def _released(document: dict[str, Any]) -> dict[str, str]:
+    """Returns the digests that the releases of a resolved config run, by repository."""
+    config = parse_config(yaml.safe_dump(document))
+    place = topology(config, region="us-east-1", account=ACCOUNT)
+    values = [release_values(config, item, placement(config, item, place, traces="")) for item in config.runtimes]
+    images = [item["runtime"][name]["image"] for item in values for name in ("inferenceApi", "queueAgent")]
+    return {image["repository"]: image["digest"] for image in images}
 
 
 def _broken(place: Place) -> str:
