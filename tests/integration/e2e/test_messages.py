@@ -32,12 +32,25 @@ def message(task_id: str, runtime: str, *, submission: str, **content: Any) -> d
     return document
 
 
-def test_a_message_that_is_there_twice_is_generated_once(stack: Stack, runtime: str) -> None:
+def test_of_two_agents_that_get_the_same_task_at_once_one_generates_it_and_the_other_is_interrupted(
+    stack: Stack, runtime: str
+) -> None:
+    # A run begins a moment before the write that claims it has landed, so that the GPU does not wait for S3. Both may
+    # have begun by then; whose write comes second gives up.
     task_id = unique("twice")
     put(stack, runtime, message(task_id, runtime, submission=new_ulid()), times=2)
-    pods = [stack.start_pod(runtime, ready=False, VISIBILITY_TIMEOUT=SHORT_VISIBILITY) for _ in range(2)]
+    pods = [
+        stack.start_pod(
+            runtime,
+            fake=stack.start_fake(seconds_per_task=3),
+            ready=False,
+            VISIBILITY_TIMEOUT=SHORT_VISIBILITY,
+        )
+        for _ in range(2)
+    ]
     submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
-    assert sum(len(pod.fake.runs(task_id)) for pod in pods) == 1
+    outcomes = [job["outcome"] for pod in pods for job in pod.fake.runs(task_id)]
+    assert sorted(outcomes) in (["succeeded"], ["interrupted", "succeeded"])
     assert submission.attempts == 1
 
 
