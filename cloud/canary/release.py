@@ -70,7 +70,7 @@ class Release:
         shell.run(
             [
                 *(helm, "upgrade", self.runtime.name, str(CHART), "--namespace", self.runtime.namespace),
-                *("--kubeconfig", str(self.kubeconfig), "--reuse-values", "--values", "-", "--hide-notes"),
+                *("--kubeconfig", str(self.kubeconfig), "--reset-then-reuse-values", "--values", "-", "--hide-notes"),
             ],
             report=self.report,
             stdin=json.dumps(values),

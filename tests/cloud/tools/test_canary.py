@@ -149,7 +149,7 @@ def test_a_good_canary_passes_is_promoted_and_can_be_taken_back(place: Place) ->
         "canary": {"percent": 30, "inferenceApi": {"image": image}, "queueAgent": {"image": agent}}
     }
     assert "upgrade sdruntime" in place.helm.calls[-1]
-    assert "--reuse-values" in place.helm.calls[-1]
+    assert "--reset-then-reuse-values" in place.helm.calls[-1]
     assert place.left() == []
     assert promoted_images(aws, stack) == {}
 
