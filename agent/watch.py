@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -14,6 +15,7 @@ from agent.aws import CALL_TIMEOUT, OUTAGES, describe
 from agent.decisions import Arrival, on_arrival
 from agent.holdings import Held, Holdings, Interruption, Stage
 from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
+from contract.progress import progress_interval
 from contract.record import Status, TransitionError, report_progress
 from contract.store import RecordStore
 
@@ -26,8 +28,18 @@ _PROGRESS_STEP: Final = 0.01
 """Smaller steps are not worth a write."""
 
 
+@dataclass(slots=True)
+class _Reports:
+    """Of one run, by the monotonic clock: when it was first seen, and when its progress is to be written next."""
+
+    began: float
+    due: float
+
+
 class RecordWatch:
     """Looks at each held record about once a second; a record that nobody has changed costs no transfer.
+
+    Now and then, as `contract.progress` says, a look at a running task's record is the write of its progress.
 
     Args:
         store: the task records.
@@ -39,22 +51,27 @@ class RecordWatch:
         self._store = store
         self._holdings = holdings
         self._withdraw = withdraw
+        self._reports: dict[Held, _Reports] = {}
 
     async def run(self) -> None:
         """Watches until cancelled."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL / 4)
-            due = time.monotonic() - WATCH_INTERVAL
-            looks = [
-                self._look(held, held.stage) for held in self._holdings if _is_watched(held) and held.checked_at <= due
-            ]
-            await asyncio.gather(*looks)
+            now = time.monotonic()
+            watched = [held for held in self._holdings if _is_watched(held)]
+            self._reports = {
+                held: self._reports.get(held) or _Reports(now, now + progress_interval(0))
+                for held in watched
+                if held.stage is Stage.RUNNING
+            }
+            due = now - WATCH_INTERVAL
+            await asyncio.gather(*(self._look(held, held.stage) for held in watched if held.checked_at <= due))
 
     async def _look(self, held: Held, stage: Stage) -> None:
         # The stage it was chosen in: a run that begins before the look does is not in the record yet.
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
-                if stage is Stage.RUNNING and held.progress - held.reported_progress >= _PROGRESS_STEP:
+                if stage is Stage.RUNNING and self._has_news(held):
                     await self._report(held)
                 else:
                     await self._refresh(held)
@@ -80,6 +97,10 @@ class RecordWatch:
         else:
             held.checked_at = time.monotonic()
 
+    def _has_news(self, held: Held) -> bool:
+        is_due = time.monotonic() >= self._reports[held].due
+        return is_due and held.progress - held.reported_progress >= _PROGRESS_STEP
+
     async def _report(self, held: Held) -> None:
         progress = held.progress
         transition = partial(
@@ -96,6 +117,8 @@ class RecordWatch:
             held.checked_at = time.monotonic()
         else:
             held.reported_progress = progress
+            reports, now = self._reports[held], time.monotonic()
+            reports.due = now + progress_interval(now - reports.began)
 
     def _judge_running(self, held: Held) -> None:
         if not held.is_holder:

@@ -88,6 +88,7 @@ class Watched:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "WATCH_INTERVAL", 0.02)
+    monkeypatch.setattr(watch_module, "progress_interval", lambda _: 0.0)
 
 
 @pytest.mark.parametrize("stage", [Stage.PREPARING, Stage.PREPARED])
@@ -173,6 +174,30 @@ async def test_progress_is_reported_and_a_cancel_is_seen_on_the_way() -> None:
         watched.held.note_progress(0.5)
 
         await watched.until(lambda: watched.interruption() is Interruption.CANCEL)
+
+
+async def test_between_two_writes_of_progress_the_record_is_only_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    ages: list[float] = []
+
+    def interval(age: float) -> float:
+        ages.append(age)
+        return 1000.0 if age else 0.0
+
+    monkeypatch.setattr(watch_module, "progress_interval", interval)
+    watched = Watched(Stage.RUNNING)
+    async with watched.watching():
+        watched.held.note_progress(0.25)
+        await watched.until(lambda: watched.store.stored.record.current.progress == 0.25)
+        watched.held.note_progress(0.5)
+        looks = watched.store.reads
+        await watched.until(lambda: watched.store.reads >= looks + 3)
+        assert watched.store.stored.record.current.progress == 0.25
+        watched.store.write(lambda record: request_cancel(record, now=NOW))
+
+        await watched.until(lambda: watched.interruption() is Interruption.CANCEL)
+
+    assert ages[0] == 0.0, "a run's first interval is that of a run that begins"
+    assert len(ages) == 2, "it is asked again after each write only"
 
 
 async def test_a_record_out_of_reach_interrupts_nothing() -> None:

@@ -101,10 +101,10 @@ def test_more_images_never_cost_less(images: int, more: int) -> None:
     assert few <= many
 
 
-def test_progress_costs_a_write_and_a_look_for_every_second_of_a_run() -> None:
+def test_an_image_is_charged_the_writes_of_its_progress_and_the_looks_for_a_cancel() -> None:
     assert per_image(0.5) == PerImage()
-    assert (per_image(1.5).s3_puts, per_image(1.5).s3_gets) == (6, 2)
-    assert (per_image(9).s3_puts, per_image(9).s3_gets) == (14, 10)
+    assert (per_image(1.5).s3_puts, per_image(1.5).s3_gets) == (5, 3)
+    assert (per_image(9).s3_puts, per_image(9).s3_gets) == (7, 17)
 
 
 def test_fixed_costs_name_what_runs_all_month() -> None:
