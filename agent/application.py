@@ -129,6 +129,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             tracer=tracer,
             visibility_timeout=settings.visibility_timeout,
             prefetch=settings.prefetch,
+            slots=settings.slots,
             task_timeout=settings.task_timeout_seconds,
             grace_period=settings.grace_period_seconds,
             warm_up=warm_up,

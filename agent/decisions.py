@@ -203,11 +203,16 @@ def recent(before: float | None, seconds: float) -> float:
     return seconds if before is None else max(seconds, 0.7 * before + 0.3 * seconds)
 
 
-def room(*, prefetch: int, waiting: int, running: bool) -> int:
+def room(*, prefetch: int, waiting: int, free: int) -> int:
     """Returns how many messages to receive now: what is held ought to be run soon, and not by somebody else.
 
     Many are received together, when half of them are gone: a receive costs the same for ten as for one.
+
+    Args:
+        prefetch: tasks to make ready while others run.
+        waiting: tasks that are held and not started.
+        free: slots without a run.
     """
-    most = max(prefetch, 0 if running else 1)
-    free = most - waiting
-    return free if 2 * free >= most else 0
+    most = max(prefetch, free)
+    left = most - waiting
+    return left if 2 * left >= most else 0

@@ -47,6 +47,8 @@ class Interruption(StrEnum):
     TIMEOUT = "timeout"
     DRAIN = "drain"
     """This agent ends."""
+    WITHDRAWN = "withdrawn"
+    """It waits behind a run that does not end; another agent may have it."""
 
 
 @dataclass(eq=False, slots=True)

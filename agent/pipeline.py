@@ -18,14 +18,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from agent.aws import OUTAGES, backoff, describe, is_outage
 from agent.completion import Completion
-from agent.decisions import LOOKAHEAD, ahead, recent, room
-from agent.errors import RuntimeUnavailableError, TaskError
+from agent.decisions import ahead, recent, room
+from agent.errors import RuntimeUnavailableError
 from agent.heartbeat import Heartbeat
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
 from agent.operations.lifecycle import Lifecycle, State
@@ -35,9 +35,12 @@ from agent.operations.telemetry import Tracer
 from agent.operations.warm_up import WarmUp
 from agent.outcomes import Abandoned, Answered, Answering, HandedBack, Outcome, Raised
 from agent.preparation import Preparation
-from agent.run_outcome import after_interruption, arrived, drop, internal_error, outcome_of
-from agent.runtimes.base import Answer, Arriving, Runtime
+from agent.run_outcome import arrived, internal_error
+from agent.running import HEAD_START, Running
+from agent.runtime_follower import RuntimeFollower
+from agent.runtimes.base import Runtime
 from agent.task_queue import TaskQueue
+from agent.turns import Turn, Turns
 from agent.watch import RecordWatch
 from contract.store import RecordStore
 
@@ -50,24 +53,13 @@ and so is what a crash costs."""
 MAX_COMPLETING: Final = 200
 """Ended tasks whose callback or deletion is still under way, when SNS or SQS is out of reach but S3 is not."""
 
-INTERRUPT_TIMEOUT: Final = 15.0
-"""Seconds that a runtime has to end an interrupted run before the agent goes on without it."""
-
-DRAIN_INTERRUPT_TIMEOUT: Final = 2.0
-"""The same when this agent ends: who started it does not wait much longer than the grace period."""
-
 COMPLETION_GRACE: Final = 8.0
 """Seconds for uploads, callback and deletion after the grace period of the run."""
-
-HEAD_START: Final = 0.005
-"""Seconds by which a run's request to the runtime goes before any call to AWS that becomes due at the same moment:
-signing and sending those takes this process's time, and the GPU would wait for it."""
 
 POLL_GRACE: Final = 0.3
 """Seconds in which SQS gives a message that was handed back to a poll that waits for one."""
 
-ALIVE_INTERVAL: Final = 5.0
-"""Seconds between two looks at an idle runtime."""
+STUCK: Final = "it does not end an interrupted run"
 
 _RECEIVE_FAILURES: Final = 5
 """Failed receives in a row after which the agent calls itself failed (and goes on trying)."""
@@ -89,6 +81,7 @@ class Pipeline:
         tracer: Tracer,
         visibility_timeout: float,
         prefetch: int,
+        slots: int,
         task_timeout: float,
         grace_period: float,
         warm_up: WarmUp,
@@ -104,7 +97,7 @@ class Pipeline:
         self._tracer = tracer
         self._visibility_timeout = visibility_timeout
         self._prefetch = prefetch
-        self._task_timeout = task_timeout
+        self._slots = slots
         self._grace_period = grace_period
         self._warm_up = warm_up
         self._recycling = recycling
@@ -114,22 +107,36 @@ class Pipeline:
 
         self._group = asyncio.TaskGroup()
         self._prepared: asyncio.Queue[Held] = asyncio.Queue()
-        self._running: Held | None = None
+        self._turns = Turns()
+        self._running = Running(
+            runtime,
+            completion=completion,
+            group=self._group,
+            metrics=metrics,
+            tracer=tracer,
+            task_timeout=task_timeout,
+            is_draining=lambda: self._draining,
+            took_long=self._hold_less,
+            stuck=lambda: self._follower.lose(STUCK, gone=False),
+        )
+        self._follower = RuntimeFollower(
+            runtime,
+            turns=self._turns,
+            warm_up=warm_up,
+            recycling=recycling,
+            changed=self._runtime_changed,
+            end=self._end,
+        )
         self._run_seconds: float | None = None
         self._changed = asyncio.Event()
-        self._runtime_up = asyncio.Event()
-        self._runtime_down = asyncio.Event()
         self._results = asyncio.Semaphore(RESULTS_IN_MEMORY)
         self._completing = asyncio.Semaphore(MAX_COMPLETING)
         self._emptied = asyncio.Event()
         self._started = False
         self._draining = False
-        self._runtime_is_new = True
-        self._warming = False
         self._poll_open = False
         self._receive_failures = 0
         self._receive_error = ""
-        self._runtime_error = ""
         self._stop_asked: asyncio.Event | None = None
 
     @property
@@ -138,8 +145,9 @@ class Pipeline:
         return self._lifecycle.state
 
     def _note(self) -> None:
-        """Notes the state after something has changed it."""
+        """Notes the state after something has changed it, and whom the time from now on belongs to."""
         self._lifecycle.enter(self._judge_state())
+        self._metrics.spend(on_run=True if self._turns else False if self._follower.up.is_set() else None)
 
     def _judge_state(self) -> State:
         if self._draining:
@@ -148,11 +156,11 @@ class Pipeline:
             return State.STARTING
         if self._receive_failures >= _RECEIVE_FAILURES:
             return State.FAILED
-        if self._warming:
+        if self._follower.warming:
             return State.WARMING
-        if not self._runtime_up.is_set():
+        if not self._follower.up.is_set():
             return State.WAITING_FOR_RUNTIME
-        return State.BUSY if self._running is not None else State.READY
+        return State.BUSY if self._turns else State.READY
 
     @property
     def reason(self) -> str:
@@ -160,7 +168,7 @@ class Pipeline:
         if self._receive_failures:
             return self._receive_error
         if self.state is State.WAITING_FOR_RUNTIME:
-            return self._recycling.reason or self._runtime_error
+            return self._follower.reason
         return self._warm_up.error
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -170,8 +178,8 @@ class Pipeline:
                 name: self._group.create_task(_restarted(name, loop), name=name)
                 for name, loop in {
                     "receive": self._receive,
-                    "run": self._run,
-                    "runtime": self._follow_runtime,
+                    **{f"run {slot}": self._run for slot in range(1, self._slots + 1)},
+                    "runtime": self._follower.run,
                     "watch": self._watch.run,
                     "heartbeat": self.heartbeat.run,
                 }.items()
@@ -185,7 +193,7 @@ class Pipeline:
 
     async def _receive(self) -> None:
         while not self._draining:
-            await self._runtime_up.wait()
+            await self._follower.up.wait()
             wanted = await self._wait_for_room()
             asked_at = time.monotonic()
             self._poll_open = True
@@ -219,9 +227,9 @@ class Pipeline:
             count = room(
                 prefetch=ahead(self._prefetch, self._run_seconds),
                 waiting=self._holdings.count(Stage.PREPARING, Stage.PREPARED),
-                running=self._running is not None,
+                free=self._slots - len(self._turns),
             )
-            if count and self._runtime_up.is_set():
+            if count and self._follower.up.is_set():
                 return count
             self._changed.clear()
             await self._changed.wait()
@@ -230,7 +238,7 @@ class Pipeline:
         held = self._holdings.add(delivery)
         if held is None:
             log.info("redelivered", message_id=delivery.message_id, receives=delivery.receive_count)
-        elif self._draining or not self._runtime_up.is_set():
+        elif self._draining or not self._follower.up.is_set():
             self._spawn_completion(held, HandedBack())
         else:
             held.preparing = self._group.create_task(self._prepare(held))
@@ -267,9 +275,10 @@ class Pipeline:
     # Run -------------------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        """Fills one slot: sends the next prepared task, and again when its run has ended."""
         while True:
             held = await self._prepared.get()
-            await self._runtime_up.wait()
+            await self._follower.up.wait()
             await self._results.acquire()
             if held.stage is not Stage.PREPARED or self._draining:
                 self._results.release()
@@ -279,36 +288,41 @@ class Pipeline:
                 self._results.release()
                 self._spawn_completion(held, Abandoned())
                 continue
-            self._running, held.stage = held, Stage.RUNNING
+            turn, held.stage = self._turns.take(held), Stage.RUNNING
             self._changed.set()
-            self._metrics.spend(on_run=True)
             self._note()
-            too_long = asyncio.get_running_loop().call_later(2 * LOOKAHEAD, self._hold_less)
             with structlog.contextvars.bound_contextvars(task_id=held.metadata.id, submission=held.submission_id):
-                outcome = await self._run_one(held)
-            too_long.cancel()
+                outcome = await self._running.run(held, turn)
             if isinstance(outcome, Answered | Answering):
                 self._run_seconds = recent(self._run_seconds, outcome.seconds)
             held.prepared = None
-            self._metrics.spend(on_run=False)
-            self._running = None
-            self._note()
-            self._recycling.note_run()
-            if isinstance(outcome, Raised) and isinstance(outcome.error, RuntimeUnavailableError):
-                self._lose_runtime(outcome.error.message)
-            elif self._runtime.left_running:
-                # What was sent to it now would wait behind that run, and its time would run out.
-                self._lose_runtime("it does not end an interrupted run", gone=False)
-            elif self._recycling.judge():
-                if isinstance(outcome, Answering):
-                    # A server that is restarted sends nothing more.
-                    outcome = await arrived(outcome)
-                self._lose_runtime(self._recycling.reason)
+            outcome = await self._after_run(turn, outcome)
             if not isinstance(outcome, Answered | Answering):
                 self._results.release()
             self._spawn_completion(held, outcome, after_run=True)
             del outcome  # the completion alone has the answer now, and lets go of it as soon as it is stored
             self._changed.set()
+
+    async def _after_run(self, turn: Turn, outcome: Outcome | Answering) -> Outcome | Answering:
+        """Judges the runtime by a run that has ended, and gives its turn to the next one."""
+        self._recycling.note_run()
+        if isinstance(outcome, Raised) and isinstance(outcome.error, RuntimeUnavailableError):
+            self._turns.void()
+            self._follower.lose(outcome.error.message)
+        elif self._runtime.left_running:
+            # What was sent to it now would wait behind that run, and its time would run out.
+            self._follower.lose(STUCK, gone=False)
+            for other in self._turns:
+                if other is not turn:
+                    other.held.interrupt(Interruption.WITHDRAWN)
+        elif self._recycling.judge():
+            self._follower.lose(self._recycling.reason)
+            if isinstance(outcome, Answering):
+                # A server that is restarted sends nothing more; it is restarted when the last turn is over.
+                outcome = await arrived(outcome)
+        self._turns.leave(turn)
+        self._note()
+        return outcome
 
     def _hold_less(self) -> None:
         """Hands back what was held because runs were short of late, since one is not: others may run it sooner."""
@@ -317,49 +331,18 @@ class Pipeline:
         for held in waiting[max(1, self._prefetch) :]:
             self._withdraw(held, HandedBack())
 
-    async def _run_one(self, held: Held) -> Outcome | Answering:
-        """Runs one prepared task until it ends or something ends it; the write of its start goes on beside it."""
-        if held.prepared is None:
-            raise RuntimeError("a task must be prepared before it runs")
-        held.interruption = asyncio.get_running_loop().create_future()
-        held.starting = self._group.create_task(self._start(held))
-        began = time.monotonic()
-        log.info("run_started", type=held.metadata.tasktype)
-        with self._tracer.span("run", held.trace, task_id=held.metadata.id), self._timed("run"):
-            run = asyncio.create_task(
-                self._runtime.run(
-                    held.prepared,
-                    run_id=f"{held.submission_id}-{held.submission.attempts + 1}",
-                    progress=held.note_progress,
-                )
-            )
-            try:
-                either: list[asyncio.Future[Any]] = [run, held.interruption]
-                await asyncio.wait(either, timeout=self._task_timeout, return_when=asyncio.FIRST_COMPLETED)
-                if run.done():
-                    return outcome_of(run, time.monotonic() - began)
-                held.interrupt(Interruption.TIMEOUT)  # without effect when something else came first
-                reason = held.interruption.result()
-                await self._stop(run, reason)
-                # Whatever it returned is not looked at: an interrupted SD Web UI answers 200 with a half-made image.
-                drop(run)
-                return after_interruption(reason, self._task_timeout)
-            finally:
-                run.cancel()
+    def _runtime_changed(self) -> None:
+        """Goes on with the runtime as it is now; while it is not there, other agents get what is not started."""
+        self._note()
+        if not self._follower.up.is_set():
+            for held in self._holdings:
+                self._withdraw(held, HandedBack())
+        self._changed.set()
 
-    async def _start(self, held: Held) -> None:
-        await asyncio.sleep(HEAD_START)
-        await self._completion.start(held)
-        if held.refused is not None:
-            log.info("start_refused", error=str(held.refused))
-            held.interrupt(Interruption.OVERTAKEN)
-
-    async def _stop(self, run: asyncio.Task[Answer | Arriving], reason: Interruption) -> None:
-        log.info("run_interrupted", reason=reason)
-        run.cancel()
-        await asyncio.wait({run}, timeout=DRAIN_INTERRUPT_TIMEOUT if self._draining else INTERRUPT_TIMEOUT)
-        if not run.done():
-            self._lose_runtime("it does not end an interrupted run", gone=False)
+    def _end(self) -> None:
+        """Ends this agent as a signal does."""
+        if self._stop_asked is not None:
+            self._stop_asked.set()
 
     # Complete --------------------------------------------------------------------------------------------------------
 
@@ -382,9 +365,9 @@ class Pipeline:
                 if (
                     isinstance(outcome, Raised)
                     and isinstance(outcome.error, RuntimeUnavailableError)
-                    and self._running is None  # a run that is under way tells by itself whether the server is there
+                    and not self._turns  # a run that is under way tells by itself whether the server is there
                 ):
-                    self._lose_runtime(outcome.error.message)
+                    self._follower.lose(outcome.error.message)
             async with self._completing:
                 with self._tracer.span("finish", held.trace), self._timed("finish"):
                     label = await self._completion.conclude(held, outcome)
@@ -406,118 +389,24 @@ class Pipeline:
             if not len(self._holdings):
                 self._emptied.set()
 
-    # The runtime -----------------------------------------------------------------------------------------------------
-
-    async def _follow_runtime(self) -> None:
-        """Opens the pipeline while the runtime is there."""
-        while True:
-            if self._recycling.reason:
-                await self._recycling.restart(self._runtime, self._end)
-                self._runtime_is_new = True
-            if not await self._is_made_ready():
-                continue
-            log.info("runtime_ready")
-            self._runtime_down.clear()
-            self._runtime_up.set()
-            self._note()
-            self._metrics.spend(on_run=False)
-            self._changed.set()
-            while self._runtime_up.is_set():
-                try:
-                    async with asyncio.timeout(ALIVE_INTERVAL):
-                        await self._runtime_down.wait()
-                except TimeoutError:
-                    await self._look_after_runtime()
-
-    async def _is_made_ready(self) -> bool:
-        """Waits until the runtime is up, and warms it; returns False when it is to be restarted, or is lost again."""
-        # A runtime that is not there is waited for as long as it takes: somebody starts it. One that does not let go of
-        # a run that was given up is not made better by waiting.
-        patience = self._recycling.stuck_after if self._runtime.left_running else None
-        try:
-            async with asyncio.timeout(patience):
-                await self._runtime.wait_until_ready()
-        except TimeoutError:
-            self._recycling.want(f"it has not ended an interrupted run within {patience:g} s")
-            return False
-        if not self._runtime_is_new:
-            return True
-        self._recycling.note_start()
-        self._runtime_is_new = False
-        if not self._warm_up.wanted:
-            return True
-        self._warming = True
-        self._note()
-        try:
-            await self._warm_up.run(self._runtime)
-        except RuntimeUnavailableError as error:
-            self._runtime_error, self._runtime_is_new = error.message, True
-            return False
-        finally:
-            self._warming = False
-            self._note()
-        return not self._runtime.left_running
-
-    async def _look_after_runtime(self) -> None:
-        await self._recycling.look()
-        if self._running is not None:
-            return
-        alive = await self._is_alive()
-        if self._running is None:  # one that has begun meanwhile tells by itself
-            if not alive:
-                self._lose_runtime("it does not answer")
-            elif self._recycling.judge():
-                self._lose_runtime(self._recycling.reason)
-
-    def _end(self) -> None:
-        """Ends this agent as a signal does."""
-        if self._stop_asked is not None:
-            self._stop_asked.set()
-
-    async def _is_alive(self) -> bool:
-        try:
-            async with asyncio.timeout(ALIVE_INTERVAL):
-                return await self._runtime.is_alive()
-        except (TimeoutError, TaskError, OSError):
-            return False
-
-    def _lose_runtime(self, reason: str, *, gone: bool = True) -> None:
-        """Stops receiving and starting until the runtime is back; other agents get what is not started.
-
-        Args:
-            reason: what to say.
-            gone: whether another process will be there then.
-        """
-        if not self._runtime_up.is_set():
-            return
-        log.warning("runtime_lost", reason=reason)
-        self._runtime_error = reason
-        self._runtime_is_new = gone
-        self._runtime_up.clear()
-        self._runtime_down.set()
-        self._note()
-        self._metrics.spend(on_run=None)
-        for held in self._holdings:
-            self._withdraw(held, HandedBack())
-
     # Shutdown --------------------------------------------------------------------------------------------------------
 
     async def _drain(self, loops: dict[str, asyncio.Task[None]]) -> None:
         self._draining = True
         self._note()
-        running = self._running
-        log.info("draining", held=len(self._holdings), running=running is not None)
+        log.info("draining", held=len(self._holdings), running=len(self._turns))
         loops["runtime"].cancel()
         if not self._poll_open or not len(self._holdings):
             loops["receive"].cancel()
         for held in self._holdings:
             self._withdraw(held, HandedBack())
-        if running is not None:
+        if self._turns:
             try:
                 async with asyncio.timeout(self._grace_period):
                     await self._wait_until_empty()
             except TimeoutError:
-                running.interrupt(Interruption.DRAIN)
+                for turn in self._turns:
+                    turn.held.interrupt(Interruption.DRAIN)
         try:
             async with asyncio.timeout(COMPLETION_GRACE):
                 await self._wait_until_empty()

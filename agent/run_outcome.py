@@ -59,7 +59,7 @@ def after_interruption(reason: Interruption, timeout: float) -> Outcome:
             return Cancelled()
         case Interruption.TIMEOUT:
             return Raised(PermanentError("timed_out", f"the run took longer than {timeout:g} s and was interrupted"))
-        case Interruption.DRAIN:
+        case Interruption.DRAIN | Interruption.WITHDRAWN:
             return HandedBack()
         case Interruption.OVERTAKEN:
             return Abandoned()

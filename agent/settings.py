@@ -69,6 +69,16 @@ class Settings(BaseSettings):
         ),
     ] = VISIBILITY_TIMEOUT
     prefetch: Annotated[int, Field(description="tasks made ready while one runs", ge=0, le=100)] = 1
+    slots: Annotated[
+        int,
+        Field(
+            description="runs that are at the runtime at once: 1, or 2 to let the next one wait there, so that the GPU "
+            "need not wait while the server encodes an answer. A killed agent may then cost two runs instead of one, "
+            "and SD Web UI repeats the waiting one after an interrupt, which names no run",
+            ge=1,
+            le=4,
+        ),
+    ] = 1
     grace_period_seconds: Annotated[
         float, Field(description="seconds that a running task may take to finish after SIGTERM", ge=0)
     ] = 50.0

@@ -29,6 +29,9 @@ CANCEL_GRACE: Final = 10.0
 CANCEL_INTERVAL: Final = 0.5
 """Seconds between two requests to stop a run, the answer of which tells whether it is still there."""
 
+RUN_PREFIX: Final = "darkroom-agent-"
+"""How the ids of all agents' runs begin towards the server."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -47,6 +50,7 @@ class HttpRuntime:
         self._request: asyncio.Task[Reply] | None = None
         self._left: tuple[str, asyncio.Task[Reply]] | None = None
         """Path and request of a run that was given up, until the server has let go of it."""
+        self._met = False
 
     @property
     def left_running(self) -> bool:
@@ -56,6 +60,9 @@ class HttpRuntime:
     async def wait_until_ready(self) -> None:
         """See `Runtime`. The run that was given up is asked to stop, again and again, until it is gone."""
         await self._server.wait_until_ready()
+        if not self._met:
+            self._met = True
+            await self._end_orphans()
         while self._left is not None:
             try:
                 if await self._stop_once(*self._left):
@@ -79,7 +86,7 @@ class HttpRuntime:
         """See `Runtime`."""
         if self.left_running:
             raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a run that was given up")
-        path = f"/runs/{quote(run_id, safe='')}"
+        path = _path(f"{RUN_PREFIX}{run_id}")
         request = asyncio.create_task(self._server.request("POST", path, body=prepared.body, timeout=None))
         self._request = request
         request.add_done_callback(look_at)
@@ -145,3 +152,25 @@ class HttpRuntime:
         """
         reply = await self._server.request("DELETE", path)
         return reply.status != 404 or not request.done()
+
+    async def _end_orphans(self) -> None:
+        """Stops the runs that agents before this one have left when they died: nobody waits for their answers.
+
+        Runs of others are left alone. A server that does not list its runs cannot be asked for them.
+        """
+        with suppress(TimeoutError, TaskError):
+            async with asyncio.timeout(CANCEL_GRACE):
+                while orphans := [run for run in await self._list_runs() if run.startswith(RUN_PREFIX)]:
+                    log.warning("stopping what another agent has left", runs=len(orphans))
+                    for run in orphans:
+                        await self._server.request("DELETE", _path(run))
+                    await asyncio.sleep(CANCEL_INTERVAL)
+
+    async def _list_runs(self) -> list[str]:
+        reply = await self._server.request("GET", "/runs")
+        runs = json_object(reply.body).get("runs") if reply.ok else None
+        return [run for run in runs if isinstance(run, str)] if isinstance(runs, list) else []
+
+
+def _path(name: str) -> str:
+    return f"/runs/{quote(name, safe='')}"

@@ -155,16 +155,16 @@ def test_a_task_type_that_a_runtime_cannot_do_is_refused_with_the_ones_it_can(
         assert all(name in error.message for name in TASK_TYPES[runtime_type])
 
 
-@given(st.integers(0, 20), st.integers(0, 30), st.booleans())
+@given(st.integers(0, 20), st.integers(0, 30), st.integers(0, 4))
 def test_an_agent_receives_no_more_than_it_prefetches_and_at_least_one_for_an_idle_gpu(
-    prefetch: int, waiting: int, running: bool
+    prefetch: int, waiting: int, free: int
 ) -> None:
-    count = room(prefetch=prefetch, waiting=waiting, running=running)
+    count = room(prefetch=prefetch, waiting=waiting, free=free)
 
-    assert 0 <= count <= max(prefetch, 1)
-    assert waiting + count <= max(prefetch, 1, waiting)
-    if not running and not waiting:
-        assert count >= 1
+    assert 0 <= count <= max(prefetch, free)
+    assert waiting + count <= max(prefetch, free, waiting)
+    if free and not waiting:
+        assert count >= free
 
 
 @given(st.integers(0, 100), st.floats(0, 10_000))

@@ -11,6 +11,8 @@ from typing import Any, cast
 import pytest
 
 from agent import pipeline as pipeline_module
+from agent import running as running_module
+from agent import runtime_follower
 from agent.completion import Completion
 from agent.errors import RuntimeUnavailableError, TransientError
 from agent.holdings import Delivery, Held, Holdings
@@ -165,6 +167,7 @@ class Agent:
         self,
         *,
         prefetch: int = 1,
+        slots: int = 1,
         task_timeout: float = 60,
         grace_period: float = 60,
         warm_up: WarmUpRequest | None = None,
@@ -187,6 +190,7 @@ class Agent:
             tracer=NoTracer(),
             visibility_timeout=60,
             prefetch=prefetch,
+            slots=slots,
             task_timeout=task_timeout,
             grace_period=grace_period,
             warm_up=self.warm_up,
@@ -329,7 +333,7 @@ async def test_an_answer_whose_server_is_gone_says_so_of_the_runtime_unless_anot
 
 
 async def test_a_run_that_begins_while_an_idle_runtime_is_looked_at_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_module, "ALIVE_INTERVAL", 60)
+    monkeypatch.setattr(runtime_follower, "ALIVE_INTERVAL", 60)
     agent = Agent()
     asked, answer = asyncio.Event(), asyncio.Event()
 
@@ -341,7 +345,7 @@ async def test_a_run_that_begins_while_an_idle_runtime_is_looked_at_goes_on(monk
     monkeypatch.setattr(agent.runtime, "is_alive", slow)
     async with agent.running():
         await agent.until(lambda: agent.pipeline.state is State.READY)
-        look = asyncio.create_task(agent.pipeline._look_after_runtime())
+        look = asyncio.create_task(agent.pipeline._follower.look())
         await asked.wait()
         agent.put("a")
         await agent.until(lambda: agent.runtime.started == ["a"])
@@ -445,7 +449,7 @@ async def test_a_run_that_takes_too_long_is_stopped_and_fails_for_good() -> None
 
 
 async def test_a_runtime_that_does_not_end_an_interrupted_run_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_module, "INTERRUPT_TIMEOUT", 0.05)
+    monkeypatch.setattr(running_module, "INTERRUPT_TIMEOUT", 0.05)
     agent = Agent(task_timeout=0.05)
     agent.runtime.deaf = True
     agent.put("a", "b")
@@ -504,7 +508,7 @@ async def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_goes_bac
 async def test_after_short_runs_more_is_made_ready_and_a_long_run_lets_it_go_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent.pipeline.LOOKAHEAD", 0.1)
+    monkeypatch.setattr("agent.running.LOOKAHEAD", 0.1)
     agent = Agent(prefetch=1)
     agent.put("a", "b")
     async with agent.running():

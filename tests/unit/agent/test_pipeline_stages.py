@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent import pipeline as module
+from agent import runtime_follower as module
 from agent.errors import PermanentError, RuntimeUnavailableError
 from agent.holdings import Interruption
 from agent.operations import recycling as recycling_module

@@ -1,0 +1,71 @@
+"""The order in which the runtime comes to the runs that were sent to it: one at a time, first come, first served.
+
+With one slot there is one run, and it is always its turn. With more, a run's time counts from the moment at which the
+one before it has ended; until then it waits at the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from agent.holdings import Held
+
+
+class Turn:
+    """One run's place in the order."""
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self.came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once every run before this one has ended."""
+        self.void = False
+        """The server went away while this run waited: it is not to blame."""
+
+    def is_innocent(self) -> bool:
+        """Whether the run had not begun, as far as can be told, when the server went away."""
+        return self.void or not self.came.done()
+
+
+class Turns:
+    """The runs at the server, in order."""
+
+    def __init__(self) -> None:
+        self._turns: list[Turn] = []
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(list(self._turns))
+
+    def take(self, held: Held) -> Turn:
+        """Returns a place at the end of the order, for a run that is sent now."""
+        turn = Turn(held)
+        self._turns.append(turn)
+        self._none.clear()
+        self._call()
+        return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Says that a run has ended, whether its turn had come or not."""
+        self._turns.remove(turn)
+        if self._turns:
+            self._call()
+        else:
+            self._none.set()
+
+    def void(self) -> None:
+        """Says that the server went away: it never came to the runs that wait."""
+        for turn in self._turns:
+            turn.void = turn.void or not turn.came.done()
+
+    async def wait_until_none(self) -> None:
+        """Returns once no run is at the server."""
+        await self._none.wait()
+
+    def _call(self) -> None:
+        if not self._turns[0].came.done():
+            self._turns[0].came.set_result(None)
