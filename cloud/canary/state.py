@@ -39,6 +39,11 @@ class CanaryState(BaseModel):
     promoted_before: dict[str, str] = {}
     """`promoted` as it was then."""
 
+    @property
+    def running(self) -> bool:
+        """Whether a share of the replicas runs its images just now."""
+        return self.phase in {Phase.RUNNING, Phase.PASSED}
+
     def moved(self, phase: Phase, reason: str, **changes: Any) -> CanaryState:
         """Returns the state after a change."""
         update = {"phase": phase, "reason": reason, "since": datetime.now(UTC), **changes}
@@ -71,15 +76,18 @@ def write(aws: Aws, stack: str, runtime: str, state: CanaryState) -> None:
     )
 
 
-def promoted_images(aws: Aws, stack: str) -> dict[str, dict[str, str]]:
-    """Returns the promoted images by container, by runtime: what a deployment must not take back."""
+def read_all(aws: Aws, stack: str) -> dict[str, CanaryState]:
+    """Returns the state of each runtime that ever had a canary, by its name.
+
+    Raises:
+        ToolError: a parameter holds something else.
+    """
     pages = aws.client("ssm").get_paginator("get_parameters_by_path").paginate(Path=f"/darkroom/{stack}/canary/")
-    states = {
+    return {
         item["Name"].rpartition("/")[2]: _parsed(item["Name"], item["Value"])
         for page in pages
         for item in page["Parameters"]
     }
-    return {runtime: state.promoted for runtime, state in states.items() if state.promoted}
 
 
 def _parsed(name: str, text: str) -> CanaryState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from cloud.canary.release import Release
 from cloud.canary.state import CanaryState, Phase
 from cloud.canary.verdict import Limits, Outcome
 from cloud.canary.watch import watch
+from cloud.chart_names import translate
 from cloud.commands.common import (
     CONFIG,
     FAILED,
@@ -32,6 +33,8 @@ from cloud.commands.common import (
 from cloud.commands.status import KubeconfigOption
 from cloud.image_cache.images import resolve
 from cloud.kubernetes_access import kubeconfig as cluster_of
+from cloud.names import main_stack
+from cloud.outputs import find_stack
 from cloud.reporter import Reporter
 from contract.config import Config, RuntimeConfig
 from contract.topology import topology
@@ -104,6 +107,7 @@ def canary(  # noqa: PLR0917 - typer reads options from parameters
             )
             return
         if wanted:
+            _check_no_deployment(desk)
             # Before it runs: whatever happens meanwhile, `rollback` knows of it.
             desk.keep(state)
             what = f"{state.percent} % of {runtime} to {', '.join(state.images.values())}"
@@ -119,17 +123,32 @@ def _begin(desk: _Desk, wanted: dict[str, str], percent: int) -> CanaryState:
         ToolError: another canary runs, or none.
     """
     found = desk.read()
-    running = found is not None and found.phase in {Phase.RUNNING, Phase.PASSED}
     if not wanted:
-        if found is None or not running:
+        if found is None or not found.running:
             raise ToolError(f"{desk.runtime.name} has no canary to watch: name one with --image or --agent-image")
         return found
-    if found is not None and running and found.images != wanted:
+    if found is not None and found.running and found.images != wanted:
         raise ToolError(
             f"{desk.runtime.name} has a canary already, {', '.join(found.images.values())}: promote or rollback first"
         )
+    own = translate(desk.runtime.extra_values).values.get("runtime")
+    if isinstance(own, Mapping) and "canary" in own:
+        raise ToolError(
+            f"{desk.runtime.name} has a canary in the config, extraValues.runtime.canary: take it out and deploy first"
+        )
     promoted = found.promoted if found else {}
     return CanaryState(phase=Phase.RUNNING, images=wanted, percent=percent, since=datetime.now(UTC), promoted=promoted)
+
+
+def _check_no_deployment(desk: _Desk) -> None:
+    """Refuses what a deployment under way would undo: it has asked before what canaries there are.
+
+    Raises:
+        ToolError: there is one.
+    """
+    stack = find_stack(desk.aws, main_stack(desk.config))
+    if stack is not None and stack["StackStatus"].endswith("_IN_PROGRESS"):
+        raise ToolError(f"{desk.config.stack_name} is being deployed ({stack['StackStatus']}): wait until that is done")
 
 
 def _watch(desk: _Desk, state: CanaryState, limits: Limits, window: float) -> None:
@@ -169,7 +188,7 @@ def promote(  # noqa: PLR0917 - typer reads options from parameters
     with plain_errors():
         desk = _desk(runtime, config, stack, kubeconfig, Aws(region, endpoint_url))
         state = desk.read()
-        if state is None or state.phase not in {Phase.RUNNING, Phase.PASSED}:
+        if state is None or not state.running:
             raise ToolError(f"{runtime} has no canary to promote")
         if state.phase is not Phase.PASSED and not force:
             raise ToolError(
@@ -178,6 +197,7 @@ def promote(  # noqa: PLR0917 - typer reads options from parameters
         if dry_run:
             desk.report.say(f"would give all of {runtime} {', '.join(state.images.values())}, and end the canary")
             return
+        _check_no_deployment(desk)
         with desk.release() as release:
             before = {key: value for key, value in release.stable_images().items() if key in state.images}
             with desk.report.step(f"all of {runtime} to {', '.join(state.images.values())}"):

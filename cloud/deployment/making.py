@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from cloud import names, shell
 from cloud.aws import Aws, ToolError, code_of
-from cloud.canary.state import promoted_images
+from cloud.canary.state import read_all
 from cloud.chart_names import translate
 from cloud.deployment import settings
 from cloud.deployment.images import ROOT, build_and_push, builds, load_compose
@@ -111,8 +111,7 @@ def push_images(work: Work) -> None:
     """Builds and pushes what the config does not name, and notes all images by digest."""
     wanted = builds(work.config, load_compose())
     pushed = build_and_push(work.aws, work.config, wanted, work.report)
-    promoted = promoted_images(work.aws, work.config.stack_name)
-    work.config = settings.with_promoted(settings.with_images(work.config, pushed), promoted)
+    work.config = settings.with_images(work.config, pushed)
 
 
 def cache_images(work: Work) -> None:
@@ -123,7 +122,11 @@ def cache_images(work: Work) -> None:
     if not uses_snapshot(work.config):
         work.report.detail("no runtime uses it")
         return
-    images = resolve(work.aws, images_of(work.config, account=work.aws.account, region=work.aws.region))
+    states = read_all(work.aws, work.config.stack_name)
+    images = resolve(
+        work.aws,
+        images_of(settings.with_canaries(work.config, states), account=work.aws.account, region=work.aws.region),
+    )
     snapshot = ensure_snapshot(work.aws, work.config, images, work.report)
     work.config = settings.resolve(work.config, settings.Wishes(snapshot=snapshot))
 
@@ -138,7 +141,16 @@ def uses_snapshot(config: Config) -> bool:
 
 
 def deploy_all(work: Work) -> None:
-    """Deploys every stack; those that are as they should be are left alone."""
+    """Deploys every stack; those that are as they should be are left alone, and canaries go on."""
+    # Asked as late as can be: one may have been begun or promoted while images were built.
+    states = read_all(work.aws, work.config.stack_name)
+    for name, state in states.items():
+        if state.running and work.config.runtime(name) is not None:
+            work.report.say(
+                f"  note: the canary of {name} goes on, {state.percent} % with {', '.join(state.images.values())}; "
+                f"`promote --runtime {name}` or `rollback --runtime {name}` ends it"
+            )
+    work.config = settings.with_canaries(work.config, states)
     _deploy(work, "--all")
     work.outputs = stack_outputs(work.aws, names.main_stack(work.config))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 
 from cloud.aws import ToolError
+from cloud.canary.state import CanaryState
 from cloud.names import split_image
 from contract.config import Config, RuntimeConfig, parse_config
 from contract.task import RuntimeType
@@ -67,18 +69,24 @@ def with_images(config: Config, images: dict[str, str]) -> Config:
     return parse_config(yaml.safe_dump(document, sort_keys=False))
 
 
-def with_promoted(config: Config, promoted: dict[str, dict[str, str]]) -> Config:
-    """Returns the config with the images that canaries were promoted to.
+def with_canaries(config: Config, states: Mapping[str, CanaryState]) -> Config:
+    """Returns the config with the images that canaries were promoted to, and with the canaries that run.
 
     Args:
         config: what a runtime's own `extraValues` say comes first.
-        promoted: image by container (`inferenceApi`, `queueAgent`), by runtime.
+        states: by runtime.
     """
     document = document_of(config)
     for runtime in document["modelsRuntime"]:
-        for container, reference in promoted.get(runtime["name"], {}).items():
-            place = runtime.setdefault("extraValues", {}).setdefault("runtime", {}).setdefault(container, {})
-            place.setdefault("image", image_values(reference))
+        state = states.get(runtime["name"])
+        if state is None:
+            continue
+        values = runtime.setdefault("extraValues", {}).setdefault("runtime", {})
+        for container, reference in state.promoted.items():
+            values.setdefault(container, {}).setdefault("image", image_values(reference))
+        if state.running:
+            images = {container: {"image": image_values(reference)} for container, reference in state.images.items()}
+            values.setdefault("canary", {"percent": state.percent, **images})
     return parse_config(yaml.safe_dump(document, sort_keys=False))
 
 

@@ -28,6 +28,8 @@ class Bottlerocket:
     """Whether a command ends with status 1."""
     refuse: Callable[[str], bool] = lambda operation: False
     """Whether Systems Manager refuses an operation."""
+    parameters: dict[str, str] = field(default_factory=dict)
+    """What Systems Manager keeps by name, besides the AMI's."""
     on_command: Callable[[str], None] = lambda command: None
     """Called with each command before it runs."""
     _answers: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Bottlerocket:
             )
         answer: dict[str, Any] = {
             "GetParameter": self._parameter,
-            "GetParametersByPath": lambda _: {"Parameters": []},
+            "GetParametersByPath": self._parameters,
             "DescribeInstanceInformation": self._information,
             "SendCommand": self._send,
             "GetCommandInvocation": self._invocation,
@@ -63,6 +65,10 @@ class Bottlerocket:
     def _parameter(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert re.fullmatch(r"/aws/service/bottlerocket/aws-k8s-1\.\d\d/x86_64/[\d.]+/image_id", asked["Name"])
         return {"Parameter": {"Name": asked["Name"], "Type": "String", "Value": AMI}}
+
+    def _parameters(self, asked: dict[str, Any]) -> dict[str, Any]:
+        found = {name: value for name, value in self.parameters.items() if name.startswith(asked["Path"])}
+        return {"Parameters": [{"Name": name, "Type": "String", "Value": value} for name, value in found.items()]}
 
     def _information(self, asked: dict[str, Any]) -> dict[str, Any]:
         (instance,) = asked["Filters"][0]["Values"]

@@ -18,7 +18,7 @@ from typer.testing import Result
 
 from cloud.aws import Aws
 from cloud.canary.release import pods_trouble
-from cloud.canary.state import promoted_images
+from cloud.canary.state import read_all
 from cloud.canary.verdict import CANARY, STABLE, Limits, Outcome, Sample, judge, p95, wilson_lower
 from contract.callback import callback_attributes, callback_for
 from contract.identifiers import new_ulid
@@ -137,8 +137,13 @@ def place(run: Run, ministack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield Place(run, deployment, api, helm, config)
 
 
+def promoted(place: Place) -> dict[str, str]:
+    """The images that a deployment must not take back."""
+    states = read_all(Aws(REGION, place.deployment.endpoint), place.deployment.config.stack_name)
+    return states["sdruntime"].promoted
+
+
 def test_a_good_canary_passes_is_promoted_and_can_be_taken_back(place: Place) -> None:
-    aws, stack = Aws(REGION, place.deployment.endpoint), place.deployment.config.stack_name
     result = place.canary("--image", NEW, "--percent", "30")
     assert result.exit_code == 0, result.output
     assert "passed: canary: 30 tasks, 0.0% failed, p95 2.0 s; stable: 30 tasks" in result.output
@@ -151,15 +156,15 @@ def test_a_good_canary_passes_is_promoted_and_can_be_taken_back(place: Place) ->
     assert "upgrade sdruntime" in place.helm.calls[-1]
     assert "--reset-then-reuse-values" in place.helm.calls[-1]
     assert place.left() == []
-    assert promoted_images(aws, stack) == {}
+    assert promoted(place) == {}
 
     assert place.call("promote").exit_code == 0
     assert place.values() == {"inferenceApi": {"image": image}, "canary": {"percent": 0}}
-    assert promoted_images(aws, stack) == {"sdruntime": {"inferenceApi": NEW}}
+    assert promoted(place) == {"inferenceApi": NEW}
 
     assert place.call("rollback").exit_code == 0
     assert place.values()["inferenceApi"]["image"]["digest"] == f"sha256:{'0' * 64}"
-    assert promoted_images(aws, stack) == {}
+    assert promoted(place) == {}
     assert "nothing to roll back" in place.call("rollback").output
 
 
@@ -224,6 +229,27 @@ def test_a_runtime_of_another_chart_has_no_canary(run: Run) -> None:
     result = run("canary", "--runtime", "comfyruntime", "--image", NEW, "--config", config)
     assert result.exit_code == 2
     assert "comfyruntime is released from a chart of its own" in result.output
+
+
+def test_while_a_deployment_is_under_way_no_canary_begins_and_none_is_promoted_but_one_is_taken_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert place.call("canary", "--image", NEW, "--window", "1").exit_code == 1
+    monkeypatch.setattr("cloud.commands.canary.find_stack", lambda *_: {"StackStatus": "UPDATE_IN_PROGRESS"})
+    for refused in (place.call("promote", "--force"), place.call("canary", "--image", NEW)):
+        assert refused.exit_code == 2
+        assert "is being deployed (UPDATE_IN_PROGRESS)" in refused.output
+    assert place.call("rollback").exit_code == 0
+
+
+def test_a_canary_that_the_config_has_is_the_configs(run: Run, tmp_path: Path, ministack: str) -> None:
+    config = tmp_path / "config.yaml"
+    runtime = "{name: sdruntime, type: comfyui, extraValues: {runtime: {canary: {percent: 10}}}}"
+    config.write_text(f"modelBucketArn: arn:aws:s3:::models\nmodelsRuntime: [{runtime}]")
+    arguments = ("--runtime", "sdruntime", "--image", NEW, "--config", str(config))
+    result = run("canary", *arguments, AWS_ENDPOINT_URL=ministack)
+    assert result.exit_code == 2
+    assert "extraValues.runtime.canary: take it out" in result.output
 
 
 def test_a_cluster_that_is_lost_while_a_canary_is_watched_does_not_end_it(place: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -14,13 +15,15 @@ import yaml
 from aiohttp import web
 from typer.testing import Result
 
+from cloud import helm
 from cloud.aws import ToolError
+from cloud.canary.state import CanaryState, Phase
 from cloud.chart_values import release_values
 from cloud.constructs.runtimes import placement
 from cloud.deployment import making
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
-from cloud.deployment.settings import Wishes, image_values, resolve, with_images, with_promoted, write
+from cloud.deployment.settings import Wishes, image_values, resolve, with_canaries, with_images, write
 from cloud.deployment.steps import Work, carry_out
 from cloud.image_cache.images import own_image
 from cloud.names import split_image
@@ -203,6 +206,8 @@ def test_it_goes_on_wherever_it_was_broken_off_and_makes_nothing_twice(place: Pl
     assert "no GPU came" in _broken(place)
     place.service.broken = ""
 
+    tried = canary(Phase.RUNNING, image=f"{HOST}/blue/comfyui:next")
+    place.node.parameters["/darkroom/blue/canary/sdruntime"] = tried.model_dump_json()
     result = place.deploy()
     assert result.exit_code == 0, result.output
     assert "an earlier run stopped at smoke" in result.output
@@ -212,8 +217,10 @@ def test_it_goes_on_wherever_it_was_broken_off_and_makes_nothing_twice(place: Pl
     assert len(pushes) == 4, "one was broken, then each image once"
     assert len([line for line in place.node.commands if "pull-image" in line]) == 1 + 2, "the snapshot was found again"
     assert len(client("ec2", place.endpoint).describe_snapshots(OwnerIds=[ACCOUNT])["Snapshots"]) >= 1
+    assert f"the canary of sdruntime goes on, 30 % with {HOST}/blue/comfyui:next" in result.output
     found = place.resolved()
     assert found["stackName"] == "blue"
+    assert found["modelsRuntime"][0]["extraValues"]["runtime"]["canary"]["percent"] == 30
     assert found["cloud"]["imageCache"]["snapshotId"].startswith("snap-")
     for reference in (found["cloud"]["images"]["api"], found["cloud"]["images"]["runtimes"]["comfyui"]):
         assert reference.startswith(f"{HOST}/blue/")
@@ -329,15 +336,45 @@ def test_a_wish_that_cannot_be_is_refused_with_its_key() -> None:
 
 def test_a_config_with_images_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     config = with_images(CONFIG, {"api": f"{HOST}/a@sha256:{'0' * 64}", "comfyui": f"{HOST}/c:v1"})
-    config = with_promoted(config, {"sdruntime": {"inferenceApi": f"{HOST}/new@sha256:{'1' * 64}"}})
+    config = with_canaries(config, {"sdruntime": canary(Phase.PROMOTED, promoted=f"{HOST}/new@sha256:{'1' * 64}")})
     write(tmp_path / "config.yaml", config)
     assert load_config(tmp_path / "config.yaml") == config
     image = config.runtimes[0].extra_values["runtime"]["inferenceApi"]["image"]
     assert image == {"repository": f"{HOST}/new", "digest": f"sha256:{'1' * 64}"}
     # What a runtime says itself comes first.
-    again = with_promoted(config, {"sdruntime": {"inferenceApi": f"{HOST}/newer:v2"}})
+    again = with_canaries(config, {"sdruntime": canary(Phase.PROMOTED, promoted=f"{HOST}/newer:v2")})
     assert again == config
     assert image_values(f"{HOST}/newer:v2") == {"repository": f"{HOST}/newer", "tag": "v2"}
+
+
+def canary(phase: Phase, *, image: str = "", promoted: str = "") -> CanaryState:
+    return CanaryState(
+        phase=phase,
+        images={"inferenceApi": image} if image else {},
+        percent=30,
+        since=datetime.now(UTC),
+        promoted={"inferenceApi": promoted} if promoted else {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "goes_on"),
+    [(Phase.RUNNING, True), (Phase.PASSED, True), (Phase.ROLLED_BACK, False), (Phase.PROMOTED, False)],
+)
+def test_a_canary_that_runs_goes_on_beside_what_is_deployed(phase: Phase, goes_on: bool) -> None:
+    images = {"sdwebui": f"{HOST}/sdwebui@sha256:{'0' * 64}", "agent": f"{HOST}/agent@sha256:{'1' * 64}"}
+    config = with_canaries(with_images(CONFIG, images), {"sdruntime": canary(phase, image=f"{HOST}/tried:v2")})
+    runtime = config.runtimes[0]
+    place = topology(config, region="us-east-1", account=ACCOUNT)
+    rendered = helm.render(
+        release_values(config, runtime, placement(config, runtime, place, traces="")), release="sdruntime"
+    )
+    objects = {item["metadata"]["name"]: item for item in rendered if item["kind"] == "Deployment"}
+    assert set(objects) == {"sdruntime", "sdruntime-canary"} if goes_on else {"sdruntime"}
+    if goes_on:
+        pod = objects["sdruntime-canary"]["spec"]["template"]["spec"]
+        (inference,), (agent,) = pod["initContainers"], pod["containers"]
+        assert (inference["image"], agent["image"]) == (f"{HOST}/tried:v2", images["agent"])
 
 
 def test_the_port_of_a_registry_is_no_tag() -> None:
