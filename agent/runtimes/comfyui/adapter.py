@@ -69,15 +69,18 @@ class ComfyUi:
     def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource) -> None:
         self._server = Server(session, base_url, title=TITLE, ready_path="/system_stats")
         self._inputs = inputs
-        self._client_id = f"{CLIENT}{uuid.uuid4().hex}"
         self._met = False
-        self._left: tuple[str, _Submission] | None = None
+        self._sent: set[_Submission] = set()
+        """What is at the server, as far as is known."""
+        self._stopping: set[_Submission] = set()
+        self._left: set[_Submission] = set()
+        """What was given up and may be there still."""
         self._interrupts = Interrupts(self._server)
 
     @property
     def left_running(self) -> bool:
         """See `Runtime`. An older server takes every interrupt for whatever runs when it takes it."""
-        return self._left is not None or self._interrupts.pending
+        return bool(self._left) or (self._interrupts.pending and not self._stopping)
 
     async def wait_until_ready(self) -> None:
         """See `Runtime`. The prompt that was given up is asked for, and stopped again, until it is gone."""
@@ -87,13 +90,13 @@ class ComfyUi:
             await self._end_orphans()
         while self.left_running:
             try:
-                if self._left is not None:
-                    prompt_id, submission = self._left
-                    await submission.settle()
-                    if await self._stop_once(prompt_id):
+                if self._left:
+                    left = next(iter(self._left))
+                    await left.settle()
+                    if await self._stop_once(left.prompt_id):
                         await asyncio.sleep(LEFT_INTERVAL)
                     else:
-                        self._left = None
+                        self._left.discard(left)
                 else:
                     await self._interrupts.settle()
             except TaskError:
@@ -124,15 +127,21 @@ class ComfyUi:
         for upload in prepared.uploads:
             await self._upload(upload)
         prompt = dict(prepared.content)
-        for again in (False, True):
-            raw, outputs = await self._run_prompt(prompt, run_id, progress)
+        again = False
+        while True:
+            try:
+                raw, outputs = await self._run_prompt(prompt, run_id, progress)
+            except _SpoiledError:
+                log.info("an interrupt of another prompt hit this one; it runs once more", run_id=run_id)
+                continue
             references = output_files(outputs)
             files = await self._download(references)
             if files is not None and has_output(outputs):
                 return Answer(files, raw)
-            if not again:
-                log.info("the server answered from its cache, without files", run_id=run_id)
-                prompt = await self._past_the_cache(prompt)
+            if again:
+                break
+            log.info("the server answered from its cache, without files", run_id=run_id)
+            prompt, again = await self._past_the_cache(prompt), True
         raise PermanentError("no_outputs", "the workflow ended without an output; end it with a node that saves")
 
     async def resident_bytes(self) -> int | None:
@@ -167,39 +176,51 @@ class ComfyUi:
     async def _run_prompt(
         self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]
     ) -> tuple[bytes, dict[str, dict[str, Any]]]:
-        """Runs a prompt to its end; returns its entry of the history, as received, and its outputs by node."""
+        """Runs a prompt to its end; returns its entry of the history, as received, and its outputs by node.
+
+        Raises:
+            _SpoiledError: an older server took the interrupt of another prompt for this one.
+        """
         prompt_id = str(uuid.uuid4())
+        # Each prompt has a socket of its own: of two with one id the server forgets the first.
+        client_id = f"{CLIENT}{prompt_id}"
         log.debug("submitting", run_id=run_id, prompt_id=prompt_id)
-        body = await encode_json({**prompt, "client_id": self._client_id, "prompt_id": prompt_id})
+        body = await encode_json({**prompt, "client_id": client_id, "prompt_id": prompt_id})
         watch = Watch(prompt_id, frozenset(prompt["prompt"]))
-        submission = _Submission(self._server, body)
+        submission = _Submission(self._server, body, prompt_id, spoiled=bool(self._stopping))
+        self._sent.add(submission)
         try:
-            await self._follow(watch, submission, _rising(progress, watch))
+            await self._follow(watch, submission, f"/ws?clientId={client_id}", _rising(progress, watch))
             raw = await self._read_history(watch)
         except (asyncio.CancelledError, TaskError) as error:
             # Not after a death: there is nothing left to stop.
             if not isinstance(error, RuntimeUnavailableError):
-                await self._stop(watch, submission)
+                await self._stop(submission)
             raise
+        finally:
+            self._sent.discard(submission)
         match watch.ending:
             case Ending.FAILED:
                 raise failure_of_execution(watch.failure)
+            case Ending.INTERRUPTED if submission.spoiled:
+                raise _SpoiledError
             case Ending.INTERRUPTED:
                 raise TransientError("interrupted", f"somebody interrupted the prompt on {TITLE}")
         return raw, watch.outputs
 
-    async def _follow(self, watch: Watch, submission: _Submission, report: Callable[[], None]) -> None:
+    async def _follow(self, watch: Watch, submission: _Submission, path: str, report: Callable[[], None]) -> None:
         """Returns once the prompt has ended. Connects as often as it takes while the server lives.
 
         The socket is there before the prompt is: nothing is replayed to a socket that comes later.
         """
         while watch.ending is None:
             try:
-                async with self._server.websocket(f"/ws?clientId={self._client_id}") as socket:
+                async with self._server.websocket(path) as socket:
                     if submission.accepted:
                         await self._ask(watch, lost=True)
                     else:
-                        watch.prompt_id = await submission.send() or watch.prompt_id
+                        await submission.send()
+                        watch.prompt_id = submission.prompt_id
                     await self._listen(socket, watch, report)
             except (aiohttp.ClientError, OSError) as error:
                 log.warning("the WebSocket does not open", error=type(error).__name__)
@@ -274,19 +295,24 @@ class ComfyUi:
         """Returns the prompts that run or wait, by their ids."""
         return read_queue(await _document(await self._server.request("GET", "/queue"), "/queue"))
 
-    async def _stop(self, watch: Watch, submission: _Submission) -> None:
-        """Stops the prompt, and waits until the server has let go of it, so that the next one does not meet it."""
+    async def _stop(self, submission: _Submission) -> None:
+        """Stops a prompt, and waits until the server has let go of it, so that the next one does not meet it."""
         if not submission.began:
             return
-        self._left = watch.prompt_id, submission
-        with suppress(TimeoutError, TaskError):
-            async with asyncio.timeout(INTERRUPT_GRACE):
-                await submission.settle()
-                while await self._stop_once(watch.prompt_id):  # noqa: ASYNC110 - the server sends no event
-                    await asyncio.sleep(INTERRUPT_INTERVAL)
-                self._left = None
-                return
-        log.warning("the prompt could not be stopped", prompt_id=watch.prompt_id)
+        stopped = False
+        self._stopping.add(submission)
+        try:
+            with suppress(TimeoutError, TaskError):
+                async with asyncio.timeout(INTERRUPT_GRACE):
+                    await submission.settle()
+                    while await self._stop_once(submission.prompt_id):  # noqa: ASYNC110 - the server sends no event
+                        await asyncio.sleep(INTERRUPT_INTERVAL)
+                    stopped = True
+        finally:
+            self._stopping.discard(submission)
+            if not stopped:
+                self._left.add(submission)
+                log.warning("the prompt could not be stopped", prompt_id=submission.prompt_id)
 
     async def _end_orphans(self) -> None:
         """Stops the prompts that agents before this one have left when they died: nobody waits for their answers.
@@ -315,6 +341,8 @@ class ComfyUi:
         if queued is None:
             return False
         if queued.running:
+            for other in self._sent:
+                other.spoiled = other.spoiled or other.prompt_id != prompt_id
             await self._interrupts.send("/interrupt", await encode_json({"prompt_id": prompt_id}))
         else:
             await self._server.request("POST", "/queue", body=await encode_json({"delete": [prompt_id]}))
@@ -373,22 +401,30 @@ class ComfyUi:
         return Output(reply.body, reference.filename)
 
 
+class _SpoiledError(Exception):
+    """A prompt was stopped by an interrupt that was meant for another one."""
+
+
 class _Submission:
     """One `POST /prompt`, which a cancellation must not cut off: the server might take it unseen."""
 
-    def __init__(self, server: Server, body: bytes) -> None:
+    def __init__(self, server: Server, body: bytes, prompt_id: str, *, spoiled: bool) -> None:
         self._server = server
         self._body = body
         self._request: asyncio.Task[Reply] | None = None
+        self.prompt_id = prompt_id
+        """Ours, unless it is an old server."""
         self.accepted = False
+        self.spoiled = spoiled
+        """Whether an interrupt that was meant for another prompt may hit this one."""
 
     @property
     def began(self) -> bool:
         """Whether the server may have heard of the prompt."""
         return self._request is not None
 
-    async def send(self) -> str | None:
-        """Submits, and returns the id that the server gave, which is ours unless it is an old server.
+    async def send(self) -> None:
+        """Submits, and learns the id that the server gave.
 
         Raises:
             TaskError: the server refuses the workflow, or a part of it.
@@ -402,7 +438,8 @@ class _Submission:
             raise failure_of_nodes(document["node_errors"])
         self.accepted = True
         prompt_id = document.get("prompt_id")
-        return prompt_id if isinstance(prompt_id, str) else None
+        if isinstance(prompt_id, str):
+            self.prompt_id = prompt_id
 
     async def settle(self) -> None:
         """Waits until the server has answered, whatever it answered."""

@@ -46,6 +46,10 @@ log = structlog.get_logger(__name__)
 class SdWebUi:
     """SD Web UI, which one agent drives alone: its interrupt and its progress name no request.
 
+    Requests that are at the server together run one by one, in the order in which they were sent (`queue_lock` in
+    modules/call_queue.py). One that waits cannot be taken back. An interrupt hits whatever runs when it arrives: a run
+    that was at the server then, and was not meant, is made again.
+
     Args:
         session: see `agent.runtimes.http.open_session`.
         base_url: where the server listens.
@@ -59,7 +63,10 @@ class SdWebUi:
         self._server = Server(session, base_url, title=TITLE, ready_path="/sdapi/v1/options")
         self._inputs = inputs
         self._dynamic_model = dynamic_model
-        self._request: asyncio.Task[Opened] | None = None
+        self._line: list[_Sent] = []
+        """What is at the server, in order."""
+        self._sending = asyncio.Lock()
+        self._stops: set[asyncio.Task[None]] = set()
         self._interrupts = Interrupts(self._server)
         self._known: list[Checkpoint] = []
         self._current: Checkpoint | None = None
@@ -67,14 +74,12 @@ class SdWebUi:
     @property
     def left_running(self) -> bool:
         """See `Runtime`. The server ends a run by answering its request, and an interrupt hits whatever runs then."""
-        return self._request is not None or self._interrupts.pending
+        return any(sent.given_up for sent in self._line) or (self._interrupts.pending and not self._stops)
 
     async def wait_until_ready(self) -> None:
         """See `Runtime`. What was known of the server's checkpoints is forgotten: it may be another server now."""
         # A server that dies answers nothing, but its connections break: then these are over, too.
-        while self._request is not None:
-            await asyncio.wait({self._request})
-            await asyncio.sleep(0)
+        await self._wait_until_alone()
         await self._interrupts.settle()
         self._known, self._current = [], None
         await self._server.wait_until_ready()
@@ -91,23 +96,26 @@ class SdWebUi:
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:
         """See `Runtime`. A large answer is on its way for a while after the server has let go of the run."""
-        if self.left_running:
-            raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a run that was given up")
-        try:
-            if prepared.checkpoint is not None:
-                await self._use(prepared.checkpoint)
-            opened = await self._generate(ROUTES[prepared.task_type], prepared.body, progress)
-            if opened.ok and prepared.checkpoint is None and (opened.size or 0) > LARGE_ANSWER:
-                return _Arriving(opened)
-            answer, model = await read_answer(await opened.read(TRANSFER_TIMEOUT))
-            if prepared.checkpoint is not None:
-                self._check_model(prepared.checkpoint, model)
-        except BaseException:
-            # Whatever happened, the next run asks the server again which checkpoint it holds.
-            self._current = None
-            raise
-        log.debug("run ended", run_id=run_id, outputs=len(answer.outputs))
-        return answer
+        while True:
+            try:
+                sent = await self._send(prepared)
+                opened = await self._opened(sent, progress)
+                if sent.spoiled and opened.ok:
+                    # A half-made image answers with 200, too.
+                    opened.close()
+                    log.info("an interrupt may have hit this run, which was not meant; it is made again", run_id=run_id)
+                    continue
+                if opened.ok and prepared.checkpoint is None and (opened.size or 0) > LARGE_ANSWER:
+                    return _Arriving(opened)
+                answer, model = await read_answer(await opened.read(TRANSFER_TIMEOUT))
+                if prepared.checkpoint is not None:
+                    self._check_model(prepared.checkpoint, model)
+            except BaseException:
+                # Whatever happened, the next run asks the server again which checkpoint it holds.
+                self._current = None
+                raise
+            log.debug("run ended", run_id=run_id, outputs=len(answer.outputs))
+            return answer
 
     async def resident_bytes(self) -> int | None:
         """See `Runtime`. Its `ram.used` is the resident set of its process (modules/api/api.py, `get_memory`)."""
@@ -137,48 +145,84 @@ class SdWebUi:
 
     async def close(self) -> None:
         """See `Runtime`. The session belongs to whoever opened it."""
-        if self._request is not None:
-            self._request.cancel()
-            await asyncio.gather(self._request, return_exceptions=True)
+        tasks = [*self._stops, *(sent.request for sent in self._line)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._interrupts.close()
 
-    async def _generate(self, path: str, body: bytes, progress: Callable[[float], None]) -> Opened:
-        """Sends the run's request and waits for its answer to begin, as long as the pipeline lets it."""
-        request = asyncio.create_task(self._server.open("POST", path, body=body))
-        self._request = request
-        request.add_done_callback(self._ended)
-        watch = asyncio.create_task(self._watch(progress))
+    async def _send(self, prepared: Prepared) -> _Sent:
+        """Sends a run's request, as soon as it would neither be hit by an interrupt nor run with a wrong checkpoint."""
+        async with self._sending:
+            while self._stops:
+                await asyncio.wait(self._stops)
+                await asyncio.sleep(0)
+            if self.left_running:
+                raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a run that was given up")
+            if prepared.checkpoint is not None and not self._holds(prepared.checkpoint):
+                # A switch takes effect at once, on whatever runs.
+                await self._wait_until_alone()
+                await self._use(prepared.checkpoint)
+            path = ROUTES[prepared.task_type]
+            sent = _Sent(asyncio.create_task(self._server.open("POST", path, body=prepared.body)))
+            self._line.append(sent)
+            self._line[0].turn.set()
+            sent.request.add_done_callback(lambda _: self._leave(sent))
+            return sent
+
+    def _leave(self, sent: _Sent) -> None:
+        self._line.remove(sent)
+        if self._line:
+            self._line[0].turn.set()
+        look_at(sent.request)
+
+    async def _opened(self, sent: _Sent, progress: Callable[[float], None]) -> Opened:
+        """Waits for a run's answer to begin, as long as the pipeline lets it."""
+        watch = asyncio.create_task(self._watch(sent, progress))
         try:
             # Shielded: a cancellation must not close the connection, or the server would go on unseen.
-            return await asyncio.shield(request)
+            return await asyncio.shield(sent.request)
         except asyncio.CancelledError:
-            request.add_done_callback(_close)
-            await self._stop(request)
+            sent.request.add_done_callback(_close)
+            stop = asyncio.create_task(self._stop(sent))
+            self._stops.add(stop)
+            stop.add_done_callback(self._stops.discard)
+            if sent.turn.is_set():
+                await asyncio.shield(stop)
             raise
         finally:
             # A request that is still open stays so: it tells when the server has let go of the run.
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    def _ended(self, request: asyncio.Task[Opened]) -> None:
-        if self._request is request:
-            self._request = None
-        look_at(request)
+    async def _stop(self, sent: _Sent) -> None:
+        """Interrupts from a run's turn on until its request has returned, so that the next run does not meet this one.
 
-    async def _stop(self, request: asyncio.Task[Opened]) -> None:
-        """Interrupts until the request has returned, so that the next run does not meet this one."""
+        Until its turn, that would hit the run before it.
+        """
+        await sent.turn.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(INTERRUPT_GRACE):
-                while not request.done():
+                while not sent.request.done():
+                    for other in self._line:
+                        other.spoiled = other.spoiled or other is not sent
                     with suppress(TaskError):
                         await self._interrupts.send("/sdapi/v1/interrupt", b"{}")
-                    await asyncio.wait({request}, timeout=INTERRUPT_INTERVAL)
+                    await asyncio.wait({sent.request}, timeout=INTERRUPT_INTERVAL)
                 await self._interrupts.settle()
                 return
+        sent.given_up = True
         log.warning("the runtime ignores the interrupt", seconds=INTERRUPT_GRACE)
 
-    async def _watch(self, progress: Callable[[float], None]) -> None:
+    async def _wait_until_alone(self) -> None:
+        """Returns once nothing that this agent has sent is at the server."""
+        while self._line or self._stops:
+            await asyncio.wait([*self._stops, *(sent.request for sent in self._line)])
+            await asyncio.sleep(0)
+
+    async def _watch(self, sent: _Sent, progress: Callable[[float], None]) -> None:
         """Reports progress until cancelled. It is a courtesy: what goes wrong here harms no run."""
+        await sent.turn.wait()
         reported = 0.0
         while True:
             await asyncio.sleep(PROGRESS_INTERVAL)
@@ -192,14 +236,16 @@ class SdWebUi:
                     reported = min(1.0, float(value))
                     progress(reported)
 
+    def _holds(self, name: str) -> bool:
+        """Tells whether the server is known to hold a checkpoint."""
+        return self._current is not None and name in self._current.names
+
     async def _use(self, name: str) -> None:
         """Makes a checkpoint the current one.
 
         Raises:
             PermanentError: the server does not have it, or this runtime does not switch.
         """
-        if self._current is not None and name in self._current.names:
-            return
         wanted = find_checkpoint(name, await self._checkpoints(refresh=False))
         if wanted is None and self._dynamic_model:
             wanted = find_checkpoint(name, await self._checkpoints(refresh=True))
@@ -271,6 +317,19 @@ class SdWebUi:
             return await decode_json(reply.body)
         except ValueError as error:
             raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that is no JSON") from error
+
+
+class _Sent:
+    """A run's request, from its sending until its answer begins or its connection breaks."""
+
+    def __init__(self, request: asyncio.Task[Opened]) -> None:
+        self.request = request
+        self.turn = asyncio.Event()
+        """Set once nothing that was sent before is at the server."""
+        self.spoiled = False
+        """Whether an interrupt that was meant for another run may have hit this one."""
+        self.given_up = False
+        """Whether it was interrupted, and does not end."""
 
 
 class _Arriving:

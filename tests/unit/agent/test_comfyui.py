@@ -218,8 +218,8 @@ async def test_a_socket_that_went_silent_does_not_matter(tmp_path: Path, monkeyp
     async with serving(tmp_path, type="comfyui", seconds_per_task=0.5) as comfyui, adapter(comfyui.url) as runtime:
         running = asyncio.create_task(run(runtime, diffusion()))
         await comfyui.running()
-        assert isinstance(runtime, module.ComfyUi)
-        async with comfyui.events(runtime._client_id):
+        [[_, _, _, extra, _]] = (await comfyui.get("/queue"))["queue_running"]
+        async with comfyui.events(extra["client_id"]):
             assert (await running).outputs
 
 
