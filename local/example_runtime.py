@@ -47,6 +47,10 @@ def make_app() -> web.Application:
         finally:
             del runs[name]
 
+    @routes.get("/runs")
+    async def listing(_: web.Request) -> web.Response:
+        return web.json_response({"runs": list(runs)})
+
     @routes.get("/runs/{id}")
     async def progress(request: web.Request) -> web.Response:
         found = runs.get(request.match_info["id"])
@@ -75,4 +79,4 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     given = parser.parse_args()
-    web.run_app(make_app(), host=given.host, port=given.port, shutdown_timeout=0, print=None)
+    web.run_app(make_app(), host=given.host, port=given.port, shutdown_timeout=0.1, print=None)  # 0 would wait.

@@ -6,8 +6,9 @@ import asyncio
 import uuid
 from typing import Any
 
-from tests.conformance.case import DeviationError, check
+from tests.conformance.case import DeviationError, NotApplicableError, check
 from tests.conformance.server import Reply, Server, eventually
+from tests.conformance.shapes import Each
 
 ERROR = {"error": {"code": str, "message": str}}
 """The body of every refusal and failure."""
@@ -40,6 +41,19 @@ class HttpRuntime(Server):
     async def cancel(self, name: str) -> Reply:
         """Stops a run."""
         return await self.send("DELETE", f"/runs/{name}")
+
+    async def listed(self) -> list[str]:
+        """Returns the ids of the runs that are here.
+
+        Raises:
+            NotApplicableError: this server does not list them.
+        """
+        reply = await self.send("GET", "/runs")
+        if reply.status == 404:
+            raise NotApplicableError("the server does not list its runs")
+        check("GET /runs", {"status": 200, "body": {"runs": Each(str)}}, reply.shown())
+        runs: list[str] = reply.body["runs"]
+        return runs
 
     async def here(self, name: str) -> None:
         """Returns once a run is known."""

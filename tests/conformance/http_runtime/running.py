@@ -55,6 +55,21 @@ async def progress_of_a_run(server: HttpRuntime) -> None:
     check("after", _UNKNOWN, (await server.progress(name)).shown())
 
 
+@case("GET /runs lists the runs that are here, those that wait among them, and no other; or it is 404 always")
+async def lists_its_runs(server: HttpRuntime) -> None:
+    names = [new_id() for _ in range(2)]
+    check("before", [], [run for run in await server.listed() if run in names])
+    runs = []
+    for name in names:
+        runs.append(server.begin(name))
+        await server.here(name)
+    await server.moving(names[0])
+    check("meanwhile", names, [name for name in names if name in await server.listed()])
+    for run in runs:
+        check("POST /runs/{id}", _OUTPUTS, (await run).shown())
+    check("after", [], [run for run in await server.listed() if run in names])
+
+
 @case("GET /health answers while a task runs")
 async def health_during_a_run(server: HttpRuntime) -> None:
     name = new_id()
@@ -140,6 +155,22 @@ async def cancel_after_a_hang_up(server: HttpRuntime) -> None:
     await server.cancel(name)
     await server.gone(name)
     check("POST /runs/{id}", _OUTPUTS, (await server.run(new_id())).shown())
+
+
+@case("a run whose caller has hung up is listed until it has ended")
+async def hung_up_runs_are_listed(server: HttpRuntime) -> None:
+    name = new_id()
+    await server.listed()
+    run = server.begin(name)
+    await server.moving(name)
+    run.cancel()
+    with suppress(asyncio.CancelledError):
+        await run
+    is_listed = name in await server.listed()
+    check("it is listed", True, is_listed or (await server.progress(name)).status == 404)
+    await server.cancel(name)
+    await server.gone(name)
+    check("it is listed once it is gone", False, name in await server.listed())
 
 
 @case("a second POST with the id of a run that is here is 409")

@@ -7,7 +7,9 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -20,23 +22,29 @@ from agent.runtimes.http_runtime import adapter as module
 from agent.runtimes.http_runtime.answer import failure_of, read_answer
 from contract.task import RuntimeType, TaskType
 from local.example_runtime import make_app
+from tests.support.waiting import eventually_async
 from tests.unit.agent.runtime_support import Links
 
 
 @asynccontextmanager
-async def driving(app: web.Application, **links: bytes) -> AsyncIterator[Runtime]:
-    """Serves an application on loopback, and drives it."""
-    runner = web.AppRunner(app, shutdown_timeout=0)
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    """Serves an application on loopback, and tells its address."""
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        async with open_session() as session:
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            runtime = make_runtime(RuntimeType.HTTP, url, session, Links(**links), dynamic_model=False)
-            yield runtime
-            await runtime.close()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def driving(app: web.Application, **links: bytes) -> AsyncIterator[Runtime]:
+    """Serves an application, and drives it."""
+    async with serving(app) as url, open_session() as session:
+        runtime = make_runtime(RuntimeType.HTTP, url, session, Links(**links), dynamic_model=False)
+        yield runtime
+        await runtime.close()
 
 
 def scripted(answer: Any, status: int = 200) -> tuple[web.Application, list[Any]]:
@@ -173,6 +181,32 @@ async def test_a_run_that_is_cancelled_before_the_server_knows_it_is_stopped_all
             await task
         assert stopped.is_set()
         assert not runtime.left_running
+
+
+async def test_what_killed_agents_have_left_is_stopped_at_the_first_meeting_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CANCEL_INTERVAL", 0.02)
+    left, anothers = [f"{module.RUN_PREFIX}s-{number}/1" for number in range(2)], "somebody-elses"
+    async with serving(make_app()) as url, open_session() as session:
+
+        async def listed() -> list[str]:
+            async with session.get(f"{url}/runs") as answer:
+                return list((await answer.json())["runs"])
+
+        async def is_here(name: str) -> bool:
+            return name in await listed()
+
+        for name in [left[0], anothers, left[1]]:
+            body = {"type": "text-to-image", "content": {"prompt": "a dog", "steps": 100_000}}
+            run = asyncio.create_task(session.post(f"{url}/runs/{quote(name, safe='')}", json=body))
+            await eventually_async(partial(is_here, name))
+            run.cancel()
+        runtime = make_runtime(RuntimeType.HTTP, url, session, Links(), dynamic_model=False)
+        await runtime.wait_until_ready()
+
+        assert await listed() == [anothers]
+        await runtime.close()
 
 
 async def test_a_runtime_that_went_away_is_said_to_be_unavailable() -> None:
