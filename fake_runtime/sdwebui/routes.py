@@ -31,6 +31,7 @@ type Values = Mapping[str, Any]
 # No limit in the original; this one only keeps a mistaken client from filling the memory.
 MAX_BODY_BYTES = 1024**3
 MAX_IMAGES = 4096
+THREAD_BYTES = 256 * 1024
 PREVIEW_PIXELS = 64
 
 
@@ -209,15 +210,19 @@ class WebUi:
             with self.gpu.running(kind, prompt, struck, identifier=values["force_task_id"]) as job:
                 pictures, info = await self._run(job, values, sampler, sources)
                 job.record.images = len(pictures)
-        send = values["send_images"] and FaultName.ZERO_IMAGES not in answering
-        return await self._answer(
-            answering,
-            {
-                "images": [images.to_base64(picture) for picture in pictures] if send else [],
+        if not values["send_images"] or FaultName.ZERO_IMAGES in answering:
+            pictures = []
+
+        def encode() -> dict[str, Any]:
+            return {
+                "images": [images.to_base64(picture) for picture in pictures],
                 "parameters": self._echo(values),
                 "info": info,
-            },
-        )
+            }
+
+        # The original encodes in the request's own thread, after its turn: whoever waits for the GPU begins meanwhile.
+        large = sum(map(len, pictures)) > THREAD_BYTES
+        return await self._answer(answering, await asyncio.to_thread(encode) if large else encode())
 
     @staticmethod
     def _echo(values: dict[str, Any]) -> dict[str, Any]:
