@@ -53,7 +53,10 @@ def redrive(  # noqa: PLR0917 - typer reads options from parameters
             with dead.letters() as letters:
                 report.show(_table(queue.runtime, letters))
                 chosen = [item for item in letters if is_selected(item, reason or [])] if reason or every else []
-                stayed += _move(dead, chosen[:limit], report, dry_run=dry_run)
+                chosen = chosen[:limit]
+                # Now, not at the end: to move many takes minutes, and others may be after the rest.
+                dead.hand_back(item for item in letters if item not in chosen)
+                stayed += _move(dead, chosen, report, dry_run=dry_run)
     if stayed:
         fail(f"{stayed} dead letters stay where they are", FAILED)
 
@@ -82,13 +85,12 @@ def _move(queue: DeadLetterQueue, letters: list[DeadLetter], report: Reporter, *
     """Moves letters, and returns how many had to stay."""
     stayed = 0
     for number, letter in enumerate(letters, 1):
-        name = letter.task.metadata.id if letter.task else letter.message_id
         if dry_run:
-            report.say(f"would send back {name}: {letter.reason}")
+            report.say(f"would send back {letter.name}: {letter.reason}")
             continue
         try:
             queue.move(letter)
-            report.say(f"{number}/{len(letters)} sent back: {name}")
+            report.say(f"{number}/{len(letters)} sent back: {letter.name}")
         except CannotRedriveError as error:
             stayed += 1
             report.say(f"{number}/{len(letters)} stays: {error}")

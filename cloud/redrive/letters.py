@@ -41,6 +41,12 @@ class DeadLetter:
         except UnreadableMessageError:
             return None
 
+    @property
+    def name(self) -> str:
+        """The task's id; the message's when there is no task in it."""
+        task = self.task
+        return task.metadata.id if task else self.message_id
+
 
 def kind_of(reason: str) -> str:
     """Returns a reason without what differs from task to task: numbers, ids, and whatever is quoted."""

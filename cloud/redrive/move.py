@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import batched
 from typing import Any, Final, Self
 
 from botocore.exceptions import ClientError
+from pydantic import ValidationError
 
-from cloud.aws import Aws
+from cloud.aws import Aws, code_of
 from cloud.redrive.letters import (
     TOO_OFTEN,
     DeadLetter,
@@ -22,16 +24,20 @@ from cloud.redrive.letters import (
     resubmitted,
     way_back,
 )
-from contract.objects import split_s3_url
+from contract.objects import record_key, split_s3_url
 from contract.record import Record, TransitionError, submit
 from contract.store import ContendedRecordError, RecordStore, is_absent
 from contract.task import TaskMessage, encode_task_message
 
-_HELD: Final = 900
-"""Seconds for which letters are ours; each is renewed before it is moved."""
+_HELD: Final = 120
+"""Seconds for which letters are ours, and others miss them should we be killed; each is renewed before it is moved."""
 
 _EMPTY_RECEIVES: Final = 3
 """So many in a row mean that nothing is left: SQS asks a sample of its servers each time."""
+
+
+_NOT_OURS: Final = frozenset({"InvalidParameterValue", "MessageNotInflight", "ReceiptHandleIsInvalid"})
+"""What SQS says of a receipt handle whose time is over (Amazon SQS API, ChangeMessageVisibility)."""
 
 
 class CannotRedriveError(Exception):
@@ -48,6 +54,7 @@ class DeadLetterQueue:
     runtime: str
     bucket: str
     _store: RecordStore = field(init=False)
+    _held: dict[str, DeadLetter] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._store = RecordStore(_Awaited(self.aws.client("s3")), self.bucket)
@@ -59,17 +66,26 @@ class DeadLetterQueue:
     @contextmanager
     def letters(self) -> Iterator[list[DeadLetter]]:
         """Yields all letters, hidden from everybody else meanwhile; those that were not moved are there again after."""
-        held: dict[str, DeadLetter] = {}
         try:
             empty = 0
             while empty < _EMPTY_RECEIVES:
                 found = self._receive()
-                empty = empty + 1 if not found.keys() - held.keys() else 0
-                held |= found
-            yield list(held.values())
+                empty = empty + 1 if not found.keys() - self._held.keys() else 0
+                self._held |= found
+            yield list(self._held.values())
         finally:
-            for letter in held.values():
-                self._hide(letter, 0)
+            self.hand_back(list(self._held.values()))
+
+    def hand_back(self, letters: Iterable[DeadLetter]) -> None:
+        """Lets others see letters again at once; those whose time is over are passed over."""
+        for some in batched(letters, 10, strict=False):  # as many as one call takes
+            entries = [
+                {"Id": str(number), "ReceiptHandle": letter.receipt_handle, "VisibilityTimeout": 0}
+                for number, letter in enumerate(some)
+            ]
+            self._sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+            for letter in some:
+                self._held.pop(letter.message_id, None)
 
     def _receive(self) -> dict[str, DeadLetter]:
         answer = self._sqs.receive_message(
@@ -82,30 +98,31 @@ class DeadLetterQueue:
         )
         return {message["MessageId"]: _letter(message) for message in answer.get("Messages", [])}
 
-    def _hide(self, letter: DeadLetter, seconds: int) -> None:
+    def _renew(self, letter: DeadLetter) -> None:
         try:
             self._sqs.change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=letter.receipt_handle, VisibilityTimeout=seconds
+                QueueUrl=self.url, ReceiptHandle=letter.receipt_handle, VisibilityTimeout=_HELD
             )
         except ClientError as error:
-            # Moved and deleted, or held for too long: in neither case is it ours.
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 400:
+            if code_of(error) not in _NOT_OURS:
                 raise
+            raise CannotRedriveError(f"{letter.name}: somebody else has taken it meanwhile; look again") from error
 
     def move(self, letter: DeadLetter) -> None:
         """Sends a letter back to its queue, then deletes it here.
 
         Raises:
-            CannotRedriveError: its content is gone, or its record cannot be changed.
+            CannotRedriveError: it is ours no more, its content is gone, or its record cannot be read or changed.
             botocore.exceptions.BotoCoreError, ClientError: AWS is out of reach; the letter stays.
         """
-        self._hide(letter, _HELD)
+        self._renew(letter)
         self._sqs.send_message(
             QueueUrl=self.queue_url,
             MessageBody=self._body(letter),
             MessageAttributes={"runtime": {"DataType": "String", "StringValue": self.runtime}},
         )
         self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=letter.receipt_handle)
+        self._held.pop(letter.message_id, None)
 
     def _body(self, letter: DeadLetter) -> str:
         task = letter.task
@@ -126,7 +143,13 @@ class DeadLetterQueue:
         return encode_task_message(again)
 
     def _record(self, task_id: str) -> Record | None:
-        stored = asyncio.run(self._store.read(task_id))
+        try:
+            stored = asyncio.run(self._store.read(task_id))
+        except ValidationError as error:
+            raise CannotRedriveError(
+                f"{task_id}: its record s3://{self.bucket}/{record_key(task_id)} cannot be read; "
+                "delete that object, and redrive again"
+            ) from error
         return stored.record if stored else None
 
     def _check_content(self, task: TaskMessage) -> None:

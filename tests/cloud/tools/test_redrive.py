@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from cloud.redrive.letters import (
     way_back,
 )
 from contract.identifiers import new_ulid
+from contract.objects import record_key
 from contract.record import Record, Status
 from contract.task import parse_task_message
 from tests.cloud.tools.conftest import Run
@@ -145,6 +148,72 @@ def test_a_letter_whose_content_is_gone_stays_and_says_why(stack: Stack, redrive
     assert "is gone; submit the task again" in result.output
     assert counts(stack) == (0, 1)
     stack.deployment.clients.sqs.purge_queue(QueueUrl=stack.deployment.dead_letter_url("dynamicruntime"))
+
+
+def test_a_letter_whose_record_was_spoilt_is_one_line_and_the_others_go_back(
+    stack: Stack, redrive: Callable[..., Result]
+) -> None:
+    place = stack.deployment
+    metadata = {"id": "spoilt", "runtime": "dynamicruntime", "tasktype": "text-to-image", "prefix": "output"}
+    place.clients.s3.put_object(Bucket=place.place.output_bucket, Key=record_key("spoilt"), Body=b"no record")
+    bury(stack, json.dumps({"metadata": metadata, "content": {}}), "out of memory")
+    bury(stack, "no json", "unreadable")
+    result = redrive("--all")
+    assert result.exit_code == 1
+    assert f"stays: spoilt: its record s3://{place.place.output_bucket}/.tasks/spoilt.json cannot be" in result.output
+    assert "1 dead letters stay" in result.output
+    assert counts(stack) == (1, 1)
+    for url in (place.queue_url("dynamicruntime"), place.dead_letter_url("dynamicruntime")):
+        place.clients.sqs.purge_queue(QueueUrl=url)
+
+
+@contextmanager
+def meanwhile[T](proxy: FaultProxy, operation: str, act: Callable[[], T]) -> Iterator[Future[T]]:
+    """Does something while an operation is held on its way to AWS."""
+    gate = proxy.hold(operations(operation))
+
+    def wait_and_act() -> T:
+        try:
+            gate.wait(60)
+            return act()
+        finally:
+            gate.open()
+
+    with ThreadPoolExecutor(1) as threads:
+        yield threads.submit(wait_and_act)
+
+
+def test_letters_that_are_not_taken_are_there_for_others_while_the_rest_is_moved(
+    stack: Stack, redrive: Callable[..., Result]
+) -> None:
+    place = stack.deployment
+    bury(stack, "taken", "out of memory")
+    bury(stack, "left", "unreadable")
+
+    def look() -> list[dict[str, Any]]:
+        return stack.dead_letters("dynamicruntime")
+
+    with FaultProxy(place.endpoint) as proxy, meanwhile(proxy, "SendMessage", look) as seen:
+        assert "1/1 sent back" in redrive("--reason", "memory", endpoint=proxy.url).output
+    assert [letter["body"] for letter in seen.result()] == ["left"]
+    for url in (place.queue_url("dynamicruntime"), place.dead_letter_url("dynamicruntime")):
+        place.clients.sqs.purge_queue(QueueUrl=url)
+
+
+def test_a_letter_that_somebody_else_has_taken_meanwhile_is_not_sent_twice(
+    stack: Stack, redrive: Callable[..., Result]
+) -> None:
+    place = stack.deployment
+    bury(stack, "taken", "out of memory")
+
+    def take() -> None:
+        place.clients.sqs.purge_queue(QueueUrl=place.dead_letter_url("dynamicruntime"))
+
+    with FaultProxy(place.endpoint) as proxy, meanwhile(proxy, "ChangeMessageVisibility", take):
+        result = redrive("--all", endpoint=proxy.url)
+    assert result.exit_code == 1
+    assert "somebody else has taken it" in result.output
+    assert counts(stack) == (0, 0)
 
 
 def test_an_unknown_runtime_is_refused_with_the_known_ones(redrive: Callable[..., Result]) -> None:
