@@ -43,8 +43,8 @@ def failure_of_nodes(node_errors: Any) -> PermanentError:
     return PermanentError("invalid_workflow", f"{TITLE} refuses the workflow: {_nodes(node_errors)}")
 
 
-def failure_of_execution(data: Mapping[str, Any]) -> TaskError:
-    """Returns the error for an `execution_error` event: whose fault is it?"""
+def failure_of_execution(data: Mapping[str, Any], title: str = TITLE) -> TaskError:
+    """Returns the error for the data of an `execution_error` event: whose fault is it?"""
     kind = str(data.get("exception_type") or "an error")
     said = without_paths(str(data.get("exception_message") or ""))
     node = f"node {data.get('node_id')!r} ({data.get('node_type')})"
@@ -52,13 +52,13 @@ def failure_of_execution(data: Mapping[str, Any]) -> TaskError:
     name = kind.rpartition(".")[2]
     if "OutOfMemory" in name or name == "MemoryError" or any(phrase in text for phrase in _MEMORY):
         return TransientError(
-            "out_of_memory", f"{TITLE} ran out of memory in {node}: {said}; ask for a smaller size or batch"
+            "out_of_memory", f"{title} ran out of memory in {node}: {said}; ask for a smaller size or batch"
         )
     if name == "AcceleratorError" or any(phrase in text for phrase in _HARDWARE):
         return TransientError("gpu_error", f"the GPU failed in {node}: {said}")
     if any(phrase in text for phrase in _PASSING):
-        return TransientError("runtime_error", f"{TITLE} failed in {node}: {name}: {said}")
-    return PermanentError("node_failed", f"{TITLE} failed in {node}: {name}: {said}")
+        return TransientError("runtime_error", f"{title} failed in {node}: {name}: {said}")
+    return PermanentError("node_failed", f"{title} failed in {node}: {name}: {said}")
 
 
 def without_paths(text: str) -> str:
