@@ -16,8 +16,6 @@ from loadtest.shapes import Replay
 from loadtest.station import Report
 from loadtest.tasks import Task
 
-_LINGER: Final = 3.0
-"""Seconds after the last end, in which a second callback would still arrive."""
 _READ_WITHIN: Final = 120.0
 """Seconds in which the records that are left are read."""
 
@@ -79,6 +77,11 @@ class Conductor:
         report.tasks = []
         self._reports[worker] = report
 
+    @property
+    def heard_out(self) -> bool:
+        """Whether every process that has told anything has told its last."""
+        return all(report.last for report in self._reports.values())
+
     def counters(self) -> dict[str, int]:
         """Returns the load's figures so far, over all processes."""
         reports = self._reports.values()
@@ -103,24 +106,25 @@ class Conductor:
             elapsed: seconds since the load began.
             on_reading: called once, when nothing more is waited for: what is known so far must be completed.
         """
-        before = self.stage
-        in_stage = elapsed - self._stage_began
-        under_way = self.counters()["under_way"]
-        match before:
-            case Stage.LOAD if elapsed >= self.length:
-                self.stage = Stage.DRAIN
-            case Stage.DRAIN if in_stage >= self.scenario.drain or (
-                not under_way and in_stage >= max(_LINGER, self._settle)
-            ):
-                self.stage = Stage.SCALE_IN
-            case Stage.SCALE_IN if in_stage >= self._watch_scale_in() or self._is_at_min():
-                self.stage = Stage.READING
-            case Stage.READING if in_stage >= _READ_WITHIN or (not self._unread() and in_stage >= self._settle):
-                self.stage = Stage.DONE
-        if self.stage is not before:
-            self._stage_began = elapsed
-            if self.stage is Stage.READING:
+        while (following := self._next(elapsed, elapsed - self._stage_began)) is not self.stage:
+            self.stage, self._stage_began = following, elapsed
+            if following is Stage.READING:
                 on_reading()
+        return self.stage
+
+    def _next(self, elapsed: float, in_stage: float) -> Stage:
+        under_way = self.counters()["under_way"]
+        match self.stage:
+            case Stage.LOAD if elapsed >= self.length:
+                return Stage.DRAIN
+            case Stage.DRAIN if in_stage >= self.scenario.drain or (
+                not under_way and in_stage >= max(self.scenario.linger, self._settle)
+            ):
+                return Stage.SCALE_IN
+            case Stage.SCALE_IN if in_stage >= self._watch_scale_in() or self._is_at_min():
+                return Stage.READING
+            case Stage.READING if in_stage >= _READ_WITHIN or (not self._unread() and in_stage >= self._settle):
+                return Stage.DONE
         return self.stage
 
     def _unread(self) -> int:

@@ -10,7 +10,8 @@ from typing import Any, Final
 import gevent
 from botocore.exceptions import BotoCoreError, ClientError
 from locust import LoadTestShape, User
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.exception import RPCSendError
+from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.clock import Clock
 from loadtest.conductor import Conductor, Stage
@@ -22,18 +23,20 @@ from loadtest.users import ClosedLoad, OpenLoad
 _SHARE: Final = "darkroom-share"
 """The master tells each worker which part of the load is its own."""
 _REPORT: Final = "darkroom-report"
-"""A worker tells the master what is left to tell when it stops."""
+"""A worker tells the master what has happened: Locust's own reports come only every three seconds."""
 _READ: Final = "darkroom-read"
 """The master asks for the records of the tasks that have not ended."""
+_STOP: Final = "darkroom-stop"
+"""The master asks for all that is left to tell; Locust itself tells its workers only later that the test is over."""
 _SPAWN_RATE: Final = 100.0
 """Users that start in a second; Locust warns above it."""
 _GATHER: Final = 0.5
-"""Seconds between two looks at the station of this process."""
-
+"""Seconds between two reports of a process."""
 _USAGE: Final = 2
 """The exit status of a test that could not begin."""
-_LAST_WORDS: Final = 1.0
-"""Seconds that a master waits for what its workers have left to tell."""
+_LAST_WORDS: Final = 12.0
+"""Seconds that a master waits at most for what its workers have left to tell."""
+_LISTEN: Final = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -65,12 +68,11 @@ class Engine:
         events.test_start.add_listener(self._begin)
         events.test_stop.add_listener(self._finish)
         if isinstance(runner, MasterRunner):
-            events.worker_report.add_listener(self._from_worker)
-            runner.register_message(_REPORT, self._last_words)
+            runner.register_message(_REPORT, self._from_worker)
         if isinstance(runner, WorkerRunner):
-            events.report_to_master.add_listener(self._to_master)
             runner.register_message(_SHARE, self._take_share)
             runner.register_message(_READ, self._read_unended)
+            runner.register_message(_STOP, self._tell_last, concurrent=True)
 
     @property
     def under_way(self) -> bool:
@@ -124,23 +126,24 @@ class Engine:
             self._conductor.begin(Clock().now())
             # Getting ready took time, which the load must not lack at its end.
             self._environment.shape_class.reset_time()
-            if isinstance(runner, LocalRunner):
-                self._gathering = gevent.spawn(self._gather)
+        if self._station is not None:
+            self._gathering = gevent.spawn(self._gather, self._station)
 
     def _finish(self, **_: Any) -> None:
         runner = self._environment.runner
-        if self._station is not None:
-            if isinstance(runner, WorkerRunner):
-                runner.send_message(_REPORT, self._station.report().as_json())
-            self._station.close()
-        if isinstance(runner, WorkerRunner):
-            return
         if self._gathering is not None:
             self._gathering.kill()
             self._gathering = None
-        if isinstance(runner, MasterRunner):
-            gevent.sleep(_LAST_WORDS)
-        self._take_own()
+        self._tell_last()
+        if self._station is not None:
+            self._station.close()
+        if isinstance(runner, WorkerRunner):
+            return
+        if isinstance(runner, MasterRunner) and self._conductor is not None:
+            runner.send_message(_STOP)
+            with gevent.Timeout(_LAST_WORDS, exception=False):
+                while not self._conductor.heard_out:
+                    gevent.sleep(_LISTEN)
         try:
             if self._conductor is not None:
                 self._conductor.observer.stop()
@@ -148,35 +151,37 @@ class Engine:
             self._on_end()
             self._conductor = None
 
-    def _gather(self) -> None:
+    def _gather(self, station: Station) -> None:
         while True:
-            self._take_own()
+            self._tell(station, station.report())
             gevent.sleep(_GATHER)
 
-    def _take_own(self) -> None:
-        if self._conductor is not None and self._station is not None:
-            self._conductor.take("here", self._station.report())
+    def _tell(self, station: Station, report: Report) -> None:
+        """Tells whoever leads what has happened in this process."""
+        if self._conductor is not None:
+            self._conductor.take("here", report)
+            return
+        try:
+            self._environment.runner.send_message(_REPORT, report.as_json())
+        except RPCSendError as error:
+            _log.warning("the master cannot be told, trying again: %s", error)
+            station.book.untold(report.tasks)
+
+    def _tell_last(self, **_: Any) -> None:
+        if self._station is not None:
+            self._tell(self._station, self._station.stop())
 
     def _complete(self) -> None:
         """Asks every process for the records of the tasks whose end nobody has told."""
         if self._station is not None:
             self._station.read_the_unended()
-            self._take_own()
+            self._tell(self._station, self._station.report())
         else:
             self._environment.runner.send_message(_READ)
 
-    def _from_worker(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        document = data.get(_REPORT)
-        if self._conductor is not None and document is not None:
-            self._conductor.take(client_id, Report.of_json(document))
-
-    def _last_words(self, msg: Any, **_: Any) -> None:
+    def _from_worker(self, msg: Any, **_: Any) -> None:
         if self._conductor is not None:
             self._conductor.take(msg.node_id, Report.of_json(msg.data))
-
-    def _to_master(self, data: dict[str, Any], **_: Any) -> None:
-        if self._station is not None:
-            data[_REPORT] = self._station.report().as_json()
 
     def _take_share(self, msg: Any, **_: Any) -> None:
         self._share = msg.data

@@ -70,7 +70,7 @@ def measure(*, rate: float, seconds: float) -> GeneratorFigures:
     Raises:
         LoadtestError: the load could not begin.
     """
-    scenario = Scenario(shape=Steady(kind="steady", rate=rate, duration=seconds), drain=10)
+    scenario = Scenario(shape=Steady(kind="steady", rate=rate, duration=seconds), drain=10, linger=0)
     with _stub() as address, tempfile.TemporaryDirectory() as folder:
         place = Place(address, "us-east-1", "arn:aws:sns:us-east-1:000000000000:stub-callbacks", "stub", {})
         target = Target(Kind.LOCAL, address, parse_config(_CONFIG), place)

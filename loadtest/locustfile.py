@@ -22,8 +22,8 @@ from loadtest.web import add_tab
 
 __all__ = ["ClosedLoad", "OpenLoad", "ScenarioShape"]
 
-_SETTLE: Final = 4.0
-"""Seconds; workers report every three."""
+_SETTLE: Final = 2.0
+"""Seconds; workers report twice a second."""
 
 _log = logging.getLogger(__name__)
 

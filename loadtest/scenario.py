@@ -100,6 +100,7 @@ class Scenario(_Strict):
     mix: tuple[Work, ...] = ()
     wait: Wait = Wait.CALLBACK
     drain: Annotated[float, Field(ge=0, description="seconds after the load in which tasks may still end")] = 180.0
+    linger: Annotated[float, Field(ge=0, description="seconds in which a second callback would still be noticed")] = 3.0
     seed: int = 1
     checks: Checks = Checks()
     local: LocalStack = LocalStack()

@@ -6,7 +6,7 @@ import logging
 import random
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import gevent
@@ -14,7 +14,7 @@ import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 from gevent.event import Event
 from gevent.pool import Group
-from gevent.queue import Queue
+from gevent.queue import JoinableQueue
 from pydantic import ValidationError
 
 from contract.objects import record_key
@@ -34,6 +34,8 @@ _GENTLE: Final = 0.05
 """Seconds between a reader's records while the load is on: what is measured comes first."""
 _POLL: Final = 0.1
 """Seconds between two questions about tasks: polling counts against the API key's rate."""
+_LAST_LOOKS: Final = 10.0
+"""Seconds in which a load that is interrupted still reads the records of the tasks that have ended."""
 _BACKLOG: Final = 20_000
 """Records that may wait to be read; more are left out, so that a long test does not fill the memory."""
 
@@ -66,6 +68,8 @@ class Report:
     under_way: int = 0
     unread: int = 0
     """Records that are still to be read."""
+    last: bool = False
+    """Whether the process has stopped, and nothing more will come."""
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as Locust's messages can carry it."""
@@ -101,7 +105,8 @@ class Station:
         self._chance = random.Random(scenario.seed)
         self._aws: Aws | None = None
         self._inbox: Inbox | None = None
-        self._unread: Queue[Task] = Queue()
+        self._unread: JoinableQueue[Task] = JoinableQueue()
+        self._stopping = False
         self._ends: dict[str, Event] = {}
         self._greenlets = Group()
         self._headers = {"Content-Type": "application/json", **target.headers()}
@@ -127,6 +132,13 @@ class Station:
         for _ in range(_READERS):
             self._greenlets.spawn(self._read)
         self.began_at = self.clock.now()
+
+    def stop(self) -> Report:
+        """Reads what is still to be read, within limits, and returns the last report."""
+        if not self._stopping:
+            self._stopping = True
+            self._unread.join(_LAST_LOOKS)
+        return replace(self.report(), last=True)
 
     def close(self) -> None:
         """Ends what runs and removes what was made; safe to be called twice."""
@@ -204,7 +216,7 @@ class Station:
             ended=book.ended,
             throttled=book.throttled,
             under_way=len(book.under_way()),
-            unread=self._unread.qsize(),
+            unread=self._unread.unfinished_tasks,
         )
 
     def read_the_unended(self) -> None:
@@ -240,7 +252,8 @@ class Station:
             seen = self._look(task)
             if seen is not None:
                 self._see(task, seen)
-            if self.elapsed < self.length:
+            self._unread.task_done()
+            if self.elapsed < self.length and not self._stopping:
                 gevent.sleep(_GENTLE)
 
     def _look(self, task: Task) -> Seen | None:

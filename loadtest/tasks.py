@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
@@ -175,3 +176,7 @@ class Book:
         found = [self._tasks[task_id] for task_id in self._changed]
         self._changed.clear()
         return found
+
+    def untold(self, tasks: Iterable[Task]) -> None:
+        """Takes back that changes were asked for: they could not be told."""
+        self._changed.update(task.id for task in tasks)

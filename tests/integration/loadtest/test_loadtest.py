@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from loadtest.run import load_run
-from loadtest.scenario import LocalStack
+from loadtest.scenario import LocalStack, Wait
 from loadtest.target import Target, connect
 from loadtest.targets.find import read_config
 from loadtest.targets.local import OwnStack, target_of
@@ -37,9 +37,10 @@ MIX = [
     {"runtime": "sdruntime", "tasktype": "image-to-image", "steps": 2, "width": 64, "height": 64, "input": "inline"},
 ]
 SCENARIO = {
-    "shape": {"kind": "spike", "base": 1, "high": 12, "begin": 1, "width": 3, "duration": 5},
+    "shape": {"kind": "spike", "base": 1, "high": 9, "begin": 0.5, "width": 2, "duration": 3},
     "mix": MIX,
     "drain": 90,
+    "linger": 0,
     "checks": {
         "no_task_lost": True,
         "no_contradiction": True,
@@ -132,7 +133,7 @@ def test_a_spike_is_accounted_for_judged_and_reported(stack: Running, tmp_path: 
     assert "verdict: all 6 checks hold" in done.stdout
     assert "sent, " in done.stderr, "progress"
     run = load_run(tmp_path)
-    assert len(run.tasks) > 25
+    assert len(run.tasks) > 12
     assert all(task.answer is Answer.ACCEPTED and len(task.heard) == 1 and task.seen for task in run.tasks)
     assert {task.tasktype for task in run.tasks} == {"text-to-image", "image-to-image"}
     assert all(len(spans) == 7 for spans in run.spans), "every phase of every task"
@@ -145,7 +146,7 @@ def test_a_spike_is_accounted_for_judged_and_reported(stack: Running, tmp_path: 
 
 
 def test_without_sns_users_learn_the_end_from_the_apis_events(stack: Running, tmp_path: Path) -> None:
-    closed = ["arrive=closed", "shape.base=2", "shape.high=3", "shape.duration=4", "wait=events"]
+    closed = ["arrive=closed", "shape.base=2", "shape.high=3", "shape.duration=2", "wait=events"]
     closed.append("checks.drained_within=null")  # three users at two replicas may never leave a message waiting
     changes = [part for change in closed for part in ("--set", change)]
     done = loadtest(*stack.options(), *changes, "--out", str(tmp_path))
@@ -218,31 +219,42 @@ def test_the_generator_is_never_the_bottleneck() -> None:
     assert "submissions per second on one core" in done.stdout
 
 
-def test_ctrl_c_still_writes_the_report_of_what_was_learnt_by_polling_and_of_an_agent_that_was_killed(
+def test_ctrl_c_still_writes_the_report_of_what_was_learnt_in_whatever_way_and_of_an_agent_that_was_killed(
     stack: Running, tmp_path: Path
 ) -> None:
-    endless = ["--set", "shape.duration=100", "--set", "wait=poll", "--kill-agent", "0.5", "--out", str(tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loadtest", *stack.options(), *endless],
+    """All ways at once: most of it is waiting."""
+    running = {wait: endless(stack, wait, tmp_path / wait) for wait in Wait}
+    try:
+        for wait, process in running.items():
+            samples = tmp_path / wait / "samples.jsonl"
+            eventually(lambda path=samples: path.is_file() and '"ended"' in path.read_text(), within=120)
+            process.send_signal(signal.SIGINT)
+        outputs = {wait: process.communicate(timeout=100)[0] for wait, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
+            process.communicate()
+    for wait, output in outputs.items():
+        assert running[wait].returncode == 1, output
+        assert "interrupted before its end" in output
+        assert "Traceback" not in output
+        run = load_run(tmp_path / wait)
+        assert any(task.heard and task.seen for task in run.tasks), wait
+        assert all(task.seen for task in run.tasks if task.heard and task.answer is Answer.ACCEPTED), wait
+        assert "interrupted before its end" in (tmp_path / wait / "report.html").read_text()
+        assert len(run.facts.kills) == (wait is Wait.POLL)
+    assert stack.queues() == []
+
+
+def endless(stack: Running, wait: Wait, folder: Path) -> subprocess.Popen[str]:
+    """Starts a load that does not end by itself; the one that polls kills an agent in between."""
+    options = [*stack.options(), "--set", "shape.duration=100", "--set", f"wait={wait}", "--out", str(folder)]
+    options += ["--kill-agent", "0.5"] if wait is Wait.POLL else []
+    return subprocess.Popen(
+        [sys.executable, "-m", "loadtest", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
-    samples = tmp_path / "samples.jsonl"
-    try:
-        eventually(lambda: samples.is_file() and '"ended"' in samples.read_text(), within=120)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=100)
-    finally:
-        process.kill()
-        process.communicate()
-    assert process.returncode == 1, output
-    assert "interrupted before its end" in output
-    assert "Traceback" not in output
-    run = load_run(tmp_path)
-    assert len(run.facts.kills) == 1
-    assert any(task.heard and task.seen for task in run.tasks)
-    assert "interrupted before its end" in (tmp_path / "report.html").read_text()
-    assert stack.queues() == []

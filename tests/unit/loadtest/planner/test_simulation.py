@@ -177,15 +177,15 @@ def test_every_task_ends_once_and_nobody_works_more_than_is_paid_for(
     assert all(sample.replicas <= most for sample in outcome.samples)
 
 
-def test_a_hundred_thousand_gpus_fit_into_memory_and_300_000_tasks_take_seconds() -> None:
-    """A million tasks in a minute of one core is what is asked; here a third of it, on GPUs that all start at once."""
-    load = Random(Steady(kind="steady", duration=180, rate=100_000 / 60))
+def test_a_hundred_thousand_gpus_fit_into_memory_and_100_000_tasks_take_seconds() -> None:
+    """A million tasks in a minute of one core is what is asked; here a tenth of it, on GPUs that all start at once."""
+    load = Random(Steady(kind="steady", duration=60, rate=100_000 / 60))
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     outcome = simulate(
         load, scaled(queueLength=1, minReplicaCount=100_000, maxReplicaCount=100_000), run(PROMPT, seconds=60)
     )
-    assert outcome.tasks > 290_000
+    assert outcome.tasks > 95_000
     assert outcome.peak_nodes == 100_000
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 12
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < 400 * 1024  # KiB
     assert math.isfinite(outcome.utilisation)
