@@ -37,6 +37,7 @@ env:
   (dict "name" "AWS_REGION" "value" .Values.global.awsRegion)
   (dict "name" "GRACE_PERIOD_SECONDS" "value" ($agent.gracePeriodSeconds | toString))
   (dict "name" "PREFETCH" "value" ($agent.prefetch | toString))
+  (dict "name" "SLOTS" "value" ($agent.slots | toString))
   (dict "name" "RECYCLE_BY" "value" $agent.recycle.by)
   (dict "name" "HEALTH_HOST" "value" "0.0.0.0")
   (dict "name" "HEALTH_PORT" "value" ($agent.healthPort | toString))

@@ -131,6 +131,7 @@ VALUES = st.fixed_dictionaries(
                 image=IMAGE,
                 gracePeriodSeconds=st.integers(0, 90),
                 prefetch=st.integers(0, 9),
+                slots=st.integers(1, 4),
                 recycle=st.sampled_from([{"by": "nobody"}, {"by": "api", "aboveRssBytes": 2**40}, {"afterTasks": 9}]),
                 warmUp=st.just({"tasktype": "pipeline", "content": {}}),
             ),
