@@ -64,8 +64,9 @@ class Settings(BaseSettings):
         [], description="A fault from the start, NAME[:key=value,...]; repeatable (';' between them in the environment)"
     )
     boot_seconds: float = Field(0.0, ge=0, description="Wait before listening, times latency")
-    unknown_sampler_status: Literal["404", "400"] = Field(
-        "404", description="SD Web UI: status for an unknown sampler, 404 up to 1.8 and 400 later"
+    unknown_sampler_status: Literal["200", "404"] = Field(
+        "200",
+        description="SD Web UI: 404 refuses an unknown sampler, as up to 1.8; later the first one takes its place",
     )
     api_auth: str | None = Field(None, description="SD Web UI: USER:PASSWORD that callers must send")
     scripts: CommaSeparated = Field(

@@ -4,38 +4,97 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-# name: (aliases, options), of modules/sd_samplers_kdiffusion.py and sd_samplers_timesteps.py.
+# name: (aliases, options), as 1.10.1 lists them; the first takes the place of one that is unknown.
 SAMPLERS: dict[str, tuple[list[str], dict[str, str]]] = {
-    "DPM++ 2M Karras": (["k_dpmpp_2m_ka"], {"scheduler": "karras"}),
-    "DPM++ SDE Karras": (["k_dpmpp_sde_ka"], {"scheduler": "karras", "second_order": "True"}),
-    "DPM++ 2M SDE Exponential": (["k_dpmpp_2m_sde_exp"], {"scheduler": "exponential"}),
-    "DPM++ 2M SDE Karras": (["k_dpmpp_2m_sde_ka"], {"scheduler": "karras"}),
+    "DPM++ 2M": (["k_dpmpp_2m"], {"scheduler": "karras"}),
+    "DPM++ SDE": (["k_dpmpp_sde"], {"scheduler": "karras", "second_order": "True", "brownian_noise": "True"}),
+    "DPM++ 2M SDE": (["k_dpmpp_2m_sde"], {"scheduler": "exponential", "brownian_noise": "True"}),
+    "DPM++ 2M SDE Heun": (
+        ["k_dpmpp_2m_sde_heun"],
+        {"scheduler": "exponential", "brownian_noise": "True", "solver_type": "heun"},
+    ),
+    "DPM++ 2S a": (["k_dpmpp_2s_a"], {"scheduler": "karras", "uses_ensd": "True", "second_order": "True"}),
+    "DPM++ 3M SDE": (
+        ["k_dpmpp_3m_sde"],
+        {"scheduler": "exponential", "discard_next_to_last_sigma": "True", "brownian_noise": "True"},
+    ),
     "Euler a": (["k_euler_a", "k_euler_ancestral"], {"uses_ensd": "True"}),
     "Euler": (["k_euler"], {}),
     "LMS": (["k_lms"], {}),
     "Heun": (["k_heun"], {"second_order": "True"}),
-    "DPM2": (["k_dpm_2"], {"discard_next_to_last_sigma": "True", "second_order": "True"}),
-    "DPM2 a": (["k_dpm_2_a"], {"uses_ensd": "True", "second_order": "True"}),
-    "DPM++ 2S a": (["k_dpmpp_2s_a"], {"uses_ensd": "True", "second_order": "True"}),
-    "DPM++ 2M": (["k_dpmpp_2m"], {}),
-    "DPM++ SDE": (["k_dpmpp_sde"], {"second_order": "True"}),
-    "DPM++ 2M SDE": (["k_dpmpp_2m_sde"], {}),
-    "DPM++ 3M SDE": (["k_dpmpp_3m_sde"], {"discard_next_to_last_sigma": "True"}),
+    "DPM2": (["k_dpm_2"], {"scheduler": "karras", "discard_next_to_last_sigma": "True", "second_order": "True"}),
+    "DPM2 a": (
+        ["k_dpm_2_a"],
+        {"scheduler": "karras", "discard_next_to_last_sigma": "True", "uses_ensd": "True", "second_order": "True"},
+    ),
     "DPM fast": (["k_dpm_fast"], {"uses_ensd": "True"}),
     "DPM adaptive": (["k_dpm_ad"], {"uses_ensd": "True"}),
-    "LMS Karras": (["k_lms_ka"], {"scheduler": "karras"}),
+    "Restart": (["restart"], {"scheduler": "karras", "second_order": "True"}),
     "DDIM": (["ddim"], {}),
+    "DDIM CFG++": (["ddim_cfgpp"], {}),
     "PLMS": (["plms"], {}),
     "UniPC": (["unipc"], {}),
     "LCM": (["k_lcm"], {}),
 }
-SCHEDULERS = ["Automatic", "Uniform", "Karras", "Exponential", "Polyexponential", "SGM Uniform"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """An entry of GET schedulers."""
+
+    name: str
+    label: str
+    default_rho: float = -1.0
+    need_inner_model: bool = False
+    aliases: tuple[str, ...] | None = None
+
+
+SCHEDULERS = [
+    Scheduler("automatic", "Automatic"),
+    Scheduler("uniform", "Uniform", need_inner_model=True),
+    Scheduler("karras", "Karras", default_rho=7.0),
+    Scheduler("exponential", "Exponential"),
+    Scheduler("polyexponential", "Polyexponential", default_rho=1.0),
+    Scheduler("sgm_uniform", "SGM Uniform", need_inner_model=True, aliases=("SGMUniform",)),
+    Scheduler("kl_optimal", "KL Optimal"),
+    Scheduler("align_your_steps", "Align Your Steps"),
+    Scheduler("simple", "Simple", need_inner_model=True),
+    Scheduler("normal", "Normal", need_inner_model=True),
+    Scheduler("ddim", "DDIM", need_inner_model=True),
+    Scheduler("beta", "Beta", need_inner_model=True),
+]
+
+
+def find_sampler(name: str, scheduler: str | None) -> tuple[str | None, str]:
+    """The sampler of this name, None if there is none (an alias is none), and the label of the scheduler.
+
+    Up to 1.8 the scheduler was the end of the sampler's name, as in 'DPM++ 2M Karras', which is still read (upstream
+    modules/sd_samplers.py, `get_sampler_and_scheduler`).
+    """
+    chosen = next((item for item in SCHEDULERS if scheduler in {item.name, item.label}), SCHEDULERS[0])
+    for item in SCHEDULERS:
+        ending = next((end for end in (item.label, item.name, *(item.aliases or ())) if name.endswith(f" {end}")), None)
+        if ending is not None:
+            name, chosen = name.removesuffix(f" {ending}"), item
+    return (name if name in SAMPLERS else None), chosen.label
+
+
+def schedule_label(sampler: str, scheduler: str) -> str:
+    """The scheduler that runs: of its own a sampler may want another than the plain one."""
+    own = SAMPLERS[sampler][1].get("scheduler")
+    if scheduler != SCHEDULERS[0].label or own is None:
+        return scheduler
+    return next(item.label for item in SCHEDULERS if item.name == own)
+
 
 # name: (model name, scale).
 UPSCALERS: dict[str, tuple[str | None, float]] = {
     "None": (None, 4),
     "Lanczos": (None, 4),
     "Nearest": (None, 4),
+    "DAT x2": (None, 2),
+    "DAT x3": (None, 3),
+    "DAT x4": (None, 4),
     "4x-UltraSharp": ("4x-UltraSharp", 4),
     "ESRGAN_4x": ("ESRGAN_4x", 4),
     "ESRGAN_4X": ("ESRGAN_4x", 4),
@@ -66,7 +125,9 @@ IMAGE_TO_IMAGE_SCRIPTS = [
     "sd upscale",
     "x/y/z plot",
 ]
-ALWAYS_ON_SCRIPTS = ["comments", "extra options", "hypertile", "refiner", "seed", "soft inpainting"]
+# `scripts` lists one of them with a capital letter; requests may write all of them either way.
+ALWAYS_ON_SCRIPTS = ["extra options", "Hypertile", "refiner", "sampler", "seed"]
+IMAGE_TO_IMAGE_ALWAYS_ON_SCRIPTS = ["extra options", "Hypertile", "soft inpainting", "refiner", "sampler", "seed"]
 
 
 @dataclass(frozen=True, slots=True)

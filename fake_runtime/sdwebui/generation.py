@@ -11,7 +11,7 @@ from PIL import Image
 from fake_runtime import images
 from fake_runtime.sdwebui.catalog import Checkpoint
 
-VERSION = "v1.8.0-RC"
+VERSION = "1.10.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class Plan:
     """A request with its choices made.
 
     Attributes:
+        sampler: its name.
+        scheduler: the label of the scheduler that runs.
         width: pixels of the results.
         height: pixels of the results.
         base_width: pixels of the first pass, smaller with ``enable_hr``.
@@ -30,6 +32,7 @@ class Plan:
 
     values: Mapping[str, Any]
     sampler: str
+    scheduler: str
     checkpoint: Checkpoint
     width: int
     height: int
@@ -52,21 +55,24 @@ def _seed(value: object) -> int:
     return int(value) if isinstance(value, int) and value != -1 else random.randrange(4294967294)  # noqa: S311
 
 
-def plan(values: Mapping[str, Any], sampler: str, checkpoint: Checkpoint, *, from_images: bool) -> Plan:
-    """Settles sizes and seeds; a seed of -1 becomes a random one, and the only thing here that is not pure."""
-    base_width, base_height = _eighths(values["width"] or 512), _eighths(values["height"] or 512)
+def plan(values: Mapping[str, Any], sampler: str, scheduler: str, checkpoint: Checkpoint, *, from_images: bool) -> Plan:
+    """Settles sizes and seeds of a request in which `failures` finds nothing.
+
+    A seed of -1 becomes a random one, and the only thing here that is not pure.
+    """
+    base_width, base_height = _eighths(values["width"]), _eighths(values["height"])
     width, height, second = base_width, base_height, 0
-    steps = max(1, values["steps"] or 1)
+    steps = values["steps"]
     if from_images:
         # img2img runs the last part of the schedule only.
-        strength = min(max(values["denoising_strength"] or 0.0, 0.0), 1.0)
+        strength = min(max(values["denoising_strength"], 0.0), 1.0)
         steps = max(1, min(int(steps * strength) + 1, steps))
     elif values.get("enable_hr"):
         width = _eighths(values["hr_resize_x"] or int(base_width * values["hr_scale"]))
         height = _eighths(values["hr_resize_y"] or int(base_height * values["hr_scale"]))
-        strength = min(max(values["denoising_strength"] or 0.0, 0.0), 1.0)
+        strength = min(max(values["denoising_strength"], 0.0), 1.0)
         second = max(1, int((values["hr_second_pass_steps"] or steps) * strength))
-    batch_size, batches = max(1, values["batch_size"] or 1), max(1, values["n_iter"] or 1)
+    batch_size, batches = values["batch_size"], values["n_iter"]
     seed, subseed = _seed(values["seed"]), _seed(values["subseed"])
     number = batch_size * batches
     # With a subseed strength the variations share one seed.
@@ -74,6 +80,7 @@ def plan(values: Mapping[str, Any], sampler: str, checkpoint: Checkpoint, *, fro
     return Plan(
         values=values,
         sampler=sampler,
+        scheduler=scheduler,
         checkpoint=checkpoint,
         width=width,
         height=height,
@@ -97,33 +104,55 @@ def infotext(planned: Plan, index: int) -> str:
     fields: dict[str, object] = {
         "Steps": values["steps"],
         "Sampler": planned.sampler,
+        "Schedule type": planned.scheduler,
         "CFG scale": values["cfg_scale"],
         "Seed": planned.seeds[index],
-        "Size": f"{planned.base_width}x{planned.base_height}",
+        "Size": f"{values['width']}x{values['height']}",
         "Model hash": planned.checkpoint.hash,
         "Model": planned.checkpoint.model_name,
     }
     if values["subseed_strength"]:
         fields |= {"Variation seed": planned.subseeds[index], "Variation seed strength": values["subseed_strength"]}
-    if "init_images" in values or planned.second_pass_steps:
-        fields["Denoising strength"] = values["denoising_strength"]
-    if planned.second_pass_steps:
-        fields |= {"Hires resize": f"{planned.width}x{planned.height}", "Hires upscaler": values["hr_upscaler"]}
+    fields |= {key: value for key, value in _further(planned).items() if value is not None}
     fields["Version"] = VERSION
     lines.append(", ".join(f"{key}: {value}" for key, value in fields.items()))
     return "\n".join(lines)
 
 
-def draw(planned: Plan, index: int, source: Image.Image | None = None) -> bytes:
-    """Draws one image as PNG with its ``parameters``; a source image shows through as the denoising strength allows."""
+def _further(planned: Plan) -> dict[str, object]:
+    """The ``extra_generation_params``; what is None there, the infotext leaves out."""
+    values = planned.values
+    further: dict[str, object] = {} if planned.scheduler == "Automatic" else {"Schedule type": planned.scheduler}
+    if "init_images" in values or planned.second_pass_steps:
+        further["Denoising strength"] = values["denoising_strength"]
+    if planned.second_pass_steps:
+        further |= {"Hires prompt": None, "Hires negative prompt": None, "Hires schedule type": None}
+        if values["hr_resize_x"] or values["hr_resize_y"]:
+            further["Hires resize"] = f"{values['hr_resize_x']}x{values['hr_resize_y']}"
+        else:
+            further["Hires upscale"] = values["hr_scale"]
+        if values["hr_upscaler"] is not None:
+            further["Hires upscaler"] = values["hr_upscaler"]
+    return further
+
+
+def draw(planned: Plan, index: int, source: Image.Image | None = None) -> Image.Image:
+    """Draws one image, which carries its ``parameters``; a source shows through as the denoising strength allows."""
     text = infotext(planned, index)
     recipe = f"{text}|{planned.subseeds[index] if planned.values['subseed_strength'] else ''}"
     image = images.render(planned.width, planned.height, recipe, planned.values["prompt"] or "")
     if source is not None:
-        strength = min(max(planned.values["denoising_strength"] or 0.0, 0.0), 1.0)
+        strength = min(max(planned.values["denoising_strength"], 0.0), 1.0)
         resized = images.rgb(source).resize(image.size, Image.Resampling.BILINEAR)
         image = Image.blend(resized, image, 0.2 + 0.8 * strength)
-    return images.encode_png(image, {"parameters": text})
+    image.info["parameters"] = text
+    return image
+
+
+def encode(image: Image.Image) -> str:
+    """An image as PNG with its ``parameters``, in base64."""
+    text = image.info.get("parameters")
+    return images.to_base64(images.encode_png(image, None if text is None else {"parameters": str(text)}))
 
 
 def info(planned: Plan, made: int, job_timestamp: str) -> str:
@@ -141,14 +170,14 @@ def info(planned: Plan, made: int, job_timestamp: str) -> str:
             "subseed": planned.subseeds[0],
             "all_subseeds": planned.subseeds,
             "subseed_strength": values["subseed_strength"],
-            "width": planned.base_width,
-            "height": planned.base_height,
+            "width": values["width"],
+            "height": values["height"],
             "sampler_name": planned.sampler,
             "cfg_scale": values["cfg_scale"],
             "steps": values["steps"],
             "batch_size": planned.batch_size,
             "restore_faces": bool(values["restore_faces"]),
-            "face_restoration_model": None,
+            "face_restoration_model": "CodeFormer" if values["restore_faces"] else None,
             "sd_model_name": planned.checkpoint.model_name,
             "sd_model_hash": planned.checkpoint.hash,
             "sd_vae_name": None,
@@ -156,7 +185,7 @@ def info(planned: Plan, made: int, job_timestamp: str) -> str:
             "seed_resize_from_w": values["seed_resize_from_w"],
             "seed_resize_from_h": values["seed_resize_from_h"],
             "denoising_strength": values["denoising_strength"],
-            "extra_generation_params": {},
+            "extra_generation_params": _further(planned),
             "index_of_first_image": 0,
             "infotexts": [infotext(planned, index) for index in range(made)],
             "styles": values["styles"] or [],
@@ -170,19 +199,39 @@ def info(planned: Plan, made: int, job_timestamp: str) -> str:
 
 
 def upscaled_size(values: Mapping[str, Any], width: int, height: int) -> tuple[int, int]:
-    """Pixels of an upscaled image: a factor in resize mode 0, a box in mode 1."""
-    if values["upscaler_1"] in {"", "None"}:
+    """Pixels of an upscaled image: a factor in resize mode 0, at least a box in mode 1, cut to it if so wanted.
+
+    What an upscaler makes is cut to whole latents of 8 pixels (upstream modules/upscaler.py).
+    """
+    if values["upscaler_1"] == "None":
         return width, height
-    if values["resize_mode"] == 0:
-        return max(1, int(width * values["upscaling_resize"])), max(1, int(height * values["upscaling_resize"]))
     box_width, box_height = int(values["upscaling_resize_w"]), int(values["upscaling_resize_h"])
-    if values["upscaling_crop"]:
+    if values["resize_mode"] == 0:
+        factor = values["upscaling_resize"]
+    elif values["upscaling_crop"]:
         return box_width, box_height
-    factor = min(box_width / width, box_height / height)
-    return max(1, int(width * factor)), max(1, int(height * factor))
+    else:
+        factor = max(box_width / width, box_height / height)
+    return int(width * factor // 8 * 8), int(height * factor // 8 * 8)
 
 
-def upscale(source: Image.Image, size: tuple[int, int]) -> bytes:
-    """Enlarges an image; nearest neighbour, since that also encodes cheaply."""
-    text = {"parameters": str(source.info["parameters"])} if "parameters" in source.info else {}
-    return images.encode_png(images.rgb(source).resize(size, Image.Resampling.NEAREST), text)
+def upscale_info(values: Mapping[str, Any]) -> str:
+    """The ``html_info`` of a response."""
+    steps: dict[str, object] = {}
+    if values["upscaler_1"] != "None":
+        box = f"{values['upscaling_resize_w']}x{values['upscaling_resize_h']}"
+        if values["resize_mode"] == 0:
+            steps["Postprocess upscale by"] = values["upscaling_resize"]
+        else:
+            steps |= {"Postprocess upscale to": box} | (
+                {"Postprocess crop to": box} if values["upscaling_crop"] else {}
+            )
+        steps["Postprocess upscaler"] = values["upscaler_1"]
+    return f"<p>{', '.join(f'{key}: {value}' for key, value in steps.items())}</p>"
+
+
+def upscale(source: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Enlarges an image, which keeps its ``parameters``; nearest neighbour, since that also encodes cheaply."""
+    enlarged = images.rgb(source).resize(size, Image.Resampling.NEAREST)
+    enlarged.info = {"parameters": source.info["parameters"]} if "parameters" in source.info else {}
+    return enlarged

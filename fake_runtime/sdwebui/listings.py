@@ -1,6 +1,7 @@
 """SD Web UI's routes that only list what there is."""
 
 import re
+from dataclasses import asdict
 
 from aiohttp import web
 
@@ -34,13 +35,15 @@ def _script(name: str, *, always_on: bool, from_images: bool) -> dict[str, objec
 
 
 def _listings(settings: Settings) -> dict[str, object]:
-    always_on = [*catalog.ALWAYS_ON_SCRIPTS, *(name.lower() for name in settings.scripts)]
+    more = [name.lower() for name in settings.scripts]
+    always_on = [*catalog.ALWAYS_ON_SCRIPTS, *more]
+    always_on_images = [*catalog.IMAGE_TO_IMAGE_ALWAYS_ON_SCRIPTS, *more]
     return {
         "samplers": [
             {"name": name, "aliases": aliases, "options": options}
             for name, (aliases, options) in catalog.SAMPLERS.items()
         ],
-        "schedulers": [{"name": name.lower(), "label": name} for name in catalog.SCHEDULERS],
+        "schedulers": [asdict(scheduler) for scheduler in catalog.SCHEDULERS],
         "upscalers": [
             {"name": name, "model_name": model, "model_path": None, "model_url": None, "scale": scale}
             for name, (model, scale) in catalog.UPSCALERS.items()
@@ -70,12 +73,13 @@ def _listings(settings: Settings) -> dict[str, object]:
         },
         "scripts": {
             "txt2img": [*catalog.SELECTABLE_SCRIPTS, *always_on],
-            "img2img": [*catalog.IMAGE_TO_IMAGE_SCRIPTS, *always_on],
+            "img2img": [*catalog.IMAGE_TO_IMAGE_SCRIPTS, *always_on_images],
         },
         "script-info": [
             *(_script(name, always_on=False, from_images=False) for name in catalog.SELECTABLE_SCRIPTS),
+            *(_script(name, always_on=True, from_images=False) for name in always_on),
             *(_script(name, always_on=False, from_images=True) for name in catalog.IMAGE_TO_IMAGE_SCRIPTS),
-            *(_script(name, always_on=True, from_images=images) for name in always_on for images in (False, True)),
+            *(_script(name, always_on=True, from_images=True) for name in always_on_images),
         ],
     }
 

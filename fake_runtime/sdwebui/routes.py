@@ -16,7 +16,7 @@ from fake_runtime.encoding import json_response
 from fake_runtime.faults import Fault, FaultBook, FaultName, Struck
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.device import Gpu, Job
-from fake_runtime.sdwebui import catalog, errors, generation, listings, schema
+from fake_runtime.sdwebui import catalog, errors, failures, generation, listings, schema
 from fake_runtime.sdwebui.catalog import Checkpoint, Checkpoints
 from fake_runtime.sdwebui.errors import RequestValidationError, WebUiError
 from fake_runtime.sdwebui.generation import Plan
@@ -31,7 +31,6 @@ type Values = Mapping[str, Any]
 # No limit in the original; this one only keeps a mistaken client from filling the memory.
 MAX_BODY_BYTES = 1024**3
 MAX_IMAGES = 4096
-THREAD_BYTES = 256 * 1024
 PREVIEW_PIXELS = 64
 
 
@@ -51,10 +50,16 @@ def _error_answer(fault: Fault) -> web.Response:
     return WebUiError(status, error="RuntimeError", errors=message).response()
 
 
-def _decode(text: str) -> Image.Image:
+def _decode(text: object) -> Image.Image:
+    if not isinstance(text, str):
+        raise WebUiError(
+            500, error="AttributeError", errors=f"'{type(text).__name__}' object has no attribute 'startswith'"
+        )
     # The original fetches links itself; this one never does, and answers as if that were switched off.
     if text.startswith(("http://", "https://")):
         raise WebUiError(500, detail="Requests not allowed")
+    if text.startswith("data:image/") and "," not in text.partition(";")[2].partition(";")[0]:
+        raise WebUiError(500, error="IndexError", errors="list index out of range")
     try:
         return images.from_base64(text)
     except images.InvalidImageError as error:
@@ -178,26 +183,38 @@ class WebUi:
 
     def _check_scripts(self, values: Values, kind: str) -> None:
         selectable = catalog.SELECTABLE_SCRIPTS if kind == "txt2img" else catalog.IMAGE_TO_IMAGE_SCRIPTS
-        always_on = [*catalog.ALWAYS_ON_SCRIPTS, *(name.lower() for name in self.settings.scripts)]
+        built_in = catalog.ALWAYS_ON_SCRIPTS if kind == "txt2img" else catalog.IMAGE_TO_IMAGE_ALWAYS_ON_SCRIPTS
+        always_on = {name.lower() for name in (*built_in, *self.settings.scripts)}
         name = values["script_name"]
         if name and name.lower() not in selectable:
             raise WebUiError(422, detail=f"Script '{name}' not found")
-        for name in values["alwayson_scripts"]:
+        for name, arguments in values["alwayson_scripts"].items():
             if name.lower() in selectable:
                 raise WebUiError(422, detail="Cannot have a selectable script in the always on scripts params")
             if name.lower() not in always_on:
                 raise WebUiError(422, detail=f"Script '{name}' not found")
+            if not isinstance(arguments, dict | list | str):
+                raise WebUiError(
+                    500, error="TypeError", errors=f"argument of type '{type(arguments).__name__}' is not iterable"
+                )
 
     def _wanted_checkpoint(self, values: Values) -> Checkpoint:
         """The checkpoint of the override if there is such a one; the original drops an unknown one without a word."""
         override = (values["override_settings"] or {}).get("sd_model_checkpoint")
         return self.checkpoints.find(override) or self.checkpoint
 
+    def _sampler(self, values: Values) -> tuple[str, str]:
+        """The sampler and the label of the scheduler; since 1.9 the first sampler in the place of an unknown one."""
+        name, scheduler = catalog.find_sampler(values["sampler_name"] or values["sampler_index"], values["scheduler"])
+        if name is None:
+            if self.settings.unknown_sampler_status == "404":
+                raise WebUiError(404, detail="Sampler not found")
+            name = next(iter(catalog.SAMPLERS))
+        return name, catalog.schedule_label(name, scheduler)
+
     async def _generate(self, kind: str, values: dict[str, Any], sources: list[Any] | None) -> web.Response:
         self._check_scripts(values, kind)
-        sampler = values["sampler_name"] or values["sampler_index"]
-        if sampler not in catalog.SAMPLERS:
-            raise WebUiError(int(self.settings.unknown_sampler_status), detail="Sampler not found")
+        sampler, scheduler = self._sampler(values)
         if sources is not None and values["mask"]:
             # Decoded before the turn, unlike init_images.
             await asyncio.to_thread(_decode, values["mask"])
@@ -208,21 +225,20 @@ class WebUi:
         answering = dict(struck)
         async with self.gpu.turn():
             with self.gpu.running(kind, prompt, struck, identifier=values["force_task_id"]) as job:
-                pictures, info = await self._run(job, values, sampler, sources)
+                pictures, info = await self._run(job, values, sampler, scheduler, sources)
                 job.record.images = len(pictures)
         if not values["send_images"] or FaultName.ZERO_IMAGES in answering:
             pictures = []
 
         def encode() -> dict[str, Any]:
             return {
-                "images": [images.to_base64(picture) for picture in pictures],
+                "images": [generation.encode(picture) for picture in pictures],
                 "parameters": self._echo(values),
                 "info": info,
             }
 
         # The original encodes in the request's own thread, after its turn: whoever waits for the GPU begins meanwhile.
-        large = sum(map(len, pictures)) > THREAD_BYTES
-        return await self._answer(answering, await asyncio.to_thread(encode) if large else encode())
+        return await self._answer(answering, await asyncio.to_thread(encode))
 
     @staticmethod
     def _echo(values: dict[str, Any]) -> dict[str, Any]:
@@ -245,23 +261,22 @@ class WebUi:
             raise _FaultAnswerError(_error_answer(fault))
 
     async def _run(
-        self, job: Job, values: dict[str, Any], sampler: str, sources: list[Any] | None
-    ) -> tuple[list[bytes], str]:
-        source: Image.Image | None = None
-        if sources is not None:
-            decoded = [await asyncio.to_thread(_decode, text) for text in map(str, sources)]
-            if not decoded:
-                raise WebUiError(500, error="IndexError", errors="list index out of range")
-            source = decoded[0]
-        planned = generation.plan(values, sampler, self._wanted_checkpoint(values), from_images=sources is not None)
+        self, job: Job, values: dict[str, Any], sampler: str, scheduler: str, sources: list[Any] | None
+    ) -> tuple[list[Image.Image], str]:
+        decoded = None if sources is None else [await asyncio.to_thread(_decode, text) for text in sources]
         job.resume()
-        self.state.begin(kind_name(sources), planned.batches, planned.steps + planned.second_pass_steps)
-        self._preview = planned
+        self.state.begin(kind_name(sources))
         try:
+            failure = failures.failure_of(values, None if decoded is None else len(decoded), self.checkpoints)
+            if failure is not None:
+                raise failure
+            checkpoint = self._wanted_checkpoint(values)
+            planned = generation.plan(values, sampler, scheduler, checkpoint, from_images=decoded is not None)
+            self._preview = planned
             self._fail_if_ordered(job.faults)
             await self.gpu.load(planned.checkpoint.name)
             self.gpu.allocate(memory.generation_bytes(planned.width, planned.height, planned.batch_size))
-            pictures = await self._batches(job, planned, source)
+            pictures = await self._batches(job, planned, decoded[0] if decoded else None)
             if not values["override_settings_restore_afterwards"]:
                 self._choose(planned.checkpoint)
             return pictures, generation.info(planned, len(pictures), self.state.job_timestamp)
@@ -269,10 +284,12 @@ class WebUi:
             self._preview = None
             self.state.end()
 
-    async def _batches(self, job: Job, planned: Plan, source: Image.Image | None) -> list[bytes]:
+    async def _batches(self, job: Job, planned: Plan, source: Image.Image | None) -> list[Image.Image]:
         async def on_step(done: int) -> None:
-            self.state.sampling_step = offset + done
+            self.state.sampling_step = done
 
+        passes = 2 if planned.second_pass_steps else 1
+        self.state.job_count = passes * planned.batches
         latency = self.gpu.latency
         first = latency.step(planned.base_width, planned.base_height, planned.batch_size)
         second = latency.step(planned.width, planned.height, planned.batch_size)
@@ -281,11 +298,13 @@ class WebUi:
             overhead = 0.0
             first = second = latency.seconds_per_task / (planned.batches * (planned.steps + planned.second_pass_steps))
         await job.spend(overhead)
-        pictures: list[bytes] = []
+        pictures: list[Image.Image] = []
         for batch in range(planned.batches):
-            self.state.job_no, self.state.sampling_step, offset = batch, 0, 0
-            if await job.steps(planned.steps, first, on_step):
-                offset = planned.steps
+            if planned.batches > 1:
+                self.state.job = f"Batch {batch + 1} out of {planned.batches}"
+            self.state.sample(passes * batch, planned.steps)
+            if await job.steps(planned.steps, first, on_step) and passes == 2:
+                self.state.sample(passes * batch + 1, planned.second_pass_steps)
                 await job.steps(planned.second_pass_steps, second, on_step)
             # What an interrupted batch has got so far is decoded and returned too.
             indexes = range(batch * planned.batch_size, (batch + 1) * planned.batch_size)
@@ -303,8 +322,8 @@ class WebUi:
         """POST extra-single-image."""
         values = await self._values(request, schema.EXTRA_SINGLE_IMAGE)
         struck, pictures = await self._upscale("extra-single-image", values, [values["image"]])
-        image = images.to_base64(pictures[0]) if pictures else ""
-        return await self._answer(struck, {"html_info": "", "image": image})
+        image = await asyncio.to_thread(generation.encode, pictures[0]) if pictures else ""
+        return await self._answer(struck, {"html_info": generation.upscale_info(values), "image": image})
 
     async def extra_batch_images(self, request: web.Request) -> web.Response:
         """POST extra-batch-images."""
@@ -317,19 +336,22 @@ class WebUi:
         if details:
             raise RequestValidationError(details)
         struck, pictures = await self._upscale("extra-batch-images", values, [item["data"] for item in items])
-        return await self._answer(struck, {"html_info": "", "images": [images.to_base64(p) for p in pictures]})
+        encoded = await asyncio.to_thread(lambda: [generation.encode(picture) for picture in pictures])
+        return await self._answer(struck, {"html_info": generation.upscale_info(values), "images": encoded})
 
-    async def _upscale(self, kind: str, values: Values, encoded: list[str]) -> tuple[Struck, list[bytes]]:
+    async def _upscale(self, kind: str, values: Values, encoded: list[str]) -> tuple[Struck, list[Image.Image]]:
         # Decoded before the turn here, unlike init_images.
         sources = [await asyncio.to_thread(_decode, text) for text in encoded]
         struck = self.faults.take("")
         answering = dict(struck)
         async with self.gpu.turn():
             with self.gpu.running(kind, "", struck) as job:
-                self.state.begin("extras", len(sources), 0)
+                self.state.begin("extras")
+                self.state.job_count = len(sources)
                 try:
                     self._fail_if_ordered(struck)
-                    for key in ("upscaler_1", "upscaler_2"):
+                    # The second is looked at only if there is a first.
+                    for key in ("upscaler_1", "upscaler_2") if values["upscaler_1"] != "None" else ():
                         if values[key] not in catalog.UPSCALERS:
                             message = f"could not find upscaler named {values[key]}"
                             raise WebUiError(500, error="AssertionError", errors=message)
@@ -339,13 +361,16 @@ class WebUi:
                 job.record.images = len(pictures)
         return answering, [] if FaultName.ZERO_IMAGES in answering else pictures
 
-    async def _upscale_each(self, job: Job, values: Values, sources: list[Image.Image]) -> list[bytes]:
+    async def _upscale_each(self, job: Job, values: Values, sources: list[Image.Image]) -> list[Image.Image]:
         latency = self.gpu.latency
-        pictures: list[bytes] = []
-        for number, source in enumerate(sources):
+        pictures: list[Image.Image] = []
+        self.state.job = "Upscale"
+        for number, source in enumerate(sources, 1):
             self.state.job_no = number
             size = generation.upscaled_size(values, *source.size)
-            if number == 0 or size != generation.upscaled_size(values, *sources[number - 1].size):
+            if min(size) < 1:
+                raise WebUiError(500, error="ValueError", errors="height and width must be > 0")
+            if number == 1 or size != generation.upscaled_size(values, *sources[number - 2].size):
                 self.gpu.allocate(memory.upscale_bytes(*size))
             await job.steps(1, latency.task_seconds(latency.upscale(*size)) / len(sources))
             pictures.append(await asyncio.to_thread(generation.upscale, source, size))
@@ -371,10 +396,12 @@ class WebUi:
 
     async def progress(self, request: web.Request) -> web.Response:
         """GET progress: of whatever runs."""
+        query, details = schema.validate(schema.PROGRESS, dict(request.query), ("query",))
+        if details:
+            raise RequestValidationError(details)
         share, eta = self.state.progress()
-        preview, planned = None, self._preview
-        skip = request.query.get("skip_current_image", "false").lower() in {"1", "true", "on", "yes"}
-        if planned is not None and not skip and self.state.sampling_step > 0:
+        preview = None
+        if self._preview is not None and not query["skip_current_image"] and self.state.sampling_step > 0:
             image = images.render(PREVIEW_PIXELS, PREVIEW_PIXELS, f"preview {self.state.sampling_step}", "")
             preview = images.to_base64(images.encode_png(image))
         return json_response(
@@ -416,7 +443,9 @@ class WebUi:
         """POST options; a change of checkpoint waits for its turn, as the original's change hook takes the lock."""
         body = await self._json(request)
         if not isinstance(body, dict):
-            raise RequestValidationError(schema.validate(schema.OPTIONS, body)[1])
+            if body != []:
+                raise RequestValidationError(schema.validate(schema.OPTIONS, body)[1])
+            body = {}
         checkpoint = self.checkpoint
         if (name := body.get("sd_model_checkpoint")) is not None:
             found = self.checkpoints.find(name)
@@ -467,8 +496,6 @@ class WebUi:
     async def interrogate(self, request: web.Request) -> web.Response:
         """POST interrogate: describes every image alike."""
         values = await self._values(request, schema.INTERROGATE)
-        if not values["image"]:
-            raise WebUiError(404, detail="Image not found")
         if values["model"] not in {"clip", "deepdanbooru"}:
             raise WebUiError(404, detail="Model not found")
         image = await asyncio.to_thread(_decode, values["image"])

@@ -68,8 +68,9 @@ def _list(value: Json) -> list[Json]:
 
 
 def _dictionary(value: Json) -> dict[str, Json]:
-    if isinstance(value, dict):
-        return value
+    # As `dict(value)`, which takes an empty list too.
+    if isinstance(value, dict) or value == []:
+        return dict(value)
     raise _WrongValueError("value is not a valid dict", "type_error.dict")
 
 
@@ -89,6 +90,13 @@ def _within(low: float, high: float, convert: Callable[[Json], float]) -> Callab
         return number
 
     return check
+
+
+def _above_zero(value: Json) -> float:
+    number = _number(value)
+    if not number > 0:
+        raise _WrongValueError("ensure this value is greater than 0", "value_error.number.not_gt", {"limit_value": 0})
+    return number
 
 
 def _resize_mode(value: Json) -> int:
@@ -115,7 +123,7 @@ def _not_null(convert: Callable[[Json], Json], default: Json) -> Field:
     return Field(convert, default, nullable=False)
 
 
-# The fields and defaults of StableDiffusionProcessing, as the API's models show them (release candidate of 1.8).
+# The fields and defaults of StableDiffusionProcessing, as the API's models of 1.10.1 show them.
 _PROCESSING: dict[str, Field] = {
     "prompt": Field(_text, ""),
     "negative_prompt": Field(_text, ""),
@@ -126,6 +134,7 @@ _PROCESSING: dict[str, Field] = {
     "seed_resize_from_h": Field(_integer, -1),
     "seed_resize_from_w": Field(_integer, -1),
     "sampler_name": Field(_text),
+    "scheduler": Field(_text),
     "batch_size": Field(_integer, 1),
     "n_iter": Field(_integer, 1),
     "steps": Field(_integer, 50),
@@ -137,7 +146,7 @@ _PROCESSING: dict[str, Field] = {
     "do_not_save_samples": Field(_boolean, False),
     "do_not_save_grid": Field(_boolean, False),
     "eta": Field(_number),
-    "denoising_strength": Field(_number, 0.75),
+    "denoising_strength": Field(_number),
     "s_min_uncond": Field(_number),
     "s_churn": Field(_number),
     "s_tmax": Field(_number),
@@ -148,6 +157,7 @@ _PROCESSING: dict[str, Field] = {
     "refiner_checkpoint": Field(_text),
     "refiner_switch_at": Field(_number),
     "disable_extra_networks": Field(_boolean, False),
+    "firstpass_image": Field(_text),
     "comments": Field(_dictionary),
     "sampler_index": Field(_text, "Euler"),
     "script_name": Field(_text),
@@ -170,12 +180,14 @@ TEXT_TO_IMAGE: Schema = _PROCESSING | {
     "hr_resize_y": Field(_integer, 0),
     "hr_checkpoint_name": Field(_text),
     "hr_sampler_name": Field(_text),
+    "hr_scheduler": Field(_text),
     "hr_prompt": Field(_text, ""),
     "hr_negative_prompt": Field(_text, ""),
 }
 
 IMAGE_TO_IMAGE: Schema = _PROCESSING | {
     "init_images": Field(_list),
+    "denoising_strength": _not_null(_number, 0.75),
     "resize_mode": Field(_integer, 0),
     "image_cfg_scale": Field(_number),
     "mask": Field(_text),
@@ -198,7 +210,7 @@ _EXTRAS: dict[str, Field] = {
     "gfpgan_visibility": _not_null(_within(0, 1, _number), 0),
     "codeformer_visibility": _not_null(_within(0, 1, _number), 0),
     "codeformer_weight": _not_null(_within(0, 1, _number), 0),
-    "upscaling_resize": _not_null(_within(1, 8, _number), 2),
+    "upscaling_resize": _not_null(_above_zero, 2),
     "upscaling_resize_w": _not_null(_within(1, float("inf"), _integer), 512),
     "upscaling_resize_h": _not_null(_within(1, float("inf"), _integer), 512),
     "upscaling_crop": _not_null(_boolean, True),
@@ -217,6 +229,7 @@ BATCH_ITEM: Schema = {
 PNG_INFO: Schema = {"image": Field(_text, required=True, nullable=False)}
 INTERROGATE: Schema = {"image": _not_null(_text, ""), "model": _not_null(_text, "clip")}
 OPTIONS: Schema = {}
+PROGRESS: Schema = {"skip_current_image": _not_null(_boolean, False)}
 
 
 def _detail(location: list[object], wrong: _WrongValueError) -> Detail:

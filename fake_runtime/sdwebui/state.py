@@ -19,15 +19,18 @@ class State:
     sampling_steps: int = 0
     time_start: float = field(default_factory=time.monotonic)
 
-    def begin(self, job: str, batches: int, steps: int) -> None:
-        """Starts a job; this forgets an interrupt that came while nothing ran."""
+    def begin(self, job: str) -> None:
+        """Starts a job whose size is not known yet; this forgets an interrupt that came while nothing ran."""
         self.skipped = self.interrupted = self.stopping_generation = False
         self.job = job
-        self.job_count = batches
+        self.job_count = -1
         self.job_timestamp = time.strftime("%Y%m%d%H%M%S")
         self.job_no = self.sampling_step = 0
-        self.sampling_steps = steps
         self.time_start = time.monotonic()
+
+    def sample(self, job_no: int, steps: int) -> None:
+        """Starts to sample; until then the steps of the job before are told."""
+        self.job_no, self.sampling_step, self.sampling_steps = job_no, 0, steps
 
     def end(self) -> None:
         """Ends the job."""
@@ -38,7 +41,9 @@ class State:
         """Share done, 0 to 1, and seconds left; both 0 when idle."""
         if self.job_count == 0:
             return 0.0, 0.0
-        share = 0.01 + self.job_no / self.job_count
+        share = 0.01
+        if self.job_count > 0:
+            share += self.job_no / self.job_count
         if self.sampling_steps > 0:
             share += self.sampling_step / self.sampling_steps / self.job_count
         share = min(share, 1.0)

@@ -136,7 +136,11 @@ class Client:
         comfyui = self._comfyui
         content: dict[str, Any] = workflow(text) if comfyui else {"prompt": text, "steps": 4, "width": 64, "height": 64}
         if planned.kind is TaskKind.INVALID:
-            (content["4"]["inputs"] if comfyui else content)["sampler_name"] = "No Such Sampler"
+            if comfyui:
+                content["4"]["inputs"]["sampler_name"] = "No Such Sampler"
+            else:
+                # Since 1.9 SD Web UI runs its first sampler in the place of an unknown one.
+                content["script_name"] = "No Such Script"
         return {
             "metadata": {
                 "id": planned.task_id,

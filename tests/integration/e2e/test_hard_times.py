@@ -106,7 +106,7 @@ def test_an_agent_on_a_full_disk_works_for_it_writes_nothing(
         refused = submit_nodes(stack, runtime, nodes)
     else:
         accepted = stack.submit(runtime, batch_size=4, width=512, height=512)
-        refused = stack.submit(runtime, sampler_name="No Such Sampler")
+        refused = stack.submit(runtime, script_name="No Such Script")
     stack.wait_ended_once(accepted, Status.SUCCEEDED, drained=False)
     stack.wait_status(refused, Status.FAILED)
     assert http().get(f"{pod.health}/healthz", timeout=5).status_code == 200

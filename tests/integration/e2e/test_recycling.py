@@ -54,12 +54,12 @@ def test_a_runtime_is_warmed_before_its_first_task_and_readiness_tells_the_stage
 
 
 def test_a_warm_up_that_never_works_stops_nobody(stack: Stack, runtime: str) -> None:
-    wrong = json.dumps({"tasktype": "text-to-image", "content": {"prompt": "x", "sampler_name": "No Such Sampler"}})
+    wrong = json.dumps({"tasktype": "text-to-image", "content": {"prompt": "x", "script_name": "No Such Script"}})
     pod = stack.start_pod(runtime, WARMUP_REQUEST=wrong)
     stack.wait_ended_once(stack.submit(runtime), Status.SUCCEEDED)
     told = readyz(pod)
     assert (told["state"], told["warm_up"]["state"]) == ("ready", "failed")
-    assert "ampler" in told["reason"]
+    assert "No Such Script" in told["reason"]
 
 
 def test_the_agent_asks_for_a_new_runtime_by_its_exit_status_and_loses_no_task(stack: Stack, runtime: str) -> None:

@@ -41,7 +41,7 @@ FAULTS = {
         prompt="[[fault:out-of-memory]]", attempts=MAX_ATTEMPTS, dead_lettered=True, says="memory"
     ),
     "garbage once": Faulty(order={"name": "garbage", "count": 1}, status=Status.SUCCEEDED, attempts=2),
-    "a sampler that it does not know": Faulty(content={"sampler_name": "No Such Sampler"}, says="sampler"),
+    "a script that it does not know": Faulty(content={"script_name": "No Such Script"}, says="script"),
     "a field of a wrong type": Faulty(content={"steps": "many"}, says="steps"),
 }
 

@@ -142,7 +142,7 @@ async def test_a_checkpoint_that_somebody_else_changed_is_noticed(webui: Server,
 @pytest.mark.parametrize(
     ("content", "kind", "code"),
     [
-        ({"sampler_name": "nope"}, PermanentError, "rejected_by_runtime"),
+        ({"script_name": "nope"}, PermanentError, "rejected_by_runtime"),
         ({"steps": "many"}, PermanentError, "rejected_by_runtime"),
         ({"alwayson_scripts": {"nope": {"args": []}}}, PermanentError, "rejected_by_runtime"),
         ({"width": 16384, "height": 16384, "batch_size": 4}, TransientError, "out_of_memory"),

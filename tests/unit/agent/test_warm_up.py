@@ -85,12 +85,12 @@ async def test_what_does_not_pass_is_given_up(fault: str, runs: int, monkeypatch
 
 
 async def test_a_wrong_prompt_is_not_tried_again() -> None:
-    content = {**REQUEST.content, "sampler_name": "No Such Sampler"}
+    content = {**REQUEST.content, "script_name": "No Such Script"}
     warm_up = WarmUp(WarmUpRequest(tasktype=TaskType.TEXT_TO_IMAGE, content=content), timeout=20)
     async with serving(type="sdwebui") as webui:
         await warm(webui, warm_up)
     assert warm_up.state is WarmUpState.FAILED
-    assert "ampler" in warm_up.error
+    assert "No Such Script" in warm_up.error
 
 
 async def test_one_that_takes_too_long_is_interrupted_and_given_up() -> None:

@@ -28,8 +28,6 @@ def validation(field: str, message: str, kind: str, **more: Any) -> dict[str, An
 
 
 ERRORS: dict[str, tuple[str, Any, int, Any]] = {
-    "unknown sampler": ("txt2img", {"sampler_name": "zz"}, 404, http_exception("Sampler not found")),
-    "unknown sampler by index": ("txt2img", {"sampler_index": "zz"}, 404, http_exception("Sampler not found")),
     "bad base64 image": ("img2img", {"init_images": ["zz"]}, 500, http_exception("Invalid encoded image")),
     "bad base64 mask": (
         "img2img",
@@ -42,7 +40,107 @@ ERRORS: dict[str, tuple[str, Any, int, Any]] = {
     "link as image": ("img2img", {"init_images": ["http://127.0.0.1/"]}, 500, http_exception("Requests not allowed")),
     "no init images": ("img2img", {}, 404, http_exception("Init image not found")),
     "init images null": ("img2img", {"init_images": None}, 404, http_exception("Init image not found")),
-    "init images empty": ("img2img", {"init_images": []}, 500, exception("IndexError", "list index out of range")),
+    "init images empty": (
+        "img2img",
+        {"init_images": []},
+        500,
+        exception(
+            "RuntimeError", "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [0]"
+        ),
+    ),
+    "more init images than results": (
+        "img2img",
+        {"init_images": [PICTURE, PICTURE]},
+        500,
+        exception("RuntimeError", "bad number of images passed: 2; expecting 1 or less"),
+    ),
+    "a number as init image": (
+        "img2img",
+        {"init_images": [5]},
+        500,
+        exception("AttributeError", "'int' object has no attribute 'startswith'"),
+    ),
+    "a data URL without data": (
+        "img2img",
+        {"init_images": ["data:image/png"]},
+        500,
+        exception("IndexError", "list index out of range"),
+    ),
+    "no strength": (
+        "img2img",
+        {"init_images": [PICTURE], "denoising_strength": None},
+        422,
+        validation("denoising_strength", "none is not an allowed value", "type_error.none.not_allowed"),
+    ),
+    "no prompt": ("txt2img", {"prompt": None}, 500, exception("AssertionError", "")),
+    "no steps": ("txt2img", {"steps": 0}, 500, exception("ZeroDivisionError", "integer division or modulo by zero")),
+    "fewer steps than none": (
+        "txt2img",
+        {"steps": -1},
+        500,
+        exception("RuntimeError", "number of steps must be non-negative"),
+    ),
+    "steps of null": (
+        "txt2img",
+        {"steps": None},
+        500,
+        exception("TypeError", "unsupported operand type(s) for //: 'NoneType' and 'NoneType'"),
+    ),
+    "no images": ("txt2img", {"batch_size": 0}, 500, exception("IndexError", "list index out of range")),
+    "no batches": ("txt2img", {"n_iter": 0}, 500, exception("IndexError", "list index out of range")),
+    "too large a seed": ("txt2img", {"seed": 2**63}, 500, exception("RuntimeError", "Overflow when unpacking long")),
+    "no width": (
+        "txt2img",
+        {"width": 0, "height": 64},
+        500,
+        exception(
+            "RuntimeError",
+            "Calculated padded input size per channel: (10 x 2). Kernel size: (3 x 3). "
+            "Kernel size can't be greater than actual input size",
+        ),
+    ),
+    "a negative width": (
+        "txt2img",
+        {"width": -8, "height": 64},
+        500,
+        exception("RuntimeError", "Trying to create tensor with negative dimension -1: [4, 8, -1]"),
+    ),
+    "a width of null": (
+        "txt2img",
+        {"width": None},
+        500,
+        exception("TypeError", "unsupported operand type(s) for //: 'NoneType' and 'int'"),
+    ),
+    "a second pass without strength": (
+        "txt2img",
+        {"enable_hr": True},
+        500,
+        exception("TypeError", "'>' not supported between instances of 'NoneType' and 'int'"),
+    ),
+    "an unknown upscaler of the second pass": (
+        "txt2img",
+        {"enable_hr": True, "hr_upscaler": "zz", "denoising_strength": 0.5},
+        500,
+        exception("Exception", "could not find upscaler named zz"),
+    ),
+    "an unknown checkpoint of the second pass": (
+        "txt2img",
+        {"enable_hr": True, "hr_checkpoint_name": "zz"},
+        500,
+        exception("Exception", "Could not find checkpoint with name zz"),
+    ),
+    "an unknown refiner": (
+        "txt2img",
+        {"refiner_checkpoint": "zz"},
+        500,
+        exception("Exception", "Could not find checkpoint with name zz"),
+    ),
+    "a number for a script's arguments": (
+        "txt2img",
+        {"alwayson_scripts": {"seed": 5}},
+        500,
+        exception("TypeError", "argument of type 'int' is not iterable"),
+    ),
     "unknown checkpoint option": (
         "options",
         {"sd_model_checkpoint": "nope"},
@@ -89,7 +187,7 @@ ERRORS: dict[str, tuple[str, Any, int, Any]] = {
     ),
     "wrong dictionary": (
         "txt2img",
-        {"override_settings": []},
+        {"override_settings": [1]},
         422,
         validation("override_settings", "value is not a valid dict", "type_error.dict"),
     ),
@@ -105,15 +203,32 @@ ERRORS: dict[str, tuple[str, Any, int, Any]] = {
         422,
         validation("alwayson_scripts", "none is not an allowed value", "type_error.none.not_allowed"),
     ),
-    "too much upscaling": (
+    "no upscaling": (
         "extra-single-image",
-        {"upscaling_resize": 9},
+        {"upscaling_resize": 0},
         422,
         validation(
             "upscaling_resize",
-            "ensure this value is less than or equal to 8",
+            "ensure this value is greater than 0",
+            "value_error.number.not_gt",
+            ctx={"limit_value": 0},
+        ),
+    ),
+    "too little upscaling": (
+        "extra-single-image",
+        {"image": PICTURE, "upscaler_1": "Lanczos", "upscaling_resize": 0.5},
+        500,
+        exception("ValueError", "height and width must be > 0"),
+    ),
+    "too much of a second upscaler": (
+        "extra-single-image",
+        {"extras_upscaler_2_visibility": 2},
+        422,
+        validation(
+            "extras_upscaler_2_visibility",
+            "ensure this value is less than or equal to 1",
             "value_error.number.not_le",
-            ctx={"limit_value": 8},
+            ctx={"limit_value": 1},
         ),
     ),
     "missing field": ("png-info", {}, 422, validation("image", "field required", "value_error.missing")),
@@ -124,7 +239,7 @@ ERRORS: dict[str, tuple[str, Any, int, Any]] = {
         422,
         {"detail": [{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}]},
     ),
-    "nothing to describe": ("interrogate", {}, 404, http_exception("Image not found")),
+    "nothing to describe": ("interrogate", {}, 500, http_exception("Invalid encoded image")),
 }
 
 
@@ -134,10 +249,11 @@ async def test_errors_have_the_originals_status_and_body(webui: Server, case: st
     assert await webui.send("POST", f"/sdapi/v1/{path}", json=request) == (status, body)
 
 
-async def test_later_versions_answer_400_to_an_unknown_sampler() -> None:
-    async with serving(unknown_sampler_status="400") as webui:
-        answer = await webui.send("POST", "/sdapi/v1/txt2img", json={"sampler_name": "zz"})
-    assert answer == (400, http_exception("Sampler not found"))
+@pytest.mark.parametrize("field", ["sampler_name", "sampler_index"])
+async def test_earlier_versions_refuse_an_unknown_sampler(field: str) -> None:
+    async with serving(unknown_sampler_status="404") as webui:
+        answer = await webui.send("POST", "/sdapi/v1/txt2img", json={field: "zz"})
+    assert answer == (404, http_exception("Sampler not found"))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +328,7 @@ async def test_a_password_is_asked_for_when_there_is_one() -> None:
 
 async def test_whatever_else_goes_wrong_has_the_shape_of_an_exception(webui: Server) -> None:
     headers = {"Content-Type": "application/json"}
-    data = b'{"denoising_strength": NaN, "enable_hr": true}'
+    data = b'{"denoising_strength": NaN, "enable_hr": true, "width": 64, "height": 64}'
     status, body = await webui.send("POST", "/sdapi/v1/txt2img", data=data, headers=headers)
     assert (status, body["error"]) == (500, "ValueError")
 
