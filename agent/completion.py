@@ -149,9 +149,10 @@ class Completion:
         began = time.monotonic()
         published = await self._callbacks.publish(held.metadata.id, submission)
         self._metrics.phases.labels("callback").observe(time.monotonic() - began)
-        await delete_for_good(self._queue, held)
         if not submission.dead_lettered:  # a dead letter may be sent back, and then needs its content
+            # Before the message: should this agent die in between, the message comes back, and is settled again.
             await self._delete_payload(held)
+        await delete_for_good(self._queue, held)
         log.info("task_ended", status=submission.status, attempts=submission.attempts, callback=published)
         return "dead_lettered" if submission.dead_lettered else submission.status.value
 
