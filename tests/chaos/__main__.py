@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeats the faults of an earlier trial; drawn when not given")
     parser.add_argument("--tasks", type=int, default=400, help="how many (default: 400)")
     parser.add_argument("--agents", type=int, default=3, help="each with a runtime of its own (default: 3)")
+    parser.add_argument("--slots", type=int, default=1, help="runs at each runtime at once (default: 1)")
     parser.add_argument("--seconds", type=float, default=600, help="the most that all may take (default: 600)")
     parser.add_argument("--window", type=float, help="seconds of faults (default: 180, at most 0.4 of --seconds)")
     parser.add_argument("--runtime", choices=["sdwebui", "comfyui"], help="type of the runtimes; drawn when not given")
@@ -30,8 +31,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the history of a clean trial, too")
     parser.add_argument("--check", type=Path, metavar="HISTORY", help="judge the history of an earlier trial again")
     arguments = parser.parse_args()
-    if arguments.tasks < 1 or arguments.agents < 1 or arguments.seconds <= 0:
-        parser.error("--tasks, --agents and --seconds must be more than nothing")
+    if arguments.tasks < 1 or arguments.agents < 1 or arguments.seconds <= 0 or arguments.slots < 1:
+        parser.error("--tasks, --agents, --slots and --seconds must be more than nothing")
     return _judge_again(arguments.check) if arguments.check else _run(arguments)
 
 
@@ -64,6 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
         tasks=arguments.tasks,
         agents=arguments.agents,
         window=arguments.window or min(180.0, 0.4 * arguments.seconds),
+        slots=arguments.slots,
         runtime_type=RuntimeType(arguments.runtime) if arguments.runtime else None,
     )
     if arguments.plan:

@@ -345,13 +345,24 @@ def _accepted(story: Story) -> Iterator[str]:
 
 
 def generation_is_repeated_only_for_cause(story: Story) -> Iterator[str]:
-    """At most one generation too many for each death, freeze or loss of AWS of an agent, or hang of a runtime."""
+    """At most one generation too many for each death, freeze or loss of AWS of an agent, or hang of a runtime.
+
+    With more slots as many as these, and one for each interrupt: SD Web UI's names no run, so the others at the server
+    are made again.
+    """
     trial = story.last(Kind.TRIAL)
+    slots = int(trial.get("slots", 1))
     causes = [
         Cause(event.at, float(event.facts["until"]) + float(trial.get("visibility", 0)), _pod(event.facts["target"]))
         for event in story.of(Kind.FAULT)
         if "skipped" not in event.facts and event.facts["fault"] in DISTURBING
     ]
+    if slots > 1:
+        causes += [
+            Cause(float(event.facts["began"]), float(event.facts["ended"]) + _REACHES, _pod(event.facts["who"]))
+            for event in story.of(Kind.RUN)
+            if event.facts["outcome"] == "interrupted"
+        ]
     runs: dict[str, list[Event]] = defaultdict(list)
     for event in story.of(Kind.RUN):
         if event.facts["outcome"] == "succeeded":
@@ -369,9 +380,13 @@ def generation_is_repeated_only_for_cause(story: Story) -> Iterator[str]:
             # its agent.
             if not lost and not _strikes(causes, _pod(later.facts["who"]), again, later.facts["ended"]):
                 yield f"{request} was generated again after {again - began:.1f} s, and nothing had struck pod {pod}"
-    allowed = sum(1 if cause.pod else int(trial.get("agents", 1)) for cause in causes)
+    allowed = slots * sum(1 if cause.pod else int(trial.get("agents", 1)) for cause in causes)
     if extra > allowed:
         yield f"{extra} generations too many, with {allowed} faults that allow one each"
+
+
+_REACHES: Final = 2.0
+"""Seconds after an interrupted run's end in which the next one begins, and is made again for its sake."""
 
 
 @dataclass(frozen=True)

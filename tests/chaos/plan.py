@@ -107,6 +107,8 @@ class Plan:
     visibility: int
     """Seconds of the agents' visibility timeout."""
     seconds_per_task: float
+    slots: int
+    """Runs that each agent may have at its runtime at once."""
     tasks: tuple[PlannedTask, ...]
     faults: tuple[PlannedFault, ...]
 
@@ -118,7 +120,7 @@ class Plan:
             [
                 f"seed {self.seed}: {len(self.tasks)} tasks and {len(self.faults)} faults in {self.window:.0f} s, "
                 f"{self.agents} agents on {self.runtime_type} runtimes of {self.seconds_per_task:g} s a task, "
-                f"visibility timeout {self.visibility} s",
+                f"visibility timeout {self.visibility} s, {self.slots} {'slot' if self.slots == 1 else 'slots'}",
                 "tasks:  " + ", ".join(f"{number} {kind}" for kind, number in tasks.most_common()),
                 "faults: " + ", ".join(f"{number} {kind}" for kind, number in faults.most_common()),
             ]
@@ -169,6 +171,7 @@ def make_plan(
     window: float = 180.0,
     visibility: int = 4,
     seconds_per_task: float = 0.8,
+    slots: int = 1,
     runtime_type: RuntimeType | None = None,
 ) -> Plan:
     """Returns the trial of a seed.
@@ -180,6 +183,7 @@ def make_plan(
         window: seconds in which tasks are sent and faults begin.
         visibility: seconds; freezes last longer than that.
         seconds_per_task: what the fake runtimes need.
+        slots: runs that each agent may have at its runtime at once.
         runtime_type: drawn when not given.
     """
     draw = random.Random(seed)
@@ -215,6 +219,7 @@ def make_plan(
         runtime_type=runtime_type or drawn_type,
         visibility=visibility,
         seconds_per_task=seconds_per_task,
+        slots=slots,
         tasks=tuple(
             PlannedTask(
                 at=round(number / tasks * window, 2),

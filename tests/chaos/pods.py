@@ -235,6 +235,7 @@ class Pods:
             pod.fake.url,
             AWS_ACCESS_KEY_ID=pod.agent_name,
             VISIBILITY_TIMEOUT=self._plan.visibility,
+            SLOTS=self._plan.slots,
             GRACE_PERIOD_SECONDS=GRACE_PERIOD,
             TASK_TIMEOUT_SECONDS=TASK_TIMEOUT * self._plan.visibility,
         )

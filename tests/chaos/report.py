@@ -28,5 +28,5 @@ def repeat_command(plan: Plan, *, seconds: float) -> str:
     """Returns the command that runs a trial with the same plan."""
     return (
         f"uvx nox -s chaos -- --seed {plan.seed} --tasks {len(plan.tasks)} --agents {plan.agents} "
-        f"--seconds {seconds:g} --window {plan.window:g} --runtime {plan.runtime_type}"
+        f"--seconds {seconds:g} --window {plan.window:g} --runtime {plan.runtime_type} --slots {plan.slots}"
     )

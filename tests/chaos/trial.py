@@ -136,7 +136,14 @@ class Trial:
     def _run(self, localstack: LocalStack) -> None:
         plan, history = self._plan, self.history
         guilty = [task.task_id for task in plan.tasks if task.kind in GUILTY]
-        history.add(Kind.TRIAL, seed=plan.seed, agents=plan.agents, visibility=plan.visibility, guilty=guilty)
+        history.add(
+            Kind.TRIAL,
+            seed=plan.seed,
+            agents=plan.agents,
+            visibility=plan.visibility,
+            slots=plan.slots,
+            guilty=guilty,
+        )
         deployment = _provision(localstack.endpoint, plan)
         topic = deployment.place.callback_topic_arn
         with (
