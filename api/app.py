@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import urlsplit
@@ -47,10 +48,13 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with aws(settings) as clients:
-            app.state.services = make_services(front, clients)
+            services = app.state.services = make_services(front, clients)
             if front.keys.open:
                 _log.warning("API_KEYS is empty: this API is OPEN to everybody who can reach it")
+            settling = asyncio.create_task(services.acceptance.settle())
             yield
+            settling.cancel()
+            await asyncio.wait({settling})
         front.tracer.close()
 
     document = openapi_document(config, root_path=settings.root_path, keys_needed=not front.keys.open)

@@ -7,20 +7,20 @@ only one decides, and a request that died half-way is completed by its repetitio
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import orjson
 import structlog
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from api.aws import AWS_ERRORS, Aws
+from api.digest import digest
 from api.errors import ApiError, InvalidRequestError, UnavailableError
 from api.requests import TaskRequest
-from api.submit import Acceptance, Accepted, Ticket, is_not_accepted, new_ticket
+from api.submit import Acceptance, Accepted, is_not_accepted, new_ticket
+from api.unsettled import Ticket
 from contract.objects import idempotency_key
 from contract.store import RecordStore, is_absent, is_lost_race
 
@@ -64,11 +64,6 @@ def check_key(key: str) -> str:
     if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
         raise InvalidRequestError("Idempotency-Key", f"must be 1 to {MAX_KEY_LENGTH} printable ASCII characters")
     return key
-
-
-def digest(document: Any) -> str:
-    """Returns a digest of a JSON document that does not depend on white space or the order of keys."""
-    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class Idempotency:

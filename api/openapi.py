@@ -44,6 +44,11 @@ _FAULTS: Final = {
     500: "A fault of ours; the log has it under the id in the answer.",
     503: "AWS is out of reach.",
 }
+_NOT_ACCEPTED: Final = """\
+AWS is out of reach. `details.fate` is `not_accepted` (this submission will not run, and nobody is called back for it)
+or `unknown` (it may run). Send the same request again with the same task id, or with the one in `details.id`: it is
+accepted as soon as AWS is back, and the task runs once. Where several processes serve this API, only an
+`Idempotency-Key` lets an `unknown` one run once whichever of them is asked."""
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 
 
@@ -133,7 +138,9 @@ class _Builder:
             "examples": {key: {"summary": key, "value": value} for key, value in sent.items()},
         }
         body = {"required": True, "content": {"application/json": media}}
-        return self.operation(name, summary, answers, 400, 409, 413, 415, 503, tag="submit", body=body, **more)
+        operation = self.operation(name, summary, answers, 400, 409, 413, 415, 503, tag="submit", body=body, **more)
+        operation["responses"]["503"]["description"] = _NOT_ACCEPTED
+        return operation
 
     def json(self, description: str, model: type[BaseModel], **more: Any) -> dict[str, Any]:
         """Returns a JSON answer."""

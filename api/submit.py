@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Final
 
 import orjson
@@ -13,6 +15,7 @@ import structlog
 from api.aws import AWS_ERRORS, UNAVAILABLE, Aws
 from api.errors import ApiError, UnavailableError
 from api.requests import TaskRequest
+from api.unsettled import Ticket, Unsettled
 from contract.config import Config
 from contract.identifiers import new_ulid
 from contract.objects import output_prefix, payload_key, s3_url
@@ -22,8 +25,9 @@ from contract.record import (
     Status,
     Submission,
     TooManyUnfinishedError,
-    TransitionError,
+    UnknownSubmissionError,
     end_unstarted,
+    note_callback,
     submit,
 )
 from contract.store import RecordStore
@@ -36,16 +40,10 @@ NOT_ACCEPTED: Final = "not_accepted"
 _STEP_SECONDS: Final = 12
 """For each step; AWS's own retries happen within."""
 
+_SETTLE_SECONDS: Final = 2.0
+"""Between two tries to withdraw what nobody knows the fate of."""
+
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """What is decided about a request before anything is written; writing it twice changes nothing."""
-
-    task_id: str
-    submission: str
-    submitted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,27 @@ def new_ticket(request: TaskRequest) -> Ticket:
     return Ticket(request.task_id or new_ulid(), new_ulid(), datetime.now(UTC))
 
 
+class Fate(StrEnum):
+    """What became of a submission that was answered 503; the answer's details say it."""
+
+    NOT_ACCEPTED = "not_accepted"
+    """It will not run, and nobody is called back."""
+    UNKNOWN = "unknown"
+    """It may run, and be called back for."""
+
+
+class NotAcceptedError(UnavailableError):
+    """503 to a submission: AWS is out of reach."""
+
+    def __init__(self, task_id: str, fate: Fate) -> None:
+        text = "will not run" if fate is Fate.NOT_ACCEPTED else "may run or not"
+        super().__init__(
+            f"AWS is out of reach; this submission {text}; send it again with the same id",
+            details={"id": task_id, "fate": fate},
+        )
+        self.fate = fate
+
+
 class Acceptance:
     """Writes and publishes tasks."""
 
@@ -71,19 +90,45 @@ class Acceptance:
         self._config = config
         self._bucket = bucket
         self._topic_arn = topic_arn
+        self._unsettled = Unsettled()
 
     def accepted(self, request: TaskRequest, ticket: Ticket) -> Accepted:
         """Returns what is answered for a task that is on its way."""
         location = s3_url(self._bucket, output_prefix(request.prefix, ticket.task_id))
         return Accepted(request, ticket, location)
 
-    async def accept(self, request: TaskRequest, ticket: Ticket, *, trace: str) -> Accepted:
+    async def accept_once(self, request: TaskRequest, *, trace: str) -> Accepted:
+        """Puts a new task on its way, and sees to it that no earlier sending that was answered 503 runs besides.
+
+        Raises:
+            ApiError: as `accept`.
+        """
+        ticket = new_ticket(request)
+        earlier = self._unsettled.take(request, ticket.task_id)
+        try:
+            return await self.accept(request, ticket, trace=trace, instead_of=earlier)
+        except NotAcceptedError:
+            # The record of a task that will not run may still say that it is queued, when S3's answer was lost.
+            for unsettled in [*earlier, ticket]:
+                self._unsettled.note(request, unsettled)
+            raise
+
+    async def accept(
+        self, request: TaskRequest, ticket: Ticket, *, trace: str, instead_of: Sequence[Ticket] = ()
+    ) -> Accepted:
         """Puts a task on its way, and returns once it cannot be lost any more.
 
         Doing it again with the same ticket is safe: the record knows the submission, and the agent recognises it.
 
+        Args:
+            request: what is wanted.
+            ticket: what was decided about it.
+            trace: the X-Ray header of the request.
+            instead_of: tickets of the same request whose fate is not known. Each is withdrawn in the same write, unless
+                it runs or has run after all: then that is what this sending is told of.
+
         Raises:
-            UnavailableError: AWS is out of reach; the task was not accepted, and its record (if any) says so.
+            NotAcceptedError: AWS is out of reach.
             ApiError: 409, too many submissions of this task id are under way.
         """
         metadata = Metadata(
@@ -99,18 +144,33 @@ class Acceptance:
         try:
             async with asyncio.timeout(_STEP_SECONDS):
                 message = await self._message(metadata, request)
-                await self._record(request, ticket)
+                taken = await self._record(request, ticket, instead_of)
         except UNAVAILABLE as error:
             _log.warning("cannot write the task", task_id=ticket.task_id, error=repr(error))
-            raise UnavailableError("the task could not be stored; try again") from error
+            raise NotAcceptedError(ticket.task_id, Fate.UNKNOWN if instead_of else Fate.NOT_ACCEPTED) from error
+        if taken is not ticket:
+            return self.accepted(request, taken)
         try:
             async with asyncio.timeout(_STEP_SECONDS):
                 await self._publish(message, request)
         except AWS_ERRORS as error:
             _log.warning("cannot publish the task", task_id=ticket.task_id, error=repr(error))
-            if not await self._withdraw(ticket):
-                raise UnavailableError("the task could not be queued; try again") from error
+            fate = await self._withdraw(ticket)
+            if fate is not None:
+                raise NotAcceptedError(ticket.task_id, fate) from error
         return self.accepted(request, ticket)
+
+    async def settle(self) -> None:
+        """Withdraws, until cancelled, the submissions whose fate is not known, once AWS is back."""
+        while True:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            for _ in range(len(self._unsettled)):
+                ticket, of = self._unsettled.take_oldest()
+                fate = await self._withdraw(ticket)
+                if fate is Fate.UNKNOWN:
+                    self._unsettled.put_back(ticket, of)
+                    break
+                _log.info("unsettled submission settled", task_id=ticket.task_id, accepted=fate is None)
 
     async def _message(self, metadata: Metadata, request: TaskRequest) -> str:
         """Returns the message, after its content has been put into S3 if it is too large for SNS."""
@@ -123,7 +183,8 @@ class Acceptance:
         await self._aws.s3.put_object(Bucket=self._bucket, Key=key, Body=content, ContentType="application/json")
         return encode_task_message(TaskMessage(metadata=metadata, content_ref=s3_url(self._bucket, key)))
 
-    async def _record(self, request: TaskRequest, ticket: Ticket) -> None:
+    async def _record(self, request: TaskRequest, ticket: Ticket, instead_of: Sequence[Ticket]) -> Ticket:
+        """Writes the submission into the record; returns its ticket, or the one of `instead_of` that runs already."""
         new = Submission(
             submission=ticket.submission,
             runtime=request.runtime.name,
@@ -132,12 +193,20 @@ class Acceptance:
             context=request.context,
             submitted_at=ticket.submitted_at,
         )
+
+        def transition(record: Record | None) -> Record:
+            for earlier in instead_of:
+                if record is not None and record.find(earlier.submission) is not None:
+                    record = _withdrawn(record, earlier)
+            if record is not None and _running(record, instead_of) is not None:
+                return record
+            return submit(record, ticket.task_id, new)
+
         try:
-            await self._store.change(
-                ticket.task_id, lambda record: submit(record, ticket.task_id, new), expect_absent=True
-            )
+            stored = await self._store.change(ticket.task_id, transition, expect_absent=not instead_of)
         except TooManyUnfinishedError as error:
             raise ApiError(409, "too_many_submissions", str(error), details={"id": ticket.task_id}) from error
+        return _running(stored.record, instead_of) or ticket
 
     async def _publish(self, message: str, request: TaskRequest) -> None:
         attributes = message_attributes(self._config, request.runtime, request.checkpoint)
@@ -147,27 +216,43 @@ class Acceptance:
             MessageAttributes=string_attributes(attributes),
         )
 
-    async def _withdraw(self, ticket: Ticket) -> bool:
-        """Ends a submission whose publishing failed; returns True when it turns out to have arrived after all.
+    async def _withdraw(self, ticket: Ticket) -> Fate | None:
+        """Ends a submission whose publishing failed; returns None when it turns out to have arrived after all.
 
         An answer that was lost looks like a failure. An agent that has the task in its hands is the better witness.
         """
-        error = Failure(code=NOT_ACCEPTED, message="the task could not be queued, and its sender was told so")
-
-        def transition(record: Record | None) -> Record:
-            found = record.find(ticket.submission) if record else None
-            if record and found and found.status is not Status.QUEUED:
-                return record
-            return end_unstarted(record, ticket.submission, status=Status.FAILED, now=datetime.now(UTC), error=error)
-
         try:
             async with asyncio.timeout(_STEP_SECONDS):
-                stored = await self._store.change(ticket.task_id, transition)
-        except (*UNAVAILABLE, TransitionError) as failure:
+                stored = await self._store.change(ticket.task_id, lambda record: _withdrawn(record, ticket))
+        except UnknownSubmissionError:
+            return Fate.NOT_ACCEPTED
+        except UNAVAILABLE as failure:
             _log.warning("cannot note that the task was not accepted", task_id=ticket.task_id, error=repr(failure))
-            return False
-        found = stored.record.find(ticket.submission)
-        return found is not None and not is_not_accepted(found)
+            return Fate.UNKNOWN
+        return None if _running(stored.record, [ticket]) else Fate.NOT_ACCEPTED
+
+
+def _withdrawn(record: Record | None, ticket: Ticket) -> Record:
+    """Returns the record in which a submission that waits has ended, and in which nobody is to be called back for it.
+
+    Raises:
+        UnknownSubmissionError: the record was never written.
+    """
+    found = record.find(ticket.submission) if record else None
+    if record is not None and found is not None and found.status is not Status.QUEUED:
+        return record
+    error = Failure(code=NOT_ACCEPTED, message="the task could not be queued, and its sender was told so")
+    ended = end_unstarted(record, ticket.submission, status=Status.FAILED, now=datetime.now(UTC), error=error)
+    return note_callback(ended, ticket.submission)
+
+
+def _running(record: Record, tickets: Sequence[Ticket]) -> Ticket | None:
+    """Returns the first of several tickets that an agent has begun with, or that ended otherwise than by withdrawal."""
+    for ticket in tickets:
+        found = record.find(ticket.submission)
+        if found is not None and found.status is not Status.QUEUED and not is_not_accepted(found):
+            return ticket
+    return None
 
 
 def is_not_accepted(submission: Submission) -> bool:

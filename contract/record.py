@@ -94,7 +94,8 @@ class Submission(BaseModel):
     dead_lettered: bool = False
     """The message went to the dead-letter queue."""
     callback_sent: bool = False
-    """The callback went out and was noted here; false does not mean that it did not."""
+    """The callback went out and was noted here, or none is due since the sender was told that the task will not run.
+    False does not mean that none went out."""
 
     @property
     def blamed(self) -> int:

@@ -11,7 +11,7 @@ from api.body import read_json
 from api.middleware import request_state
 from api.requests import TaskRequest
 from api.services import services_of
-from api.submit import Accepted, new_ticket
+from api.submit import Accepted
 from contract.config import Config
 
 Dialect = Callable[[Any, Config], TaskRequest]
@@ -45,7 +45,7 @@ async def accept(
     task = understand(document, services.front.config)
     state.task_id = task.task_id
     if idempotency_key is None:
-        accepted = await services.acceptance.accept(task, new_ticket(task), trace=state.trace)
+        accepted = await services.acceptance.accept_once(task, trace=state.trace)
     else:
         accepted = await services.idempotency.accept(state.owner, idempotency_key, task, document, trace=state.trace)
     state.task_id = accepted.ticket.task_id

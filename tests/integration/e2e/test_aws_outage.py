@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from contract.record import Status
-from tests.support.proxy import FaultProxy, everything
+from tests.support.proxy import FaultProxy, everything, operations
 from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
 
@@ -49,6 +49,30 @@ def test_what_was_accepted_ends_once_whatever_aws_does_meanwhile(
                 error.add_note(f"log of {process.name}:\n{process.tail()}")
             raise
         assert behind.traces() == {}
+
+
+@pytest.mark.parametrize("fate", ["not_accepted", "unknown"])
+def test_what_was_answered_503_runs_once_when_it_is_sent_again_though_its_message_had_arrived(
+    fate: str, stack: Stack, localstack: str, runtime: str
+) -> None:
+    folder = stack.folder / fate
+    folder.mkdir()
+    task_id = unique(fate.replace("_", "-"))
+    body = {"task": task(task_id, runtime)}
+    with FaultProxy(localstack) as aws, Stack(stack.deployment, folder, aws=aws.url) as behind:
+        behind.start_api()
+        aws.lose_answer(operations("Publish"), times=None)
+        if fate == "unknown":
+            aws.answer(operations("GetObject"), 503)  # so that nothing can be withdrawn
+        refused = behind.post("/v1alpha2", body)
+        assert refused.status_code == 503, refused.text
+        assert refused.json()["error"]["details"] == {"id": task_id, "fate": fate}
+        aws.heal()
+        assert behind.post("/v1alpha2", body).status_code == 200
+        pod = stack.start_pod(runtime, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
+        stack.wait_ended_once(task_id, Status.SUCCEEDED)
+        assert len(pod.fake.runs(task_id)) == 1
+        assert [callback.body["result"] for callback in stack.deployment.callbacks.heard(task_id)] == [True]
 
 
 def survives(outage: Callable[[FaultProxy], Callable[[], None]], stack: Stack, aws: FaultProxy, runtime: str) -> None:

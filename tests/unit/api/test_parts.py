@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import create_app
+from api.digest import digest
 from api.errors import ApiError
 from api.events import SLOWEST_POLL_SECONDS, encode_event, event_id, has_seen_the_end, next_poll
-from api.idempotency import check_key, digest
+from api.idempotency import check_key
 from api.openapi import openapi_document
 from api.settings import Settings
 from api.telemetry import trace_header

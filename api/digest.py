@@ -1,0 +1,13 @@
+"""Recognises a JSON document that comes again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import orjson
+
+
+def digest(document: Any) -> str:
+    """Returns a digest of a JSON document that does not depend on white space or the order of keys."""
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,0 +1,50 @@
+"""What nobody knows the fate of is remembered until the same request comes again, within bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api import unsettled as module
+from api.requests import TaskRequest
+from api.submit import new_ticket
+from api.unsettled import Unsettled
+from contract.config import parse_config
+from contract.task import TaskType
+
+CONFIG = parse_config("modelBucketArn: arn:aws:s3:::models\nmodelsRuntime:\n- {name: sdruntime, type: sdwebui}\n")
+REQUEST = TaskRequest(None, CONFIG.runtimes[0], TaskType.TEXT_TO_IMAGE, "output", None, {"prompt": "a dog"}, None)
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12), st.sampled_from("abc"))
+def test_exactly_the_tickets_of_the_same_task_are_found_again_and_only_once(noted: list[str], wanted: str) -> None:
+    unsettled = Unsettled()
+    tickets = [new_ticket(replace(REQUEST, task_id=task_id)) for task_id in noted]
+    for ticket in tickets:
+        unsettled.note(REQUEST, ticket)
+
+    assert unsettled.take(REQUEST, wanted) == [ticket for ticket in tickets if ticket.task_id == wanted]
+    assert unsettled.take(REQUEST, wanted) == []
+    rest = [unsettled.take_oldest()[0] for _ in range(len(unsettled))]
+    assert rest == [ticket for ticket in tickets if ticket.task_id != wanted]
+
+
+def test_a_request_of_other_content_is_another_one() -> None:
+    unsettled = Unsettled()
+    unsettled.note(REQUEST, new_ticket(replace(REQUEST, task_id="a")))
+
+    assert unsettled.take(replace(REQUEST, content={"prompt": "a cat"}), "a") == []
+    assert len(unsettled.take(REQUEST, "a")) == 1
+
+
+def test_the_newest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST", 2)
+    unsettled = Unsettled()
+    tickets = [new_ticket(REQUEST) for _ in range(3)]
+    for ticket in tickets:
+        unsettled.note(REQUEST, ticket)
+
+    assert [unsettled.take_oldest()[0] for _ in range(2)] == tickets[1:]
