@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gevent.event import Event
 
 from loadtest.clock import Clock
+from loadtest.leftovers import queue_name
 from loadtest.target import Aws, Place
 from loadtest.tasks import Heard
 
@@ -22,8 +23,6 @@ _WAIT: Final = 5
 """Seconds of a long poll."""
 _RETENTION: Final = 3600
 """Seconds; a test that was killed leaves no heap of messages."""
-_LONGEST_NAME: Final = 80
-"""Of an SQS queue."""
 _RETRY: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -57,8 +56,7 @@ class Inbox:
             botocore.exceptions.BotoCoreError, ClientError: AWS is out of reach or refuses.
         """
         topic = self._place.callback_topic_arn
-        own = f"-{self._prefix.strip('-')}"
-        name = f"{topic.rpartition(':')[2][: _LONGEST_NAME - len(own)]}{own}"
+        name = queue_name(self._place, self._prefix)
         sqs = self._aws.sqs
         self._url = sqs.create_queue(QueueName=name, Attributes={"MessageRetentionPeriod": str(_RETENTION)})["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

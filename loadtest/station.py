@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
@@ -22,6 +21,7 @@ from contract.record import Record
 from loadtest.arrivals import arrivals, length, share_of
 from loadtest.clock import Clock
 from loadtest.inbox import Inbox, digest
+from loadtest.leftovers import own_prefix, sweep
 from loadtest.mix import Work, body, check_mix, choose, default_mix
 from loadtest.phases import Clocks, Phase, phases
 from loadtest.scenario import Scenario, Wait
@@ -120,11 +120,14 @@ class Station:
             botocore.exceptions.BotoCoreError, ClientError: AWS is out of reach or refuses.
         """
         check_mix(self.mix, self.target.config, self.target.sample_image)
-        self._prefix = f"lt-{secrets.token_hex(4)}-{self.worker}-"
+        now, seconds = self.clock.now(), self.length + self.scenario.drain
+        self._prefix = own_prefix(began=now, seconds=seconds, worker=self.worker)
         place = self.target.place
         if place is not None:
             self._aws = connect(place)
         if self.scenario.wait is Wait.CALLBACK and self._aws is not None and place is not None:
+            if self.worker == 0:
+                sweep(self._aws, place, now)
             self._inbox = Inbox(self._aws, place, self._prefix, self._hear, self.clock)
             self._inbox.open()
         if self.scenario.wait is Wait.POLL:
