@@ -9,8 +9,11 @@ import pytest
 
 from contract.config import load_config
 from contract.scaling.settings import scaling_by_runtime
-from loadtest.arrivals import length
+from loadtest.arrivals import arrivals, length
 from loadtest.mix import check_mix, default_mix
+from loadtest.planner.arrivals import Recorded
+from loadtest.planner.model import Nodes, Run, Work
+from loadtest.planner.simulation import simulate
 from loadtest.scenario import Arrive, Checks, ScalingCheck, ScenarioError, load_scenario, scenario_names
 
 ROOT = Path(__file__).parents[3]
@@ -31,11 +34,30 @@ def test_each_scenario_can_be_used_and_judges_something(name: str, monkeypatch: 
     check_mix(scenario.mix or default_mix(config), config, "")
 
 
-def test_the_spike_brings_two_thousand_tasks() -> None:
-    from loadtest.arrivals import arrivals
-
+def test_the_spike_brings_two_thousand_tasks_and_the_gpus_are_what_they_wait_for() -> None:
+    """Its limits leave room for replicas that take half a minute to start, by the planner, at whatever moment the HPA
+    looks."""
     scenario = load_scenario("spike")
-    assert sum(1 for _ in arrivals(scenario.shape, scenario.seed)) >= 2000
+    scaling = scaling_by_runtime(load_config(ROOT / scenario.local.config))["sdruntime"]
+    moments = [arrival.at for arrival in arrivals(scenario.shape, scenario.seed)]
+    assert len(moments) >= 2000
+    assert scenario.local.seconds_per_task is not None
+    assert scenario.checks.p95_end_to_end is not None
+    assert scenario.checks.drained_within is not None
+    gpus = scenario.shape.model_dump()["high"] * scenario.local.seconds_per_task
+    assert scaling.max_replica_count - 1 < gpus < scaling.max_replica_count
+    nodes = Nodes(
+        batch_idle=0, node_seconds=0, image_seconds=0, start_seconds=30, model_seconds=0, spread=0, consolidate_after=0
+    )
+    for lead in (60.0, 68.0):  # the first replica is ready, and the HPA looks every 15 s
+        plan = simulate(
+            Recorded(tuple(lead + at for at in moments)),
+            scaling,
+            Run(Work(seconds=scenario.local.seconds_per_task), nodes),
+        )
+        assert 5 < plan.latencies.at(95) < scenario.checks.p95_end_to_end / 1.4
+        waiting = [sample.at for sample in plan.samples if sample.waiting]
+        assert waiting[-1] < lead + length(scenario.shape) + scenario.checks.drained_within / 2
 
 
 def test_a_scenario_may_be_changed_from_the_command_line() -> None:
