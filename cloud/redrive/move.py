@@ -33,7 +33,10 @@ _HELD: Final = 120
 """Seconds for which letters are ours, and others miss them should we be killed; each is renewed before it is moved."""
 
 _EMPTY_RECEIVES: Final = 3
-"""So many in a row mean that nothing is left: SQS asks a sample of its servers each time."""
+"""So many in a row mean that nothing is left."""
+
+_LONG_POLL: Final = 1
+"""Seconds of a look at the queue: any long poll asks all of SQS's servers, a short one a sample of them."""
 
 
 _NOT_OURS: Final = frozenset({"InvalidParameterValue", "MessageNotInflight", "ReceiptHandleIsInvalid"})
@@ -91,7 +94,7 @@ class DeadLetterQueue:
         answer = self._sqs.receive_message(
             QueueUrl=self.url,
             MaxNumberOfMessages=10,
-            WaitTimeSeconds=1,
+            WaitTimeSeconds=_LONG_POLL,
             VisibilityTimeout=_HELD,
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["SentTimestamp"],

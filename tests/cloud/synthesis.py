@@ -27,14 +27,34 @@ DISTINCT: Final = (DEFAULT, "all-settings")
 
 # In one process, since the CDK's core takes seconds to start and a further app but one.
 _PROGRAM: Final = """
-import json, sys
+import contextlib, io, json, sys, tempfile
 from pathlib import Path
+import psutil
+
+folder, account, nagged, *configs = sys.argv[1:]
+
+
+def run_app(name):
+    from cloud.app import main
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        status = main()
+    here = psutil.Process()
+    used = [process.cpu_times() for process in (here, *here.children(recursive=True))]
+    found = {"status": status, "said": said.getvalue(), "seconds": sum(item.user + item.system for item in used)}
+    Path(folder, f"{name}.json").write_text(json.dumps(found))
+
+
+# As the CDK's CLI runs the app, with the config.yaml that is here; and first of all, for what that takes is asserted.
+run_app("as-the-cli")
+with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere):
+    Path("config.yaml").write_text("modelsRuntime: [{name: a, type: sdwebui}]")
+    run_app("wrong")
+
 from aws_cdk import Validations
 from cdk_nag import AwsSolutionsChecks
 from cloud.app import build_app
 from contract.config import load_config
 
-folder, account, nagged, *configs = sys.argv[1:]
 for path in map(Path, configs):
     config = load_config(path)
     region = "cn-northwest-1" if config.partition == "aws-cn" else "us-east-1"
@@ -56,6 +76,22 @@ class Finding:
     rule: str
     construct: str
     """Path of the construct, without the name of the deployment."""
+
+
+@dataclass(frozen=True)
+class AppRun:
+    """What came of the app as the CDK's CLI runs it."""
+
+    status: int
+    said: str
+    """On standard error."""
+    seconds: float
+    """Of a processor, since its process began; Node's too."""
+
+
+def app_run(shared: Path, name: str) -> AppRun:
+    """Returns what came of `as-the-cli`, with the repository's own config, or of `wrong`, with one that lacks a key."""
+    return AppRun(**json.loads((shared / f"{name}.json").read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -153,23 +189,19 @@ def synthesize(shared: Path) -> dict[str, Synthesis]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = shared / "done"
         if not done.exists():
-            run_python(
-                "-c", _PROGRAM, str(shared), ACCOUNT, ",".join(DISTINCT), *(str(path) for path in CONFIGS.values())
-            )
+            _run_program(shared, ACCOUNT, ",".join(DISTINCT), *(str(path) for path in CONFIGS.values()))
             done.touch()
     return {name: Synthesis(shared / name, load_config(path)) for name, path in CONFIGS.items()}
 
 
-def run_python(
-    *arguments: str, env: dict[str, str] | None = None, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    """Runs Python in the repository with what the CDK needs around it.
+def _run_program(shared: Path, *arguments: str) -> None:
+    """Runs the program in the repository with what the CDK needs around it.
 
     Raises:
         AssertionError: it failed.
     """
     ended = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-c", _PROGRAM, str(shared), *arguments],
         cwd=ROOT,
         env={
             **os.environ,
@@ -177,7 +209,9 @@ def run_python(
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             # The kubectl layer (37 MB) is left where it lies.
             "CDK_CONTEXT_JSON": json.dumps({"aws:cdk:disable-asset-staging": True}),
-            **(env or {}),
+            "CDK_OUTDIR": str(shared / "as-the-cli"),
+            "CDK_DEFAULT_ACCOUNT": ACCOUNT,
+            "CDK_DEFAULT_REGION": "us-east-1",
         },
         capture_output=True,
         text=True,
@@ -185,4 +219,3 @@ def run_python(
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended

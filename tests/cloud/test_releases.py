@@ -11,6 +11,7 @@ import pytest
 from cloud import helm, names
 from contract.config import RuntimeConfig
 from contract.topology import Topology, topology
+from tests.cloud.chart.releases import environment
 from tests.cloud.kubernetes_objects import faults
 from tests.cloud.synthesis import ACCOUNT, CONFIGS, DISTINCT, Synthesis, plain
 
@@ -58,13 +59,24 @@ def test_pods_run_as_the_service_account_that_has_the_role(default: Synthesis, r
     associated = {
         (item["Namespace"], item["ServiceAccount"]) for item in default.properties("AWS::EKS::PodIdentityAssociation")
     }
-    pods = {
-        (release.runtime.namespace, item["spec"]["template"]["spec"]["serviceAccountName"])
-        for release in rendered
-        for item in release.of_kind("Deployment")
-    }
-    assert pods
-    assert pods <= associated
+    assert [release.runtime for release in rendered] == list(default.config.runtimes)
+    for release in rendered:
+        (account,) = {item["metadata"]["name"] for item in release.of_kind("ServiceAccount")}
+        pods = {item["spec"]["template"]["spec"]["serviceAccountName"] for item in release.of_kind("Deployment")}
+        assert pods == {account}
+        assert (release.runtime.namespace, account) in associated
+
+
+def test_an_agent_takes_from_the_queue_that_its_autoscaler_watches(rendered: list[Release], place: Topology) -> None:
+    for release in rendered:
+        (deployment,), (scaled,) = release.of_kind("Deployment"), release.of_kind("ScaledObject")
+        read = environment(deployment["spec"]["template"]["spec"]["containers"][0])
+        (trigger,) = scaled["spec"]["triggers"]
+        assert read["SQS_QUEUE_URL"] == trigger["metadata"]["queueURL"]
+        assert read["SQS_QUEUE_URL"].endswith(f"/{place.queue(release.runtime.name).name}")
+        assert read["SNS_TOPIC_ARN"] == place.callback_topic_arn
+        assert read["S3_BUCKET"] == place.output_bucket
+        assert (read["RUNTIME_NAME"], read["RUNTIME_TYPE"]) == (release.runtime.name, release.runtime.type)
 
 
 def test_keda_watches_the_queue_that_it_may_read(rendered: list[Release], place: Topology) -> None:

@@ -12,8 +12,7 @@ from aiohttp import web
 
 from tests.support.serving import ThreadedServer
 
-AMI: Final = "ami-12c6146b"
-"""One that moto knows."""
+AMI: Final = "ami-0123456789abcdef0"
 
 
 @dataclass

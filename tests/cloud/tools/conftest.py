@@ -67,15 +67,18 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def moto() -> Iterator[str]:
     """The URL of a moto server, which keeps EC2, ECR and CloudFormation in memory."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    # Its memory is the process's, and outlives a server.
-    httpx.post(f"{url}/moto-api/reset", trust_env=False)
-    try:
-        yield url
-    finally:
-        server.stop()
+    with pytest.MonkeyPatch.context() as environment:
+        # Else it has some 560 snapshots of Amazon's images, and each look at ours goes through them.
+        environment.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+        server.start()
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        try:
+            # Its memory is the process's, and outlives a server.
+            httpx.post(f"{url}/moto-api/reset", trust_env=False)
+            yield url
+        finally:
+            server.stop()
 
 
 @pytest.fixture

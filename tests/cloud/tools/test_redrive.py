@@ -47,7 +47,9 @@ def stack(module_deployment: Deployment, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def redrive(run: Run, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setattr(move, "_EMPTY_RECEIVES", 1)  # LocalStack has no servers to sample from
+    # LocalStack has no servers to sample from.
+    monkeypatch.setattr(move, "_EMPTY_RECEIVES", 1)
+    monkeypatch.setattr(move, "_LONG_POLL", 0)
     config = tmp_path / "config.yaml"
     document = stack.deployment.config.model_dump(mode="json", by_alias=True, exclude_none=True)
     config.write_text(json.dumps(document))
