@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     runtime_name: Annotated[RuntimeName, Field(description="name of the runtime, as in config.yaml")]
-    runtime_type: Annotated[RuntimeType, Field(description="sdwebui, comfyui or http")]
+    runtime_type: Annotated[RuntimeType, Field(description="sdwebui, comfyui, invokeai or http")]
     api_base_url: Annotated[
         str, Field(description="URL of the runtime, such as http://127.0.0.1:7860", pattern=r"^https?://[^/\s]+")
     ]

@@ -234,8 +234,8 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
             f"unknown runtime {_shown(metadata.runtime)}; known are {_listed(names)}",
             allowed=names,
         )
-    accepted = sorted(TASK_TYPES[runtime.type])
-    if metadata.tasktype not in accepted:
+    if metadata.tasktype not in TASK_TYPES[runtime.type]:
+        accepted = sorted(TASK_TYPES[runtime.type])
         raise InvalidRequestError(
             "task.metadata.tasktype",
             f"runtime {runtime.name} is of type {runtime.type}, which accepts {_listed(accepted)}; "
@@ -246,6 +246,8 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
     checkpoint = None
     if runtime.type is RuntimeType.COMFYUI:
         _check_workflow("task.content", task.content)
+    elif runtime.type is RuntimeType.INVOKEAI:
+        _check_graph("task.content", task.content)
     elif runtime.type is RuntimeType.SDWEBUI:
         checkpoint = _checked_checkpoint("task.content", requested_checkpoint(task.content))
     return TaskRequest(
@@ -341,6 +343,21 @@ def _check_workflow(field: str, content: Any) -> None:
             )
         if not isinstance(node.get("class_type"), str) or not node["class_type"]:
             raise InvalidRequestError(f"{field}.{name[:80]}.class_type", "is required: it names the node's class")
+
+
+def _check_graph(field: str, content: Any) -> None:
+    """Refuses what InvokeAI would certainly refuse: anything but an object of nodes that each name their type."""
+    for name in ("batch", "graph"):
+        if isinstance(content, dict) and name in content:
+            field, content = f"{field}.{name}", content[name]
+    nodes = content.get("nodes") if isinstance(content, dict) else None
+    if not isinstance(nodes, dict) or not nodes:
+        raise InvalidRequestError(
+            f"{field}.nodes", "must be a non-empty object of nodes: send the graph that InvokeAI's editor queues"
+        )
+    for name, node in nodes.items():
+        if not isinstance(node, dict) or not isinstance(node.get("type"), str) or not node["type"]:
+            raise InvalidRequestError(f"{field}.nodes.{name[:80]}.type", "is required: it names what the node does")
 
 
 def _listed(values: Any) -> str:

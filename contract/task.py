@@ -23,6 +23,7 @@ class RuntimeType(StrEnum):
 
     SDWEBUI = "sdwebui"
     COMFYUI = "comfyui"
+    INVOKEAI = "invokeai"
     HTTP = "http"
     """A server of one's own, by the contract in docs/conformance.md."""
 
@@ -47,6 +48,7 @@ TASK_TYPES: Final[dict[RuntimeType, frozenset[TaskType]]] = {
         }
     ),
     RuntimeType.COMFYUI: frozenset({TaskType.PIPELINE}),
+    RuntimeType.INVOKEAI: frozenset({TaskType.PIPELINE}),
     RuntimeType.HTTP: frozenset(TaskType),
 }
 """The task types that each type of runtime accepts."""

@@ -19,6 +19,7 @@ from fake_runtime.settings import Settings
 
 log = structlog.get_logger("fake_runtime")
 SLOW_START_SECONDS = 5.0
+PATIENCE_SECONDS = 24 * 3600.0
 
 
 def read_arguments(arguments: list[str]) -> tuple[Settings, list[Fault]]:
@@ -56,7 +57,7 @@ def configure_logging(level: str, log_format: str) -> None:
 
 
 def leave_on_signal(loop: asyncio.AbstractEventLoop, scratch: Path | None) -> None:
-    """Ends at once on SIGTERM and SIGINT, as the real servers do: whatever runs is lost."""
+    """Ends at once on SIGTERM and SIGINT, as ComfyUI and a server that starts do: whatever runs is lost."""
 
     def leave(number: signal.Signals) -> None:
         if scratch is not None:
@@ -80,16 +81,16 @@ async def _start_faults(faults: list[Fault]) -> None:
 
 
 def scratch_folder(settings: Settings) -> Path | None:
-    """A folder for ComfyUI's files that goes when the process goes; None if it is not needed.
+    """A folder for ComfyUI's or InvokeAI's files that goes when the process goes; None if it is not needed.
 
     Raises:
         SystemExit: files cannot be kept where they should.
     """
-    if settings.type != "comfyui":
+    if settings.type == "sdwebui":
         return None
     try:
         if settings.directory is None:
-            return Path(tempfile.mkdtemp(prefix="fake-comfyui-"))
+            return Path(tempfile.mkdtemp(prefix=f"fake-{settings.type}-"))
         settings.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         where = settings.directory or "the folder for temporary files"
@@ -122,11 +123,17 @@ async def serve(settings: Settings, faults: list[Fault]) -> None:
         raise SystemExit(1) from error
     host, port = listener.getsockname()[:2]
     app = create_app(settings.model_copy(update={"port": port}), faults, directory=scratch)
-    await start(app, listener)
+    runner = await start(app, listener, shutdown_timeout=PATIENCE_SECONDS)
     sys.stdout.write(f"fake {settings.type} listening on http://{f'[{host}]' if ':' in host else host}:{port}\n")
     sys.stdout.flush()
     log.info("listening", type=settings.type, host=host, port=port, latency=settings.latency, faults=settings.fault)
-    await asyncio.Event().wait()
+    terminated = asyncio.Event()
+    if settings.type == "sdwebui":
+        # uvicorn, which serves the original, answers what it has taken before it ends.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
+    await terminated.wait()
+    await runner.cleanup()
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def main() -> None:

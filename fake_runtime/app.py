@@ -14,6 +14,7 @@ from fake_runtime.faults import Fault, FaultBook
 from fake_runtime.gpu.device import Gpu, leave_at_once
 from fake_runtime.gpu.latency import LatencyModel
 from fake_runtime.gpu.memory import GIB
+from fake_runtime.invokeai.routes import InvokeAi
 from fake_runtime.sdwebui.routes import WebUi
 from fake_runtime.settings import Settings
 
@@ -45,7 +46,7 @@ def create_app(
     Args:
         settings: as from the command line.
         faults: ordered from the start.
-        directory: where ComfyUI keeps files; a new temporary folder if neither this nor the setting is given.
+        directory: where ComfyUI and InvokeAI keep files; a temporary folder if neither this nor the setting is given.
         leave: ends the process for the ``exit-in-the-middle`` fault.
     """
     latency = LatencyModel(settings.latency, settings.seconds_per_task)
@@ -54,8 +55,11 @@ def create_app(
     if settings.type == "sdwebui":
         app = WebUi(settings, gpu, book).application()
     else:
-        base = directory or settings.directory or Path(tempfile.mkdtemp(prefix="fake-comfyui-"))
-        app = ComfyUi(settings, gpu, book, Files(base, settings.keep_outputs)).application()
+        base = directory or settings.directory or Path(tempfile.mkdtemp(prefix=f"fake-{settings.type}-"))
+        if settings.type == "invokeai":
+            app = InvokeAi(settings, gpu, book, base).application()
+        else:
+            app = ComfyUi(settings, gpu, book, Files(base, settings.keep_outputs)).application()
     app[GPU_KEY] = gpu
     app[FAULTS_KEY] = book
     admin.add_routes(app, gpu, book, settings.type)
@@ -72,12 +76,12 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=128)
 
 
-async def start(app: web.Application, listener: socket.socket) -> web.AppRunner:
-    """Serves on a socket until the runner is cleaned up.
+async def start(app: web.Application, listener: socket.socket, *, shutdown_timeout: float = 0) -> web.AppRunner:
+    """Serves on a socket until the runner is cleaned up, and then for so many seconds what it has taken.
 
     A handler goes on when its client hangs up, as with the real servers: what was begun is generated to its end.
     """
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=0)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=shutdown_timeout)
     await runner.setup()
     await web.SockSite(runner, listener).start()
     return runner

@@ -32,7 +32,7 @@ SemicolonSeparated = Annotated[list[str], NoDecode, BeforeValidator(_one_or_many
 
 
 class Settings(BaseSettings):
-    """A fake Stable Diffusion runtime. It plays one GPU and speaks SD Web UI's or ComfyUI's API.
+    """A fake Stable Diffusion runtime. It plays one GPU and speaks SD Web UI's, ComfyUI's or InvokeAI's API.
 
     Every option can also be an environment variable: --seconds-per-task is FAKE_RUNTIME_SECONDS_PER_TASK.
     """
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         extra="forbid",
     )
 
-    type: Literal["sdwebui", "comfyui"] = Field("sdwebui", description="Whose API to speak")
+    type: Literal["sdwebui", "comfyui", "invokeai"] = Field("sdwebui", description="Whose API to speak")
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container")
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     latency: float = Field(1.0, ge=0, description="Factor on all modelled times; 0 answers at once")
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         ["controlnet", "adetailer"], description="SD Web UI: always-on scripts beside the built-in ones"
     )
     directory: Path | None = Field(
-        None, description="ComfyUI: where input, output and temp lie; a temporary folder if not given"
+        None, description="ComfyUI, InvokeAI: where their files lie; a temporary folder if not given"
     )
     keep_outputs: int = Field(1000, ge=1, description="ComfyUI: output files kept; the oldest beyond them are deleted")
     previews: bool = Field(False, description="ComfyUI: send preview images over the WebSocket")

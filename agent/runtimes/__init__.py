@@ -9,6 +9,7 @@ from agent.runtimes.base import Answer, Output, Prepared, Runtime, Upload
 from agent.runtimes.comfyui.adapter import ComfyUi
 from agent.runtimes.http import open_session
 from agent.runtimes.http_runtime.adapter import HttpRuntime
+from agent.runtimes.invokeai.adapter import InvokeAi
 from agent.runtimes.sdwebui.adapter import SdWebUi
 from contract.task import RuntimeType
 
@@ -28,5 +29,7 @@ def make_runtime(
             return SdWebUi(session, base_url, inputs, dynamic_model=dynamic_model)
         case RuntimeType.COMFYUI:
             return ComfyUi(session, base_url, inputs)
+        case RuntimeType.INVOKEAI:
+            return InvokeAi(session, base_url, inputs)
         case RuntimeType.HTTP:
             return HttpRuntime(session, base_url, inputs)

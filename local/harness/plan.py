@@ -24,6 +24,7 @@ _MODELS: Final = ("v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors
 _READY_PATHS: Final = {
     RuntimeType.SDWEBUI: "/sdapi/v1/options",
     RuntimeType.COMFYUI: "/system_stats",
+    RuntimeType.INVOKEAI: "/api/v1/app/version",
     RuntimeType.HTTP: "/health",
 }
 

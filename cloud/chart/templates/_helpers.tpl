@@ -46,11 +46,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "darkroom.runtimePort" -}}
-{{ .Values.runtime.inferenceApi.port | default (get (dict "sdwebui" 7860 "comfyui" 8188 "http" 8000) .Values.runtime.type) }}
+{{ .Values.runtime.inferenceApi.port | default (get (dict "sdwebui" 7860 "comfyui" 8188 "invokeai" 9090 "http" 8000) .Values.runtime.type) }}
 {{- end }}
 
 {{- define "darkroom.startupPath" -}}
-{{ .Values.runtime.inferenceApi.startupProbe.path | default (get (dict "sdwebui" "/sdapi/v1/options" "comfyui" "/system_stats" "http" "/health") .Values.runtime.type) }}
+{{ .Values.runtime.inferenceApi.startupProbe.path | default (get (dict "sdwebui" "/sdapi/v1/options" "comfyui" "/system_stats" "invokeai" "/api/v1/app/version" "http" "/health") .Values.runtime.type) }}
 {{- end }}
 
 {{/* Seconds from SIGTERM to SIGKILL: the agent finishes or hands back (10 s), and its runtime stops after it (5 s). */}}

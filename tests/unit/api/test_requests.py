@@ -226,3 +226,31 @@ def test_a_runtime_of_ones_own_takes_every_type_of_task_and_any_content(task_typ
         {"anything": [1]},
         None,
     )
+
+
+GRAPH: dict[str, Any] = {"nodes": {"a": {"id": "a", "type": "blank_image"}}, "edges": []}
+
+
+def of_invokeai(content: Any) -> Any:
+    metadata = {"id": "a", "runtime": "own", "tasktype": "pipeline", "prefix": "output", "context": {}}
+    return {"task": {"metadata": metadata, "content": content}}
+
+
+@pytest.mark.parametrize("content", [GRAPH, {"graph": GRAPH}, {"batch": {"graph": GRAPH, "runs": 1}}])
+def test_an_invokeai_runtime_takes_graphs_bare_and_wrapped(content: dict[str, Any]) -> None:
+    known = config(STATIC, "{name: own, type: invokeai}")
+    assert from_v1alpha2(of_invokeai(content), known).content == content
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ({}, "task.content.nodes"),
+        ({"graph": {"nodes": []}}, "task.content.graph.nodes"),
+        ({"batch": {"graph": {"nodes": {"a": {"id": "a"}}}}}, "task.content.batch.graph.nodes.a.type"),
+    ],
+)
+def test_what_is_no_graph_is_refused_by_the_name_of_the_field(content: dict[str, Any], field: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        from_v1alpha2(of_invokeai(content), config(STATIC, "{name: own, type: invokeai}"))
+    assert field in json.dumps(caught.value.answer().body.decode())

@@ -1,0 +1,1 @@
+"""InvokeAI over its HTTP routes."""

@@ -1,0 +1,1 @@
+"""InvokeAI's API: its queue, its images, and enough of its nodes."""
