@@ -19,7 +19,11 @@ from cloud.waiting import wait_until
 from contract.config import Config
 from contract.topology import topology
 
+_AWS_KINDS: Final = "karpenter.k8s.aws"
+"""The API group of what Karpenter knows about AWS."""
+
 _NODES_WITHIN: Final = 900.0
+_CLASSES_WITHIN: Final = 300.0
 _INSTANCES_WITHIN: Final = 600.0
 _STACK_WITHIN: Final = 3600.0
 _NOT_ENDED: Final = ["pending", "running", "shutting-down", "stopping", "stopped"]
@@ -64,31 +68,40 @@ def remove_nodes(aws: Aws, config: Config, given: Path | None, report: Reporter)
     """
     try:
         with kubeconfig(aws, config.stack_name, given) as path, plain_cluster_errors():
-            _delete_node_pools(api_client(path), report)
+            _delete_node_kinds(api_client(path), report)
     except (ToolError, BotoCoreError) as error:
-        report.say(f"  note: the cluster's nodes were not asked to go: {error}")
+        report.say(f"  note: not all of Karpenter's nodes are gone: {error}")
     except ClientError as error:
-        report.say(f"  note: the cluster's nodes were not asked to go: {describe(error)}")
+        report.say(f"  note: not all of Karpenter's nodes are gone: {describe(error)}")
 
 
-def _delete_node_pools(client: Any, report: Reporter) -> None:
+def _delete_node_kinds(client: Any, report: Reporter) -> None:
     from kubernetes.client import CustomObjectsApi  # noqa: PLC0415 - see api_client
 
     objects = CustomObjectsApi(client)
 
-    def listed(kind: str) -> list[str]:
-        found = objects.list_cluster_custom_object("karpenter.sh", "v1", kind, _request_timeout=TIMEOUT)
+    def listed(kind: str, group: str = "karpenter.sh") -> list[str]:
+        found = objects.list_cluster_custom_object(group, "v1", kind, _request_timeout=TIMEOUT)
         return [item["metadata"]["name"] for item in found["items"]]
 
-    def nodes_gone() -> bool | None:
-        left = listed("nodeclaims")
+    def gone(kind: str, group: str = "karpenter.sh") -> bool | None:
+        left = listed(kind, group)
         if left:
-            report.detail(f"{len(left)} nodes are left")
+            report.detail(f"{kind} that are left: {', '.join(left)}")
         return None if left else True
 
     for name in listed("nodepools"):
         objects.delete_cluster_custom_object("karpenter.sh", "v1", "nodepools", name, _request_timeout=TIMEOUT)
-    wait_until(nodes_gone, what="the end of all GPU nodes", within=_NODES_WITHIN)
+    wait_until(lambda: gone("nodeclaims"), what="the end of all GPU nodes", within=_NODES_WITHIN)
+    # Only Karpenter deletes the instance profile that it has made of a class; one that stays holds the nodes' role.
+    for name in listed("ec2nodeclasses", _AWS_KINDS):
+        objects.delete_cluster_custom_object(_AWS_KINDS, "v1", "ec2nodeclasses", name, _request_timeout=TIMEOUT)
+    wait_until(
+        lambda: gone("ec2nodeclasses", _AWS_KINDS),
+        what="the end of all EC2NodeClasses (their instance profiles may stay, with the tag "
+        "karpenter.k8s.aws/ec2nodeclass: remove them if a stack cannot be deleted because of its role)",
+        within=_CLASSES_WITHIN,
+    )
 
 
 def delete_stack(aws: Aws, name: str, report: Reporter) -> None:

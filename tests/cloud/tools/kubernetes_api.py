@@ -26,6 +26,10 @@ class KubernetesApi:
     asked: list[str] = field(default_factory=list)
     """`METHOD path` of each request."""
     refuse: bool = False
+    finalized: set[str] = field(default_factory=set)
+    """Paths of objects that a finalizer keeps when they are deleted."""
+    follow: dict[str, str] = field(default_factory=dict)
+    """What goes with an object that is deleted, by path."""
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answers one request."""
@@ -33,8 +37,9 @@ class KubernetesApi:
         if self.refuse:
             return web.json_response({"kind": "Status", "status": "Failure", "reason": "Forbidden"}, status=403)
         if request.method == "DELETE":
-            parent, _, name = request.path.rpartition("/")
-            self.lists[parent] = [item for item in self.lists.get(parent, []) if item["metadata"]["name"] != name]
+            for path in {request.path, self.follow.get(request.path, request.path)} - self.finalized:
+                parent, _, name = path.rpartition("/")
+                self.lists[parent] = [item for item in self.lists.get(parent, []) if item["metadata"]["name"] != name]
             return web.json_response({"kind": "Status", "status": "Success"})
         if request.path in self.lists:
             return web.json_response({"kind": "List", "metadata": {}, "items": self.lists[request.path]})

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from typer.testing import Result
 
+from cloud.deployment import removal
 from cloud.image_cache.plan import STACK_TAG
 from tests.cloud.tools.bottlerocket import AMI
 from tests.cloud.tools.conftest import Run, client
@@ -19,6 +20,7 @@ from tests.cloud.tools.kubernetes_api import KubernetesApi, kubernetes_api
 from tests.support.proxy import FaultProxy
 
 POOLS, CLAIMS = "/apis/karpenter.sh/v1/nodepools", "/apis/karpenter.sh/v1/nodeclaims"
+CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
 STACKS = ("blue-network", "blue-registry", "blue-messaging", "blue")
 
 CONFIG = """
@@ -97,7 +99,7 @@ def place(run: Run, moto: str, tmp_path: Path) -> Iterator[Place]:
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG)
     with kubernetes_api(tmp_path) as api:
-        api.lists = {POOLS: [{"metadata": {"name": "sdruntime"}}], CLAIMS: []}
+        api.lists = {kind: [{"metadata": {"name": "sdruntime"}}] for kind in (POOLS, CLASSES)} | {CLAIMS: []}
         yield Place(run, moto, api, config, make(moto))
     httpx.post(f"{moto}/moto-api/reset", trust_env=False)
 
@@ -111,7 +113,7 @@ def test_all_goes_but_the_buckets_and_the_snapshot_and_that_is_said(place: Place
     assert "loses 1 tasks" in result.output
     assert place.stacks() == []
     assert place.nodes() == []
-    assert f"DELETE {POOLS}/sdruntime" in place.api.asked
+    assert place.api.lists == {POOLS: [], CLAIMS: [], CLASSES: []}
     assert sorted(place.buckets()) == ["blue-models", "blue-output-123456789012"]
     assert "keeps the buckets blue-output-123456789012 and blue-models" in result.output
     assert place.snapshots() == [place.snapshot]
@@ -123,12 +125,30 @@ def test_snapshots_go_when_that_is_asked_for_and_a_cluster_out_of_reach_does_not
     place.api.refuse = True
     result = place.destroy("--yes", "--delete-snapshots")
     assert result.exit_code == 0, result.output
-    assert "were not asked to go: the cluster refuses" in result.output
+    assert "not all of Karpenter's nodes are gone: the cluster refuses" in result.output
     # Their subnets cannot be deleted before.
     order = ["deleting blue ", "ending nodes that were left", "deleting blue-messaging ", "deleting blue-network "]
     assert sorted(order, key=result.output.index) == order
     assert place.snapshots() == []
     assert place.nodes() == []
+
+
+def test_node_classes_go_after_the_last_node_and_one_that_stays_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "_CLASSES_WITHIN", 1.0)
+    # A pool takes its node with it; the class waits for ever for its instance profile.
+    place.api.lists[CLAIMS] = [{"metadata": {"name": "sdruntime-abcde"}}]
+    place.api.follow[f"{POOLS}/sdruntime"] = f"{CLAIMS}/sdruntime-abcde"
+    place.api.finalized.add(f"{CLASSES}/sdruntime")
+    result = place.destroy("--yes")
+    assert result.exit_code == 0, result.output
+    asked = place.api.asked
+    assert asked.index(f"DELETE {POOLS}/sdruntime") < asked.index(f"GET {CLAIMS}")
+    assert asked.index(f"GET {CLAIMS}") < asked.index(f"DELETE {CLASSES}/sdruntime")
+    assert "the end of all EC2NodeClasses" in result.output
+    assert "did not come within 1 seconds" in result.output
+    assert place.stacks() == []
 
 
 def test_no_means_no_and_a_dry_run_asks_nothing(place: Place) -> None:
