@@ -16,6 +16,7 @@ class Depth(BaseModel):
 
     visible: int = 0
     in_flight: int = 0
+    delayed: int = 0
 
     @property
     def total(self) -> int:

@@ -1,7 +1,7 @@
 """Judges whether the replicas of a runtime followed its queue, by KEDA's and the HPA's own settings.
 
 Time counts from the *call*: the first sample in which the queue held more messages than `queueLength` for each replica,
-by more than the HPA's tolerance.
+by more than the HPA's tolerance; without a replica, more than `activationQueueLength`, as KEDA has it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from contract.scaling.keda import Backlog, metric
 from contract.scaling.settings import Scaling
 from loadtest.phases import Phase
 from loadtest.run import Run
@@ -57,8 +58,10 @@ def called_at(moments: list[Moment], scaling: Scaling) -> int | None:
     """Returns the index of the first moment in which the queue called for more replicas than there were."""
     tolerance = 1 + scaling.behaviour.scale_up.tolerance
     for index, moment in enumerate(moments):
-        messages = moment.depth.total if scaling.scale_on_in_flight else moment.depth.visible
-        if messages > scaling.queue_length * moment.replicas.kept * tolerance:
+        depth, there = moment.depth, moment.replicas.kept
+        messages = metric(scaling, Backlog(depth.visible, depth.in_flight, depth.delayed))
+        enough = scaling.queue_length * there * tolerance if there else scaling.activation_queue_length
+        if messages > enough:
             return index
     return None
 

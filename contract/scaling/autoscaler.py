@@ -40,23 +40,33 @@ class Autoscaler:
         if not self.scaling.enabled:
             self._next_poll = self._next_sync = now + self._sync_period
             return self.wanted
-        messages = self._messages(backlog)
         if now >= self._next_poll:
             self._next_poll = now + self.scaling.polling_interval
-            if backlog is not None and messages is not None:
+            if backlog is not None:  # KEDA leaves all as it is when its trigger fails
                 self.wanted, self._last_active = keda.poll(
-                    self.scaling, now=now, replicas=self.wanted, messages=messages, last_active=self._last_active
+                    self.scaling,
+                    now=now,
+                    replicas=self.wanted,
+                    messages=keda.metric(self.scaling, backlog),
+                    last_active=self._last_active,
                 )
         if now >= self._next_sync:
             self._next_sync = now + self._sync_period
+            messages = self._told_to_hpa(backlog)
             if messages is not None:
                 self.wanted, self._history = hpa.sync(
                     self.scaling, self._history, now=now, replicas=self.wanted, messages=messages
                 )
         return self.wanted
 
-    def _messages(self, backlog: keda.Backlog | None) -> int | None:
-        """Returns the metric; after too many failed looks one that asks for the replicas of the fallback."""
+    def _told_to_hpa(self, backlog: keda.Backlog | None) -> int | None:
+        """Returns the metric; after too many failed looks one that asks for the replicas of the fallback.
+
+        KEDA counts the HPA's looks, not its own polls (`GetMetricsWithFallback` in `pkg/fallback/fallback.go`, called
+        for `GetScaledObjectMetrics`); and the HPA does not look while there is no replica.
+        """
+        if self.wanted == 0:
+            return None
         if backlog is not None:
             self._failures = 0
             return keda.metric(self.scaling, backlog)

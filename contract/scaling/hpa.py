@@ -42,6 +42,12 @@ def recommend(scaling: Scaling, *, replicas: int, messages: int) -> int:
     return math.ceil(messages / scaling.queue_length)
 
 
+def scales_in(scaling: Scaling) -> bool:
+    """Tells whether an empty queue ever makes it take replicas away."""
+    rules = scaling.behaviour.scale_down
+    return rules.select_policy is not SelectPolicy.DISABLED and rules.tolerance < 1
+
+
 def sync(scaling: Scaling, history: History, *, now: float, replicas: int, messages: int) -> tuple[int, History]:
     """Decides once; comes every `SYNC_PERIOD`.
 

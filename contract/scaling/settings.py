@@ -96,7 +96,7 @@ class Fallback(_Values):
     replicas: Annotated[int, Field(ge=0)] = 0
     """At least so many, if there are fewer (`behavior: currentReplicasIfHigher`); 0: as many as there are."""
     failure_threshold: Annotated[int, Field(alias="failureThreshold", ge=0)] = 30
-    """More failed looks in a row than this."""
+    """More failed looks of the HPA in a row than this; it looks every 15 s while there is a replica."""
 
 
 class Scaling(_Values):

@@ -14,6 +14,7 @@ from loadtest.target import Aws, Place, Target
 
 _VISIBLE: Final = "ApproximateNumberOfMessages"
 _IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
+_DELAYED: Final = "ApproximateNumberOfMessagesDelayed"
 
 
 class SqsQueues:
@@ -31,11 +32,17 @@ class SqsQueues:
         depths = {}
         for runtime, url in self._place.queues.items():
             try:
-                found = self._aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[_VISIBLE, _IN_FLIGHT])
+                found = self._aws.sqs.get_queue_attributes(
+                    QueueUrl=url, AttributeNames=[_VISIBLE, _IN_FLIGHT, _DELAYED]
+                )
             except (BotoCoreError, ClientError) as error:
                 raise SourceError(f"SQS: {error}") from error
             attributes = found["Attributes"]
-            depths[runtime] = Depth(visible=int(attributes[_VISIBLE]), in_flight=int(attributes[_IN_FLIGHT]))
+            depths[runtime] = Depth(
+                visible=int(attributes[_VISIBLE]),
+                in_flight=int(attributes[_IN_FLIGHT]),
+                delayed=int(attributes[_DELAYED]),
+            )
         return {"queues": depths}
 
 
@@ -57,7 +64,11 @@ class ApiQueues:
             raise SourceError(f"the API's /v1/runtimes: {error}") from error
         return {
             "queues": {
-                item["name"]: Depth(visible=item["queue"]["waiting"], in_flight=item["queue"]["in_flight"])
+                item["name"]: Depth(
+                    visible=item["queue"]["waiting"],
+                    in_flight=item["queue"]["in_flight"],
+                    delayed=item["queue"]["delayed"],
+                )
                 for item in runtimes
                 if item["queue"]
             }

@@ -21,6 +21,7 @@ from enum import IntEnum
 from typing import Final
 
 from contract.prices import Capacity
+from contract.scaling import hpa
 from contract.scaling.autoscaler import Autoscaler
 from contract.scaling.keda import Backlog
 from contract.scaling.settings import Scaling
@@ -147,6 +148,8 @@ class _Simulation:
         self._scaler = Autoscaler(scaling, sync_period=run.sync_period)
         self._least = self._scaler.wanted
         """Replicas without any load."""
+        self._returns = scaling.min_replica_count == 0 or hpa.scales_in(scaling)
+        """Whether they ever come back to that; KEDA takes the last ones where the HPA takes none."""
         self._outcome = Outcome(arrivals.duration)
         self._now = 0.0
         self._queue: deque[float] = deque()
@@ -211,11 +214,12 @@ class _Simulation:
         """Whether the load is over and nothing more will change but the passing of time."""
         if self._now > self._outcome.duration + _PATIENCE:
             return True
+        least = self._least if self._returns else self._replicas
         return (
             self._now >= self._outcome.duration
             and not self._queue
             and not self._running
-            and self._nodes == self._replicas == self._scaler.wanted == self._least
+            and self._nodes == self._replicas == self._scaler.wanted == least
         )
 
     def _result(self) -> Outcome:

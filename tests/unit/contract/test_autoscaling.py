@@ -143,6 +143,20 @@ def test_a_queue_that_cannot_be_read_changes_nothing_until_the_fallback_takes_ov
     assert [autoscaler.decide(number * 15.0, look) for number, look in enumerate(looks)] == [2, 2, 2, 4, 6, 6, 6, 6]
 
 
+def test_the_fallback_counts_the_looks_of_the_hpa_and_not_kedas_polls() -> None:
+    """KEDA counts failures where it answers the HPA, every 15 s; it polls every second here."""
+    scaling = settings(queueLength=1, minReplicaCount=1, fallback={"replicas": 4, "failureThreshold": 2})
+    autoscaler = Autoscaler(scaling)
+    wanted = {second: autoscaler.decide(second, None) for second in range(46)}
+    assert [second for second in wanted if wanted[second] == 1] == list(range(30))
+    assert wanted[30] == 4
+
+
+def test_without_a_replica_the_hpa_does_not_look_and_no_fallback_comes() -> None:
+    autoscaler = Autoscaler(settings(fallback={"replicas": 4, "failureThreshold": 0}))
+    assert {autoscaler.decide(number * 15.0, None) for number in range(10)} == {0}
+
+
 def test_without_a_fallback_a_queue_that_cannot_be_read_changes_nothing() -> None:
     autoscaler = Autoscaler(settings(queueLength=1, cooldownPeriod=0))
     looks = [Backlog(2), *[None] * 40]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.record import Status
+from contract.scaling.settings import Scaling
 from loadtest.checks import judge
 from loadtest.run import percentile
-from loadtest.samples import Sample
+from loadtest.samples import Depth, Replicas, Sample
+from loadtest.scaling_checks import Moment, called_at
 from loadtest.scenario import Checks, ScalingCheck
 from loadtest.tasks import Answer, Heard, Task
 from loadtest.verdict import Outcome
@@ -181,6 +185,28 @@ def test_scale_out_must_begin_soon_after_the_queue_called(added_at: int, holds: 
 @pytest.mark.parametrize(("added_at", "holds"), [(12, True), (20, False)])
 def test_the_needed_replicas_must_be_ready_in_time(added_at: int, holds: bool) -> None:
     assert scaling(follow(added_at), needed=4, reached_within=10).passed is holds
+
+
+@pytest.mark.parametrize(
+    ("depth", "there", "settings", "calls"),
+    [
+        (Depth(visible=6), 1, {}, True),
+        (Depth(visible=5), 1, {}, False),
+        (Depth(visible=3, in_flight=3), 1, {}, True),
+        (Depth(visible=3, in_flight=3), 1, {"scaleOnInFlight": False}, False),
+        (Depth(visible=3, delayed=3), 1, {}, False),
+        (Depth(visible=3, delayed=3), 1, {"scaleOnDelayed": True}, True),
+        (Depth(visible=1), 0, {}, True),
+        (Depth(visible=4), 0, {"activationQueueLength": 4}, False),
+        (Depth(visible=5), 0, {"activationQueueLength": 4}, True),
+        (Depth(visible=6), 1, {"activationQueueLength": 9}, True),
+    ],
+)
+def test_the_queue_calls_when_keda_or_the_hpa_would_add_a_replica(
+    depth: Depth, there: int, settings: dict[str, Any], calls: bool
+) -> None:
+    scaling_ = Scaling.model_validate({"queueLength": 5, **settings})
+    assert called_at([Moment(0.0, depth, Replicas(ready=there))], scaling_) == (0 if calls else None)
 
 
 def test_starting_replicas_begin_a_scale_out_but_serve_nothing() -> None:

@@ -80,6 +80,16 @@ def test_without_a_scaler_one_node_is_paid_for_as_long_as_the_load_lasts() -> No
     assert outcome.node_seconds == pytest.approx(300, abs=20)
 
 
+@pytest.mark.parametrize("rules", [{"selectPolicy": "Disabled"}, {"tolerance": 1.0}])
+def test_replicas_that_the_hpa_never_takes_away_end_the_plan_with_the_load(rules: dict[str, Any]) -> None:
+    arrivals = Recorded((*[60.0] * 40, 600.0))
+    stubborn = scaled(queueLength=5, minReplicaCount=1, extraHPAConfig={"scaleDown": rules})
+    outcome = simulate(arrivals, stubborn, run(INSTANT, seconds=3))
+    assert (outcome.tasks, outcome.samples[-1].replicas) == (41, 5)
+    assert outcome.ended < 620
+    assert outcome.node_seconds < 620 * 5
+
+
 def test_kedas_activation_threshold_strands_what_stays_below_it() -> None:
     outcome = simulate(Recorded((1.0, 2.0)), scaled(activationQueueLength=2), run())
     assert (outcome.tasks, outcome.unfinished, outcome.node_starts) == (0, 2, 0)
