@@ -1,5 +1,7 @@
 """The error bodies of SD Web UI: its own exception shape, and FastAPI's."""
 
+from collections.abc import Iterable
+
 from aiohttp import web
 
 from fake_runtime.encoding import json_response
@@ -40,9 +42,24 @@ class RequestValidationError(Exception):
         return json_response({"detail": self.details}, 422)
 
 
-def not_found(status: int) -> web.Response:
-    """FastAPI's answer to an unknown route (404) or method (405)."""
-    return json_response({"detail": {404: "Not Found", 405: "Method Not Allowed"}[status]}, status)
+class FaultAnswerError(Exception):
+    """An ordered error that is answered as it was ordered."""
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+def not_found() -> web.Response:
+    """FastAPI's answer to an unknown route."""
+    return json_response({"detail": "Not Found"}, 404)
+
+
+def not_allowed(methods: Iterable[str]) -> web.Response:
+    """FastAPI's answer to a wrong method."""
+    answer = json_response({"detail": "Method Not Allowed"}, 405)
+    answer.headers["Allow"] = ", ".join(sorted(methods))
+    return answer
 
 
 INVALID_IMAGE = "Invalid encoded image"

@@ -1,13 +1,9 @@
 """SD Web UI's routes: reads requests, takes turns at the GPU, answers and fails as the original does."""
 
 import asyncio
-import base64
-import binascii
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import structlog
 from aiohttp import web
 from PIL import Image
 
@@ -20,10 +16,9 @@ from fake_runtime.sdwebui import catalog, errors, failures, generation, listings
 from fake_runtime.sdwebui.catalog import Checkpoint, Checkpoints
 from fake_runtime.sdwebui.errors import RequestValidationError, WebUiError
 from fake_runtime.sdwebui.generation import Plan
+from fake_runtime.sdwebui.middlewares import middlewares
 from fake_runtime.sdwebui.state import State
 from fake_runtime.settings import Settings
-
-log = structlog.get_logger(__name__)
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 type Values = Mapping[str, Any]
@@ -32,14 +27,6 @@ type Values = Mapping[str, Any]
 MAX_BODY_BYTES = 1024**3
 MAX_IMAGES = 4096
 PREVIEW_PIXELS = 64
-
-
-class _FaultAnswerError(Exception):
-    """An ordered error that is answered as it was ordered."""
-
-    def __init__(self, response: web.Response) -> None:
-        super().__init__()
-        self.response = response
 
 
 def _error_answer(fault: Fault) -> web.Response:
@@ -82,7 +69,7 @@ class WebUi:
 
     def application(self) -> web.Application:
         """The aiohttp application with every route."""
-        app = web.Application(middlewares=[self._answer_errors, self._authenticate], client_max_size=MAX_BODY_BYTES)
+        app = web.Application(middlewares=middlewares(self.settings.api_auth), client_max_size=MAX_BODY_BYTES)
         post: dict[str, Handler] = {
             "txt2img": self.text_to_image,
             "img2img": self.image_to_image,
@@ -113,41 +100,7 @@ class WebUi:
         listings.add_routes(app, self.settings)
         return app
 
-    # --- around every request
-
-    @web.middleware
-    async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except (WebUiError, RequestValidationError) as error:
-            return error.response()
-        except _FaultAnswerError as error:
-            return error.response
-        except memory.OutOfMemoryError as error:
-            return WebUiError(500, error="OutOfMemoryError", errors=str(error)).response()
-        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
-            return errors.not_found(error.status)
-        except web.HTTPException:
-            raise
-        except Exception as error:  # noqa: BLE001 - the original's handler answers every exception in this shape
-            log.warning("a request failed", path=request.path, error=repr(error))
-            return WebUiError(500, error=type(error).__name__, errors=str(error)).response()
-
-    @web.middleware
-    async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        expected = self.settings.api_auth
-        if expected is None or not request.path.startswith("/sdapi/"):
-            return await handler(request)
-        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "basic":
-            raise WebUiError(401, detail="Not authenticated")
-        try:
-            given = base64.b64decode(credentials, validate=True)
-        except binascii.Error as error:
-            raise WebUiError(401, detail="Invalid authentication credentials") from error
-        if not hmac.compare_digest(given, expected.encode()):
-            raise WebUiError(401, detail="Incorrect username or password")
-        return await handler(request)
+    # --- what requests hold
 
     async def _json(self, request: web.Request) -> Any:
         data = await request.read()
@@ -157,7 +110,9 @@ class WebUi:
         try:
             body, details = schema.read_json(data)
         except UnicodeDecodeError as error:
-            raise _FaultAnswerError(json_response({"detail": "There was an error parsing the body"}, 400)) from error
+            raise errors.FaultAnswerError(
+                json_response({"detail": "There was an error parsing the body"}, 400)
+            ) from error
         if details:
             raise RequestValidationError(details)
         return body
@@ -258,7 +213,7 @@ class WebUi:
     def _fail_if_ordered(self, struck: Struck) -> None:
         self.gpu.fail_if_ordered(struck)
         if (fault := struck.get(FaultName.ERROR)) is not None:
-            raise _FaultAnswerError(_error_answer(fault))
+            raise errors.FaultAnswerError(_error_answer(fault))
 
     async def _run(
         self, job: Job, values: dict[str, Any], sampler: str, scheduler: str, sources: list[Any] | None

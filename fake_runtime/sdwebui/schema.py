@@ -271,7 +271,7 @@ def validate(
 
 def read_json(data: bytes) -> tuple[Json, list[Detail]]:
     """Decodes a body, with FastAPI's detail when it is empty or no JSON."""
-    if not data:
+    if data in {b"", b"null"}:
         return None, [_detail(["body"], _WrongValueError("field required", "value_error.missing"))]
     try:
         return json.loads(data), []

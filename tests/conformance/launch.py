@@ -9,7 +9,8 @@ import signal
 from asyncio.subprocess import DEVNULL, Process
 from typing import Final
 
-_GRACE: Final = 30.0
+_GRACE: Final = 120.0
+"""Seconds: SD Web UI first answers what it has taken."""
 
 
 class CommandLine:

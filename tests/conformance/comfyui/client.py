@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import struct
 import uuid
 import zlib
@@ -146,8 +147,10 @@ def span(entry: dict[str, Any]) -> tuple[int, int]:
     return times[0], times[-1]
 
 
-def png(shade: int = 128, size: int = 16) -> bytes:
-    """Returns a grey picture."""
+def png(shade: int = 128, size: int = 16, *, noise: bool = False) -> bytes:
+    """Returns a grey picture, or one that is costly to encode."""
+    grey = bytes([shade]) * 3 * size
+    rows = b"".join(b"\0" + (random.randbytes(3 * size) if noise else grey) for _ in range(size))
     out = io.BytesIO(b"")
 
     def chunk(kind: bytes, data: bytes) -> None:
@@ -155,7 +158,7 @@ def png(shade: int = 128, size: int = 16) -> bytes:
 
     out.write(b"\x89PNG\r\n\x1a\n")
     chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
-    chunk(b"IDAT", zlib.compress((b"\0" + bytes([shade]) * 3 * size) * size))
+    chunk(b"IDAT", zlib.compress(rows))
     chunk(b"IEND", b"")
     return out.getvalue()
 

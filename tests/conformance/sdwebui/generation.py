@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
+import re
 from typing import Any
 
-from tests.conformance.case import Mark, case, check
+from tests.conformance.case import Mark, NotApplicableError, case, check
 from tests.conformance.comfyui.client import png
 from tests.conformance.sdwebui.client import SMALL, SdWebUi
+from tests.conformance.sdwebui.refusals import own
 from tests.conformance.shapes import ANY, Each
 
 _MODEL = Mark.NEEDS_MODEL
@@ -116,40 +117,52 @@ async def png_info(server: SdWebUi) -> None:
     check("it names the seed", True, "Seed: 7" in reply.body["info"])
 
 
-@case("requests run one at a time, in the order of their arrival; the callers wait", _MODEL)
-async def one_at_a_time(server: SdWebUi) -> None:
-    first = await server.begin()
-    ended: list[int] = []
-
-    async def run(number: int) -> None:
-        await server.generate(seed=number)
-        ended.append(number)
-
-    async with asyncio.TaskGroup() as group:
-        for number in (1, 2, 3):
-            group.create_task(run(number))
-            await asyncio.sleep(0.15)
-        await asyncio.sleep(0)
-        check("those that wait have not ended", [], ended if not first.done() else [])
-        check("the first", 200, (await first).status)
-    check("the order of the ends", [1, 2, 3], ended)
+@case("an unknown sampler is replaced by the first of the list; up to 1.8 it is 404", _MODEL)
+async def unknown_sampler(server: SdWebUi) -> None:
+    reply = await server.call("txt2img", {**SMALL, "sampler_name": "No Such"})
+    if reply.status == 404:
+        check("POST txt2img", own("Sampler not found"), reply.body)
+        return
+    check("POST txt2img", 200, reply.status)
+    first = (await server.get("/sdapi/v1/samplers"))[0]["name"]
+    check("the sampler", first, json.loads(reply.body["info"])["sampler_name"])
 
 
-@case("progress, options, memory and interrupt answer while a request runs", _MODEL)
-async def answers_while_it_runs(server: SdWebUi) -> None:
-    running = await server.begin()
-    for name in ("progress", "options", "memory"):
-        await server.get(f"/sdapi/v1/{name}", timeout=5)
-    check("it still runs", False, running.done())
-    check("POST interrupt", 200, (await server.call("interrupt", {})).status)
-    check("POST txt2img", 200, (await running).status)
+@case("the scheduler may be the end of the sampler's name, as it was up to 1.8", _MODEL)
+async def scheduler_in_the_name(server: SdWebUi) -> None:
+    info = json.loads((await server.generate(sampler_name="DPM++ 2M Karras"))["info"])
+    check("the sampler", re.compile(r"DPM\+\+ 2M( Karras)?"), info["sampler_name"])
 
 
-@case("progress lies between 0 and 1 while a request runs, and names no request", _MODEL)
-async def progress_while_it_runs(server: SdWebUi) -> None:
-    running = await server.begin()
-    body = await server.progress()
-    check("GET progress", {"progress": float, "eta_relative": float, "state": {"sampling_steps": int}}, body)
-    check("it lies between 0 and 1", True, 0 < body["progress"] <= 1)
-    await server.call("interrupt", {})
-    await running
+@case("sizes are cut to whole eighths, and told as they were asked for", _MODEL)
+async def odd_sizes(server: SdWebUi) -> None:
+    answer = await server.generate(width=70, height=65)
+    data = base64.b64decode(answer["images"][0])
+    check("width and height", [64, 64], [int.from_bytes(data[16:20]), int.from_bytes(data[20:24])])
+    check("info", {"width": 70, "height": 65}, json.loads(answer["info"]))
+
+
+@case("upscaled sizes are cut to whole eighths; an upscale to a box without a crop covers it")
+async def upscaled_sizes(server: SdWebUi) -> None:
+    for request, size in (
+        ({"upscaling_resize": 3.3}, [208, 208]),
+        ({"upscaling_resize": 0.5}, [32, 32]),
+        ({"resize_mode": 1, "upscaling_resize_w": 128, "upscaling_resize_h": 64}, [128, 64]),
+        ({"resize_mode": 1, "upscaling_resize_w": 128, "upscaling_resize_h": 64, "upscaling_crop": False}, [128, 128]),
+    ):
+        reply = await server.call("extra-single-image", {"image": _encoded(), "upscaler_1": "Lanczos", **request})
+        check("POST extra-single-image", 200, reply.status)
+        data = base64.b64decode(reply.body["image"])
+        check(f"width and height of {request}", size, [int.from_bytes(data[16:20]), int.from_bytes(data[20:24])])
+
+
+@case("a prompt's override of the checkpoint lasts for one request", _MODEL)
+async def override_of_the_checkpoint(server: SdWebUi) -> None:
+    models = await server.get("/sdapi/v1/sd-models")
+    before = (await server.get("/sdapi/v1/options"))["sd_model_checkpoint"]
+    others = [model for model in models if before and model["title"] != before]
+    if not others:
+        raise NotApplicableError("the server has one checkpoint only")
+    answer = await server.generate(override_settings={"sd_model_checkpoint": others[0]["title"]})
+    check("the model used", others[0]["model_name"], json.loads(answer["info"])["sd_model_name"])
+    check("the option", before, (await server.get("/sdapi/v1/options"))["sd_model_checkpoint"])

@@ -66,6 +66,15 @@ async def scripts(server: SdWebUi) -> None:
     check("GET scripts", {"txt2img": Each(str), "img2img": Each(str)}, await server.get("/sdapi/v1/scripts"))
 
 
+@case("answers of 1000 bytes and more come compressed to callers who take gzip, and plain to others")
+async def compression(server: SdWebUi) -> None:
+    for accepted, came in (("gzip", "gzip"), ("identity", None)):
+        reply = await server.send("GET", "/sdapi/v1/samplers", headers={"Accept-Encoding": accepted})
+        check(f"the encoding for {accepted}", came, reply.headers.get("Content-Encoding"))
+        check("its length is told", True, "Content-Length" in reply.headers)
+        check("GET samplers", Each(dict, least=5), reply.body)
+
+
 @case("the commands that refresh answer null")
 async def refreshing(server: SdWebUi) -> None:
     for name in ("refresh-checkpoints", "refresh-vae", "refresh-embeddings"):

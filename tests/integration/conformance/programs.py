@@ -24,6 +24,7 @@ FAKE: Final = ("--latency", "0.12", "--boot-seconds", "6", "--log-level", "error
 PROGRAMS: Final[dict[RuntimeType, tuple[str, ...]]] = {
     RuntimeType.SDWEBUI: ("fake_runtime", "--type", "sdwebui", *FAKE, "--api-auth", "user:secret"),
     RuntimeType.COMFYUI: ("fake_runtime", "--type", "comfyui", *FAKE, "--previews", "--directory", "files"),
+    RuntimeType.INVOKEAI: ("fake_runtime", "--type", "invokeai", *FAKE, "--directory", "files"),
     RuntimeType.HTTP: ("local.example_runtime",),
 }
 """Module and arguments of each type's program."""
@@ -60,7 +61,7 @@ class Program:
 
     async def terminate(self) -> None:
         self._process.terminate()
-        await asyncio.to_thread(self._process.wait_ended, 10)
+        await asyncio.to_thread(self._process.wait_ended, 60)
 
     def stop(self) -> None:
         self._process.stop()
