@@ -24,6 +24,7 @@ from loadtest.inbox import Inbox, digest
 from loadtest.leftovers import own_prefix, sweep
 from loadtest.mix import Work, body, check_mix, choose, default_mix
 from loadtest.phases import Clocks, Phase, phases
+from loadtest.polling import poll, polling_rate
 from loadtest.scenario import Scenario, Wait
 from loadtest.target import Aws, Target, connect
 from loadtest.tasks import Book, Heard, Seen, Task
@@ -32,8 +33,6 @@ from loadtest.watch import WatchError, ask, follow
 _READERS: Final = 2
 _GENTLE: Final = 0.05
 """Seconds between a reader's records while the load is on: what is measured comes first."""
-_POLL: Final = 0.1
-"""Seconds between two questions about tasks: polling counts against the API key's rate."""
 _LAST_LOOKS: Final = 10.0
 """Seconds in which a load that is interrupted still reads the records of the tasks that have ended."""
 _BACKLOG: Final = 20_000
@@ -131,7 +130,8 @@ class Station:
             self._inbox = Inbox(self._aws, place, self._prefix, self._hear, self.clock)
             self._inbox.open()
         if self.scenario.wait is Wait.POLL:
-            self._greenlets.spawn(self._poll)
+            rate = polling_rate(self.target.config.api_gateway.throttle.rate_limit, self.workers)
+            self._greenlets.spawn(poll, self.book.under_way, self._poll_one, rate)
         for _ in range(_READERS):
             self._greenlets.spawn(self._read)
         self.began_at = self.clock.now()
@@ -275,13 +275,6 @@ class Station:
         for phase, span in phases(task, self.clocks).items():
             if phase not in {Phase.ACCEPT, Phase.END_TO_END}:
                 self._tell(phase, span.seconds)
-
-    def _poll(self) -> None:
-        while True:
-            for task in self.book.under_way():
-                gevent.sleep(_POLL)
-                self._poll_one(task)
-            gevent.sleep(_POLL)
 
     def _poll_one(self, task: Task) -> None:
         try:
