@@ -63,7 +63,7 @@ class Engine:
         self._gathering: gevent.Greenlet[..., Any] | None = None
         self._share = {"worker": 0, "workers": 1}
         self.problem = ""
-        """Why the test could not begin; empty when it could."""
+        """Why the test could not begin, or broke off; empty when it did neither."""
         runner, events = environment.runner, environment.events
         events.test_start.add_listener(self._begin)
         events.test_stop.add_listener(self._finish)
@@ -95,6 +95,14 @@ class Engine:
         self._environment.process_exit_code = _USAGE
         self._conductor = self._station = None
         _log.error("the load cannot begin: %s", error)
+
+    def broke(self, shape: gevent.Greenlet[..., Any]) -> None:
+        """Ends the test of a shape that has failed: Locust would wait for ever for what it says next."""
+        self.problem = f"the load broke off by a fault of the load test itself: {shape.exception!r}"
+        self._environment.process_exit_code = _USAGE
+        _log.error("%s", self.problem)
+        options, runner = self._environment.parsed_options, self._environment.runner
+        gevent.spawn(runner.quit if options is not None and options.headless else runner.stop)
 
     def tick(self, elapsed: float) -> tuple[int, float, list[type[User]] | None] | None:
         """Returns what Locust's shape must: users, how fast to start them, and which; None at the end."""
@@ -201,6 +209,7 @@ class ScenarioShape(LoadTestShape):
         if self.engine is None:
             return None
         if not self.engine.under_way:
+            gevent.getcurrent().link_exception(self.engine.broke)
             self.engine.renew()
             self.reset_time()  # type: ignore[no-untyped-call]
         return self.engine.tick(time.perf_counter() - self.start_time)

@@ -68,7 +68,7 @@ def measure(*, rate: float, seconds: float) -> GeneratorFigures:
     """Lets tasks arrive at a stub for so many seconds, at a rate, and returns what the generator did.
 
     Raises:
-        LoadtestError: the load could not begin.
+        LoadtestError: the load could not begin, or broke off.
     """
     scenario = Scenario(shape=Steady(kind="steady", rate=rate, duration=seconds), drain=10, linger=0)
     with _stub() as address, tempfile.TemporaryDirectory() as folder:
@@ -92,6 +92,8 @@ def measure(*, rate: float, seconds: float) -> GeneratorFigures:
             used = time.process_time() - cpu
             elapsed = station.clock.now() - began
             ended.wait()
+            if engine.problem:
+                raise LoadtestError(engine.problem)
         finally:
             station.close()
             runner.quit()

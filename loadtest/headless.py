@@ -52,8 +52,8 @@ class Progress:
             sys.stderr.flush()
 
 
-class BeginError(LoadtestError):
-    """The load could not begin."""
+class LoadError(LoadtestError):
+    """The load could not begin, or broke off."""
 
 
 def run(session: Session, progress: Progress) -> list[Outcome]:
@@ -64,7 +64,7 @@ def run(session: Session, progress: Progress) -> list[Outcome]:
         progress: is told how far it is, each second.
 
     Raises:
-        BeginError: the load could not begin.
+        LoadError: the load could not begin, or broke off.
     """
     environment = Environment(
         user_classes=[OpenLoad, ClosedLoad], host=session.target.api, shape_class=scenario_shape()
@@ -89,7 +89,7 @@ def run(session: Session, progress: Progress) -> list[Outcome]:
         while not ended.wait(1):
             progress(_line(conductor, station))
         if engine.problem:
-            raise BeginError(engine.problem)
+            raise LoadError(engine.problem)
     finally:
         gevent.killall(killers)
         station.close()
