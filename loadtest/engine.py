@@ -130,6 +130,9 @@ class Engine:
                 self._station.open()
             except (BotoCoreError, ClientError, LoadtestError) as error:
                 self._refuse(error)
+            except Exception as error:
+                self._refuse(error)  # Locust only logs what a listener raises, and would go on without a station
+                raise
         if self._conductor is not None:
             self._conductor.begin(Clock().now())
             # Getting ready took time, which the load must not lack at its end.

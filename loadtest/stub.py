@@ -22,7 +22,7 @@ _WAIT: Final = 0.2
 """Seconds of a long poll."""
 _SNS: Final = (
     "<{action}Response><{action}Result><SubscriptionArn>arn:aws:sns:us-east-1:000000000000:stub:1</SubscriptionArn>"
-    "</{action}Result><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></{action}Response>"
+    "<Subscriptions/></{action}Result><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></{action}Response>"
 )
 
 
