@@ -27,6 +27,11 @@ class ImageRecordNotFoundException(Exception):  # noqa: N818 - the original's na
         super().__init__("Image record not found")
 
 
+def identifier(name: str) -> dict[str, str]:
+    """How graphs name a checkpoint; its key is its name here."""
+    return {"key": name, "hash": "blake3:0", "name": name, "base": "sd-1", "type": "main"}
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a node costs: sampling steps of so many seconds each, or so many seconds in all; memory in bytes."""
@@ -130,7 +135,7 @@ class Workshop:
 
     def _load(self, node: schema.MainModelLoader) -> BaseModel:
         model = node.model
-        if model is None or model.name not in self._models:
+        if model is None or model.key not in self._models:
             raise Exception(f"Unknown model {model and model.key}")  # noqa: TRY002 - so does the original
         part = model.model_dump()
         return schema.ModelLoaderOutput.model_validate(

@@ -16,7 +16,7 @@ from fake_runtime.encoding import json_response
 from fake_runtime.faults import FaultBook, FaultName, Place
 from fake_runtime.gpu.device import Gpu
 from fake_runtime.invokeai.execution import Executor, graph_text
-from fake_runtime.invokeai.nodes import KEPT
+from fake_runtime.invokeai.nodes import KEPT, identifier
 from fake_runtime.invokeai.queue import QUEUE_ID, Item, Queue, shown, summary
 from fake_runtime.invokeai.schema import CancelRequest, EnqueueRequest, ImageNames
 from fake_runtime.invokeai.store import Database, Images
@@ -59,7 +59,7 @@ async def _read[Model: BaseModel](request: web.Request, model: type[Model]) -> M
         fault = _fault("json_invalid", ["body", error.pos], "JSON decode error", {}, error=error.msg)
         raise _RefusedError(422, [fault]) from error
     try:
-        return model.model_validate(document)
+        return model.model_validate(document, from_attributes=True)
     except ValidationError as error:
         faults: list[dict[str, Any]] = [
             {**fault, "loc": ["body", *fault["loc"]]} for fault in error.errors(include_url=False)
@@ -79,6 +79,7 @@ class InvokeAi:
     def __init__(self, settings: Settings, gpu: Gpu, faults: FaultBook, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         database = Database(folder)
+        self.settings = settings
         self.faults = faults
         self.images = Images(folder, database)
         self.queue = Queue(database)
@@ -113,6 +114,8 @@ class InvokeAi:
             ("GET", f"{_IMAGES}/i/{{name}}", self.image),
             ("DELETE", f"{_IMAGES}/i/{{name}}", self.delete_image),
             ("GET", f"{_IMAGES}/i/{{name}}/full", self.full),
+            ("HEAD", f"{_IMAGES}/i/{{name}}/full", self.full),
+            ("GET", "/api/v2/models/", self.models),
         ]
         for method, path, handler in routes:
             app.router.add_route(method, path, handler)
@@ -160,6 +163,10 @@ class InvokeAi:
     async def version(self, request: web.Request) -> web.Response:
         """GET /app/version."""
         return json_response({"version": VERSION})
+
+    async def models(self, request: web.Request) -> web.Response:
+        """GET models: the checkpoints on offer, all of SD 1's kind."""
+        return json_response({"models": [identifier(name) for name in self.settings.models]})
 
     async def cache_status(self, request: web.Request) -> web.Response:
         """GET /app/invocation_cache/status."""
@@ -328,7 +335,9 @@ class InvokeAi:
             raise _RefusedError(500, "Failed to create image") from error
         intermediate = request.query["is_intermediate"].lower() in {"true", "1", "yes", "on"}
         record = self.images.save(png, image.size, category=category, is_intermediate=intermediate)
-        return json_response(record, 201)
+        answer = json_response(record, 201)
+        answer.headers["Location"] = record["image_url"]
+        return answer
 
     async def image(self, request: web.Request) -> web.Response:
         """GET i/{name}: the record."""

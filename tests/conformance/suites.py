@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contract.task import RuntimeType
-from tests.conformance import comfyui, http_runtime, sdwebui
+from tests.conformance import comfyui, http_runtime, invokeai, sdwebui
 from tests.conformance.case import Case
 from tests.conformance.comfyui.client import ComfyUi
 from tests.conformance.http_runtime.client import HttpRuntime
+from tests.conformance.invokeai.client import InvokeAi
 from tests.conformance.sdwebui.client import SdWebUi
 from tests.conformance.server import Server
 
@@ -43,6 +44,10 @@ async def _http_version(server: HttpRuntime) -> str:
     return f"a runtime of one's own: {about.get('name', 'it has no name')}"
 
 
+async def _invokeai_version(server: InvokeAi) -> str:
+    return f"InvokeAI {(await server.get('/api/v1/app/version'))['version']}"
+
+
 async def _sdwebui_version(server: SdWebUi) -> str:
     options = await server.get("/sdapi/v1/options")
     return f"SD Web UI with {options.get('sd_model_checkpoint') or 'no checkpoint'}"
@@ -51,5 +56,6 @@ async def _sdwebui_version(server: SdWebUi) -> str:
 SUITES: Final[dict[RuntimeType, Suite]] = {
     RuntimeType.SDWEBUI: Suite(sdwebui.CASES, SdWebUi, "/sdapi/v1/options", _sdwebui_version),
     RuntimeType.COMFYUI: Suite(comfyui.CASES, ComfyUi, "/system_stats", _comfyui_version),
+    RuntimeType.INVOKEAI: Suite(invokeai.CASES, InvokeAi, "/api/v1/app/version", _invokeai_version),
     RuntimeType.HTTP: Suite(http_runtime.CASES, HttpRuntime, "/health", _http_version),
 }
