@@ -141,7 +141,7 @@ def _run(settings: Settings, scenario: Scenario, folder: Path) -> list[Outcome]:
             if settings.config is not None:
                 local = local.model_copy(update={"config": settings.config})
             config = read_config(local.config)
-            own = OwnStack(local, folder)
+            own = OwnStack(local, config, folder)
             target = target_of(own.start(progress), own.state, config, settings.api_key)
         else:
             target = find_target(settings)

@@ -51,7 +51,9 @@ def replicas_in(lines: Iterable[str], runtimes: Sequence[str]) -> dict[str, Repl
             service, state, health = container["Service"], container["State"], container.get("Health", "")
         except (ValueError, KeyError, TypeError):
             continue
-        runtime = next((name for name in runtimes if service.startswith(name) and "agent" in service), None)
+        # One runtime's name may begin with another's.
+        named = [name for name in runtimes if service.startswith(f"{name}-") and "agent" in service[len(name) :]]
+        runtime = max(named, key=len, default=None)
         if runtime is not None and state == "running":
             states.setdefault(runtime, []).append("ready" if health in {"healthy", ""} else "starting")
     return {

@@ -26,9 +26,8 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 _START_WITHIN: Final = 600.0
 """Seconds; the very first start installs the stack's packages."""
 _STOP_WITHIN: Final = 60.0
-_PORTS: Final = 64
-"""Ports that are looked at together; a stack takes four, and two for each replica of each runtime."""
-_RANGE: Final = range(20_000, 32_000, _PORTS)
+_LOWEST: Final = 20_000
+_HIGHEST: Final = 32_000
 """Below the ports that systems give to clients."""
 
 
@@ -79,11 +78,13 @@ class OwnStack:
 
     Args:
         options: how.
+        config: that of `options`, read.
         folder: of its state file and its log.
     """
 
-    def __init__(self, options: LocalStack, folder: Path) -> None:
+    def __init__(self, options: LocalStack, config: Config, folder: Path) -> None:
         self._options = options
+        self._ports = ports_needed(config, options.replicas)
         self.state = folder / "up.json"
         self._log = folder / "stack.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,7 +96,7 @@ class OwnStack:
         Raises:
             TargetError: it did not start; the text has its last words.
         """
-        command = [*up_command(), *up_options(self._options, self.state)]
+        command = [*up_command(), *up_options(self._options, self.state, free_base(self._ports))]
         self._output = self._log.open("wb")
         environment = {**os.environ, "DARKROOM_FOLLOW_STARTER": "1", "COLUMNS": "160", "PYTHONDONTWRITEBYTECODE": ""}
         self._process = subprocess.Popen(
@@ -157,9 +158,9 @@ def up_command() -> list[str]:
     return [uvx, "nox", "-s", "up", "--"]
 
 
-def up_options(options: LocalStack, state: Path) -> list[str]:
-    """Returns the options of `up` for a stack on free ports."""
-    words = ["--config", str(options.config), "--state", str(state), "--port-base", str(_free_base())]
+def up_options(options: LocalStack, state: Path, base: int) -> list[str]:
+    """Returns the options of `up` for a stack whose ports count from `base`."""
+    words = ["--config", str(options.config), "--state", str(state), "--port-base", str(base)]
     words += ["--latency", f"{options.latency:g}", "--replicas", str(options.replicas)]
     if options.seconds_per_task is not None:
         words += ["--seconds-per-task", f"{options.seconds_per_task:g}"]
@@ -169,12 +170,33 @@ def up_options(options: LocalStack, state: Path) -> list[str]:
     return words
 
 
-def _free_base() -> int:
-    """Returns a port such that it and those after it are, as far as can be told, free; a random one."""
-    for base in random.sample(_RANGE, len(_RANGE)):
-        if all(_is_free(port) for port in range(base, base + _PORTS)):
+def ports_needed(config: Config, replicas: int) -> int:
+    """Returns how many ports a stack takes: three, and two for each replica of each runtime.
+
+    Raises:
+        TargetError: they are more than there are.
+    """
+    runtimes = len(config.runtimes)
+    needed, there = 3 + 2 * replicas * runtimes, _HIGHEST - _LOWEST
+    if needed > there:
+        raise TargetError(
+            f"local.replicas: {replicas} replicas of each of {runtimes} runtimes take {needed} ports, and there are "
+            f"{there}: ask for fewer, or name a --config with fewer runtimes"
+        )
+    return needed
+
+
+def free_base(count: int) -> int:
+    """Returns a port such that it and those after it, so many in all, are, as far as can be told, free; a random one.
+
+    Raises:
+        TargetError: there are not so many free ones in a row.
+    """
+    bases = range(_LOWEST, _HIGHEST - count + 1, count)
+    for base in random.sample(bases, len(bases)):
+        if all(_is_free(port) for port in range(base, base + count)):
             return base
-    raise TargetError(f"no {_PORTS} free ports in a row were found between {_RANGE.start} and {_RANGE.stop}")
+    raise TargetError(f"no {count} free ports in a row were found between {_LOWEST} and {_HIGHEST}")
 
 
 def _is_free(port: int) -> bool:

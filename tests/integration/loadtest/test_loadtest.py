@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = folder / "home"
     # The environment of LocalStack is the one that all tests share.
     os.environ.setdefault("DARKROOM_HOME", str(state_folder()))
-    own = OwnStack(LocalStack(config=CONFIG, replicas=2), folder)
+    config = read_config(CONFIG)
+    own = OwnStack(LocalStack(config=CONFIG, replicas=2), config, folder)
     try:
         state = own.start(lambda _: None)
-        target = target_of(state, own.state, read_config(CONFIG), "")
+        target = target_of(state, own.state, config, "")
         yield Running(own.state, target, folder / "small.yaml", home)
     finally:
         own.stop()
@@ -226,8 +228,7 @@ def test_ctrl_c_still_writes_the_report_of_what_was_learnt_in_whatever_way_and_o
     running = {wait: endless(stack, wait, tmp_path / wait) for wait in Wait}
     try:
         for wait, process in running.items():
-            samples = tmp_path / wait / "samples.jsonl"
-            eventually(lambda path=samples: path.is_file() and '"ended"' in path.read_text(), within=120)
+            eventually(partial(some_ended, tmp_path / wait), within=120)
             process.send_signal(signal.SIGINT)
         outputs = {wait: process.communicate(timeout=100)[0] for wait, process in running.items()}
     finally:
@@ -244,6 +245,11 @@ def test_ctrl_c_still_writes_the_report_of_what_was_learnt_in_whatever_way_and_o
         assert "interrupted before its end" in (tmp_path / wait / "report.html").read_text()
         assert len(run.facts.kills) == (wait is Wait.POLL)
     assert stack.queues() == []
+
+
+def some_ended(folder: Path) -> bool:
+    samples = folder / "samples.jsonl"
+    return samples.is_file() and '"ended"' in samples.read_text()
 
 
 def endless(stack: Running, wait: Wait, folder: Path) -> subprocess.Popen[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,14 @@ def test_composes_containers_are_counted_by_runtime() -> None:
         "not JSON",
     ]
     assert replicas_in(lines, ["sdruntime", "comfyruntime"]) == {"sdruntime": Replicas(ready=1, starting=1)}
+
+
+def test_a_runtime_whose_name_begins_with_anothers_keeps_its_containers() -> None:
+    services = ["sd-agent", "sd-xl-agent", "sd-xl-2-agent", "sdagent", "sd-agent-agent"]
+    lines = [json.dumps({"Service": name, "State": "running", "Health": "healthy"}) for name in services]
+    counts = {"sd": 1, "sd-xl": 2, "sd-agent": 1}
+    for order in (list(counts), list(reversed(counts))):
+        assert replicas_in(lines, order) == {name: Replicas(ready=count) for name, count in counts.items()}
 
 
 def test_server_sent_events_are_read_with_their_comments_and_torn_data() -> None:

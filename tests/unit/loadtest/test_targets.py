@@ -18,7 +18,8 @@ from loadtest.scenario import LocalStack
 from loadtest.settings import Settings
 from loadtest.target import Kind, TargetError
 from loadtest.targets.find import check_target, find_target, read_config, region_of
-from loadtest.targets.local import read_state, target_of, up_options
+from loadtest.targets.local import free_base, ports_needed, read_state, target_of, up_options
+from local.harness.ports import plan_ports
 from local.harness.replicas import Phase
 from local.harness.state import Process, ReplicaEntry, State, write_state
 from local.harness.state import Replicas as StateReplicas
@@ -116,10 +117,21 @@ def test_what_cannot_be_found_is_said_in_one_line(settings: Settings, says: str)
 
 def test_a_stack_of_the_tests_own_is_started_as_the_scenario_says(tmp_path: Path) -> None:
     options = LocalStack(autoscale=True, replicas=3, seconds_per_task=0.5, node_seconds=7)
-    words = " ".join(up_options(options, tmp_path / "up.json"))
+    words = " ".join(up_options(options, tmp_path / "up.json", 20_000))
     for part in ("--autoscale", "--replicas 3", "--seconds-per-task 0.5", "--node-seconds 7", "--sync-seconds 15"):
         assert part in words
-    assert "--autoscale" not in " ".join(up_options(LocalStack(), tmp_path / "up.json"))
+    assert "--autoscale" not in " ".join(up_options(LocalStack(), tmp_path / "up.json", 20_000))
+
+
+def test_a_stack_of_the_tests_own_gets_as_many_ports_in_a_row_as_it_takes() -> None:
+    config = read_config(ROOT / "config.yaml")
+    needed = ports_needed(config, 50)
+    plan = plan_ports(50 * len(config.runtimes), free_base(needed))
+    used = [plan.api, plan.sink, plan.localstack, *(port for worker in plan.workers for port in vars(worker).values())]
+    assert sorted(used) == list(range(plan.api, plan.api + needed))
+    assert max(used) < 32_000
+    with pytest.raises(TargetError, match="5000 replicas of each of 3 runtimes take 30003 ports, and there are 12000"):
+        ports_needed(config, 5000)
 
 
 def test_the_region_is_the_one_that_was_said_or_the_environments_or_the_profiles(
