@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -80,6 +81,27 @@ class State(BaseModel):
 def default_path() -> Path:
     """Returns where `up` writes its state if it is not told otherwise."""
     return state_folder() / FILE_NAME
+
+
+class StateError(Exception):
+    """A state file that cannot be written; one line that names it, and the way out."""
+
+
+def check_writable(path: Path) -> None:
+    """Tries to write beside a state file, before anything is started.
+
+    Raises:
+        StateError: it cannot be.
+    """
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise StateError(f"--state {path}: cannot be written ({error.strerror}): name another file") from error
 
 
 def write_state(path: Path, state: State) -> None:

@@ -27,7 +27,16 @@ from local.harness.ports import Ports, PortsError, plan_ports, refuse_ports_in_u
 from local.harness.replicas import Replica, capped
 from local.harness.restarts import RestartPolicy
 from local.harness.sample import curl_line
-from local.harness.state import Process, ReplicaEntry, Replicas, State, forget_state, write_state
+from local.harness.state import (
+    Process,
+    ReplicaEntry,
+    Replicas,
+    State,
+    StateError,
+    check_writable,
+    forget_state,
+    write_state,
+)
 from local.harness.supervisor import StartFailedError, Supervisor
 from local.localstack.environment import EnvironmentFailedError, ensure_environment
 from local.localstack.process import SERVE, serve_environment
@@ -53,7 +62,8 @@ async def up(options: Options, console: Console) -> int:
         scaling = scaling_by_runtime(config)
         ports = plan_ports(len(config.runtimes) * options.replicas, options.port_base)
         refuse_ports_in_use(_wanted(config, options, ports))
-    except (ConfigError, PortsError, ScalingError) as error:
+        await asyncio.to_thread(check_writable, options.state)
+    except (ConfigError, PortsError, ScalingError, StateError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return USAGE
     stack = Stack(options, config, scaling, ports, console)

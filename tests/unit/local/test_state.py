@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from local.commands import client
-from local.harness.state import Process, State, default_path, forget_state, read_state, write_state
+from local.harness.state import (
+    Process,
+    State,
+    StateError,
+    check_writable,
+    default_path,
+    forget_state,
+    read_state,
+    write_state,
+)
 
 
 def state(pid: int) -> State:
@@ -35,6 +44,23 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_state(path) == state(1)
     path.write_text("{")
     assert read_state(path) is None
+
+
+@pytest.mark.parametrize("name", ["file/up.json", "folder", "file/deeper/up.json"])
+def test_a_file_that_cannot_be_written_is_named_before_anything_starts(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StateError, match=rf"--state {tmp_path / name}: cannot be written \(.+\): name another file"):
+        check_writable(tmp_path / name)
+
+
+def test_what_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "up.json"
+    check_writable(path)
+    assert list(path.parent.iterdir()) == []
+    write_state(path, state(1))
+    check_writable(path)
+    assert read_state(path) == state(1)
 
 
 def test_a_harness_forgets_its_own_state_and_no_other(tmp_path: Path) -> None:
