@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -51,6 +52,7 @@ def bench(
     agents: Annotated[int, typer.Option(min=1, max=8, help="agents, each with a runtime of its own")] = 1,
     tasks: Annotated[int, typer.Option(min=0, help="tasks of each scenario, instead of its own number")] = 0,
     peer: Annotated[bool, typer.Option(help="compare with the serial loop and the least gap")] = True,
+    slots: Annotated[int, typer.Option(min=0, max=4, help="compare with our agent with so many slots")] = 0,
     agent_command: Annotated[str, typer.Option(help="compare with what this command line starts")] = "",
     agent_name: Annotated[str, typer.Option(help="what the tables call it")] = "other",
     env_queue: Annotated[str, typer.Option(help="its variable for the URL of the queue")] = Names.queue,
@@ -58,20 +60,24 @@ def bench(
     env_topic: Annotated[str, typer.Option(help="its variable for the ARN of the callback topic")] = Names.topic,
     env_bucket: Annotated[str, typer.Option(help="its variable for the bucket of results")] = Names.bucket,
     env: Annotated[list[str] | None, typer.Option(help="a further variable of it, NAME=VALUE; repeatable")] = None,
+    sns_envelope: Annotated[
+        bool, typer.Option("--sns-envelope", help="it expects messages as SNS wraps them without raw delivery")
+    ] = False,
     agent_env: Annotated[list[str] | None, typer.Option(help="a further variable of our own agent")] = None,
     soak: Annotated[int, typer.Option(min=0, help="api: watch its memory over so many requests, such as 100000")] = 0,
 ) -> None:
     console = Console(width=None if os.isatty(1) else 180)
     try:
         chosen = _choose(scenario, quick=quick)
-        contenders = [ours()]
-        if agent_env:
-            contenders = [other_environment(ours(), agent_env)]
+        contenders = [other_environment(ours(), agent_env or [])]
+        if slots:
+            with_slots = other_environment(contenders[0], [f"SLOTS={slots}"])
+            contenders.append(replace(with_slots, name=f"{OURS}, {slots} slots"))
         if peer:
             contenders.append(floor())
         if agent_command:
             names = Names(env_queue, env_runtime, env_topic, env_bucket)
-            contenders.append(other(agent_name, agent_command, names, env or []))
+            contenders.append(other(agent_name, agent_command, names, env or [], in_envelope=sns_envelope))
     except (ContenderError, typer.BadParameter) as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(2) from error
@@ -199,14 +205,7 @@ class _Work:
 def other_environment(contender: Contender, extra: Sequence[str]) -> Contender:
     """Returns a contender with further variables, each `NAME=VALUE`."""
     parsed = other("checked", "true", Names(), extra).extra
-    return Contender(
-        contender.name,
-        contender.command,
-        contender.names,
-        {**contender.extra, **parsed},
-        contender.has_records,
-        contender.drives,
-    )
+    return replace(contender, extra={**contender.extra, **parsed})
 
 
 def surroundings(**options: Any) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Contender:
     has_records: bool = False
     """Whether the records are there that our API writes."""
     drives: frozenset[RuntimeType] = frozenset(RuntimeType)
+    in_envelope: bool = False
+    """Whether its messages are wrapped, as SNS does without raw delivery."""
 
     def environment(self, *, queue: str, runtime: str, topic: str, bucket: str) -> dict[str, str]:
         """Returns the variables that tell it where everything is, under its own names."""
@@ -58,7 +60,7 @@ def floor() -> Contender:
     return Contender(FLOOR, (sys.executable, "-m", "tests.bench.serial_peer"), drives=frozenset({RuntimeType.SDWEBUI}))
 
 
-def other(name: str, command: str, names: Names, extra: Iterable[str]) -> Contender:
+def other(name: str, command: str, names: Names, extra: Iterable[str], *, in_envelope: bool = False) -> Contender:
     """Returns an agent that a command line starts.
 
     Args:
@@ -66,6 +68,7 @@ def other(name: str, command: str, names: Names, extra: Iterable[str]) -> Conten
         command: the line, split as a shell does; it runs in the root of the project.
         names: its variables.
         extra: further ones, each `NAME=VALUE`.
+        in_envelope: whether it expects messages in the envelope of SNS.
 
     Raises:
         ContenderError: the line or a variable cannot be read.
@@ -84,4 +87,4 @@ def other(name: str, command: str, names: Names, extra: Iterable[str]) -> Conten
         if not separator or not key:
             raise ContenderError(f"--env {item!r} is not NAME=VALUE")
         variables[key] = value
-    return Contender(name, words, names, variables)
+    return Contender(name, words, names, variables, in_envelope=in_envelope)

@@ -84,6 +84,7 @@ async def measure(
             stage,
             scenario,
             records=contender.has_records,
+            in_envelope=contender.in_envelope,
             inputs=inputs,
             progress=lambda done: progress("filling the queue", done, scenario.messages),
         )

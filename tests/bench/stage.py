@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -81,18 +82,33 @@ def task_id(scenario: Scenario, number: int) -> str:
     return f"bench-{scenario.key}-{number:06}"
 
 
-def fill(stage: Stage, scenario: Scenario, *, records: bool, inputs: str, progress: Callable[[int], None]) -> None:
+def fill(
+    stage: Stage,
+    scenario: Scenario,
+    *,
+    records: bool,
+    in_envelope: bool,
+    inputs: str,
+    progress: Callable[[int], None],
+) -> None:
     """Puts every message of a scenario into its queue.
 
     Args:
         stage: whose queue.
         scenario: what the messages are.
         records: whether to write the records of the awaited tasks too, as the API does before it publishes.
+        in_envelope: whether to wrap each message as SNS does without raw delivery.
         inputs: the origin of input images.
         progress: is told how many messages are in the queue.
     """
     url = stage.queue_url(scenario.runtime)
-    size = len(encode_task_message(_message(scenario, 0, inputs)))
+
+    def body(message: TaskMessage) -> str:
+        text = encode_task_message(message)
+        # https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
+        return json.dumps({"Type": "Notification", "Message": text}) if in_envelope else text
+
+    size = len(body(_message(scenario, 0, inputs)))
     numbers = itertools.batched(range(scenario.messages), min(_BATCH, max(1, _BATCH_BYTES // size)), strict=False)
 
     def send(batch: tuple[int, ...]) -> int:
@@ -102,10 +118,7 @@ def fill(stage: Stage, scenario: Scenario, *, records: bool, inputs: str, progre
                 _write_record(stage, message)
         answer = stage.clients.sqs.send_message_batch(
             QueueUrl=url,
-            Entries=[
-                {"Id": str(index), "MessageBody": encode_task_message(message)}
-                for index, message in enumerate(messages)
-            ],
+            Entries=[{"Id": str(index), "MessageBody": body(message)} for index, message in enumerate(messages)],
         )
         if failed := answer.get("Failed"):
             raise RuntimeError(f"SQS refuses a message: {failed[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
@@ -193,7 +194,9 @@ class Pods:
         now, agent = time.monotonic(), pod.agent
         if agent is not None and not agent.is_alive():
             status, _ = agent.wait_ended(1)
-            fine = pod.expected and (pod.kill_at is None or status == 0)
+            # One that is stopped before it listens has no handler of signals yet, and nothing in hand.
+            unborn = status == -signal.SIGTERM and "health_listening" not in agent.text()
+            fine = pod.expected and (pod.kill_at is None or status == 0 or unborn)
             self._history.add(Kind.ENDED, name=pod.agent_name, status=status, expected=fine)
             pod.agent, pod.thaw_at = None, None
             if pod.start_at is None:
