@@ -249,6 +249,6 @@ def _desk(runtime: str, config: Path, stack: str | None, kubeconfig: Path | None
 
 
 def _images(aws: Aws, image: str, agent_image: str) -> dict[str, str]:
-    """Returns the images to be tried by container; those of ECR by digest, so that they cannot change meanwhile."""
+    """Returns the images to be tried by container; by digest if a registry tells, so that they do not change."""
     wanted = {"inferenceApi": image, "queueAgent": agent_image}
-    return {key: resolve(aws, [reference])[0].reference for key, reference in wanted.items() if reference}
+    return {key: resolve(aws, [reference])[reference].reference for key, reference in wanted.items() if reference}

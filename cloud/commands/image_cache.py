@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -17,9 +17,13 @@ from cloud.commands.common import (
     loaded,
     plain_errors,
 )
-from cloud.image_cache.ensure import INSTANCE_TYPE, VOLUME_GIB, ensure_snapshot
+from cloud.image_cache.ensure import INSTANCE_TYPE, ensure_snapshot
 from cloud.image_cache.images import images_of, resolve
+from cloud.image_cache.volumes import cache_gib
 from cloud.reporter import Reporter
+
+VOLUME_GIB: Final = 80
+"""As large as the chart's data volume, where the config has none that would start from the snapshot."""
 
 
 def image_cache(  # noqa: PLR0917 - typer reads options from parameters
@@ -28,7 +32,10 @@ def image_cache(  # noqa: PLR0917 - typer reads options from parameters
         typer.Argument(metavar="[IMAGE]...", help="By full name; several may be joined by commas. None: the config's."),
     ] = None,
     instance_type: Annotated[str, typer.Option("--instance-type", help="Of the instance that pulls.")] = INSTANCE_TYPE,
-    volume_size: Annotated[int, typer.Option("--volume-size", min=20, help="GiB of the snapshot.")] = VOLUME_GIB,
+    volume_size: Annotated[
+        int | None,
+        typer.Option("--volume-size", min=20, help="GiB of the snapshot; otherwise the smallest data volume's."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build, even if a snapshot of these images exists.")] = False,
     config: ConfigOption = CONFIG,
     stack: StackOption = None,
@@ -45,10 +52,10 @@ def image_cache(  # noqa: PLR0917 - typer reads options from parameters
         snapshot = ensure_snapshot(
             aws,
             settings,
-            found,
+            list(dict.fromkeys(found.values())),
             report,
             instance_type=instance_type,
-            volume_gib=volume_size,
+            volume_gib=volume_size or cache_gib(settings) or VOLUME_GIB,
             force=force,
             dry_run=dry_run,
         )

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from cloud.commands.common import CONFIG, ConfigOption, DryRunOption, StackOption, loaded, plain_errors, state_folder
-from cloud.deployment.making import uses_snapshot
-from cloud.image_cache.ensure import VOLUME_GIB
+from cloud.image_cache.volumes import cache_gib
 from cloud.reporter import Reporter
 from cloud.synthesis.cost import fixed_of, monthly_bill
 from cloud.synthesis.write import write_charts, write_templates
@@ -44,7 +43,6 @@ def synth(  # noqa: PLR0917 - typer reads options from parameters
             charts = write_charts(templates.values(), charts_folder)
         for path in [*(templates_folder / f"{name}.template.json" for name in templates), *charts]:
             report.say(str(path))
-        snapshot = VOLUME_GIB if uses_snapshot(settings) else 0
         prices = load_prices()
-        report.show(monthly_bill(fixed_of(templates.values(), snapshot_gib=snapshot), prices))
+        report.show(monthly_bill(fixed_of(templates.values(), snapshot_gib=cache_gib(settings)), prices))
         report.say(f"prices of {prices.region}, {prices.as_of}; GPUs, requests, traffic, logs and storage come on top")

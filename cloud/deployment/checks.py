@@ -5,12 +5,14 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 
 from cloud import shell
-from cloud.aws import Aws, ToolError
+from cloud.aws import Aws, ToolError, code_of
 from cloud.deployment import quotas
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.steps import Work
+from cloud.image_cache.volumes import data_volumes, size_fault
 
 _OFFERED_PER_CALL = 100
+_NO_SNAPSHOT = frozenset({"InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed"})
 
 
 def check_tools(work: Work) -> None:
@@ -66,6 +68,36 @@ def check_room(work: Work) -> None:
         work.report.say(f"  note: {warning}")
     if found.errors:
         raise ToolError("\n".join(found.errors))
+
+
+def check_snapshots(work: Work) -> None:
+    """Looks for the snapshots that the config names, and whether the nodes' volumes are large enough for them.
+
+    Raises:
+        ToolError: no node could start.
+    """
+    faults = []
+    for volume in data_volumes(work.config):
+        if volume.snapshot:
+            size = _snapshot_gib(work.aws, volume.snapshot)
+            faults.append(
+                f"{volume.runtime}: there is no snapshot {volume.snapshot} in {work.aws.region}; take it out of the "
+                "config, and one is made"
+                if size is None
+                else size_fault(volume, size)
+            )
+    if any(faults):
+        raise ToolError("\n".join(filter(None, faults)))
+
+
+def _snapshot_gib(aws: Aws, snapshot: str) -> int | None:
+    try:
+        found = aws.client("ec2").describe_snapshots(SnapshotIds=[snapshot])["Snapshots"]
+    except ClientError as error:
+        if code_of(error) not in _NO_SNAPSHOT:
+            raise
+        return None
+    return int(found[0]["VolumeSize"])
 
 
 def _vcpus(aws: Aws, kinds: list[str]) -> dict[str, int]:

@@ -9,12 +9,13 @@ from botocore.exceptions import ClientError
 from cloud import names, shell
 from cloud.aws import Aws, ToolError, code_of
 from cloud.canary.state import read_all
-from cloud.chart_names import translate
 from cloud.deployment import settings
 from cloud.deployment.images import ROOT, build_and_push, builds, load_compose
 from cloud.deployment.steps import Work
 from cloud.image_cache.ensure import ensure_snapshot
 from cloud.image_cache.images import images_of, resolve
+from cloud.image_cache.prune import prune
+from cloud.image_cache.volumes import cache_gib
 from cloud.outputs import find_stack, stack_outputs
 from cloud.smoke.api import Api
 from cloud.smoke.verify import find_api, verify
@@ -119,7 +120,8 @@ def cache_images(work: Work) -> None:
     if work.config.cloud.image_cache.snapshot_id:
         work.report.detail(f"{work.config.cloud.image_cache.snapshot_id}, as the config says")
         return
-    if not uses_snapshot(work.config):
+    size = cache_gib(work.config)
+    if not size:
         work.report.detail("no runtime uses it")
         return
     states = read_all(work.aws, work.config.stack_name)
@@ -127,17 +129,12 @@ def cache_images(work: Work) -> None:
         work.aws,
         images_of(settings.with_canaries(work.config, states), account=work.aws.account, region=work.aws.region),
     )
-    snapshot = ensure_snapshot(work.aws, work.config, images, work.report)
+    found = list(dict.fromkeys(images.values()))
+    snapshot = ensure_snapshot(work.aws, work.config, found, work.report, volume_gib=size)
+    # What runs has the very names that are in the snapshot; a tag would be asked for again.
+    by_digest = {reference: image.reference for reference, image in images.items() if image.digest}
+    work.config = settings.with_digests(work.config, by_digest, account=work.aws.account, region=work.aws.region)
     work.config = settings.resolve(work.config, settings.Wishes(snapshot=snapshot))
-
-
-def uses_snapshot(config: Config) -> bool:
-    """Tells whether a runtime would start from the snapshot: not those with SOCI, or with one of their own."""
-    for runtime in config.runtimes:
-        node = translate(runtime.extra_values).values.get("karpenter", {}).get("nodeTemplate", {})
-        if node.get("imageCache") != "soci" and not node.get("dataVolume", {}).get("snapshotID"):
-            return True
-    return False
 
 
 def deploy_all(work: Work) -> None:
@@ -172,6 +169,11 @@ def verify_deployment(work: Work, input_image: str) -> None:
         passed = verify(api, work.report, input_image=input_image)
     if not passed:
         raise ToolError("not all images came; `uvx nox -s status` tells whether pods and nodes did")
+
+
+def remove_old_snapshots(work: Work) -> None:
+    """Removes the image caches that nothing starts from any more."""
+    prune(work.aws, work.config, None, work.report)
 
 
 def _deploy(work: Work, *stacks: str) -> None:

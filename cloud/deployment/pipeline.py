@@ -9,6 +9,8 @@ from cloud import names
 from cloud.deployment import checks, making
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.steps import Step, Work
+from cloud.image_cache.prune import KEPT
+from cloud.image_cache.volumes import cache_gib
 
 
 def steps(input_image: str) -> list[Step]:
@@ -21,6 +23,12 @@ def steps(input_image: str) -> list[Step]:
             "checking instance types and GPU quotas",
             _says("compare the runtimes' instance types with the region's, and their most with the G and VT quotas"),
             checks.check_room,
+        ),
+        Step(
+            "snapshots",
+            "checking the snapshots that the config names",
+            _says("compare their size with the nodes' data volumes"),
+            checks.check_snapshots,
         ),
         Step("bucket", "making the model bucket", _bucket, making.make_bucket),
         Step(
@@ -35,6 +43,12 @@ def steps(input_image: str) -> list[Step]:
         Step("stacks", "deploying all stacks (20 to 30 minutes the first time)", _stacks, making.deploy_all),
         Step("api", "waiting for the API", _says("ask it until it answers"), making.wait_for_api),
         Step("smoke", "sending the reference's requests", _smoke, partial(_verify, input_image=input_image)),
+        Step(
+            "old-snapshots",
+            "removing old image caches",
+            _says(f"delete the snapshots of this stack but the newest {KEPT}, and none that anything names"),
+            making.remove_old_snapshots,
+        ),
     ]
 
 
@@ -71,7 +85,7 @@ def _images(work: Work) -> str:
 def _cache(work: Work) -> str:
     if snapshot := work.config.cloud.image_cache.snapshot_id:
         return f"use {snapshot}"
-    if not making.uses_snapshot(work.config):
+    if not cache_gib(work.config):
         return "nothing: no runtime uses a snapshot"
     return "find the snapshot of these digests, or build one (15 to 30 minutes)"
 

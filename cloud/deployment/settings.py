@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
+from cloud import names
 from cloud.aws import ToolError
 from cloud.canary.state import CanaryState
+from cloud.image_cache.images import containers, own_image
 from cloud.names import split_image
 from contract.config import Config, RuntimeConfig, parse_config
 from contract.task import RuntimeType
@@ -87,6 +89,30 @@ def with_canaries(config: Config, states: Mapping[str, CanaryState]) -> Config:
         if state.running:
             images = {container: {"image": image_values(reference)} for container, reference in state.images.items()}
             values.setdefault("canary", {"percent": state.percent, **images})
+    return parse_config(yaml.safe_dump(document, sort_keys=False))
+
+
+def with_digests(config: Config, digests: Mapping[str, str], *, account: str, region: str) -> Config:
+    """Returns the config with images by digest that it has by tag.
+
+    Args:
+        config: what names them, in `cloud.images` or in a runtime's `extraValues`.
+        digests: references by digest, by the references that the config comes to.
+        account: whose registry holds the deployment's own images.
+        region: of the registry.
+    """
+    document = document_of(config)
+    images = document.get("cloud", {}).get("images", {})
+    for place in (images, images.get("runtimes", {})):
+        for holds, reference in place.items():
+            if holds != "runtimes" and reference in digests:
+                place[holds] = digests[reference]
+    for runtime, written in zip(config.runtimes, document["modelsRuntime"], strict=True):
+        for container, holds in containers(runtime).items():
+            own = own_image(runtime, container, names.image(config, holds, account=account, region=region))
+            if own in digests:
+                values = written["extraValues"].setdefault("runtime", {}).setdefault(container, {})
+                values.setdefault("image", {})["digest"] = split_image(digests[own])[2]
     return parse_config(yaml.safe_dump(document, sort_keys=False))
 
 

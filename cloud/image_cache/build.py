@@ -28,22 +28,22 @@ _ABANDONED_AFTER: Final = timedelta(hours=3)
 _NOT_TERMINATED: Final = ["pending", "running", "shutting-down", "stopping", "stopped"]
 
 
-def find_snapshot(aws: Aws, images: list[Image]) -> str | None:
+def find_snapshot(aws: Aws, images: list[Image], *, stack: str, most_gib: int) -> str | None:
     """Returns the newest finished and verified snapshot of exactly these images, or None.
 
-    An image that is known by its tag only may have changed since: there is no snapshot to rely on then.
+    Only the deployment's own is found, for another's goes with it; and none that is too large for the nodes' volumes.
     """
-    if not all(image.digest for image in images):
-        return None
     found = aws.client("ec2").describe_snapshots(
         OwnerIds=["self"],
         Filters=[
+            {"Name": f"tag:{plan.STACK_TAG}", "Values": [stack]},
             {"Name": f"tag:{plan.IMAGES_TAG}", "Values": [plan.cache_key(images)]},
             {"Name": f"tag:{plan.VERIFIED_TAG}", "Values": ["true"]},
             {"Name": "status", "Values": ["completed"]},
         ],
     )["Snapshots"]
-    newest = max(found, key=lambda item: item["StartTime"], default=None)
+    fitting = [item for item in found if item["VolumeSize"] <= most_gib]
+    newest = max(fitting, key=lambda item: item["StartTime"], default=None)
     return None if newest is None else str(newest["SnapshotId"])
 
 

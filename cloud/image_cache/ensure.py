@@ -14,9 +14,6 @@ from contract.config import Config
 
 INSTANCE_TYPE: Final = "m5.large"
 
-VOLUME_GIB: Final = 80
-"""As large as the chart's data volume: a node's may not be smaller than the snapshot it starts from."""
-
 
 def ensure_snapshot(
     aws: Aws,
@@ -25,18 +22,33 @@ def ensure_snapshot(
     report: Reporter,
     *,
     instance_type: str = INSTANCE_TYPE,
-    volume_gib: int = VOLUME_GIB,
+    volume_gib: int,
     force: bool = False,
     dry_run: bool = False,
 ) -> str:
     """Returns the snapshot that holds exactly these images, built if need be; empty on a dry run that would build.
+
+    Args:
+        aws: where it is made.
+        config: whose it is.
+        images: what it holds.
+        report: told what is done.
+        instance_type: of the instance that pulls.
+        volume_gib: the most that it may have, and has if it is made.
+        force: make it, whether there is one or not.
+        dry_run: make nothing.
 
     Raises:
         ToolError: the registry stack is not there, or a step of the build fails.
     """
     for image in images:
         report.say(f"image: {image.reference}")
-    existing = None if force else find_snapshot(aws, images)
+        if not image.digest:
+            report.say(
+                f"  note: {image.host} does not tell everybody what {image.tag} is: should the tag move, nodes keep "
+                "what is in the snapshot; name the image by its digest, or build with `image-cache --force`"
+            )
+    existing = None if force else find_snapshot(aws, images, stack=config.stack_name, most_gib=volume_gib)
     if existing is not None:
         report.say(f"{existing} holds exactly these images already")
         return existing

@@ -11,24 +11,33 @@ from cloud import names
 from cloud.aws import Aws, ToolError, code_of
 from cloud.chart_names import translate
 from cloud.image_cache.plan import Image, parse_image
+from cloud.image_cache.registry import digest_of
 from contract.config import Config, RuntimeConfig
 
 _ABSENT = frozenset({"ImageNotFoundException", "RepositoryNotFoundException"})
 
 
-def resolve(aws: Aws, references: Iterable[str]) -> list[Image]:
-    """Returns each image once, those of ECR by digest; they are all there.
+def resolve(aws: Aws, references: Iterable[str]) -> dict[str, Image]:
+    """Returns the image of each reference, by digest wherever its registry tells which its tag names just now.
 
     Raises:
-        ToolError: a reference cannot be read, or ECR does not have the image.
+        ToolError: a reference cannot be read, ECR does not have the image, or nobody knows which `latest` is.
     """
-    images: dict[str, Image] = {}
-    for reference in references:
-        image = parse_image(reference)
-        if image.in_ecr:
-            image = _in_ecr(aws, image)
-        images[image.reference] = image
-    return list(images.values())
+    return {reference: _resolved(aws, parse_image(reference)) for reference in references}
+
+
+def _resolved(aws: Aws, image: Image) -> Image:
+    if image.in_ecr:
+        return _in_ecr(aws, image)
+    digest = image.digest or digest_of(image)
+    if digest:
+        return parse_image(f"{image.host}/{image.repository}@{digest}")
+    if image.tag == "latest":
+        raise ToolError(
+            f"{image.reference} is another image each time, and {image.host} does not tell everybody which: "
+            "name its digest, or a tag that does not move"
+        )
+    return image
 
 
 def _in_ecr(aws: Aws, image: Image) -> Image:
@@ -51,10 +60,15 @@ def images_of(config: Config, *, account: str, region: str) -> list[str]:
     """Returns the images that a deployment's GPU nodes need, each once: every runtime's server and agent."""
     found = []
     for runtime in config.runtimes:
-        for key, holds in (("inferenceApi", runtime.type.value), ("queueAgent", "agent")):
+        for container, holds in containers(runtime).items():
             ours = names.image(config, holds, account=account, region=region)
-            found.append(own_image(runtime, key, ours) or ours)
+            found.append(own_image(runtime, container, ours) or ours)
     return list(dict.fromkeys(found))
+
+
+def containers(runtime: RuntimeConfig) -> dict[str, str]:
+    """Returns what the image of each of a runtime's containers holds, by the name of the container's values."""
+    return {"inferenceApi": runtime.type.value, "queueAgent": "agent"}
 
 
 def own_image(runtime: RuntimeConfig, container: str, ours: str = "") -> str:
@@ -70,8 +84,8 @@ def own_image(runtime: RuntimeConfig, container: str, ours: str = "") -> str:
         place = place.get(key) if isinstance(place, Mapping) else None
     if not isinstance(place, Mapping):
         return ""
-    if not place.get("repository"):
-        return f"{names.split_image(ours)[0]}:{place['tag']}" if ours and place.get("tag") else ""
-    if digest := place.get("digest"):
-        return f"{place['repository']}@{digest}"
-    return f"{place['repository']}:{place.get('tag') or 'latest'}"
+    repository, tag, digest = (place.get(key) or "" for key in ("repository", "tag", "digest"))
+    if not repository and (not ours or not (tag or digest)):
+        return ""
+    repository = repository or names.split_image(ours)[0]
+    return f"{repository}@{digest}" if digest else f"{repository}:{tag or 'latest'}"

@@ -23,9 +23,9 @@ from cloud.constructs.runtimes import placement
 from cloud.deployment import making
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
-from cloud.deployment.settings import Wishes, image_values, resolve, with_canaries, with_images, write
+from cloud.deployment.settings import Wishes, image_values, resolve, with_canaries, with_digests, with_images, write
 from cloud.deployment.steps import Work, carry_out
-from cloud.image_cache.images import own_image
+from cloud.image_cache.images import images_of, own_image
 from cloud.names import split_image
 from cloud.reporter import Reporter
 from contract.config import ConfigError, RuntimeConfig, load_config, parse_config
@@ -265,7 +265,7 @@ def _fail_on(place: Place, part: str) -> None:
 def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
     result = place.deploy("-d", "-b", "my-models", "-s", "snap-0123456789abcdef0", "-T")
     assert result.exit_code == 0, result.output
-    assert "11/11" in result.output
+    assert "13/13" in result.output
     assert place.tools.calls == []
     assert place.resolved() == {
         "stackName": "blue",
@@ -280,6 +280,13 @@ def test_a_named_bucket_must_exist(place: Place) -> None:
     result = place.deploy("-b", "nobody-has-this-bucket")
     assert result.exit_code == 2
     assert "there is no bucket nobody-has-this-bucket" in result.output
+
+
+def test_a_named_snapshot_must_exist(place: Place) -> None:
+    result = place.deploy("-s", "snap-0123456789abcdef0")
+    assert result.exit_code == 2
+    assert "there is no snapshot snap-0123456789abcdef0 in us-east-1" in result.output
+    assert place.tools.calls == []
 
 
 def test_a_tool_that_is_missing_is_named_with_its_source(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,6 +352,37 @@ def test_a_config_with_images_is_read_back_as_it_was_written(tmp_path: Path) -> 
     again = with_canaries(config, {"sdruntime": canary(Phase.PROMOTED, promoted=f"{HOST}/newer:v2")})
     assert again == config
     assert image_values(f"{HOST}/newer:v2") == {"repository": f"{HOST}/newer", "tag": "v2"}
+
+
+def test_images_that_a_tag_names_run_by_the_digest_that_is_in_the_snapshot() -> None:
+    values: list[dict[str, Any]] = [
+        {"repository": f"{HOST}/own", "tag": "v1"},
+        {"tag": "v2"},
+        {"repository": f"{HOST}/own", "digest": f"sha256:{'9' * 64}"},
+    ]
+    runtimes = [
+        {"name": f"r{number}", "type": "comfyui", "extraValues": {"runtime": {"inferenceApi": {"image": image}}}}
+        for number, image in enumerate(values)
+    ]
+    images = {"agent": f"{HOST}/agent:v3", "runtimes": {"comfyui": f"{HOST}/comfyui@sha256:{'8' * 64}"}}
+    document = {"modelBucketArn": "arn:aws:s3:::models", "modelsRuntime": runtimes, "cloud": {"images": images}}
+    config = parse_config(json.dumps(document))
+    before = images_of(config, account=ACCOUNT, region="us-east-1")
+    assert before == [f"{HOST}/own:v1", f"{HOST}/agent:v3", f"{HOST}/comfyui:v2", f"{HOST}/own@sha256:{'9' * 64}"]
+    digests = {
+        reference: f"{split_image(reference)[0]}@sha256:{number:064x}"
+        for number, reference in enumerate(before)
+        if "@" not in reference
+    }
+    after = with_digests(config, digests, account=ACCOUNT, region="us-east-1")
+    by_digest = [digests.get(reference, reference) for reference in before]
+    assert images_of(after, account=ACCOUNT, region="us-east-1") == by_digest
+    # And so the chart names them.
+    place = topology(after, region="us-east-1", account=ACCOUNT)
+    for runtime in after.runtimes:
+        found = release_values(after, runtime, placement(after, runtime, place, traces=""))["runtime"]
+        for container in ("inferenceApi", "queueAgent"):
+            assert "{repository}@{digest}".format(**found[container]["image"]) in by_digest
 
 
 def canary(phase: Phase, *, image: str = "", promoted: str = "") -> CanaryState:
@@ -442,6 +480,6 @@ def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path) -> No
     region = "cn-northwest-1" if example.stem == "china" else "us-east-1"
     result = run("deploy", "-d", "--config", str(example), "-R", region, "--state", str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert "11/11" in result.output
+    assert "13/13" in result.output
     (written,) = tmp_path.glob("*/config.yaml")
     assert load_config(written) == load_config(example)

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from unittest.mock import Mock
 
+import httpx
 import pytest
+from aiohttp import web
 from botocore.exceptions import ClientError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import Result
 
 from cloud.aws import Aws, ToolError
 from cloud.image_cache import build
 from cloud.image_cache.build import build_snapshot, find_snapshot
+from cloud.image_cache.images import resolve
 from cloud.image_cache.plan import (
     BUILD_TAG,
     STACK_TAG,
@@ -27,10 +30,12 @@ from cloud.image_cache.plan import (
     missing_images,
     parse_image,
 )
+from cloud.image_cache.registry import digest_of
 from cloud.reporter import Reporter
 from tests.cloud.tools.bottlerocket import AMI, Bottlerocket
 from tests.cloud.tools.conftest import REGION, Run
 from tests.support.proxy import Call, FaultProxy
+from tests.support.serving import ThreadedServer
 
 DIGESTS = [f"sha256:{number:064x}" for number in range(4)]
 IMAGES = [f"docker.io/library/runtime@{DIGESTS[0]}", f"public.ecr.aws/darkroom/agent@{DIGESTS[1]}"]
@@ -171,20 +176,89 @@ def test_a_snapshot_whose_mark_is_not_shown_yet_is_kept(place: Place, monkeypatc
     assert place.left() == [snapshot]
 
 
-def test_an_existing_snapshot_of_the_very_images_is_found(place: Place) -> None:
-    def find(*references: str) -> str | None:
-        return find_snapshot(place.aws, [parse_image(reference) for reference in references])
+def test_a_deployments_own_snapshot_of_the_very_images_is_found_unless_it_is_too_large(place: Place) -> None:
+    def find(*references: str, stack: str = "darkroom", most_gib: int = 80) -> str | None:
+        images = [parse_image(reference) for reference in references]
+        return find_snapshot(place.aws, images, stack=stack, most_gib=most_gib)
 
     assert find(*IMAGES) is None
     snapshot = place.build()
     assert find(*reversed(IMAGES)) == snapshot
     assert find(IMAGES[0]) is None
     assert find(*IMAGES, f"docker.io/library/other@{DIGESTS[2]}") is None
+    assert find(*IMAGES, most_gib=79) is None
+    assert find(*IMAGES, stack="another") is None
 
 
-def test_an_image_known_by_its_tag_alone_may_have_changed_since(place: Place) -> None:
-    place.build("docker.io/library/runtime:latest")
-    assert find_snapshot(place.aws, [parse_image("docker.io/library/runtime:latest")]) is None
+class Registry:
+    """A registry that knows two tags, and wants the token that it gives to everybody."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.is_open = True
+
+    async def application(self) -> web.Application:
+        made = web.Application()
+        made.router.add_get("/token", self._token)
+        made.router.add_route("HEAD", "/v2/team/runtime/manifests/{tag}", self._manifest)
+        return made
+
+    async def _token(self, request: web.Request) -> web.Response:
+        assert dict(request.query) == {"service": "registry", "scope": "repository:team/runtime:pull"}
+        return web.json_response({"token": "for-everybody"}) if self.is_open else web.Response(status=403)
+
+    async def _manifest(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Bearer for-everybody":
+            asked = f'realm="{self.url}/token",service="registry",scope="repository:team/runtime:pull"'
+            return web.Response(status=401, headers={"WWW-Authenticate": f"Bearer {asked}"})
+        assert "application/vnd.oci.image.index.v1+json" in request.headers["Accept"]
+        known = {"v1": DIGESTS[0], "latest": DIGESTS[1]}
+        tag = request.match_info["tag"]
+        return web.Response(headers={"Docker-Content-Digest": known[tag]}) if tag in known else web.Response(status=404)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Registry]:
+    registry = Registry()
+    with ThreadedServer(registry.application) as server:
+        registry.url = server.url
+        yield registry
+
+
+def test_a_tag_of_another_registry_is_taken_by_its_digest_so_that_the_snapshot_is_found_again(
+    place: Place, command: Callable[..., Result], registry: None, elsewhere: Registry
+) -> None:
+    name = f"{elsewhere.url.removeprefix('http://')}/team/runtime"
+    found = resolve(place.aws, [f"{name}:v1", f"{name}:latest"])
+    assert [image.reference for image in found.values()] == [f"{name}@{DIGESTS[0]}", f"{name}@{DIGESTS[1]}"]
+    assert command(f"{name}:v1").exit_code == 0
+    again = command(f"{name}:v1")
+    assert "holds exactly these images already" in again.output
+    assert "does not tell" not in again.output
+
+
+def test_a_tag_that_nobody_explains_keeps_its_snapshot_and_says_so_but_latest_is_refused(
+    command: Callable[..., Result], registry: None, elsewhere: Registry
+) -> None:
+    elsewhere.is_open = False
+    name = f"{elsewhere.url.removeprefix('http://')}/team/runtime"
+    first, second = command(f"{name}:v1"), command(f"{name}:v1")
+    assert first.exit_code == 0, first.output
+    assert "should the tag move, nodes keep what is in the snapshot" in first.output
+    assert "holds exactly these images already" in second.output
+    refused = command(f"{name}:latest")
+    assert refused.exit_code == 2
+    assert "name its digest, or a tag that does not move" in refused.output
+
+
+@settings(max_examples=20)
+@given(st.binary(max_size=60))
+def test_no_challenge_of_a_registry_is_a_stack_trace(challenge: bytes) -> None:
+    answers = [httpx.Response(401, headers={b"WWW-Authenticate": b"Bearer " + challenge}), httpx.Response(401)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx.Client, "head", Mock(side_effect=answers))
+        patch.setattr(httpx.Client, "get", Mock(side_effect=httpx.UnsupportedProtocol("none")))
+        assert digest_of(parse_image("registry.example/team/runtime:v1")) is None
 
 
 @pytest.mark.parametrize(
