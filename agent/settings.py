@@ -19,6 +19,9 @@ from contract.topology import VISIBILITY_TIMEOUT
 _MAX_VISIBILITY: Final = 43_200
 """Seconds; Amazon SQS quotas, "Message visibility timeout"."""
 
+_QUEUEING: Final = frozenset({RuntimeType.SDWEBUI, RuntimeType.COMFYUI})
+"""Types whose adapters can have several runs at the server and stop each of them alone."""
+
 
 class SettingsError(Exception):
     """Settings that cannot be used; one line for each faulty variable."""
@@ -172,6 +175,13 @@ class Settings(BaseSettings):
         if (runtime_type := info.data.get("runtime_type")) and (error := refusal(request.tasktype, runtime_type)):
             raise ValueError(error.message)
         return request
+
+    @field_validator("slots")
+    @classmethod
+    def _must_queue(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and info.data.get("runtime_type") not in _QUEUEING:
+            raise ValueError(f"only a runtime of type {' or '.join(sorted(_QUEUEING))} lets runs wait; leave it at 1")
+        return value
 
     @field_validator("recycle_after_tasks", "recycle_above_rss_bytes")
     @classmethod

@@ -6,6 +6,7 @@ import pytest
 
 from agent.__main__ import main
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
+from contract.task import RuntimeType
 
 GOOD = {
     "RUNTIME_NAME": "sdruntime",
@@ -143,6 +144,17 @@ def test_what_nobody_could_do_is_refused_with_the_way_out(
         load_settings()
     assert str(error.value).startswith(f"{name} is ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", RuntimeType)
+def test_more_slots_are_for_runtimes_that_let_runs_wait(environment: pytest.MonkeyPatch, kind: RuntimeType) -> None:
+    environment.setenv("RUNTIME_TYPE", kind)
+    environment.setenv("SLOTS", "2")
+    if kind in {RuntimeType.SDWEBUI, RuntimeType.COMFYUI}:
+        assert load_settings().slots == 2
+    else:
+        with pytest.raises(SettingsError, match="comfyui or sdwebui lets runs wait; leave it at 1"):
+            load_settings()
 
 
 def test_an_origin_that_is_none_is_named_with_its_variable(environment: pytest.MonkeyPatch) -> None:
