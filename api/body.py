@@ -57,19 +57,11 @@ def check_content_type(content_type: str, content_encoding: str) -> None:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    too_large = ApiError(
-        413,
-        "body_too_large",
-        f"the body must be at most {limit} bytes; put large images into S3 or behind a link and send their address",
-        details={"limit": limit},
-        # What is left of the body is not read, so the connection cannot be used again.
-        headers={"connection": "close"},
-    )
     declared = request.headers.get("content-length", "")
     excessive = declared.isdecimal() and int(declared[:20]) > limit
     if excessive and request.headers.get("expect"):
         # The client waits for our word before it sends the body.
-        raise too_large
+        raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -79,11 +71,22 @@ async def _read(request: Request, limit: int) -> bytes:
             if excessive or size > limit:
                 chunks.clear()
                 await _discard(stream, limit)
-                raise too_large
+                raise _too_large(limit)
             chunks.append(chunk)
     except ClientDisconnect as error:
         raise ApiError(400, "incomplete_body", "the connection ended before the body did") from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        "body_too_large",
+        f"the body must be at most {limit} bytes; put large images into S3 or behind a link and send their address",
+        details={"limit": limit},
+        # What is left of the body is not read, so the connection cannot be used again.
+        headers={"connection": "close"},
+    )
 
 
 async def _discard(stream: AsyncIterator[bytes], limit: int) -> None:

@@ -118,9 +118,9 @@ class Observation:
 
     def _note(self, scope: Scope, state: RequestState, route: str, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.requests(route, method, status).inc()
         if not state.stream:
-            self._metrics.seconds.labels(route).observe(seconds)
+            self._metrics.seconds(route).observe(seconds)
         if route in _QUIET and status < 400:
             return
         line: dict[str, Any] = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}

@@ -37,7 +37,6 @@ def configure_logging(settings: Settings) -> None:
     """Sends our own and the server's log lines to standard output, one JSON object or coloured line each."""
     level = getattr(logging, settings.log_level)
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

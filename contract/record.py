@@ -87,7 +87,7 @@ class Submission(BaseModel):
     holder: str | None = None
     """The token of the agent process that started the newest attempt."""
     progress: float | None = Field(default=None, ge=0, le=1)
-    image_url: list[str] = []
+    image_url: list[str] = Field(default_factory=list)
     output_url: str = ""
     error: Failure | None = None
     timings: Timings | None = None
@@ -111,7 +111,7 @@ class Record(BaseModel):
     version: int = 1
     id: str
     current: Submission
-    earlier: dict[str, Submission] = {}
+    earlier: dict[str, Submission] = Field(default_factory=dict)
 
     def find(self, submission: str) -> Submission | None:
         """Returns one submission, or None when this record does not know it."""

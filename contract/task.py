@@ -129,9 +129,9 @@ def encode_task_message(message: TaskMessage) -> str:
     U+FFFE and U+FFFF travel escaped: SQS refuses or replaces them (Amazon SQS, SendMessage, "MessageBody"). The control
     characters that it refuses too are escaped by JSON itself.
     """
-    document = message.model_dump(mode="json", exclude_none=True)
-    document["metadata"]["context"] = message.metadata.context
-    return escape_for_sqs(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+    absent = {name for name, value in message.metadata if value is None and name != "context"}
+    other = "content" if message.content is None else "content_ref"
+    return escape_for_sqs(message.model_dump_json(exclude={"metadata": absent, other: True}))
 
 
 def escape_for_sqs(text: str) -> str:

@@ -49,5 +49,5 @@ async def accept(
     else:
         accepted = await services.idempotency.accept(state.owner, idempotency_key, task, document, trace=state.trace)
     state.task_id = accepted.ticket.task_id
-    services.front.metrics.accepted.labels(task.runtime.name, task.task_type, dialect).inc()
+    services.front.metrics.accepted(task.runtime.name, task.task_type, dialect).inc()
     return accepted
