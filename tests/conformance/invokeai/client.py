@@ -64,7 +64,7 @@ class InvokeAi(Server):
         """Returns once an item runs."""
 
         async def runs() -> bool:
-            return (await self.item(item_id))["status"] == "in_progress"
+            return bool((await self.item(item_id))["status"] == "in_progress")
 
         await eventually("the item begins", runs, within=_WITHIN)
 
@@ -77,7 +77,7 @@ class InvokeAi(Server):
         """Returns once the processor is at nothing."""
 
         async def is_idle() -> bool:
-            return bool((await self.status())["processor"]["is_processing"] is False)
+            return not (await self.status())["processor"]["is_processing"]
 
         await eventually("the processor is idle", is_idle, within=_WITHIN)
 
