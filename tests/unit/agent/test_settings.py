@@ -51,7 +51,7 @@ def test_a_variable_that_is_missing_or_empty_is_named(environment: pytest.Monkey
     ("name", "value"),
     [
         ("RUNTIME_NAME", "Has Spaces"),
-        ("RUNTIME_TYPE", "invokeai"),
+        ("RUNTIME_TYPE", "fooocus"),
         ("API_BASE_URL", "127.0.0.1:7860"),
         ("SQS_QUEUE_URL", "darkroom-sdruntime"),
         ("SNS_TOPIC_ARN", "darkroom-callbacks"),
