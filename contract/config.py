@@ -23,6 +23,7 @@ from pydantic import (
 from contract.identifiers import RuntimeName, StackName
 from contract.task import RuntimeType
 
+_BUCKET: Final = re.compile(r"[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", re.ASCII)
 _BUCKET_ARN: Final = re.compile(r"arn:(aws|aws-cn|aws-us-gov):s3:::[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", re.ASCII)
 _NAMED_IMAGE: Final = re.compile(r"[a-z0-9][-a-zA-Z0-9._:/]*(?::[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})", re.ASCII)
 _SNAPSHOT: Final = re.compile(r"snap-[0-9a-f]{8,17}", re.ASCII)
@@ -37,6 +38,12 @@ class ConfigError(Exception):
 def _bucket_arn(value: str) -> str:
     if not _BUCKET_ARN.fullmatch(value):
         raise ValueError("must be a bucket's ARN, such as arn:aws:s3:::my-models (arn:aws-cn:s3:::… in China)")
+    return value
+
+
+def _input_bucket(value: str) -> str:
+    if not _BUCKET.fullmatch(value) or ".." in value:
+        raise ValueError("must be a bucket's name, such as my-uploads, without s3:// and without a key")
     return value
 
 
@@ -198,6 +205,10 @@ class Cloud(_Strict):
     )
     """Who may reach the cluster's Kubernetes API (credentials are needed besides)."""
     model_storage: Annotated[ModelStorage, Field(alias="modelStorage", strict=False)] = ModelStorage.S3
+    input_buckets: Annotated[
+        tuple[Annotated[str, AfterValidator(_input_bucket)], ...], Field(alias="inputBuckets", strict=False)
+    ] = ()
+    """Buckets besides the output bucket that tasks' `s3://` links may name; the agents may read their objects."""
     images: Images = Images()
     image_cache: Annotated[ImageCache, Field(alias="imageCache")] = ImageCache()
     delivery: Delivery = Delivery()
