@@ -43,6 +43,8 @@ class Placement:
     """Empty: the models are not in S3, see `storage_class`."""
     storage_class: str = ""
     """StorageClass of the models' volume when it is EFS; empty: S3."""
+    input_buckets: tuple[str, ...] = ()
+    """Buckets besides the output bucket that inputs may come from."""
     snapshot_id: str = ""
     """EBS snapshot with the images; empty: none."""
     otlp_endpoint: str = ""
@@ -126,6 +128,7 @@ _SET_BY_STACKS: Final[tuple[Path, ...]] = (
     ("runtime", "inferenceApi", "modelFilename"),
     ("runtime", "queueAgent", "dynamicModel"),
     ("runtime", "queueAgent", "s3Bucket"),
+    ("runtime", "queueAgent", "inputS3Buckets"),
     ("runtime", "queueAgent", "snsTopicArn"),
     ("runtime", "queueAgent", "sqsQueueUrl"),
     ("runtime", "queueAgent", "sqsDeadLetterUrl"),
@@ -175,6 +178,8 @@ def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Value
     agent: Values = {
         "dynamicModel": runtime.dynamic_model,
         "s3Bucket": placement.output_bucket,
+        # An older chart of this repository does not know it.
+        **({"inputS3Buckets": list(placement.input_buckets)} if placement.input_buckets else {}),
         "snsTopicArn": placement.callback_topic_arn,
         "sqsQueueUrl": placement.queue_url,
         "sqsDeadLetterUrl": placement.dead_letter_url,

@@ -80,6 +80,7 @@ def placement(config: Config, runtime: RuntimeConfig, place: Topology, *, traces
         dead_letter_url=names.queue_url(place, queue.dead_letter_name),
         callback_topic_arn=place.callback_topic_arn,
         output_bucket=place.output_bucket,
+        input_buckets=config.cloud.input_buckets,
         agent_image=names.image(config, "agent", account=place.account, region=place.region),
         runtime_image=names.image(config, runtime.type, account=place.account, region=place.region),
         node_role=names.node_role(config),
@@ -113,7 +114,7 @@ def other_chart(runtime: RuntimeConfig) -> OtherChart | None:
 
 
 def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) -> list[iam.PolicyStatement]:
-    """Returns what a runtime's pods may do: take from their queue, store results, call back, read models."""
+    """Returns what a runtime's pods may do: take tasks, read inputs, store results, call back, read models."""
     queue = place.queue(runtime.name)
     statements = [
         allow(
@@ -131,6 +132,9 @@ def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) ->
         allow("CallBack", ["sns:Publish"], [place.callback_topic_arn]),
         *access_statements(place),
     ]
+    if config.cloud.input_buckets:
+        objects = [f"arn:{place.partition}:s3:::{bucket}/*" for bucket in config.cloud.input_buckets]
+        statements.append(allow("ReadInputs", ["s3:GetObject"], objects))
     if config.cloud.model_storage is ModelStorage.S3:
         statements += [
             allow("ListModels", ["s3:ListBucket"], [config.model_bucket_arn]),

@@ -66,6 +66,16 @@ def test_a_runtimes_pods_reach_their_own_queue_and_no_other(default: Synthesis, 
         }
 
 
+def test_agents_may_get_the_objects_of_input_buckets_and_nothing_else_there(everything: Synthesis) -> None:
+    assert everything.config.cloud.input_buckets == ("studio-uploads",)
+    for runtime in everything.config.runtimes:
+        found = allowed(everything, runtime.namespace, runtime.name)
+        assert [pair for pair in found if "studio-uploads" in pair[1]] == [
+            ("s3:GetObject", "arn:aws:s3:::studio-uploads/*")
+        ]
+    assert not [pair for pair in allowed(everything, "darkroom", "api") if "studio-uploads" in pair[1]]
+
+
 def test_the_api_publishes_keeps_records_and_reads_lengths_but_takes_no_task(
     default: Synthesis, place: Topology
 ) -> None:

@@ -79,6 +79,19 @@ def test_an_agent_takes_from_the_queue_that_its_autoscaler_watches(rendered: lis
         assert (read["RUNTIME_NAME"], read["RUNTIME_TYPE"]) == (release.runtime.name, release.runtime.type)
 
 
+def test_an_agent_takes_inputs_from_the_buckets_that_it_may_read(
+    everything: Synthesis, rendered: list[Release]
+) -> None:
+    def read(release: Release) -> dict[str, Any]:
+        (deployment,) = release.of_kind("Deployment")
+        return environment(deployment["spec"]["template"]["spec"]["containers"][0])
+
+    found = releases(everything)
+    assert found
+    assert {read(release)["INPUT_S3_BUCKETS"] for release in found} == {",".join(everything.config.cloud.input_buckets)}
+    assert not [release for release in rendered if "INPUT_S3_BUCKETS" in read(release)]
+
+
 def test_keda_watches_the_queue_that_it_may_read(rendered: list[Release], place: Topology) -> None:
     watched = {
         trigger["metadata"]["queueURL"]
