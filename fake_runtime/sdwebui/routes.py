@@ -303,16 +303,10 @@ class WebUi:
             with self.gpu.running(kind, "", struck) as job:
                 self.state.begin("extras")
                 self.state.job_count = len(sources)
-                try:
-                    self._fail_if_ordered(struck)
-                    # The second is looked at only if there is a first.
-                    for key in ("upscaler_1", "upscaler_2") if values["upscaler_1"] != "None" else ():
-                        if values[key] not in catalog.UPSCALERS:
-                            message = f"could not find upscaler named {values[key]}"
-                            raise WebUiError(500, error="AssertionError", errors=message)
-                    pictures = await self._upscale_each(job, values, sources)
-                finally:
-                    self.state.end()
+                self._fail_if_ordered(struck)
+                pictures = await self._upscale_each(job, values, sources)
+                # Not if it fails: until the next job the original tells of the one that failed.
+                self.state.end()
                 job.record.images = len(pictures)
         return answering, [] if FaultName.ZERO_IMAGES in answering else pictures
 
@@ -322,6 +316,11 @@ class WebUi:
         self.state.job = "Upscale"
         for number, source in enumerate(sources, 1):
             self.state.job_no = number
+            # The second is looked at only if there is a first.
+            for key in ("upscaler_1", "upscaler_2") if values["upscaler_1"] != "None" else ():
+                if values[key] not in catalog.UPSCALERS:
+                    message = f"could not find upscaler named {values[key]}"
+                    raise WebUiError(500, error="AssertionError", errors=message)
             size = generation.upscaled_size(values, *source.size)
             if min(size) < 1:
                 raise WebUiError(500, error="ValueError", errors="height and width must be > 0")

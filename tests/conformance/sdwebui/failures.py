@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from tests.conformance.case import Case, Mark, check
+from tests.conformance.case import Case, Mark, case, check
 from tests.conformance.comfyui.client import png
 from tests.conformance.sdwebui.client import SMALL, SdWebUi
 from tests.conformance.sdwebui.refusals import own
@@ -49,11 +49,14 @@ FAILURES = (
     _failure("no-init-image-in-the-list", "img2img", {"init_images": []}, "RuntimeError"),
     _failure("a-number-as-init-image", "img2img", {"init_images": [5]}, "AttributeError"),
     _failure("more-init-images-than-results", "img2img", {"init_images": [_PICTURE, _PICTURE]}, "RuntimeError"),
-    _failure(
-        "an-unknown-upscaler",
-        "extra-single-image",
-        {"image": _PICTURE, "upscaler_1": "No Such"},
-        "AssertionError",
-        "could not find upscaler named No Such",
-    ),
 )
+
+
+@case("an upscale by an unknown upscaler is 500, and progress tells of it until the next job begins", Mark.NEEDS_MODEL)
+async def unknown_upscaler(server: SdWebUi) -> None:
+    reply = await server.call("extra-single-image", {"image": _PICTURE, "upscaler_1": "No Such"})
+    body = own("", error="AssertionError", errors="could not find upscaler named No Such")
+    check("POST extra-single-image", {"status": 500, "body": body}, reply.shown())
+    check("GET progress", {"progress": 1, "state": {"job": "Upscale", "job_no": 1}}, await server.progress())
+    await server.generate()
+    check("GET progress", {"progress": 0, "state": {"job": ""}}, await server.progress())
