@@ -296,14 +296,14 @@ class Pipeline:
             if isinstance(outcome, Answered | Answering):
                 self._run_seconds = recent(self._run_seconds, outcome.seconds)
             held.prepared = None
-            outcome = await self._after_run(turn, outcome)
+            self._after_run(turn, outcome)
             if not isinstance(outcome, Answered | Answering):
                 self._results.release()
             self._spawn_completion(held, outcome, after_run=True)
             del outcome  # the completion alone has the answer now, and lets go of it as soon as it is stored
             self._changed.set()
 
-    async def _after_run(self, turn: Turn, outcome: Outcome | Answering) -> Outcome | Answering:
+    def _after_run(self, turn: Turn, outcome: Outcome | Answering) -> None:
         """Judges the runtime by a run that has ended, and gives its turn to the next one."""
         self._recycling.note_run()
         if isinstance(outcome, Raised) and isinstance(outcome.error, RuntimeUnavailableError):
@@ -317,12 +317,8 @@ class Pipeline:
                     other.held.interrupt(Interruption.WITHDRAWN)
         elif self._recycling.judge():
             self._follower.lose(self._recycling.reason)
-            if isinstance(outcome, Answering):
-                # A server that is restarted sends nothing more; it is restarted when the last turn is over.
-                outcome = await arrived(outcome)
-        self._turns.leave(turn)
+        self._turns.leave(turn, arriving=isinstance(outcome, Answering))
         self._note()
-        return outcome
 
     def _hold_less(self) -> None:
         """Hands back what was held because runs were short of late, since one is not: others may run it sooner."""
@@ -361,7 +357,10 @@ class Pipeline:
             if after_run:
                 await asyncio.sleep(HEAD_START)
             if isinstance(outcome, Answering):
-                outcome = await arrived(outcome)
+                try:
+                    outcome = await arrived(outcome)
+                finally:
+                    self._turns.arrived()
                 if (
                     isinstance(outcome, Raised)
                     and isinstance(outcome.error, RuntimeUnavailableError)
@@ -400,7 +399,7 @@ class Pipeline:
             loops["receive"].cancel()
         for held in self._holdings:
             self._withdraw(held, HandedBack())
-        if self._turns:
+        if self._turns or self._turns.arriving:
             try:
                 async with asyncio.timeout(self._grace_period):
                     await self._wait_until_empty()

@@ -32,6 +32,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._turns: list[Turn] = []
+        self.arriving = 0
+        """Ended runs whose answers the server still sends."""
         self._none = asyncio.Event()
         self._none.set()
 
@@ -49,13 +51,23 @@ class Turns:
         self._call()
         return turn
 
-    def leave(self, turn: Turn) -> None:
-        """Says that a run has ended, whether its turn had come or not."""
+    def leave(self, turn: Turn, *, arriving: bool) -> None:
+        """Says that a run has ended, whether its turn had come or not.
+
+        Args:
+            turn: its place.
+            arriving: whether its answer is still to come; `arrived` follows then.
+        """
         self._turns.remove(turn)
+        self.arriving += arriving
         if self._turns:
             self._call()
-        else:
-            self._none.set()
+        self._judge()
+
+    def arrived(self) -> None:
+        """Says that an answer is here, or will not come."""
+        self.arriving -= 1
+        self._judge()
 
     def void(self) -> None:
         """Says that the server went away: it never came to the runs that wait."""
@@ -63,8 +75,12 @@ class Turns:
             turn.void = turn.void or not turn.came.done()
 
     async def wait_until_none(self) -> None:
-        """Returns once no run is at the server."""
+        """Returns once no run is at the server, and no answer comes from it."""
         await self._none.wait()
+
+    def _judge(self) -> None:
+        if not self._turns and not self.arriving:
+            self._none.set()
 
     def _call(self) -> None:
         if not self._turns[0].came.done():

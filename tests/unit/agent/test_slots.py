@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from agent import pipeline as pipeline_module
 from agent.errors import RuntimeUnavailableError
 from agent.holdings import Interruption
 from agent.operations.lifecycle import State
@@ -149,3 +150,39 @@ async def test_results_in_memory_stay_bounded_with_two_slots() -> None:
         assert agent.runtime.started == names[:4]
         agent.completing.gate.set()
         await agent.until(lambda: agent.runtime.started == names)
+
+
+async def test_a_restart_waits_for_the_answers_of_earlier_runs_too() -> None:
+    agent = Agent(recycle_by=RecycleBy.API, limits=Limits(tasks=2))
+    agent.put("a", "b")
+    async with agent.running():
+        answer = Slow()
+        agent.runtime.end("a").set_result(answer)
+        agent.runtime.end("b").set_result(ANSWER)
+        await agent.until(lambda: isinstance(agent.completing.outcomes.get("b"), Answered))
+        await agent.until(lambda: agent.pipeline.state is State.WAITING_FOR_RUNTIME)
+        await asyncio.sleep(0.05)
+        assert agent.runtime.restarts == 0
+
+        answer.rest.set_result(ANSWER)
+
+        await agent.until(lambda: agent.runtime.restarts == 1)
+        await agent.until(lambda: isinstance(agent.completing.outcomes.get("a"), Answered))
+
+
+async def test_at_shutdown_an_answer_that_arrives_has_the_grace_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "COMPLETION_GRACE", 0.05)
+    agent = Agent(grace_period=30)
+    agent.put("a")
+    async with agent.running() as task:
+        answer = Slow()
+        agent.runtime.end("a").set_result(answer)
+        await agent.until(lambda: agent.pipeline.state is State.READY and agent.runtime.started == ["a"])
+        agent.stop.set()
+        await asyncio.wait({task}, timeout=0.3)
+        assert not task.done()
+
+        answer.rest.set_result(ANSWER)
+
+        await agent.until(task.done)
+    assert isinstance(agent.completing.outcomes["a"], Answered)
