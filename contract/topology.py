@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from contract.config import Config, RuntimeConfig
 from contract.objects import IDEMPOTENCY, PAYLOADS, RECORDS
+
+if TYPE_CHECKING:  # the agent needs names from here, and neither the deployment's schema nor YAML
+    from contract.config import Config, RuntimeConfig
 
 LOCAL_ACCOUNT: Final = "000000000000"
 """The account that LocalStack plays."""

@@ -1,6 +1,7 @@
 """`python -m tests.bench.as_in_image agent`: runs the agent as its image does, without what only others here install.
 
-Libraries take these packages up where they find them (structlog rich, aiobotocore httpx), and each costs megabytes.
+Libraries take these packages up where they find them (structlog rich and greenlet, aiobotocore httpx), and each costs
+memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import runpy
 import sys
 from typing import Final
 
-NOT_IN_THE_IMAGE: Final = ("rich", "httpx")
+NOT_IN_THE_IMAGE: Final = ("rich", "httpx", "greenlet")
 
 
 def main() -> None:

@@ -13,11 +13,20 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.loaders import Loader
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import aws
-from agent.aws import backoff, describe, is_outage, persist
+from agent.aws import Descriptions, backoff, describe, is_outage, persist
+
+
+@pytest.mark.parametrize("service", ["s3", "sqs", "sns"])
+def test_descriptions_of_services_say_what_botocore_reads_in_them(service: str) -> None:
+    ours, botocores = Loader(file_loader=Descriptions()), Loader()
+    for kind in ("service-2", "endpoint-rule-set-1", "paginators-1"):
+        assert ours.load_service_model(service, kind) == botocores.load_service_model(service, kind)
+    assert Descriptions().load_file("no/such/file") is None
 
 
 def refusal(code: str, status: int = 400) -> ClientError:

@@ -81,11 +81,11 @@ def test_spans_continue_the_trace_of_the_request() -> None:
     assert fresh[2] == ""
 
 
-def test_without_an_endpoint_open_telemetry_is_not_even_imported() -> None:
+def test_neither_open_telemetry_without_an_endpoint_nor_yaml_is_even_imported() -> None:
     code = (
         "import sys; from agent.settings import load_settings; from agent.operations.telemetry import make_tracer; "
         "make_tracer(load_settings()); import agent.application; "
-        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+        "sys.exit(any(name.startswith(('opentelemetry', 'yaml')) for name in sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=ENVIRONMENT, cwd=ROOT, capture_output=True, timeout=30, check=False
