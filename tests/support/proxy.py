@@ -66,7 +66,7 @@ class Gate:
     _reached: threading.Event = field(default_factory=threading.Event)
     _held: list[tuple[Call, asyncio.Future[bool]]] = field(default_factory=list)
 
-    def wait(self, within: float = 20.0) -> Call:
+    def wait(self, within: float = 60.0) -> Call:
         """Returns the first call that was held.
 
         Raises:

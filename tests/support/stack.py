@@ -275,7 +275,7 @@ class Stack:
         record = self.record(task_id)
         return record.current.status if record else None
 
-    def wait_status(self, task_id: str, *wanted: Status, within: float = 20.0) -> Submission:
+    def wait_status(self, task_id: str, *wanted: Status, within: float = 30.0) -> Submission:
         """Returns the current submission of a task once it stands as wanted."""
 
         def reached() -> Submission | None:
@@ -314,7 +314,7 @@ class Stack:
             The submission as its record has it at last.
         """
         heard = self.deployment.callbacks.wait_for(task_id, within=within)
-        submission = self.wait_status(task_id, status, within=5)
+        submission = self.wait_status(task_id, status)
         if drained:
             self.wait_drained(submission.runtime, dead=int(submission.dead_lettered))
         self.assert_agrees(task_id, submission, [heard, *self.deployment.callbacks.heard(task_id)])

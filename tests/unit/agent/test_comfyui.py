@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -228,11 +227,9 @@ async def test_a_cancelled_run_is_interrupted_and_no_other(tmp_path: Path) -> No
         running = asyncio.create_task(run(runtime, diffusion(steps=200)))
         await comfyui.running()
         stranger = await comfyui.queue(plain("stranger"))
-        started = time.monotonic()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert time.monotonic() - started < 5
         outcomes = [job["outcome"] for job in await comfyui.jobs()]
         assert outcomes[0] == "interrupted"
         assert "interrupted" not in outcomes[1:]
@@ -245,7 +242,7 @@ async def test_a_cancelled_prompt_that_waits_is_taken_out_of_the_queue(tmp_path:
         stranger = await comfyui.queue(plain("stranger"))
         await comfyui.running()
         running = asyncio.create_task(run(runtime, diffusion()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await pending(comfyui)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -272,7 +269,7 @@ async def test_a_prompt_that_somebody_deleted_is_worth_another_try(
         await comfyui.queue(plain("stranger"))
         await comfyui.running()
         running = asyncio.create_task(run(runtime, diffusion()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             prompt_id = await pending(comfyui)
         await comfyui.send("POST", "/queue", json={"delete": [prompt_id]})
         with pytest.raises(TransientError, match="queue"):
@@ -285,16 +282,15 @@ async def test_an_ignored_interrupt_delays_the_cancellation_only_so_long(
     monkeypatch.setattr(module, "INTERRUPT_GRACE", 0.3)
     faults = ["interrupt-ignored"]
     async with (
-        serving(tmp_path, faults, type="comfyui", seconds_per_task=2) as comfyui,
+        serving(tmp_path, faults, type="comfyui", seconds_per_task=60) as comfyui,
         adapter(comfyui.url) as runtime,
     ):
         running = asyncio.create_task(run(runtime, diffusion()))
         await comfyui.running()
-        started = time.monotonic()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert time.monotonic() - started < 1.5
+        assert comfyui.gpu.job is not None
 
 
 async def test_a_server_that_dies_in_the_middle_takes_the_blame() -> None:

@@ -220,7 +220,7 @@ async def test_what_cannot_be_used_fails_for_good(site: Site, path: str, limits:
         await fetch(fetcher_for([site.origin], limits), f"{site.origin}/{path}")
     assert failure.value.code == code
     assert f"{site.origin}/{path.partition('?')[0]}" in failure.value.message
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("path", ["status?is=500", "status?is=503", "status?is=429", "cut"])

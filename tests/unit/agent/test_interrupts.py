@@ -91,7 +91,7 @@ async def test_an_interrupt_that_is_late_is_waited_for_before_the_next_run(
 
         slow.through.set()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await ready
         assert (await run(runtime, kind, "second")).outputs
         assert await outcomes(server) == ["succeeded", "succeeded"]
@@ -146,7 +146,7 @@ async def test_what_an_agent_that_died_has_left_running_is_stopped_by_the_next_o
         await server.running()
         async with open_session() as session:
             second = make_runtime(kind, server.url, session, Links(), dynamic_model=False)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await second.wait_until_ready()
                 await until(lambda: server.gpu.job is None, "an idle GPU")
         orphan.cancel()

@@ -29,7 +29,7 @@ from agent.task_queue import TaskQueue
 from contract.record import Record, Submission
 from contract.store import RecordStore, Stored
 from contract.task import TaskMessage, TaskType
-from tests.support.waiting import eventually_async
+from tests.support.waiting import until
 
 ANSWER = Answer(outputs=[], raw=b"{}")
 
@@ -210,7 +210,7 @@ class Agent:
                     end.set_result(ANSWER)
             self.completing.gate.set()
             self.completing.topic.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await task
 
     def put(self, *names: str) -> None:
@@ -218,10 +218,7 @@ class Agent:
             self.queue.messages.put_nowait(name)
 
     async def until(self, check: Callable[[], object]) -> None:
-        async def checked() -> object:
-            return check()
-
-        await eventually_async(checked)
+        await until(check)
 
 
 async def test_while_one_task_runs_the_next_is_prepared_and_no_more_is_taken() -> None:
@@ -289,7 +286,7 @@ async def test_answers_that_are_still_arriving_count_among_those_in_memory() -> 
     async with agent.running():
         for name, answer in zip(names, answers, strict=False):
             agent.runtime.end(name).set_result(answer)
-        await agent.until(lambda: agent.queue.received == names)
+        await agent.until(lambda: agent.queue.received == names and len(agent.runtime.started) >= RESULTS_IN_MEMORY)
         assert agent.runtime.started == names[:RESULTS_IN_MEMORY]
 
         for answer in answers:
@@ -424,7 +421,7 @@ async def test_when_the_runtime_goes_away_the_waiting_task_is_handed_back_and_no
 
         agent.runtime.end("a").set_exception(RuntimeUnavailableError("gone", "the server went away"))
 
-        await agent.until(lambda: "b" in agent.completing.outcomes)
+        await agent.until(lambda: {"a", "b"} <= set(agent.completing.outcomes))
         assert isinstance(agent.completing.outcomes["a"], Raised)
         assert agent.completing.outcomes["b"] == HandedBack()
         assert agent.pipeline.state is State.WAITING_FOR_RUNTIME
@@ -528,7 +525,7 @@ async def test_an_idle_agent_drops_its_long_poll_and_ends() -> None:
     async with agent.running() as task:
         await agent.until(lambda: agent.pipeline.state is State.READY)
         agent.stop.set()
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(30):
             await task
 
 

@@ -72,7 +72,7 @@ async def test_an_agent_that_warms_ends_when_it_is_told_to() -> None:
     async with agent.running() as running:
         await agent.until(lambda: agent.pipeline.state is State.WARMING)
         agent.stop.set()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await running
     assert agent.runtime.stopped == ["warm-up"]
 
@@ -90,7 +90,7 @@ async def test_after_so_many_tasks_the_agent_ends_and_what_it_had_received_goes_
         await end_of(agent, "a")
         await agent.until(lambda: "c" in agent.queue.received)
         await end_of(agent, "b")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await running
     assert agent.recycling.exiting
     assert agent.runtime.started == ["a", "b"]
@@ -171,7 +171,7 @@ async def test_a_runtime_that_never_lets_go_is_to_be_restarted() -> None:
     async with agent.running() as running:
         await agent.until(lambda: agent.pipeline.state is State.READY)
         await left_running(agent, "a", "b")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await running
     assert agent.recycling.exiting
     assert "interrupted run" in agent.recycling.reason

@@ -19,7 +19,7 @@ from fake_runtime.gpu.device import Gpu
 from fake_runtime.settings import Settings
 
 OTHER_CHECKPOINT = "sd_xl_base_1.0.safetensors"
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 type Json = Any
 
 

@@ -53,7 +53,7 @@ async def test_a_dropped_websocket_closes_abnormally_and_the_prompt_goes_on() ->
         await comfyui.order("drop-websocket")
         async with comfyui.events("me") as events:
             prompt_id = await comfyui.queue(diffusion(), client_id="me")
-            while (message := await events.websocket.receive(5)).type is aiohttp.WSMsgType.TEXT:
+            while (message := await events.websocket.receive(30)).type is aiohttp.WSMsgType.TEXT:
                 pass
             assert message.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.ERROR}
             assert events.websocket.close_code == 1006

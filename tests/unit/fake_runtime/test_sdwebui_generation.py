@@ -230,7 +230,7 @@ async def test_a_fixed_time_per_task_holds_for_every_request() -> None:
         )
         jobs = await webui.jobs()
     assert len(jobs) == 2
-    assert all(0.099 <= job["duration"] < 1 for job in jobs)
+    assert all(0.099 <= job["duration"] < 3 for job in jobs)
 
 
 async def test_requests_wait_their_turn_in_order_of_arrival() -> None:
