@@ -110,7 +110,8 @@ def with_digests(config: Config, digests: Mapping[str, str], *, account: str, re
     for runtime, written in zip(config.runtimes, document["modelsRuntime"], strict=True):
         for container, holds in containers(runtime).items():
             own = own_image(runtime, container, names.image(config, holds, account=account, region=region))
-            if own in digests:
+            # One that has its digest may have it under an old name, and under both would be refused.
+            if digests.get(own, own) != own:
                 values = written["extraValues"].setdefault("runtime", {}).setdefault(container, {})
                 values.setdefault("image", {})["digest"] = split_image(digests[own])[2]
     return parse_config(yaml.safe_dump(document, sort_keys=False))

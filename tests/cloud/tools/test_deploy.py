@@ -361,7 +361,8 @@ def test_images_that_a_tag_names_run_by_the_digest_that_is_in_the_snapshot() -> 
         {"repository": f"{HOST}/own", "digest": f"sha256:{'9' * 64}"},
     ]
     runtimes = [
-        {"name": f"r{number}", "type": "comfyui", "extraValues": {"runtime": {"inferenceApi": {"image": image}}}}
+        {"name": f"{key.lower()}{number}", "type": "comfyui", "extraValues": {key: {"inferenceApi": {"image": image}}}}
+        for key in ("runtime", "sdWebuiInferenceApi")
         for number, image in enumerate(values)
     ]
     images = {"agent": f"{HOST}/agent:v3", "runtimes": {"comfyui": f"{HOST}/comfyui@sha256:{'8' * 64}"}}
@@ -373,7 +374,7 @@ def test_images_that_a_tag_names_run_by_the_digest_that_is_in_the_snapshot() -> 
         reference: f"{split_image(reference)[0]}@sha256:{number:064x}"
         for number, reference in enumerate(before)
         if "@" not in reference
-    }
+    } | {reference: reference for reference in before if "@" in reference}
     after = with_digests(config, digests, account=ACCOUNT, region="us-east-1")
     by_digest = [digests.get(reference, reference) for reference in before]
     assert images_of(after, account=ACCOUNT, region="us-east-1") == by_digest
