@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 DRY = [command for command in COMMANDS if "--dry-run" in command]
+
+COSTS = [
+    ("cluster",),
+    ("m5.large",),
+    ("NAT gateway", "public IPv4"),
+    ("load balancer",),
+    ("volume", "snapshot", "alarm"),
+]
+"""What the lines of a bill say that each row of the page sums up."""
 
 
 def words(command: str) -> list[str]:
@@ -63,6 +73,11 @@ def test_every_command_has_its_nox_session() -> None:
 def test_what_it_costs_is_what_the_templates_cost(default: Synthesis) -> None:
     lines = bill(fixed_usage(fixed_of(default.templates.values(), snapshot_gib=80)), load_prices())
     assert f"**${total(lines)}**" in TEXT
+    shown = [Decimal(amount) for amount in re.findall(r"^\| [^*|]+ \| \$([0-9.]+) \|", TEXT, re.MULTILINE)]
+    assert len(shown) == 5
+    assert sum(shown) == total(lines)
+    for amount, dimensions in zip(shown, COSTS, strict=True):
+        assert amount == sum(line.total for line in lines if any(part in line.dimension for part in dimensions))
 
 
 def test_every_link_leads_somewhere() -> None:
