@@ -86,17 +86,13 @@ def ready(replicas: Replicas) -> int:
     return sum(pair.phase is Phase.READY for pair in replicas.pairs)
 
 
-def submit(api: str, number: int) -> None:
+def submit(http: httpx.Client, api: str, number: int) -> None:
     request = {
         "metadata": {"id": f"burst-{number}", "runtime": RUNTIME, "tasktype": "text-to-image", "prefix": "output"},
         "content": {"prompt": "A dog", "steps": 1, "width": 64, "height": 64},
     }
-    answer = httpx.post(f"{api}/v1alpha2", json={"task": request}, timeout=60)
+    answer = http.post(f"{api}/v1alpha2", json={"task": request})
     assert answer.status_code == 200, answer.text
-
-
-def get(url: str) -> Any:
-    return httpx.get(url, timeout=60).json()
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +107,10 @@ def burst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Burst]:
         "up", "local", folder=folder, environment={"DARKROOM_HOME": str(state_folder())}, arguments=arguments
     )
     seen = Burst()
+    http = httpx.Client(timeout=60)  # each one of its own would load all certificates anew, for 0.1 s of a processor
+
+    def get(url: str) -> Any:
+        return http.get(url).json()
 
     def state() -> State:
         found = read_state(folder / "up.json")
@@ -131,7 +131,7 @@ def burst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Burst]:
         seen.began = time.time()
         look()
         with ThreadPoolExecutor(6) as pool:
-            submitted = [pool.submit(submit, state().api, number) for number in range(TASKS)]
+            submitted = [pool.submit(submit, http, state().api, number) for number in range(TASKS)]
             eventually(over, within=200, every=0.25)
             assert all(item.result() is None for item in submitted)
         seen.tasks = [get(f"{state().api}/v1/tasks/burst-{number}") for number in range(TASKS)]
@@ -141,6 +141,7 @@ def burst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Burst]:
         seen.log = process.text()
         yield seen
     finally:
+        http.close()
         process.stop()
 
 
