@@ -7,7 +7,6 @@ import io
 import json
 import random
 import re
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 
 from contract.objects import split_s3_url
 from tests.journeys.target import Inbox, Target
+from tests.support.waiting import eventually
 
 SEEDS = Path(__file__).parents[1] / "seeds"
 UNREACHABLE = "https://huggingface.co/datasets/huggingface/documentation-images/resolve/main/diffusers/cat.png"
@@ -113,9 +113,13 @@ def task_api(target: Target, inbox: Inbox) -> None:
     assert answer.status_code == 200, answer.text
     task_id = answer.json()["taskId"]
     inbox.wait(task_id)
-    deadline = time.monotonic() + 10
-    while (found := target.get(f"/task?taskId={task_id}").json())["taskStatus"] in {"waiting", "running"}:
-        assert time.monotonic() < deadline, found
+
+    def ended() -> Any:
+        found = target.get(f"/task?taskId={task_id}").json()
+        assert found["taskStatus"] not in {"waiting", "running"}, found
+        return found
+
+    found = eventually(ended, every=0.2)
     assert found["taskStatus"] == "finished", found
     assert found["taskId"] == task_id
     assert found["processRes"]["cnt"] == 1
@@ -156,16 +160,8 @@ def large_inline_image(target: Target, inbox: Inbox) -> None:
     answer = target.post("/v1alpha2", body)
     assert answer.status_code == 200, answer.text
     check_images(target, task_id, inbox.wait(task_id, within=40), 1, "output")
-    assert wait_gone(target, f".payloads/{task_id}/")
-
-
-def wait_gone(target: Target, prefix: str, within: float = 5) -> bool:
-    """Tells whether every object under a prefix is deleted within that many seconds."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if not target.client("s3").list_objects_v2(Bucket=target.bucket, Prefix=prefix).get("KeyCount", 0):
-            return True
-    return False
+    s3, prefix = target.client("s3"), f".payloads/{task_id}/"
+    eventually(lambda: not s3.list_objects_v2(Bucket=target.bucket, Prefix=prefix)["KeyCount"], every=0.2)
 
 
 def _four(content: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ class Inbox:
         """Returns the callbacks of one task that have arrived so far."""
         return [body for body, _ in self.seen if body["id"] == task_id]
 
-    def wait(self, task_id: str, within: float = 20) -> dict[str, Any]:
+    def wait(self, task_id: str, within: float = 60) -> dict[str, Any]:
         """Returns the first callback of a task.
 
         Raises:

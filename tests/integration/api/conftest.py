@@ -115,7 +115,7 @@ async def start_api(
                     **more,
                 }
             )
-            config = config or unhurried(module_deployment.config)
+            config = config or throttled(module_deployment.config)
             front, faults = make_front(settings, config), Faults()
 
             @asynccontextmanager
@@ -152,7 +152,8 @@ async def api(start_api: StartApi) -> Api:
     return await start_api()
 
 
-def unhurried(config: Config) -> Config:
-    """Returns the config with a throttle that no test runs into by chance."""
-    throttle = config.api_gateway.throttle.model_copy(update={"rate_limit": 5000, "burst_limit": 5000})
+def throttled(config: Config, *, rate_limit: float = 5000, burst_limit: int = 5000) -> Config:
+    """Returns the config with another throttle; with one that no test runs into by chance if it says no more."""
+    update = {"rate_limit": rate_limit, "burst_limit": burst_limit}
+    throttle = config.api_gateway.throttle.model_copy(update=update)
     return config.model_copy(update={"api_gateway": config.api_gateway.model_copy(update={"throttle": throttle})})

@@ -26,7 +26,7 @@ from api.server import Server, server_config
 from api.services import make_front
 from api.settings import Settings
 from contract.config import parse_config
-from tests.integration.api.conftest import unhurried
+from tests.integration.api.conftest import throttled
 from tests.support.deployment import CONFIG, Deployment
 
 CHECKS = [
@@ -55,7 +55,7 @@ def address(module_deployment: Deployment) -> Iterator[str]:
 
     def serve() -> None:
         async def main() -> None:
-            config = unhurried(module_deployment.config)
+            config = throttled(module_deployment.config)
             front = make_front(options, config)
             app = create_app(options, config, front=front)
 

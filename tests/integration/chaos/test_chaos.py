@@ -53,7 +53,7 @@ def test_ctrl_c_ends_the_faults_and_judges_all_the_same(tmp_path: Path) -> None:
         return words in (tmp_path / "output").read_text()
 
     try:
-        eventually(lambda: said("tasks sent"), within=30)
+        eventually(lambda: said("tasks sent"), within=120)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, (tmp_path / "output").read_text()

@@ -34,7 +34,7 @@ def test_a_queued_task_never_runs(stack: Stack, runtime: str) -> None:
     answer = stack.cancel(task_id)
     assert answer.is_success, answer.text
     # Its callback does not wait for a GPU to come.
-    assert stack.deployment.callbacks.wait_for(task_id, within=5).body["result"] is False
+    assert stack.deployment.callbacks.wait_for(task_id, within=30).body["result"] is False
     pod = stack.start_pod(runtime)
     assert_cancelled(stack, task_id)
     assert len(stack.deployment.callbacks.heard(task_id)) == 1
@@ -49,7 +49,7 @@ def test_a_running_task_is_interrupted(stack: Stack, runtime: str) -> None:
     stack.wait_status(task_id, Status.RUNNING)
     answer = stack.cancel(task_id)
     assert answer.is_success, answer.text
-    assert stack.deployment.callbacks.wait_for(task_id, within=5).body["result"] is False
+    assert stack.deployment.callbacks.wait_for(task_id, within=30).body["result"] is False
     assert_cancelled(stack, task_id)
     assert pod.fake.runs(task_id)[0]["outcome"] == "interrupted"
     assert_works(stack, pod)

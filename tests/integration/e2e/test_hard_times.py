@@ -112,4 +112,4 @@ def test_an_agent_on_a_full_disk_works_for_it_writes_nothing(
     assert http().get(f"{pod.health}/healthz", timeout=5).status_code == 200
     assert list(folder.iterdir()) == []
     pod.agent.terminate()
-    assert pod.agent.wait_ended(10)[0] == 0
+    assert pod.agent.wait_ended(60)[0] == 0

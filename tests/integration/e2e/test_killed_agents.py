@@ -153,7 +153,7 @@ def test_an_agent_that_is_overtaken_before(name: str, stack: Stack, runtime: str
         before = {key: stack.deployment.object(key) for key in stack.deployment.object_keys(f"output/{task_id}/")}
         gate.open()
         heartbeat.open()
-        eventually(lambda: "task_overtaken" in late.agent.text(), within=10)
+        eventually(lambda: "task_overtaken" in late.agent.text())
         assert late.agent.is_alive()
         assert stack.wait_ended_once(task_id, Status.SUCCEEDED) == submission
         assert {key: stack.deployment.object(key) for key in before} == before
@@ -175,7 +175,7 @@ def test_an_agent_that_wakes_after_the_task_has_failed_leaves_no_object(
         submission = stack.wait_ended_once(task_id, Status.FAILED)
         gate.open()
         heartbeat.open()
-        eventually(lambda: "task_overtaken" in late.agent.text(), within=10)
+        eventually(lambda: "task_overtaken" in late.agent.text())
         assert stack.wait_ended_once(task_id, Status.FAILED) == submission
         assert late.agent.is_alive()
         late.agent.kill()

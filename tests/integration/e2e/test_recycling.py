@@ -67,7 +67,7 @@ def test_the_agent_asks_for_a_new_runtime_by_its_exit_status_and_loses_no_task(s
         runtime, fake=stack.start_fake(seconds_per_task=0.2), RECYCLE_BY="exit", RECYCLE_AFTER_TASKS=2, PREFETCH=2
     )
     accepted = [stack.submit(runtime) for _ in range(5)]
-    assert pod.agent.wait_ended(20)[0] == EXIT_RESTART_RUNTIME
+    assert pod.agent.wait_ended(60)[0] == EXIT_RESTART_RUNTIME
     assert len(pod.fake.jobs()) == 2
     other = stack.start_pod(runtime)
     for task_id in accepted:
@@ -83,7 +83,7 @@ def test_a_runtime_that_takes_too_much_memory_is_restarted_after_its_task(stack:
     )
     task_id = stack.submit(runtime)
     eventually(lambda: readyz(pod).get("runtime_resident_bytes", 0) > 1_000_000, within=15)
-    assert pod.agent.wait_ended(20)[0] == EXIT_RESTART_RUNTIME
+    assert pod.agent.wait_ended(60)[0] == EXIT_RESTART_RUNTIME
     assert stack.wait_ended_once(task_id, Status.SUCCEEDED).attempts == 1
     assert len(pod.fake.runs(task_id)) == 1
 
@@ -139,7 +139,7 @@ def test_a_runtime_that_never_lets_go_is_to_be_restarted(kind: str, stack: Stack
     stuck = stack.submit_workflow(runtime, text=fault) if kind == "comfyui" else stack.submit(runtime, prompt=fault)
     pod.fake.wait_running(stuck)
     waiting = stack.submit_workflow(runtime) if kind == "comfyui" else stack.submit(runtime)
-    assert pod.agent.wait_ended(40)[0] == EXIT_RESTART_RUNTIME
+    assert pod.agent.wait_ended(60)[0] == EXIT_RESTART_RUNTIME
     assert stack.wait_ended_once(stuck, Status.FAILED, drained=False).dead_lettered is False
     assert pod.fake.runs(waiting) == []
     pod.fake.process.kill()

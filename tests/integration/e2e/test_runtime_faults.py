@@ -92,7 +92,7 @@ def test_a_runtime_that_comes_late_is_waited_for(stack: Stack, runtime: str) -> 
 def test_a_runtime_that_crashes_in_mid_task_is_waited_for_and_nobody_blamed(stack: Stack, runtime: str) -> None:
     pod = stack.start_pod(runtime, fake=stack.start_fake("exit-in-the-middle"))
     task_id = stack.submit(runtime)
-    pod.fake.process.wait_ended(20)
+    pod.fake.process.wait_ended(60)
     stack.start_fake(port=int(pod.fake.url.rpartition(":")[2]))
     submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
     assert submission.blamed == 1, "the runtime's crash was blamed on the task"
@@ -128,7 +128,7 @@ def test_a_runtime_that_dies_at_its_start_and_then_starts_slowly_is_waited_for(s
     port = free_port()
     dead = stack.start_fake("dead-start", port=port, ready=False)
     agent, _ = stack.start_agent(runtime, dead.url)
-    dead.process.wait_ended(20)
+    dead.process.wait_ended(60)
     task_id = stack.submit(runtime)
     stack.start_fake("slow-start:seconds=1", port=port, ready=False)
     assert stack.wait_ended_once(task_id, Status.SUCCEEDED).blamed == 1
@@ -138,7 +138,7 @@ def test_a_runtime_that_dies_at_its_start_and_then_starts_slowly_is_waited_for(s
 def test_comfyui_that_crashes_in_mid_task_is_waited_for_and_nobody_blamed(stack: Stack, comfy_runtime: str) -> None:
     pod = stack.start_pod(comfy_runtime, fake=stack.start_fake("exit-in-the-middle", kind="comfyui"))
     task_id = stack.submit_workflow(comfy_runtime)
-    pod.fake.process.wait_ended(20)
+    pod.fake.process.wait_ended(60)
     stack.start_fake(kind="comfyui", port=int(pod.fake.url.rpartition(":")[2]))
     assert stack.wait_ended_once(task_id, Status.SUCCEEDED).blamed == 1
     assert pod.agent.is_alive()

