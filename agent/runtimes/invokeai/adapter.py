@@ -187,7 +187,7 @@ class InvokeAi:
             pause = min(longest, pause * 1.5)
             counts = await self._ask("GET", f"{_QUEUE}/b/{run.batch_id}/status")
             if not counts.get("total"):
-                raise TransientError("run_deleted", f"somebody took the run out of the queue of {TITLE}")
+                raise _taken_out()
             for status in ("completed", "failed", "canceled"):
                 if counts.get(status):
                     return status
@@ -195,6 +195,8 @@ class InvokeAi:
     async def _item(self, run: _Run) -> tuple[bytes, dict[str, Any]]:
         """Returns the run's item of the queue, as received and decoded; complete once the server is done with it."""
         reply = await self._server.request("GET", f"{_QUEUE}/i/{run.item_id}", timeout=TRANSFER_TIMEOUT)
+        if reply.status == 404:
+            raise _taken_out()
         return reply.body, await _document(reply, "the queue's item")
 
     async def _outputs_of(self, item: dict[str, Any], named: Sequence[str]) -> list[str]:
@@ -276,7 +278,8 @@ class InvokeAi:
             # There is nothing to stop; what waited in the queue runs when the server is back.
             self._met = False
             return
-        if not run.began or run.item:
+        if not run.began or run.item or isinstance(error, PermanentError):
+            # It has ended, or never was in the queue.
             return
         self._left.add(run)
         with suppress(TimeoutError, TaskError):
@@ -398,6 +401,10 @@ class _Run:
         if not isinstance(items, list) or not isinstance(items[0], int):
             _garbage(path, None)
         self.item_id = items[0]
+
+
+def _taken_out() -> TransientError:
+    return TransientError("run_deleted", f"somebody took the run out of the queue of {TITLE}")
 
 
 async def _document(reply: Reply, path: str, status: int = 200) -> dict[str, Any]:

@@ -126,6 +126,13 @@ def test_the_line_to_copy_is_the_reference_request() -> None:
     assert curl_line("http://127.0.0.1:8000", only_comfy) is None
 
 
+def test_a_fake_one_stands_in_for_an_invokeai() -> None:
+    config = parse_config("modelBucketArn: arn:aws:s3:::my-models\nmodelsRuntime:\n- {name: own, type: invokeai}\n")
+    (runtime,) = plan.runtimes(config, options(), plan_ports(1), {})
+    assert runtime.command[1:5] == ("-m", "fake_runtime", "--type", "invokeai")
+    assert runtime.ready_path == "/api/v1/app/version"
+
+
 def test_the_example_stands_in_for_a_runtime_of_ones_own() -> None:
     config = parse_config("modelBucketArn: arn:aws:s3:::my-models\nmodelsRuntime:\n- {name: own, type: http}\n")
     (runtime,) = plan.runtimes(config, options(), plan_ports(1), {})
