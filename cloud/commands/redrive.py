@@ -53,10 +53,10 @@ def redrive(  # noqa: PLR0917 - typer reads options from parameters
             with dead.letters() as letters:
                 report.show(_table(queue.runtime, letters))
                 chosen = [item for item in letters if is_selected(item, reason or [])] if reason or every else []
-                chosen = chosen[:limit]
+                taken = {item.message_id: item for item in chosen[:limit]}
                 # Now, not at the end: to move many takes minutes, and others may be after the rest.
-                dead.hand_back(item for item in letters if item not in chosen)
-                stayed += _move(dead, chosen, report, dry_run=dry_run)
+                dead.hand_back(item for item in letters if item.message_id not in taken)
+                stayed += _move(dead, list(taken.values()), report, dry_run=dry_run)
     if stayed:
         fail(f"{stayed} dead letters stay where they are", FAILED)
 

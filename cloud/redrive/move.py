@@ -29,8 +29,8 @@ from contract.record import Record, TransitionError, submit
 from contract.store import ContendedRecordError, RecordStore, is_absent
 from contract.task import TaskMessage, encode_task_message
 
-_HELD: Final = 120
-"""Seconds for which letters are ours, and others miss them should we be killed; each is renewed before it is moved."""
+_HELD: Final = 900
+"""Seconds for which letters are ours: ten thousand are moved in that time. Each is renewed before it is moved."""
 
 _EMPTY_RECEIVES: Final = 3
 """So many in a row mean that nothing is left."""
@@ -109,7 +109,9 @@ class DeadLetterQueue:
         except ClientError as error:
             if code_of(error) not in _NOT_OURS:
                 raise
-            raise CannotRedriveError(f"{letter.name}: somebody else has taken it meanwhile; look again") from error
+            raise CannotRedriveError(
+                f"{letter.name}: somebody else has taken it, or it was held too long; redrive again"
+            ) from error
 
     def move(self, letter: DeadLetter) -> None:
         """Sends a letter back to its queue, then deletes it here.
