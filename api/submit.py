@@ -11,6 +11,7 @@ from typing import Final
 
 import orjson
 import structlog
+from pydantic import ValidationError
 
 from api.aws import AWS_ERRORS, UNAVAILABLE, Aws
 from api.errors import ApiError, UnavailableError
@@ -78,7 +79,6 @@ class NotAcceptedError(UnavailableError):
             f"AWS is out of reach; this submission {text}; send it again with the same id",
             details={"id": task_id, "fate": fate},
         )
-        self.fate = fate
 
 
 class Acceptance:
@@ -107,7 +107,7 @@ class Acceptance:
         earlier = self._unsettled.take(request, ticket.task_id)
         try:
             return await self.accept(request, ticket, trace=trace, instead_of=earlier)
-        except NotAcceptedError:
+        except ApiError:
             # The record of a task that will not run may still say that it is queued, when S3's answer was lost.
             for unsettled in [*earlier, ticket]:
                 self._unsettled.note(request, unsettled)
@@ -166,7 +166,11 @@ class Acceptance:
             await asyncio.sleep(_SETTLE_SECONDS)
             for _ in range(len(self._unsettled)):
                 ticket, of = self._unsettled.take_oldest()
-                fate = await self._withdraw(ticket)
+                try:
+                    fate = await self._withdraw(ticket)
+                except ValidationError:
+                    _log.exception("record unreadable", task_id=ticket.task_id)
+                    continue
                 if fate is Fate.UNKNOWN:
                     self._unsettled.put_back(ticket, of)
                     break
