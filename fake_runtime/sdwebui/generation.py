@@ -44,6 +44,7 @@ class Plan:
     second_pass_steps: int
     seeds: list[int]
     subseeds: list[int]
+    clip_skip: int
 
 
 def _eighths(pixels: int) -> int:
@@ -55,7 +56,15 @@ def _seed(value: object) -> int:
     return int(value) if isinstance(value, int) and value != -1 else random.randrange(4294967294)  # noqa: S311
 
 
-def plan(values: Mapping[str, Any], sampler: str, scheduler: str, checkpoint: Checkpoint, *, from_images: bool) -> Plan:
+def plan(
+    values: Mapping[str, Any],
+    sampler: str,
+    scheduler: str,
+    checkpoint: Checkpoint,
+    *,
+    from_images: bool,
+    clip_skip: int,
+) -> Plan:
     """Settles sizes and seeds of a request in which `failures` finds nothing.
 
     A seed of -1 becomes a random one, and the only thing here that is not pure.
@@ -92,6 +101,7 @@ def plan(values: Mapping[str, Any], sampler: str, scheduler: str, checkpoint: Ch
         second_pass_steps=second,
         seeds=[seed + step * index for index in range(number)],
         subseeds=[subseed + index for index in range(number)],
+        clip_skip=clip_skip,
     )
 
 
@@ -114,6 +124,8 @@ def infotext(planned: Plan, index: int) -> str:
     if values["subseed_strength"]:
         fields |= {"Variation seed": planned.subseeds[index], "Variation seed strength": values["subseed_strength"]}
     fields |= {key: value for key, value in _further(planned).items() if value is not None}
+    if planned.clip_skip > 1:
+        fields["Clip skip"] = planned.clip_skip
     fields["Version"] = VERSION
     lines.append(", ".join(f"{key}: {value}" for key, value in fields.items()))
     return "\n".join(lines)
@@ -190,7 +202,7 @@ def info(planned: Plan, made: int, job_timestamp: str) -> str:
             "infotexts": [infotext(planned, index) for index in range(made)],
             "styles": values["styles"] or [],
             "job_timestamp": job_timestamp,
-            "clip_skip": 1,
+            "clip_skip": planned.clip_skip,
             "is_using_inpainting_conditioning": False,
             "version": VERSION,
         },

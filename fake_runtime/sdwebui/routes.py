@@ -226,7 +226,15 @@ class WebUi:
             if failure is not None:
                 raise failure
             checkpoint = self._wanted_checkpoint(values)
-            planned = generation.plan(values, sampler, scheduler, checkpoint, from_images=decoded is not None)
+            settings = self.options | (values["override_settings"] or {})
+            planned = generation.plan(
+                values,
+                sampler,
+                scheduler,
+                checkpoint,
+                from_images=decoded is not None,
+                clip_skip=int(settings["CLIP_stop_at_last_layers"]),
+            )
             self._preview = planned
             self._fail_if_ordered(job.faults)
             await self.gpu.load(planned.checkpoint.name)

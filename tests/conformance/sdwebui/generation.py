@@ -156,7 +156,15 @@ async def upscaled_sizes(server: SdWebUi) -> None:
         check(f"width and height of {request}", size, [int.from_bytes(data[16:20]), int.from_bytes(data[20:24])])
 
 
-@case("a prompt's override of the checkpoint lasts for one request", _MODEL)
+@case("an overridden setting lasts for one request", _MODEL)
+async def override_of_a_setting(server: SdWebUi) -> None:
+    settings: tuple[dict[str, int], ...] = ({}, {"CLIP_stop_at_last_layers": 2}, {})
+    answers = [await server.generate(override_settings=override) for override in settings]
+    skips = [json.loads(answer["info"])["clip_skip"] for answer in answers]
+    check("the clip skip of three requests, the second of which asks for 2", [skips[0], 2, skips[0]], skips)
+
+
+@case("a request's override of the checkpoint lasts for one request", _MODEL)
 async def override_of_the_checkpoint(server: SdWebUi) -> None:
     models = await server.get("/sdapi/v1/sd-models")
     before = (await server.get("/sdapi/v1/options"))["sd_model_checkpoint"]
