@@ -20,6 +20,7 @@ from tests.bench.statistics import gaps, percentile
 
 NAME: Final = "bare client"
 _MOST: Final = 20
+_HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 _PATHS: Final = {TaskType.TEXT_TO_IMAGE: "/sdapi/v1/txt2img", TaskType.IMAGE_TO_IMAGE: "/sdapi/v1/img2img"}
 
 
@@ -42,7 +43,7 @@ async def measure_bare(scenario: Scenario, *, folder: Path, progress: Progress) 
     bodies = [orjson.dumps(scenario.content(f"bench-bare-{number:06d}", image)) for number in range(count)]
     async with AsyncExitStack() as stack:
         address = await (await start_runtime(stack, scenario, 0, folder)).address()
-        session = await stack.enter_async_context(aiohttp.ClientSession(headers={"Content-Type": "application/json"}))
+        session = await stack.enter_async_context(aiohttp.ClientSession(headers=_HEADERS))
         async with asyncio.TaskGroup() as reading:
             for number, body in enumerate(bodies):
                 progress("tasks", number, count)

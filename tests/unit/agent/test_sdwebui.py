@@ -238,6 +238,19 @@ async def test_a_runtime_that_dies_in_the_middle_takes_the_blame() -> None:
     assert failure.value.code in {"runtime_lost", "runtime_unreachable"}
 
 
+async def test_nothing_is_asked_for_compressed_since_that_holds_up_the_server() -> None:
+    asked: dict[str, str] = {}
+
+    async def note(request: web.BaseRequest) -> web.StreamResponse:
+        asked[request.path] = request.headers.get("Accept-Encoding", "")
+        return web.json_response({"images": [base64.b64encode(png()).decode()], "info": "{}"})
+
+    async with web_server(note) as origin, adapter(origin) as runtime:
+        assert (await run(runtime, SMALL)).outputs
+        await runtime.wait_until_ready()
+    assert asked == {"/sdapi/v1/txt2img": "identity", "/sdapi/v1/options": "identity"}
+
+
 async def test_a_connection_that_drops_while_the_server_stays_is_blamed_on_the_task() -> None:
     async def drop(request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "POST":
