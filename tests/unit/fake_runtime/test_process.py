@@ -1,13 +1,11 @@
 """The process: how it starts, refuses to start, tells its address, and ends."""
 
 import asyncio
-import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -15,41 +13,32 @@ import pytest
 
 from fake_runtime.__main__ import read_arguments, scratch_folder
 from fake_runtime.settings import Settings
+from tests.support.processes import Process
 from tests.support.workflows import diffusion
-from tests.unit.fake_runtime.support import settings
-
-START_SECONDS = 60
+from tests.unit.fake_runtime.support import settings, until
 
 
-@asynccontextmanager
-async def process(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "fake_runtime", *arguments),
-        env={**{k: v for k, v in os.environ.items() if not k.startswith("FAKE_RUNTIME_")}, **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+@contextmanager
+def process(folder: Path, *arguments: str, **environment: str) -> Iterator[Process]:
+    child = Process("fake", "fake_runtime", folder=folder, arguments=arguments, environment=environment)
     try:
         yield child
     finally:
-        if child.returncode is None:
-            child.kill()
-        await child.communicate()
+        child.stop()
 
 
-async def address(child: asyncio.subprocess.Process) -> str:
-    assert child.stdout is not None
-    async with asyncio.timeout(START_SECONDS):
-        line = (await child.stdout.readline()).decode()
-    assert line.startswith("fake ")
+async def address(child: Process) -> str:
+    def told() -> str:
+        return next((line for line in child.text().splitlines() if line.startswith("fake ")), "")
+
+    line = await until(told, "the address")
     assert " listening on http://" in line
-    return line.split()[-1]
+    return str(line.split()[-1])
 
 
-async def ended(child: asyncio.subprocess.Process) -> tuple[int | None, str]:
-    async with asyncio.timeout(START_SECONDS):
-        _, errors = await child.communicate()
-    return child.returncode, errors.decode()
+async def ended(child: Process) -> tuple[int | None, str]:
+    status, _ = await asyncio.to_thread(child.wait_ended, 60)
+    return status, child.text()
 
 
 def names_in(folder: Path) -> list[str]:
@@ -57,23 +46,25 @@ def names_in(folder: Path) -> list[str]:
 
 
 async def test_it_tells_the_free_port_it_took_and_ends_at_once_on_sigterm(tmp_path: Path) -> None:
-    async with process("--type", "comfyui", "--port", "0", TMPDIR=str(tmp_path)) as child:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with process(tmp_path, "--type", "comfyui", "--port", "0", TMPDIR=str(scratch)) as child:
         url = await address(child)
-        assert len(names_in(tmp_path)) == 1
+        assert len(names_in(scratch)) == 1
         async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws") as websocket:
             await session.post(f"{url}/prompt", json={"prompt": diffusion(steps=1000, width=512, height=512)})
-            child.send_signal(signal.SIGTERM)
+            child.terminate()
             status, _ = await ended(child)
             while (await websocket.receive(30)).type is aiohttp.WSMsgType.TEXT:
                 pass
             assert websocket.close_code == 1006
         assert status == 128 + signal.SIGTERM
-        assert names_in(tmp_path) == []
+        assert names_in(scratch) == []
 
 
-async def test_every_option_can_come_from_the_environment() -> None:
+async def test_every_option_can_come_from_the_environment(tmp_path: Path) -> None:
     environment = {"TYPE": "comfyui", "MODELS": "a.safetensors,b.safetensors", "FAULT": "error;hang:seconds=1"}
-    async with process(**{f"FAKE_RUNTIME_{key}": value for key, value in environment.items()}) as child:
+    with process(tmp_path, **{f"FAKE_RUNTIME_{key}": value for key, value in environment.items()}) as child:
         url = await address(child)
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{url}/models/checkpoints") as response:
@@ -82,8 +73,8 @@ async def test_every_option_can_come_from_the_environment() -> None:
                 assert [fault["name"] for fault in await response.json()] == ["error", "hang"]
 
 
-async def test_an_exit_in_the_middle_breaks_the_connection() -> None:
-    async with process("--latency", "0", "--fault", "exit-in-the-middle:status=7") as child:
+async def test_an_exit_in_the_middle_breaks_the_connection(tmp_path: Path) -> None:
+    with process(tmp_path, "--latency", "0", "--fault", "exit-in-the-middle:status=7") as child:
         url = await address(child)
         async with aiohttp.ClientSession() as session:
             with pytest.raises(aiohttp.ClientError):
@@ -91,10 +82,10 @@ async def test_an_exit_in_the_middle_breaks_the_connection() -> None:
         assert (await ended(child))[0] == 7
 
 
-async def test_a_slow_start_refuses_connections_until_it_is_over() -> None:
+async def test_a_slow_start_refuses_connections_until_it_is_over(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    async with process("--port", str(port), "--fault", "slow-start:seconds=0.5") as child:
+    with process(tmp_path, "--port", str(port), "--fault", "slow-start:seconds=0.5") as child:
         begin = time.monotonic()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
@@ -142,16 +133,16 @@ def test_a_repeated_fault_option_orders_each_of_them() -> None:
     ]
 
 
-async def test_a_dead_start_ends_with_a_message() -> None:
-    async with process("--fault", "dead-start:status=3") as child:
+async def test_a_dead_start_ends_with_a_message(tmp_path: Path) -> None:
+    with process(tmp_path, "--fault", "dead-start:status=3") as child:
         status, errors = await ended(child)
     assert (status, errors) == (3, "RuntimeError: Found no NVIDIA driver on your system.\n")
 
 
-async def test_a_port_in_use_is_named() -> None:
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        async with process("--port", str(port)) as child:
+        with process(tmp_path, "--port", str(port)) as child:
             status, errors = await ended(child)
     assert status == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in errors
