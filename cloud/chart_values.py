@@ -13,11 +13,13 @@ from typing import Any, Final
 import jsonschema
 import yaml
 
+from cloud import names
 from cloud.chart_names import Path, Values, translate
 from cloud.helm import CHART
 from cloud.names import split_image
-from contract.config import Config, RuntimeConfig
+from contract.config import Config, ModelStorage, RuntimeConfig
 from contract.scaling.settings import ScalingError, scaling_of
+from contract.topology import Topology
 
 
 class ChartValuesError(Exception):
@@ -52,6 +54,30 @@ class Placement:
     subnet_tags: Mapping[str, str] = field(default_factory=dict)
     """Which subnets get nodes; empty: `karpenter.sh/discovery` = the cluster's name. The next likewise."""
     security_group_tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def placement(config: Config, runtime: RuntimeConfig, place: Topology, *, traces: str) -> Placement:
+    """Returns what the stacks make for a runtime's release."""
+    queue = place.queue(runtime.name)
+    on_efs = config.cloud.model_storage is ModelStorage.EFS
+    return Placement(
+        region=place.region,
+        cluster_name=config.stack_name,
+        queue_url=names.queue_url(place, queue.name),
+        dead_letter_url=names.queue_url(place, queue.dead_letter_name),
+        callback_topic_arn=place.callback_topic_arn,
+        output_bucket=place.output_bucket,
+        input_buckets=config.cloud.input_buckets,
+        agent_image=names.image(config, "agent", account=place.account, region=place.region),
+        runtime_image=names.image(config, runtime.type, account=place.account, region=place.region),
+        node_role=names.node_role(config),
+        model_bucket="" if on_efs else config.model_bucket,
+        storage_class=names.STORAGE_CLASS if on_efs else "",
+        snapshot_id=config.cloud.image_cache.snapshot_id,
+        otlp_endpoint=traces,
+        # The cluster's own security group, which EKS makes and tags.
+        security_group_tags={f"kubernetes.io/cluster/{config.stack_name}": "owned"},
+    )
 
 
 def service_account_name(runtime: RuntimeConfig) -> str:

@@ -14,6 +14,9 @@ DEPLOYMENT_TAG: Final = "darkroom:deployment"
 CHART: Final = "darkroom-runtime"
 """The runtimes' Helm chart, as its Chart.yaml names it."""
 
+STORAGE_CLASS: Final = "efs-model-storage-sc"
+"""Of the models' volume on EFS; the name that users of the reference's predecessor know."""
+
 _PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 """By how the names of their regions start; all others are in `aws`."""
 

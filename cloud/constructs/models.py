@@ -12,12 +12,10 @@ from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from cloud import names
 from cloud.constructs.cluster import Cluster
 from cloud.constructs.pod_identity import PodIdentity
 from contract.config import Config
-
-STORAGE_CLASS: Final = "efs-model-storage-sc"
-"""The name that users of the reference's predecessor know."""
 
 FOLDER: Final = "models"
 """Where the models lie on the file system; every claim sees this one folder."""
@@ -72,7 +70,7 @@ class FileSystemModels(Construct):
                 {
                     "apiVersion": "storage.k8s.io/v1",
                     "kind": "StorageClass",
-                    "metadata": {"name": STORAGE_CLASS},
+                    "metadata": {"name": names.STORAGE_CLASS},
                     "provisioner": "efs.csi.aws.com",
                     "parameters": {
                         "provisioningMode": "efs-ap",

@@ -13,8 +13,7 @@ from aws_cdk import aws_s3_assets as assets
 from constructs import Construct, IDependable
 
 from cloud import names
-from cloud.chart_values import Placement, release_values, service_account_name
-from cloud.constructs.models import STORAGE_CLASS
+from cloud.chart_values import placement, release_values, service_account_name
 from cloud.constructs.pod_identity import PodIdentity, allow
 from cloud.constructs.results import access_statements
 from contract.config import Config, ModelStorage, RuntimeConfig
@@ -67,30 +66,6 @@ class Runtimes(Construct):
                 timeout=Duration.minutes(14),
             )
             release.node.add_dependency(identity, *surroundings.ready)
-
-
-def placement(config: Config, runtime: RuntimeConfig, place: Topology, *, traces: str) -> Placement:
-    """Returns what the stacks make for a runtime's release."""
-    queue = place.queue(runtime.name)
-    on_efs = config.cloud.model_storage is ModelStorage.EFS
-    return Placement(
-        region=place.region,
-        cluster_name=config.stack_name,
-        queue_url=names.queue_url(place, queue.name),
-        dead_letter_url=names.queue_url(place, queue.dead_letter_name),
-        callback_topic_arn=place.callback_topic_arn,
-        output_bucket=place.output_bucket,
-        input_buckets=config.cloud.input_buckets,
-        agent_image=names.image(config, "agent", account=place.account, region=place.region),
-        runtime_image=names.image(config, runtime.type, account=place.account, region=place.region),
-        node_role=names.node_role(config),
-        model_bucket="" if on_efs else config.model_bucket,
-        storage_class=STORAGE_CLASS if on_efs else "",
-        snapshot_id=config.cloud.image_cache.snapshot_id,
-        otlp_endpoint=traces,
-        # The cluster's own security group, which EKS makes and tags.
-        security_group_tags={f"kubernetes.io/cluster/{config.stack_name}": "owned"},
-    )
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from typer.testing import Result
 from cloud import helm
 from cloud.aws import ToolError
 from cloud.canary.state import CanaryState, Phase
-from cloud.chart_values import release_values
-from cloud.constructs.runtimes import placement
+from cloud.chart_values import placement, release_values
 from cloud.deployment import making
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
