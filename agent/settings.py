@@ -19,7 +19,7 @@ from contract.topology import VISIBILITY_TIMEOUT
 _MAX_VISIBILITY: Final = 43_200
 """Seconds; Amazon SQS quotas, "Message visibility timeout"."""
 
-_QUEUEING: Final = frozenset({RuntimeType.SDWEBUI, RuntimeType.COMFYUI})
+_QUEUEING: Final = frozenset({RuntimeType.SDWEBUI, RuntimeType.COMFYUI, RuntimeType.INVOKEAI})
 """Types whose adapters can have several runs at the server and stop each of them alone."""
 
 

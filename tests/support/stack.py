@@ -31,6 +31,7 @@ SPARES: Final = "\n".join(
         "modelsRuntime:",
         *(f"- {{{{name: spare{number}, type: sdwebui, dynamicModel: true}}}}" for number in range(SPARE_RUNTIMES)),
         *(f"- {{{{name: spare-comfy{number}, type: comfyui}}}}" for number in range(4)),
+        "- {{name: spare-invoke, type: invokeai}}",
         "",
     ]
 )
@@ -164,7 +165,7 @@ class Stack:
 
         Args:
             *faults: ordered from the start, such as `error:count=forever`.
-            kind: `sdwebui` or `comfyui`.
+            kind: `sdwebui`, `comfyui` or `invokeai`.
             port: to listen on; 0 takes a free one.
             ready: whether to wait until it answers.
             **options: of its command line, such as `seconds_per_task=2`.

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from contract.record import Status
-from tests.support.stack import Pod, Stack
+from contract.task import RuntimeType
+from tests.support.graphs import diffusion
+from tests.support.stack import Pod, Stack, task, unique
 
 pytestmark = pytest.mark.usefixtures("together")
 
@@ -45,3 +47,18 @@ def test_a_workflow_that_waits_at_comfyui_is_cancelled_and_the_others_are_made(
     fake = stack.start_fake(kind="comfyui", seconds_per_task=SECONDS)
     pod = stack.start_pod(comfy_runtime, fake=fake, SLOTS=2)
     assert_a_waiting_task_is_cancelled_and_the_others_succeed(stack, pod, stack.submit_workflow)
+
+
+def test_a_graph_that_waits_at_invokeai_is_cancelled_and_the_others_are_made(stack: Stack) -> None:
+    def submit(runtime: str) -> str:
+        task_id = unique("graph")
+        metadata = task(task_id, runtime, tasktype="pipeline")["metadata"]
+        answer = stack.post("/v1alpha2", {"task": {"metadata": metadata, "content": {"graph": diffusion(task_id)}}})
+        assert answer.status_code == 200, answer.text
+        return task_id
+
+    runtime = stack.spare_runtime("a graph that waits", RuntimeType.INVOKEAI)
+    fake = stack.start_fake(kind="invokeai", seconds_per_task=SECONDS)
+    assert_a_waiting_task_is_cancelled_and_the_others_succeed(
+        stack, stack.start_pod(runtime, fake=fake, SLOTS=2), submit
+    )

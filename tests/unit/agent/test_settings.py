@@ -150,10 +150,10 @@ def test_what_nobody_could_do_is_refused_with_the_way_out(
 def test_more_slots_are_for_runtimes_that_let_runs_wait(environment: pytest.MonkeyPatch, kind: RuntimeType) -> None:
     environment.setenv("RUNTIME_TYPE", kind)
     environment.setenv("SLOTS", "2")
-    if kind in {RuntimeType.SDWEBUI, RuntimeType.COMFYUI}:
+    if kind is not RuntimeType.HTTP:
         assert load_settings().slots == 2
     else:
-        with pytest.raises(SettingsError, match="comfyui or sdwebui lets runs wait; leave it at 1"):
+        with pytest.raises(SettingsError, match="comfyui or invokeai or sdwebui lets runs wait; leave it at 1"):
             load_settings()
 
 
