@@ -29,7 +29,7 @@ class FaultName(StrEnum):
 
 START_FAULTS = frozenset({FaultName.SLOW_START, FaultName.DEAD_START})
 COMFYUI_FAULTS = frozenset({FaultName.CACHED_AND_EMPTY, FaultName.DROP_WEBSOCKET})
-# In ComfyUI a job and the answers about it are apart; these strike an answer unless told otherwise.
+# In ComfyUI and InvokeAI a job and the answers about it are apart; these strike an answer unless told otherwise.
 _ANSWER_FAULTS = frozenset({FaultName.GARBAGE, FaultName.SLOW_RESPONSE})
 
 Place = Literal["submit", "run", "history", "view"]
@@ -61,12 +61,14 @@ class Fault(BaseModel):
     )
     body: Literal["json", "text"] = Field("json", description="error: shape of the body")
     message: str | None = Field(None, description="error, out-of-memory, dead-start: the words")
-    at: Place | None = Field(None, description="ComfyUI: where error (run), garbage and slow-response (submit) strike")
+    at: Place | None = Field(
+        None, description="ComfyUI, InvokeAI: where error (run), garbage and slow-response (submit) strike"
+    )
     match: str | None = Field(None, description="Strikes only tasks whose prompt contains this text")
 
     @property
     def place(self) -> Place:
-        """Where it strikes in ComfyUI."""
+        """Where it strikes in ComfyUI and InvokeAI."""
         return self.at or ("submit" if self.name in _ANSWER_FAULTS else "run")
 
     @classmethod
