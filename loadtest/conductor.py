@@ -61,10 +61,12 @@ class Conductor:
         self._scaling = scaling
         self._reports: dict[str, Report] = {}
         self._stage_began = 0.0
+        self._processes = 1
         self.observer = Observer(sources, path, self.counters)
 
-    def begin(self, now: float) -> None:
-        """Starts to observe; `now` is when the load begins, in seconds since the epoch."""
+    def begin(self, now: float, processes: int = 1) -> None:
+        """Starts to observe; `now` is when the load begins, in seconds since the epoch, in so many processes."""
+        self._processes = processes
         self.stage, self._stage_began, self.began_at = Stage.LOAD, 0.0, now
         self.tasks.clear()
         self._reports.clear()
@@ -113,12 +115,11 @@ class Conductor:
         return self.stage
 
     def _next(self, elapsed: float, in_stage: float) -> Stage:
-        under_way = self.counters()["under_way"]
         match self.stage:
             case Stage.LOAD if elapsed >= self.length:
                 return Stage.DRAIN
             case Stage.DRAIN if in_stage >= self.scenario.drain or (
-                not under_way and in_stage >= max(self.scenario.linger, self._settle)
+                self._is_quiet() and in_stage >= max(self.scenario.linger, self._settle)
             ):
                 return Stage.SCALE_IN
             case Stage.SCALE_IN if in_stage >= self._watch_scale_in() or self._is_at_min():
@@ -126,6 +127,11 @@ class Conductor:
             case Stage.READING if in_stage >= _READ_WITHIN or (not self._unread() and in_stage >= self._settle):
                 return Stage.DONE
         return self.stage
+
+    def _is_quiet(self) -> bool:
+        """Whether every process has sent its load, and all of it has ended."""
+        reports = self._reports.values()
+        return len(reports) >= self._processes and not any(report.loading or report.under_way for report in reports)
 
     def _unread(self) -> int:
         return sum(report.unread for report in self._reports.values())

@@ -134,7 +134,7 @@ class Engine:
                 self._refuse(error)  # Locust only logs what a listener raises, and would go on without a station
                 raise
         if self._conductor is not None:
-            self._conductor.begin(Clock().now())
+            self._conductor.begin(Clock().now(), max(1, getattr(runner, "worker_count", 1)))
             # Getting ready took time, which the load must not lack at its end.
             self._environment.shape_class.reset_time()
         if self._station is not None:

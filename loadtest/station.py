@@ -67,6 +67,8 @@ class Report:
     under_way: int = 0
     unread: int = 0
     """Records that are still to be read."""
+    loading: bool = False
+    """Whether its own load goes on, which begins when the process is ready; elsewhere that may be earlier."""
     last: bool = False
     """Whether the process has stopped, and nothing more will come."""
 
@@ -220,6 +222,7 @@ class Station:
             throttled=book.throttled,
             under_way=len(book.under_way()),
             unread=self._unread.unfinished_tasks,
+            loading=self.elapsed < self.length,
         )
 
     def read_the_unended(self) -> None:

@@ -88,10 +88,10 @@ def test_a_report_survives_its_way_through_locusts_messages() -> None:
     assert Report.of_json(json.loads(json.dumps(made.as_json()))) == made
 
 
-def conductor(**changes: object) -> Conductor:
+def conductor(path: Path = Path("nowhere"), **changes: object) -> Conductor:
     shape = Steady(kind="steady", rate=1, duration=10)
     scenario = Scenario.model_validate({"shape": shape, "drain": 20, **changes})
-    return Conductor(scenario, length=10, scaling={}, sources=[], path=Path("nowhere"), settle=1)
+    return Conductor(scenario, length=10, scaling={}, sources=[], path=path, settle=1)
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 30), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60))
@@ -119,6 +119,18 @@ def test_the_drain_ends_soon_after_the_last_callback_but_waits_for_it() -> None:
     assert [made.advance(at, lambda: None) for at in (10, 15, 29)] == [Stage.DRAIN] * 3
     made.take("w", Report(under_way=0))
     assert made.advance(29.5, lambda: None) is Stage.READING, "no scale-in is watched"
+
+
+def test_the_drain_waits_for_a_process_whose_load_began_later_and_for_one_that_has_told_nothing(tmp_path: Path) -> None:
+    made = conductor(path=tmp_path / "samples.jsonl")
+    made.begin(BEGAN, processes=2)
+    made.observer.stop()
+    made.take("a", Report())
+    assert [made.advance(at, lambda: None) for at in (10, 15)] == [Stage.DRAIN] * 2, "nothing is known of the other"
+    made.take("b", Report(loading=True))
+    assert made.advance(16, lambda: None) is Stage.DRAIN
+    made.take("b", Report())
+    assert made.advance(17, lambda: None) is Stage.READING
 
 
 def test_figures_are_added_up_over_all_workers() -> None:
