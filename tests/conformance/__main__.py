@@ -50,6 +50,10 @@ class _Work:
             server = self.suite.client(session, self.url, busy_seconds=self.busy, owner=owner, notes=self.notes)
             try:
                 if owner is not None:
+                    if await self._listens(server):
+                        raise CannotAskError(
+                            f"{self.url} is taken by a server that runs already; end it, or omit --start"
+                        )
                     await owner.start()
                 who = await self._meet(server)
                 outcomes = await ask_all(
@@ -60,15 +64,17 @@ class _Work:
                     await owner.terminate()
         return who, outcomes
 
-    async def _meet(self, server: Server) -> str:
-        async def ready() -> bool:
-            try:
-                return (await server.send("GET", self.suite.ready_path)).status == 200
-            except (aiohttp.ClientError, OSError):
-                return False
-
+    async def _listens(self, server: Server) -> bool:
         try:
-            await eventually("the server listens", ready, within=_START_WITHIN if self.command else 5.0)
+            return (await server.send("GET", self.suite.ready_path)).status == 200
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    async def _meet(self, server: Server) -> str:
+        try:
+            await eventually(
+                "the server listens", lambda: self._listens(server), within=_START_WITHIN if self.command else 5.0
+            )
             return await self.suite.version(server)
         except (DeviationError, aiohttp.ClientError, LookupError, TypeError, AttributeError) as error:
             # What answers may be any web page, in which the check does not find its way.
