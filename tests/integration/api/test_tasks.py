@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -256,30 +257,28 @@ async def test_a_publish_whose_answer_was_lost_is_accepted_when_an_agent_has_it(
     assert (await api.client.get("/v1/tasks/overtaken")).json()["status"] == "running"
 
 
-async def read_events(answer: httpx.Response) -> list[dict[str, Any]]:
-    """Reads a stream of events to its end."""
-    events: list[dict[str, Any]] = []
+async def read_events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """Yields the events of a stream as they come, to its end."""
     event: dict[str, Any] = {}
     async for line in answer.aiter_lines():
         if not line and "data" in event:
-            events.append(event)
+            yield event
             event = {}
         name, _, value = line.partition(": ")
         if name in {"event", "id", "data"}:
             event[name] = json.loads(value) if name == "data" else value
-    return events
 
 
 async def test_events_tell_each_change_and_end_with_the_task(api: Api) -> None:
     task = await submit(api, "followed")
-    async with asyncio.timeout(20), api.client.stream("GET", "/v1/tasks/followed/events") as answer:
+    async with asyncio.timeout(60), api.client.stream("GET", "/v1/tasks/followed/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        reading = asyncio.create_task(read_events(answer))
-        await asyncio.sleep(0.3)
+        coming = read_events(answer)
+        events = [await anext(coming)]
         await start(api, task)
-        await asyncio.sleep(0.8)
+        events.append(await anext(coming))
         await finish(api, task)
-        events = await reading
+        events += [event async for event in coming]
 
     assert [event["event"] for event in events] == ["queued", "running", "succeeded"]
     assert events[-1]["data"]["status"] == "succeeded"
