@@ -11,6 +11,14 @@ TITLE: Final = "SD Web UI"
 _MOST: Final = 500
 _BAD_INPUT: Final = ("Invalid encoded image", "Init image not found", "Incorrect image", "Invalid image url")
 
+_BAD_REQUEST: Final = (
+    "Could not find checkpoint with name",
+    "could not find upscaler named",
+    "bad number of images passed",
+    "number of steps must be non-negative",
+)
+"""What 1.10.1 breaks at while it runs, however often it is tried (seen; see docs/conformance.md)."""
+
 
 def failure_of(status: int, body: bytes) -> TaskError:
     """Returns the error for an answer, in the server's own words.
@@ -49,6 +57,8 @@ def _failure_by_words(kind: str, words: str, said: str) -> TaskError | None:
         )
     if any(phrase in words for phrase in _BAD_INPUT):
         return PermanentError("invalid_image", f"{TITLE} cannot read an input image{said}")
+    if any(phrase in words for phrase in _BAD_REQUEST):
+        return PermanentError("rejected_by_runtime", f"{TITLE} cannot run the request{said}")
     if kind == "RuntimeError" and words.startswith("model ") and words.endswith("not found"):
         return PermanentError("unknown_checkpoint", f"{TITLE} does not have the checkpoint{said}")
     return None

@@ -127,6 +127,13 @@ class TestFailures:
             ),
             (422, handler_body(detail="Script 'x' not found"), PermanentError, "rejected_by_runtime", "Script 'x'"),
             (
+                500,
+                handler_body("Exception", errors="could not find upscaler named 4x-nope"),
+                PermanentError,
+                "rejected_by_runtime",
+                "4x-nope",
+            ),
+            (
                 422,
                 b'{"detail":[{"loc":["body","steps"],"msg":"value is not a valid integer","type":"type_error"}]}',
                 PermanentError,
