@@ -161,10 +161,15 @@ def draw(planned: Plan, index: int, source: Image.Image | None = None) -> Image.
     return image
 
 
+def compress(image: Image.Image) -> bytes:
+    """An image as PNG with its ``parameters``."""
+    text = image.info.get("parameters")
+    return images.encode_png(image, None if text is None else {"parameters": str(text)})
+
+
 def encode(image: Image.Image) -> str:
     """An image as PNG with its ``parameters``, in base64."""
-    text = image.info.get("parameters")
-    return images.to_base64(images.encode_png(image, None if text is None else {"parameters": str(text)}))
+    return images.to_base64(compress(image))
 
 
 def info(planned: Plan, made: int, job_timestamp: str) -> str:
