@@ -165,7 +165,10 @@ class Acceptance:
         while True:
             await asyncio.sleep(_SETTLE_SECONDS)
             for _ in range(len(self._unsettled)):
-                ticket, of = self._unsettled.take_oldest()
+                oldest = self._unsettled.take_oldest()
+                if oldest is None:
+                    break  # sent again meanwhile
+                ticket, of = oldest
                 try:
                     fate = await self._withdraw(ticket)
                 except ValidationError:

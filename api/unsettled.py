@@ -51,13 +51,9 @@ class Unsettled:
             del self._noted[ticket]
         return found
 
-    def take_oldest(self) -> tuple[Ticket, str]:
-        """Returns the oldest ticket and the digest of its request.
-
-        Raises:
-            KeyError: there is none.
-        """
-        return self._noted.popitem(last=False)
+    def take_oldest(self) -> tuple[Ticket, str] | None:
+        """Returns the oldest ticket and the digest of its request; None when there is none."""
+        return self._noted.popitem(last=False) if self._noted else None
 
     def put_back(self, ticket: Ticket, of: str) -> None:
         """Remembers a ticket whose fate is still not known."""

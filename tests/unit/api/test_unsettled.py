@@ -28,7 +28,7 @@ def test_exactly_the_tickets_of_the_same_task_are_found_again_and_only_once(note
 
     assert unsettled.take(REQUEST, wanted) == [ticket for ticket in tickets if ticket.task_id == wanted]
     assert unsettled.take(REQUEST, wanted) == []
-    rest = [unsettled.take_oldest()[0] for _ in range(len(unsettled))]
+    rest = [oldest[0] for _ in range(len(unsettled)) if (oldest := unsettled.take_oldest())]
     assert rest == [ticket for ticket in tickets if ticket.task_id != wanted]
 
 
@@ -47,4 +47,5 @@ def test_the_newest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     for ticket in tickets:
         unsettled.note(REQUEST, ticket)
 
-    assert [unsettled.take_oldest()[0] for _ in range(2)] == tickets[1:]
+    assert [oldest[0] for _ in range(2) if (oldest := unsettled.take_oldest())] == tickets[1:]
+    assert unsettled.take_oldest() is None
