@@ -33,6 +33,9 @@ CANCEL_GRACE: Final = 10.0
 
 CANCEL_INTERVAL: Final = 0.25
 
+CLEANING_PAUSES: Final = (0.0, 0.5, 2.0)
+"""Seconds before each try to delete what a run has left on the server."""
+
 LEFT_INTERVAL: Final = 1.0
 """Seconds between two looks at a run that did not stop when it was cancelled."""
 
@@ -332,10 +335,18 @@ class InvokeAi:
             task.add_done_callback(self._cleaning.discard)
 
     async def _clean(self, run: _Run) -> None:
-        with suppress(TaskError):
-            if not run.item and run.item_id is not None:
-                _, run.item = await self._item(run)
-            await self._delete(run.item, list(run.uploaded.values()))
+        for pause in CLEANING_PAUSES:
+            await asyncio.sleep(pause)
+            try:
+                if not run.item and run.item_id is not None:
+                    _, run.item = await self._item(run)
+                await self._delete(run.item, list(run.uploaded.values()))
+            except TaskError as error:
+                log.info("the run's images could not be deleted", batch_id=run.batch_id, error=error.message)
+                if not isinstance(error, TransientError):
+                    return
+            else:
+                return
 
     async def _delete(self, item: dict[str, Any], others: Sequence[str]) -> None:
         """Deletes a session's own images, other images, and the session's item in the queue."""

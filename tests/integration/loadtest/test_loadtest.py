@@ -119,7 +119,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # The environment of LocalStack is the one that all tests share.
     os.environ.setdefault("DARKROOM_HOME", str(state_folder()))
     config = read_config(CONFIG)
-    own = OwnStack(LocalStack(config=CONFIG, replicas=2), config, folder)
+    # Tasks that take no time may pass through the queue between two looks at it.
+    own = OwnStack(LocalStack(config=CONFIG, replicas=2, seconds_per_task=0.4), config, folder)
     try:
         state = own.start(lambda _: None)
         target = target_of(state, own.state, config, "")
