@@ -356,7 +356,9 @@ class InvokeAi:
         if names or others:
             await self._ask("POST", f"{_IMAGES}/delete", {"image_names": [*names, *others]})
         if isinstance(item.get("item_id"), int):
-            await self._server.request("DELETE", f"{_QUEUE}/i/{item['item_id']}", timeout=TRANSFER_TIMEOUT)
+            reply = await self._server.request("DELETE", f"{_QUEUE}/i/{item['item_id']}", timeout=TRANSFER_TIMEOUT)
+            if reply.status >= 500:
+                raise failure_of(reply.status, reply.body)
 
     async def _ask(
         self, method: str, path: str, document: dict[str, Any] | None = None, params: dict[str, str] | None = None
