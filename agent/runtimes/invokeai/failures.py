@@ -24,7 +24,8 @@ def failure_of(status: int, body: bytes) -> TaskError:
             "runtime_unauthorized", f"{TITLE} refuses the agent ({status}); run it without multiuser mode"
         )
     document = json_object(body)
-    if status in {404, 405} and document.get("detail") in {None, "Not Found", "Method Not Allowed"}:
+    detail = document.get("detail")
+    if status in {404, 405} and (detail is None or str(detail) in {"Not Found", "Method Not Allowed"}):
         return RuntimeUnavailableError(
             "runtime_without_api", f"the server at this address is no {TITLE} of version 6 ({status})"
         )
@@ -63,7 +64,7 @@ def _refusal(document: Mapping[str, Any], status: int) -> str:
 def _fault(fault: Mapping[str, Any]) -> str:
     """One fault: where it is in the graph, and what it is. Its `input` is left aside: it can be the whole graph."""
     location = fault.get("loc")
-    place = [str(part) for part in location if part not in _ABOVE_THE_GRAPH] if isinstance(location, list) else []
+    place = [str(part) for part in location if str(part) not in _ABOVE_THE_GRAPH] if isinstance(location, list) else []
     context = fault.get("ctx")
     if fault.get("type") == "union_tag_invalid" and isinstance(context, dict):
         # Its message lists the hundreds of types that there are.

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
@@ -175,6 +175,8 @@ class TestFailures:
         assert "/srv" not in failure.message
 
     @settings(max_examples=30)
+    @example(404, b'{"detail": []}')
+    @example(422, b'{"detail": [{"loc": [[]]}]}')
     @given(
         st.integers(400, 599), st.binary(max_size=40) | VALUES.map(lambda value: json.dumps({"detail": value}).encode())
     )
