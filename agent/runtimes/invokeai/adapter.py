@@ -284,15 +284,19 @@ class InvokeAi:
         if not run.began or run.item or isinstance(error, PermanentError):
             # It has ended, or never was in the queue.
             return
-        self._left.add(run)
-        with suppress(TimeoutError, TaskError):
-            async with asyncio.timeout(CANCEL_GRACE):
-                await run.settle()
-                while await self._stop_once(run):  # noqa: ASYNC110 - the server sends no event
-                    await asyncio.sleep(CANCEL_INTERVAL)
-                self._left.discard(run)
-                return
-        log.warning("the run could not be stopped", batch_id=run.batch_id)
+        stopped = False
+        try:
+            with suppress(TimeoutError, TaskError):
+                async with asyncio.timeout(CANCEL_GRACE):
+                    await run.settle()
+                    while await self._stop_once(run):  # noqa: ASYNC110 - the server sends no event
+                        await asyncio.sleep(CANCEL_INTERVAL)
+                    stopped = True
+        finally:
+            if not stopped:
+                # Not before: another run that ends meanwhile must not take the server for stuck.
+                self._left.add(run)
+                log.warning("the run could not be stopped", batch_id=run.batch_id)
 
     async def _stop_once(self, run: _Run) -> bool:
         """Cancels the run's item; returns whether the server is still at it."""
