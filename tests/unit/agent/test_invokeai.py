@@ -255,6 +255,29 @@ async def test_a_cancelled_run_is_stopped_and_no_other(tmp_path: Path) -> None:
         assert (await items(invokeai))[0]["status"] in {"pending", "in_progress"}
 
 
+async def test_a_server_is_not_called_stuck_while_a_run_is_being_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, type="invokeai", seconds_per_task=30) as invokeai, adapter(invokeai.url) as runtime:
+        asked, answer = asyncio.Event(), asyncio.Event()
+
+        async def slow(_: Any) -> bool:
+            asked.set()
+            await answer.wait()
+            return False
+
+        running = asyncio.create_task(run(runtime, diffusion(steps=200)))
+        await invokeai.running()
+        monkeypatch.setattr(runtime, "_stop_once", slow)
+        running.cancel()
+        await asked.wait()
+        assert not runtime.left_running
+        answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert not runtime.left_running
+
+
 async def test_a_cancelled_run_that_waits_is_taken_out_of_the_queue(tmp_path: Path) -> None:
     async with serving(tmp_path, type="invokeai", seconds_per_task=30) as invokeai, adapter(invokeai.url) as runtime:
         first = asyncio.create_task(run(runtime, diffusion(steps=200), "first"))
