@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any, Final
 
+import gevent
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
@@ -50,8 +53,26 @@ def _init(environment: Any, **_: Any) -> None:
     """Ties load tests to this environment; each start, on the page too, makes a new one of the options as they are."""
     load = LocustLoad(environment)
     ScenarioShape.engine = Engine(environment, load.make, load.end)
+    gevent.signal_handler(signal.SIGINT, _Interrupt())
     if environment.web_ui is not None:
         add_tab(environment.web_ui, lambda: load.conductor)
+
+
+class _Interrupt:
+    """Ends Locust at Ctrl-C; at once the second time.
+
+    Python would raise KeyboardInterrupt in whatever greenlet runs, such as the one that listens for callbacks, which
+    the report still needs. Locust waits for it in the main greenlet.
+    """
+
+    def __init__(self) -> None:
+        self._again = False
+
+    def __call__(self) -> None:
+        if self._again:
+            os._exit(130)
+        self._again = True
+        gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
 
 class LocustLoad:
