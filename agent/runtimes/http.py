@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +20,9 @@ CONNECT_TIMEOUT: Final = 5.0
 
 SHORT: Final = 30.0
 """Seconds for every request that is not a run. A server whose Python is busy with a run answers slowly."""
+
+TRANSFER_TIMEOUT: Final = 300.0
+"""Seconds for a file to or from the server, and for an answer that may be large, or late since a run keeps it busy."""
 
 KEPT_SECONDS: Final = 1.0
 """How long an unused connection is kept: long enough for the next run, when one follows the other."""
@@ -289,6 +292,30 @@ class Interrupts:
         for task in self._sent:
             task.cancel()
         await asyncio.gather(*self._sent, return_exceptions=True)
+
+
+async def ask_to_restart(server: Server, routes: Sequence[tuple[str, str]], *, lacking: frozenset[int]) -> bool:
+    """Asks the server to end or to start itself again, by each route until it takes one; returns whether it did.
+
+    Args:
+        server: the server.
+        routes: methods and paths, in order.
+        lacking: the statuses that say that it has no such route, so that the next one is worth a try.
+    """
+    for method, path in routes:
+        try:
+            reply = await server.request(method, path)
+        except RuntimeUnavailableError:
+            return True
+        except TransientError as error:
+            # It ends in the middle of the answer.
+            return error.code == "connection_lost"
+        if reply.ok:
+            return True
+        if reply.status not in lacking:
+            log.info("the runtime does not restart by itself", path=path, status=reply.status)
+            return False
+    return False
 
 
 def look_at(request: asyncio.Task[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
@@ -13,12 +13,12 @@ import orjson
 import structlog
 
 from agent.documents import decode_json, encode_json
-from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError, deciding_error
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
-from agent.runtimes.base import Answer, Output, Prepared, Upload
+from agent.runtimes.base import Answer, Prepared, Upload
 from agent.runtimes.comfyui.events import Ending, Watch
 from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes
-from agent.runtimes.comfyui.files import FileReference, has_output, output_files
+from agent.runtimes.comfyui.files import has_output, output_files
 from agent.runtimes.comfyui.queue import Queued, read_queue
 from agent.runtimes.comfyui.workflow import (
     UPLOAD_FOLDER,
@@ -27,7 +27,8 @@ from agent.runtimes.comfyui.workflow import (
     with_uploads,
     workflow_links,
 )
-from agent.runtimes.http import Interrupts, Reply, Server, WebSocket
+from agent.runtimes.downloads import download
+from agent.runtimes.http import TRANSFER_TIMEOUT, Interrupts, Reply, Server, WebSocket, ask_to_restart
 from contract.task import TaskType
 
 SILENCE: Final = 5.0
@@ -46,13 +47,11 @@ LEFT_INTERVAL: Final = 1.0
 
 SUBMIT_TIMEOUT: Final = 60.0
 """Seconds; nodes of others may look at files, or at the network, to validate."""
-TRANSFER_TIMEOUT: Final = 300.0
-"""Seconds for one file to or from the server."""
 CLIENT: Final = "darkroom-agent-"
 """How the names of all agents begin towards the server."""
 
+RESTARTS: Final = [(method, path) for method in ("POST", "GET") for path in ("/v2/manager/reboot", "/manager/reboot")]
 RECONNECT_PAUSE: Final = 0.5
-PARALLEL_DOWNLOADS: Final = 4
 
 log = structlog.get_logger(__name__)
 
@@ -134,8 +133,7 @@ class ComfyUi:
             except _SpoiledError:
                 log.info("an interrupt of another prompt hit this one; it runs once more", run_id=run_id)
                 continue
-            references = output_files(outputs)
-            files = await self._download(references)
+            files = await download(self._server, [file.remote for file in output_files(outputs)])
             if files is not None and has_output(outputs):
                 return Answer(files, raw)
             if again:
@@ -153,21 +151,7 @@ class ComfyUi:
 
         Its versions differ in the route's name and method, and its security level may refuse with 403.
         """
-        for method in ("POST", "GET"):
-            for path in ("/v2/manager/reboot", "/manager/reboot"):
-                try:
-                    reply = await self._server.request(method, path)
-                except RuntimeUnavailableError:
-                    return True
-                except TransientError as error:
-                    # It ends in the middle of the answer.
-                    return error.code == "connection_lost"
-                if reply.ok:
-                    return True
-                if reply.status not in {404, 405}:
-                    log.info("the runtime does not restart by itself", path=path, status=reply.status)
-                    return False
-        return False
+        return await ask_to_restart(self._server, RESTARTS, lacking=frozenset({404, 405}))
 
     async def close(self) -> None:
         """See `Runtime`. The session belongs to whoever opened it."""
@@ -369,36 +353,6 @@ class ComfyUi:
         stored = await _document(reply, "/upload/image")
         if (stored.get("name"), stored.get("subfolder")) != (upload.name, UPLOAD_FOLDER):
             raise TransientError("garbage_answer", f"{TITLE} stored the input {upload.name} under another name")
-
-    async def _download(self, references: Sequence[FileReference]) -> list[Output] | None:
-        """Returns the files, in order; None if one of them is not there any more."""
-        slots = asyncio.Semaphore(PARALLEL_DOWNLOADS)
-
-        async def view(reference: FileReference) -> Output | None:
-            async with slots:
-                return await self._view(reference)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(view(reference)) for reference in references]
-        except* TaskError as errors:
-            raise deciding_error(errors) from None
-        files = [task.result() for task in tasks]
-        found = [file for file in files if file is not None]
-        return found if len(found) == len(files) else None
-
-    async def _view(self, reference: FileReference) -> Output | None:
-        reply = await self._server.request(
-            "GET",
-            "/view",
-            params={"filename": reference.filename, "subfolder": reference.subfolder, "type": reference.type},
-            timeout=TRANSFER_TIMEOUT,
-        )
-        if reply.status == 404:
-            return None
-        if not reply.ok or not reply.body:
-            raise TransientError("garbage_answer", f"{TITLE} does not hand out its output ({reply.status})")
-        return Output(reply.body, reference.filename)
 
 
 class _SpoiledError(Exception):

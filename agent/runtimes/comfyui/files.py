@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from agent.runtimes.downloads import RemoteFile
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,11 @@ class FileReference:
     subfolder: str
     type: str
     """The folder: `output`, `temp` or `input`."""
+
+    @property
+    def remote(self) -> RemoteFile:
+        """Where the server hands it out."""
+        return RemoteFile(self.filename, "/view", asdict(self))
 
 
 def has_output(outputs: Mapping[str, Any]) -> bool:

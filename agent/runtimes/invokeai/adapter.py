@@ -12,11 +12,12 @@ import aiohttp
 import structlog
 
 from agent.documents import decode_json, encode_json
-from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError, deciding_error
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.media import content_type_of
-from agent.runtimes.base import Answer, Output, Prepared, Upload
-from agent.runtimes.http import Reply, Server, look_at
+from agent.runtimes.base import Answer, Prepared, Upload
+from agent.runtimes.downloads import RemoteFile, download
+from agent.runtimes.http import TRANSFER_TIMEOUT, Reply, Server, look_at
 from agent.runtimes.invokeai.failures import TITLE, failure_of, failure_of_item
 from agent.runtimes.invokeai.graph import graph_links, image_names, read_graph, with_names, with_uploads
 from agent.runtimes.invokeai.session import last_images, made_images, session_id
@@ -39,10 +40,6 @@ CLEANING_PAUSES: Final = (0.0, 0.5, 2.0)
 LEFT_INTERVAL: Final = 1.0
 """Seconds between two looks at a run that did not stop when it was cancelled."""
 
-TRANSFER_TIMEOUT: Final = 300.0
-"""Seconds for one image to or from the server, and for an answer of a server whose Python is busy with a run."""
-
-PARALLEL_DOWNLOADS: Final = 4
 _TRIES: Final = 3
 _QUEUE: Final = "/api/v1/queue/default"
 _IMAGES: Final = "/api/v1/images"
@@ -174,7 +171,10 @@ class InvokeAi:
             if run.item.get("error_type") == "ImageRecordNotFoundException" and await self._all_there(named):
                 raise _GoneError
             raise failure_of_item(run.item)
-        outputs = await self._download(await self._outputs_of(run.item, named))
+        names = await self._outputs_of(run.item, named)
+        outputs = await download(self._server, [RemoteFile(name, f"{_IMAGES}/i/{name}/full") for name in names])
+        if outputs is None:
+            raise _GoneError
         if not outputs:
             raise PermanentError("no_outputs", "the graph ended without an image; end it with a node that makes one")
         return Answer(outputs, raw)
@@ -247,33 +247,6 @@ class InvokeAi:
         if not isinstance(name, str):
             _garbage("an upload", None)
         return name
-
-    async def _download(self, names: Sequence[str]) -> list[Output]:
-        """Returns the images, in order.
-
-        Raises:
-            _GoneError: one is not there any more.
-        """
-        slots = asyncio.Semaphore(PARALLEL_DOWNLOADS)
-
-        async def download(name: str) -> Output | None:
-            async with slots:
-                reply = await self._server.request("GET", f"{_IMAGES}/i/{name}/full", timeout=TRANSFER_TIMEOUT)
-            if reply.status == 404:
-                return None
-            if not reply.ok or not reply.body:
-                raise TransientError("garbage_answer", f"{TITLE} does not hand out its output ({reply.status})")
-            return Output(reply.body, name)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(download(name)) for name in names]
-        except* TaskError as errors:
-            raise deciding_error(errors) from None
-        found = [output for task in tasks if (output := task.result()) is not None]
-        if len(found) < len(names):
-            raise _GoneError
-        return found
 
     async def _give_up(self, run: _Run, error: BaseException) -> None:
         """Stops a run, and waits until the server has let go of it, so that the next one does not meet it."""

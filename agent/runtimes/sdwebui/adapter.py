@@ -14,7 +14,7 @@ from agent.documents import decode_json, encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.runtimes.base import Answer, Arriving, Prepared
-from agent.runtimes.http import Interrupts, Opened, Reply, Server, look_at
+from agent.runtimes.http import Interrupts, Opened, Reply, Server, ask_to_restart, look_at
 from agent.runtimes.sdwebui.answer import read_answer
 from agent.runtimes.sdwebui.checkpoints import Checkpoint, describe_choice, find_checkpoint, read_checkpoints
 from agent.runtimes.sdwebui.failures import TITLE, failure_of
@@ -130,18 +130,8 @@ class SdWebUi:
         `server-restart` answers 501 unless webui.sh started the server (SD_WEBUI_RESTART). `server-kill` ends it, and
         whoever keeps it running, such as the kubelet, starts it again.
         """
-        for route in ("server-restart", "server-kill"):
-            try:
-                reply = await self._server.request("POST", f"/sdapi/v1/{route}", body=b"{}")
-            except RuntimeUnavailableError:
-                return True
-            except TransientError as error:
-                # It ends in the middle of the answer.
-                return error.code == "connection_lost"
-            if reply.ok:
-                return True
-            log.info("the runtime does not restart by itself", route=route, status=reply.status)
-        return False
+        routes = [("POST", "/sdapi/v1/server-restart"), ("POST", "/sdapi/v1/server-kill")]
+        return await ask_to_restart(self._server, routes, lacking=frozenset({404, 500, 501}))
 
     async def close(self) -> None:
         """See `Runtime`. The session belongs to whoever opened it."""
