@@ -8,11 +8,16 @@ import struct
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
+import pytest
 from aiohttp import web
 
+from agent.inputs import InputSource
 from agent.inputs.fetch import Budget, Fetcher, Limits
+from agent.runtimes import Runtime, make_runtime, open_session
 from agent.runtimes.base import Answer, Arriving
+from contract.task import RuntimeType
 
 
 def png(width: int = 8, height: int = 8, pad: int = 0) -> bytes:
@@ -34,6 +39,24 @@ def png(width: int = 8, height: int = 8, pad: int = 0) -> bytes:
 async def whole(answer: Answer | Arriving) -> Answer:
     """Returns what a run gave, its rest read."""
     return answer if isinstance(answer, Answer) else await answer.read()
+
+
+@asynccontextmanager
+async def adapter_of(
+    kind: RuntimeType, url: str, inputs: InputSource | None = None, *, dynamic: bool = False
+) -> AsyncIterator[Runtime]:
+    """The adapter of a type of runtime, for the server that listens there."""
+    async with open_session() as session:
+        runtime = make_runtime(kind, url, session, inputs or Links(), dynamic)
+        yield runtime
+        await runtime.close()
+
+
+async def cancel(run: asyncio.Task[Any]) -> None:
+    """Cancels a run, and waits until its adapter lets the cancellation through."""
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
 
 
 type Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -5,27 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
-from agent.inputs import InputSource
-from agent.runtimes import Answer, Runtime, make_runtime, open_session
+from agent.runtimes import Answer, Runtime
 from agent.runtimes.comfyui import adapter as module
 from contract.task import RuntimeType, TaskType
 from tests.support.workflows import Workflow, diffusion, plain
 from tests.unit.agent.fake_process import fake_process
-from tests.unit.agent.runtime_support import Links, png, whole
+from tests.unit.agent.runtime_support import Links, adapter_of, cancel, png, whole
 from tests.unit.fake_runtime.support import Server, serving
 
-
-@asynccontextmanager
-async def adapter(url: str, inputs: InputSource | None = None) -> AsyncIterator[Runtime]:
-    async with open_session() as session:
-        yield make_runtime(RuntimeType.COMFYUI, url, session, inputs or Links(), dynamic_model=False)
+adapter = partial(adapter_of, RuntimeType.COMFYUI)
 
 
 @pytest.fixture
@@ -227,9 +222,7 @@ async def test_a_cancelled_run_is_interrupted_and_no_other(tmp_path: Path) -> No
         running = asyncio.create_task(run(runtime, diffusion(steps=200)))
         await comfyui.running()
         stranger = await comfyui.queue(plain("stranger"))
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await cancel(running)
         outcomes = [job["outcome"] for job in await comfyui.jobs()]
         assert outcomes[0] == "interrupted"
         assert "interrupted" not in outcomes[1:]
@@ -244,9 +237,7 @@ async def test_a_cancelled_prompt_that_waits_is_taken_out_of_the_queue(tmp_path:
         running = asyncio.create_task(run(runtime, diffusion()))
         async with asyncio.timeout(30):
             await pending(comfyui)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await cancel(running)
         assert (await comfyui.get("/queue"))["queue_pending"] == []
         assert (await comfyui.finished(stranger))["status"]["completed"]
 
@@ -287,9 +278,7 @@ async def test_an_ignored_interrupt_delays_the_cancellation_only_so_long(
     ):
         running = asyncio.create_task(run(runtime, diffusion()))
         await comfyui.running()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await cancel(running)
         assert comfyui.gpu.job is not None
 
 

@@ -17,13 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
-from agent.runtimes import Answer, Runtime, make_runtime, open_session
+from agent.runtimes import Answer, Runtime, open_session
 from agent.runtimes.http_runtime import adapter as module
 from agent.runtimes.http_runtime.answer import failure_of, read_answer
 from contract.task import RuntimeType, TaskType
 from local.example_runtime import make_app
 from tests.support.waiting import eventually_async
-from tests.unit.agent.runtime_support import Links
+from tests.unit.agent.runtime_support import Links, adapter_of, cancel
+
+adapter = partial(adapter_of, RuntimeType.HTTP)
 
 
 @asynccontextmanager
@@ -41,10 +43,8 @@ async def serving(app: web.Application) -> AsyncIterator[str]:
 @asynccontextmanager
 async def driving(app: web.Application, **links: bytes) -> AsyncIterator[Runtime]:
     """Serves an application, and drives it."""
-    async with serving(app) as url, open_session() as session:
-        runtime = make_runtime(RuntimeType.HTTP, url, session, Links(**links), dynamic_model=False)
+    async with serving(app) as url, adapter(url, Links(**links)) as runtime:
         yield runtime
-        await runtime.close()
 
 
 def scripted(answer: Any, status: int = 200) -> tuple[web.Application, list[Any]]:
@@ -108,9 +108,7 @@ async def test_a_cancelled_run_is_stopped_and_the_next_one_runs(monkeypatch: pyt
     async with driving(make_app()) as runtime:
         task = asyncio.create_task(run(runtime, steps=1000))
         await asyncio.sleep(0.1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         assert not runtime.left_running
         assert (await run(runtime, "r-2")).outputs
 
@@ -120,7 +118,7 @@ async def test_a_run_that_does_not_stop_is_waited_for_before_the_next(monkeypatc
     monkeypatch.setattr(module, "CANCEL_GRACE", 0.1)
     gives_in, released = asyncio.Event(), asyncio.Event()
 
-    async def cancel(_: web.Request) -> web.Response:
+    async def stop(_: web.Request) -> web.Response:
         return web.Response(status=404 if gives_in.is_set() else 204)
 
     async def ready(_: web.Request) -> web.Response:
@@ -131,15 +129,13 @@ async def test_a_run_that_does_not_stop_is_waited_for_before_the_next(monkeypatc
         return web.json_response({"error": {"code": "cancelled", "message": "at last"}}, status=409)
 
     app = web.Application()
-    app.router.add_delete("/runs/{id}", cancel)
+    app.router.add_delete("/runs/{id}", stop)
     app.router.add_post("/runs/{id}", endless)
     app.router.add_get("/health", ready)
     async with driving(app) as runtime:
         task = asyncio.create_task(run(runtime))
         await asyncio.sleep(0.1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         with pytest.raises(RuntimeUnavailableError, match="still at a run"):
             await run(runtime, "r-2")
         gives_in.set()
@@ -163,7 +159,7 @@ async def test_a_run_that_is_cancelled_before_the_server_knows_it_is_stopped_all
         runs.clear()
         return web.json_response({"error": {"code": "cancelled", "message": "stopped"}}, status=409)
 
-    async def cancel(request: web.Request) -> web.Response:
+    async def stop(request: web.Request) -> web.Response:
         if request.match_info["id"] in runs:
             stopped.set()
             return web.Response(status=204)
@@ -172,13 +168,11 @@ async def test_a_run_that_is_cancelled_before_the_server_knows_it_is_stopped_all
 
     app = web.Application()
     app.router.add_post("/runs/{id}", begin)
-    app.router.add_delete("/runs/{id}", cancel)
+    app.router.add_delete("/runs/{id}", stop)
     async with driving(app) as runtime:
         task = asyncio.create_task(run(runtime))
         await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         assert stopped.is_set()
         assert not runtime.left_running
 
@@ -202,19 +196,17 @@ async def test_what_killed_agents_have_left_is_stopped_at_the_first_meeting_and_
             run = asyncio.create_task(session.post(f"{url}/runs/{quote(name, safe='')}", json=body))
             await eventually_async(partial(is_here, name))
             run.cancel()
-        runtime = make_runtime(RuntimeType.HTTP, url, session, Links(), dynamic_model=False)
-        await runtime.wait_until_ready()
+        async with adapter(url) as runtime:
+            await runtime.wait_until_ready()
 
         assert await listed() == [anothers]
-        await runtime.close()
 
 
 async def test_a_runtime_that_went_away_is_said_to_be_unavailable() -> None:
     app, _ = scripted({})
     async with driving(app) as runtime:
         prepared = await runtime.prepare(TaskType.PIPELINE, {"prompt": "x"})
-    async with open_session() as session:
-        gone = make_runtime(RuntimeType.HTTP, "http://127.0.0.1:9", session, Links(), dynamic_model=False)
+    async with adapter("http://127.0.0.1:9") as gone:
         with pytest.raises(RuntimeUnavailableError):
             await gone.run(prepared, run_id="r", progress=lambda _: None)
         assert not await gone.is_alive()

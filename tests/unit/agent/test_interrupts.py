@@ -11,13 +11,13 @@ from typing import Any, Final
 import pytest
 
 from agent.errors import RuntimeUnavailableError
-from agent.runtimes import Answer, Runtime, make_runtime, open_session
+from agent.runtimes import Answer, Runtime
 from agent.runtimes.comfyui import adapter as comfyui
 from agent.runtimes.http import Reply
 from agent.runtimes.sdwebui import adapter as sdwebui
 from contract.task import RuntimeType, TaskType
 from tests.support.stack import workflow
-from tests.unit.agent.runtime_support import Links, whole
+from tests.unit.agent.runtime_support import adapter_of, cancel, whole
 from tests.unit.fake_runtime.support import Server, serving, until
 
 KINDS: Final = [RuntimeType.SDWEBUI, RuntimeType.COMFYUI]
@@ -59,10 +59,8 @@ class SlowInterrupts:
 
 @asynccontextmanager
 async def driven(kind: RuntimeType, **options: Any) -> AsyncIterator[tuple[Server, Runtime]]:
-    async with serving(type=kind.value, **options) as server, open_session() as session:
-        runtime = make_runtime(kind, server.url, session, Links(), dynamic_model=False)
+    async with serving(type=kind.value, **options) as server, adapter_of(kind, server.url) as runtime:
         yield server, runtime
-        await runtime.close()
 
 
 async def outcomes(server: Server) -> list[str]:
@@ -78,8 +76,7 @@ async def test_an_interrupt_that_is_late_is_waited_for_before_the_next_run(
         monkeypatch.setattr(runtime._server, "request", slow)  # type: ignore[attr-defined]
         first = asyncio.create_task(run(runtime, kind, "first"))
         await server.running()
-        first.cancel()
-        await asyncio.wait({first})
+        await cancel(first)
         assert slow.sent == 1
         assert runtime.left_running
         with pytest.raises(RuntimeUnavailableError, match="given up"):
@@ -102,9 +99,7 @@ async def test_a_runtime_that_ignores_the_interrupt_is_ready_only_when_it_has_le
     async with driven(kind, seconds_per_task=1.0, faults=["interrupt-ignored:count=1"]) as (server, runtime):
         first = asyncio.create_task(run(runtime, kind, "first"))
         await server.running()
-        first.cancel()
-        await asyncio.wait({first})
-        assert first.cancelled()
+        await cancel(first)
         async with asyncio.timeout(10):
             await runtime.wait_until_ready()
         assert server.gpu.job is None
@@ -133,8 +128,7 @@ async def test_an_agent_that_ends_does_not_wait_for_what_was_left(kind: RuntimeT
     async with driven(kind, seconds_per_task=3, faults=["interrupt-ignored"]) as (server, runtime):
         first = asyncio.create_task(run(runtime, kind, "first"))
         await server.running()
-        first.cancel()
-        await asyncio.wait({first})
+        await cancel(first)
         async with asyncio.timeout(1):
             await runtime.close()
 
@@ -144,11 +138,9 @@ async def test_what_an_agent_that_died_has_left_running_is_stopped_by_the_next_o
     async with driven(kind, seconds_per_task=10) as (server, first):
         orphan = asyncio.create_task(run(first, kind, "orphan"))
         await server.running()
-        async with open_session() as session:
-            second = make_runtime(kind, server.url, session, Links(), dynamic_model=False)
-            async with asyncio.timeout(30):
-                await second.wait_until_ready()
-                await until(lambda: server.gpu.job is None, "an idle GPU")
+        async with adapter_of(kind, server.url) as second, asyncio.timeout(30):
+            await second.wait_until_ready()
+            await until(lambda: server.gpu.job is None, "an idle GPU")
         orphan.cancel()
         await asyncio.wait({orphan})
         assert await outcomes(server) == ["interrupted"]

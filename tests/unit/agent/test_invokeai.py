@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,20 @@ import pytest
 from PIL import Image
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
-from agent.inputs import InputSource
-from agent.runtimes import Answer, Runtime, make_runtime, open_session
+from agent.runtimes import Answer, Runtime, open_session
 from agent.runtimes.invokeai import adapter as module
 from contract.task import RuntimeType, TaskType
 from tests.support.graphs import Graph, diffusion, of_image, plain, resized
 from tests.support.waiting import eventually_async
 from tests.unit.agent.fake_process import fake_process
-from tests.unit.agent.runtime_support import Links, png, whole
+from tests.unit.agent.runtime_support import Links, adapter_of, cancel, png, whole
 from tests.unit.fake_runtime.support import Server, serving
 
 QUEUE = "/api/v1/queue/default"
 LINK = "https://host.example/cat.png"
 
 
-@asynccontextmanager
-async def adapter(url: str, inputs: InputSource | None = None) -> AsyncIterator[Runtime]:
-    async with open_session() as session:
-        runtime = make_runtime(RuntimeType.INVOKEAI, url, session, inputs or Links(), dynamic_model=False)
-        yield runtime
-        await runtime.close()
+adapter = partial(adapter_of, RuntimeType.INVOKEAI)
 
 
 @pytest.fixture
@@ -242,9 +236,7 @@ async def test_a_cancelled_run_is_stopped_and_no_other(tmp_path: Path) -> None:
         running = asyncio.create_task(run(runtime, diffusion(steps=200)))
         await invokeai.running()
         stranger = await invokeai.post(f"{QUEUE}/enqueue_batch", {"batch": {"graph": plain(), "runs": 1}})
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await cancel(running)
         assert not runtime.left_running
         assert (await invokeai.jobs())[0]["outcome"] == "interrupted"
 
@@ -288,9 +280,7 @@ async def test_a_cancelled_run_that_waits_is_taken_out_of_the_queue(tmp_path: Pa
             return any(item["origin"] == "second" for item in await items(invokeai))
 
         await eventually_async(waits)
-        second.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await second
+        await cancel(second)
         assert not first.done()
         assert not runtime.left_running
         first.cancel()
@@ -320,9 +310,7 @@ async def test_a_run_that_does_not_stop_is_waited_for_before_the_next(
     ):
         running = asyncio.create_task(run(runtime, diffusion()))
         await invokeai.running()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await cancel(running)
         with pytest.raises(RuntimeUnavailableError, match="still at a run"):
             await run(runtime, plain())
         async with asyncio.timeout(30):

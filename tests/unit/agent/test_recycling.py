@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,8 @@ from hypothesis import strategies as st
 from agent.operations import recycling as module
 from agent.operations.process_memory import listener_of, local_port, resident_bytes
 from agent.operations.recycling import Limits, RecycleBy, Recycling, RuntimeMemory, due
-from agent.runtimes import Runtime, make_runtime, open_session
 from contract.task import RuntimeType
-from tests.unit.agent.runtime_support import Handler, Links, web_server
+from tests.unit.agent.runtime_support import Handler, adapter_of, web_server
 from tests.unit.fake_runtime.support import serving
 
 
@@ -58,10 +58,7 @@ def test_where_nobody_restarts_it_nothing_is_ever_wanted() -> None:
     assert (counted.judge(), counted.stuck_after) == (False, None)
 
 
-@asynccontextmanager
-async def adapter(url: str, kind: RuntimeType = RuntimeType.SDWEBUI) -> AsyncIterator[Runtime]:
-    async with open_session() as session:
-        yield make_runtime(kind, url, session, Links(), dynamic_model=False)
+adapter = partial(adapter_of, RuntimeType.SDWEBUI)
 
 
 def answering(statuses: dict[str, int]) -> tuple[Handler, list[str]]:
@@ -92,7 +89,7 @@ async def test_a_server_is_asked_by_its_own_routes(
     kind: RuntimeType, statuses: dict[str, int], taken: bool, asked: int
 ) -> None:
     handler, calls = answering(statuses)
-    async with web_server(handler) as origin, adapter(origin, kind) as runtime:
+    async with web_server(handler) as origin, adapter_of(kind, origin) as runtime:
         assert await runtime.restart() is taken
     assert len(calls) == asked
 
@@ -173,7 +170,7 @@ async def test_sd_webui_tells_its_own_memory_where_its_process_cannot_be_seen() 
 
 
 async def test_comfyui_tells_of_the_whole_machine_only_so_its_memory_stays_unknown() -> None:
-    async with serving(type="comfyui") as comfy, adapter(comfy.url, RuntimeType.COMFYUI) as runtime:
+    async with serving(type="comfyui") as comfy, adapter_of(RuntimeType.COMFYUI, comfy.url) as runtime:
         assert await RuntimeMemory(runtime, "http://another-machine:8188")() is None
         blind = Recycling(RecycleBy.EXIT, Limits(resident_bytes=1), RuntimeMemory(runtime, "http://another-machine:1"))
         await blind.look()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agent.runtimes import Answer, Runtime, make_runtime, open_session
+from agent.runtimes import Answer, Runtime
 from agent.runtimes.sdwebui.adapter import SdWebUi
 from contract.task import RuntimeType, TaskType
-from tests.unit.agent.runtime_support import Links, whole
+from tests.unit.agent.runtime_support import adapter_of, cancel, whole
 from tests.unit.agent.test_interrupts import KINDS, driven, outcomes, run
 from tests.unit.fake_runtime.support import Server, serving, until
 
@@ -56,9 +56,7 @@ async def test_the_second_run_begins_when_the_first_ends_and_each_gets_its_own_a
 async def test_stopping_the_first_run_leaves_the_second_whole(kind: RuntimeType) -> None:
     async with driven(kind, seconds_per_task=1) as (server, runtime):
         first, second = await two(server, runtime, kind)
-        first.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await first
+        await cancel(first)
         assert (await second).outputs
         jobs = await server.jobs()
         assert jobs[0]["outcome"] == "interrupted"
@@ -71,9 +69,7 @@ async def test_stopping_the_first_run_leaves_the_second_whole(kind: RuntimeType)
 async def test_stopping_the_waiting_run_leaves_the_first_whole_and_the_next_one_too(kind: RuntimeType) -> None:
     async with driven(kind, seconds_per_task=1) as (server, runtime):
         first, second = await two(server, runtime, kind)
-        second.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await second
+        await cancel(second)
         assert not first.done(), "the waiting one is let go at once"
         third = asyncio.create_task(run(runtime, kind, "third"))
         assert (await first).outputs
@@ -100,8 +96,11 @@ async def test_an_interrupt_that_hits_the_next_run_has_it_made_again() -> None:
 
 
 async def test_a_run_that_needs_another_checkpoint_is_sent_when_the_server_has_nothing_else_to_do() -> None:
-    async with serving(type="sdwebui", seconds_per_task=0.4) as server, open_session() as session:
-        runtime = make_runtime(RuntimeType.SDWEBUI, server.url, session, Links(), dynamic_model=True)
+    kind = RuntimeType.SDWEBUI
+    async with (
+        serving(type=kind, seconds_per_task=0.4) as server,
+        adapter_of(kind, server.url, dynamic=True) as runtime,
+    ):
         titles = [model["title"] for model in await server.get("/sdapi/v1/sd-models")]
 
         async def made_with(prompt: str, **more: Any) -> str:
@@ -122,4 +121,3 @@ async def test_a_run_that_needs_another_checkpoint_is_sent_when_the_server_has_n
             True,
         ]
         assert await outcomes(server) == ["succeeded"] * 3
-        await runtime.close()

@@ -6,30 +6,26 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
-from agent.inputs import InputSource
-from agent.runtimes import Answer, Runtime, make_runtime, open_session
+from agent.runtimes import Answer, Runtime
 from agent.runtimes.sdwebui import adapter as module
 from contract.task import RuntimeType, TaskType
 from tests.support.workflows import CHECKPOINT
 from tests.unit.agent.fake_process import fake_process
-from tests.unit.agent.runtime_support import Links, png, web_server, whole
+from tests.unit.agent.runtime_support import Links, adapter_of, cancel, png, web_server, whole
 from tests.unit.fake_runtime.support import OTHER_CHECKPOINT, Server, serving
 
 SMALL = {"prompt": "a dog", "width": 64, "height": 64, "steps": 4}
 IMAGE = base64.b64encode(png(16, 16)).decode()
 
 
-@asynccontextmanager
-async def adapter(url: str, *, dynamic: bool = False, inputs: InputSource | None = None) -> AsyncIterator[Runtime]:
-    async with open_session() as session:
-        yield make_runtime(RuntimeType.SDWEBUI, url, session, inputs or Links(), dynamic)
+adapter = partial(adapter_of, RuntimeType.SDWEBUI)
 
 
 @pytest.fixture
@@ -87,7 +83,7 @@ async def test_send_images_false_would_lose_the_images_so_it_is_not_passed_on(ru
     ],
 )
 async def test_every_kind_of_task_runs_with_its_images(webui: Server, task_type: TaskType, content: Any) -> None:
-    async with adapter(webui.url, inputs=Links(cat=png(16, 16))) as runtime:
+    async with adapter(webui.url, Links(cat=png(16, 16))) as runtime:
         assert len((await run(runtime, content, task_type)).outputs) == 1
 
 
@@ -195,9 +191,7 @@ async def test_a_cancelled_run_is_interrupted_and_the_next_one_meets_nobody() ->
     async with serving(seconds_per_task=30) as webui, adapter(webui.url) as runtime:
         running = asyncio.create_task(run(runtime, {**SMALL, "steps": 200}))
         await webui.running()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await cancel(running)
         assert webui.gpu.job is None
         assert [job["outcome"] for job in await webui.jobs()] == ["interrupted"]
 
@@ -207,9 +201,7 @@ async def test_an_ignored_interrupt_delays_the_cancellation_only_so_long(monkeyp
     async with serving(seconds_per_task=3, faults=["interrupt-ignored"]) as webui, adapter(webui.url) as runtime:
         running = asyncio.create_task(run(runtime, SMALL))
         await webui.running()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await cancel(running)
         assert webui.gpu.job is not None
 
 
@@ -280,9 +272,7 @@ async def test_waiting_can_be_cancelled() -> None:
     async with adapter("http://127.0.0.1:1") as runtime:
         waiting = asyncio.create_task(runtime.wait_until_ready())
         await asyncio.sleep(0.05)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        await cancel(waiting)
 
 
 async def test_while_a_large_answer_arrives_the_next_run_may_begin(monkeypatch: pytest.MonkeyPatch) -> None:
