@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import aiohttp
 import typer
@@ -19,10 +19,8 @@ from tests.conformance.case import Case, DeviationError, Mark
 from tests.conformance.launch import CommandLine
 from tests.conformance.report import counts, document, line, summary
 from tests.conformance.run import Outcome, Verdict, ask_all, choose
-from tests.conformance.server import Server, eventually
+from tests.conformance.server import START_WITHIN, Server, eventually
 from tests.conformance.suites import SUITES, Suite
-
-_START_WITHIN: Final = 300.0
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,7 +48,7 @@ class _Work:
             server = self.suite.client(session, self.url, busy_seconds=self.busy, owner=owner, notes=self.notes)
             try:
                 if owner is not None:
-                    if await self._listens(server):
+                    if await server.listens():
                         raise CannotAskError(
                             f"{self.url} is taken by a server that runs already; end it, or omit --start"
                         )
@@ -64,24 +62,15 @@ class _Work:
                     await owner.terminate()
         return who, outcomes
 
-    async def _listens(self, server: Server) -> bool:
-        try:
-            return (await server.send("GET", self.suite.ready_path)).status == 200
-        except (aiohttp.ClientError, OSError):
-            return False
-
     async def _meet(self, server: Server) -> str:
         try:
-            await eventually(
-                "the server listens", lambda: self._listens(server), within=_START_WITHIN if self.command else 5.0
-            )
+            await eventually("the server listens", server.listens, within=START_WITHIN if self.command else 5.0)
             return await self.suite.version(server)
         except (DeviationError, aiohttp.ClientError, LookupError, TypeError, AttributeError) as error:
             # What answers may be any web page, in which the check does not find its way.
             why = error.what if isinstance(error, DeviationError) else "its answer is another's"
             raise CannotAskError(
-                f"{self.url}{self.suite.ready_path} does not answer as such a server does: {why}; "
-                "check --type and --url"
+                f"{self.url}{server.ready_path} does not answer as such a server does: {why}; check --type and --url"
             ) from error
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import aiohttp
 
@@ -15,6 +15,8 @@ from tests.conformance.case import DeviationError, NotApplicableError, check
 
 PATIENCE: Final = 30.0
 """Seconds within which whatever a case waits for must happen."""
+START_WITHIN: Final = 600.0
+"""Seconds within which a server that is started must listen: it may load its models first."""
 _POLL: Final = 0.02
 
 
@@ -61,6 +63,9 @@ class Server:
         notes: what one case found out that others need, such as a checkpoint's name.
     """
 
+    ready_path: ClassVar[str]
+    """Of each type: a GET that answers 200 once the server can take work."""
+
     session: aiohttp.ClientSession
     url: str
     busy_seconds: float = 2.5
@@ -101,6 +106,30 @@ class Server:
         if self.owner is None:
             raise NotApplicableError("needs --start, the server's command line")
         return self.owner
+
+    async def listens(self) -> bool:
+        """Tells whether the server can take work."""
+        try:
+            return (await self.send("GET", self.ready_path)).status == 200
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    async def start(self) -> None:
+        """Starts the process, and waits until it listens."""
+        await self.owned().start()
+        await eventually("the server listens", self.listens, within=START_WITHIN)
+
+    async def start_afresh(self) -> None:
+        """Ends and starts the process, which must refuse connections for a while.
+
+        Raises:
+            DeviationError: it listened at once.
+        """
+        await self.owned().terminate()
+        await self.owned().start()
+        if await self.listens():
+            raise DeviationError("it listens at once", "connections are refused while it loads", "200")
+        await eventually("the server listens", self.listens, within=START_WITHIN)
 
     @asynccontextmanager
     async def socket(self, path: str) -> AsyncIterator[Events]:

@@ -23,13 +23,11 @@ class Suite:
     Attributes:
         cases: in the order in which they are asked.
         client: makes what the cases' checks take; with the arguments of `Server`.
-        ready_path: answers 200 once the server can take work.
         version: asks the server what it is.
     """
 
     cases: tuple[Case, ...]
-    client: Callable[..., Server]
-    ready_path: str
+    client: type[Server]
     version: Callable[[Any], Awaitable[str]]
 
 
@@ -54,8 +52,8 @@ async def _sdwebui_version(server: SdWebUi) -> str:
 
 
 SUITES: Final[dict[RuntimeType, Suite]] = {
-    RuntimeType.SDWEBUI: Suite(sdwebui.CASES, SdWebUi, "/sdapi/v1/options", _sdwebui_version),
-    RuntimeType.COMFYUI: Suite(comfyui.CASES, ComfyUi, "/system_stats", _comfyui_version),
-    RuntimeType.INVOKEAI: Suite(invokeai.CASES, InvokeAi, "/api/v1/app/version", _invokeai_version),
-    RuntimeType.HTTP: Suite(http_runtime.CASES, HttpRuntime, "/health", _http_version),
+    RuntimeType.SDWEBUI: Suite(sdwebui.CASES, SdWebUi, _sdwebui_version),
+    RuntimeType.COMFYUI: Suite(comfyui.CASES, ComfyUi, _comfyui_version),
+    RuntimeType.INVOKEAI: Suite(invokeai.CASES, InvokeAi, _invokeai_version),
+    RuntimeType.HTTP: Suite(http_runtime.CASES, HttpRuntime, _http_version),
 }

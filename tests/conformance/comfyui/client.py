@@ -26,6 +26,8 @@ _MOST_BLURS: Final = 1000
 class ComfyUi(Server):
     """A ComfyUI server."""
 
+    ready_path = "/system_stats"
+
     async def submit(self, prompt: Workflow, **options: Any) -> str:
         """Queues a prompt; returns its id."""
         answer = await self.post("/prompt", {"prompt": prompt, **options})

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import aiohttp
-
-from tests.conformance.case import DeviationError, Mark, case, check
+from tests.conformance.case import Mark, case, check
 from tests.conformance.comfyui.client import ComfyUi, color, fresh
-from tests.conformance.server import eventually
 from tests.conformance.shapes import NOTHING
 from tests.support.workflows import plain
-
-
-async def _listens(server: ComfyUi) -> bool:
-    try:
-        return (await server.send("GET", "/system_stats")).status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 @case("SIGTERM in the middle of a run closes sockets without a word, and refuses connections", Mark.NEEDS_START)
@@ -26,8 +16,8 @@ async def terminated_while_running(server: ComfyUi) -> None:
         await events.until("executing", node="b0", prompt_id=prompt_id)
         await owner.terminate()
         check("the close code", 1006, await events.closed())
-    check("it listens", False, await _listens(server))
-    await _restart(server)
+    check("it listens", False, await server.listens())
+    await server.start()
 
 
 @case("after a restart queue and history are empty, and every old id is unknown", Mark.NEEDS_START)
@@ -37,7 +27,7 @@ async def restart_forgets(server: ComfyUi) -> None:
     waiting = await server.submit(plain(fresh()))
     await server.finished(done)
     await owner.terminate()
-    await _restart(server)
+    await server.start()
     check("the queue", {"queue_running": [], "queue_pending": []}, await server.get("/queue"))
     check("the history", NOTHING, await server.get("/history"))
     for prompt_id in (done, running, waiting):
@@ -49,7 +39,7 @@ async def restart_keeps_files(server: ComfyUi) -> None:
     owner, prefix = server.owned(), fresh()
     await server.run(plain(prefix, color=color()))
     await owner.terminate()
-    await _restart(server)
+    await server.start()
     reply = await server.send("GET", "/view", params={"filename": f"{prefix}_00001_.png"})
     check("the file", 200, reply.status)
     entry = await server.run(plain(prefix, color=color()))
@@ -58,15 +48,5 @@ async def restart_keeps_files(server: ComfyUi) -> None:
 
 @case("while it starts it refuses connections; what answers first can take work", Mark.NEEDS_START)
 async def start(server: ComfyUi) -> None:
-    owner = server.owned()
-    await owner.terminate()
-    await owner.start()
-    if await _listens(server):
-        raise DeviationError("it listens at once", "connections are refused while it loads", "200")
-    await eventually("the server listens", lambda: _listens(server), within=300)
+    await server.start_afresh()
     check("status", {"completed": True}, (await server.run(plain(fresh())))["status"])
-
-
-async def _restart(server: ComfyUi) -> None:
-    await server.owned().start()
-    await eventually("the server listens", lambda: _listens(server), within=300)

@@ -17,6 +17,8 @@ ERROR = {"error": {"code": str, "message": str}}
 class HttpRuntime(Server):
     """A server that speaks the contract."""
 
+    ready_path = "/health"
+
     @property
     def task(self) -> dict[str, Any]:
         """A task that takes about a second, and that this server can run."""

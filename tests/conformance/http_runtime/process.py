@@ -8,23 +8,14 @@ import aiohttp
 
 from tests.conformance.case import Mark, case, check
 from tests.conformance.http_runtime.client import HttpRuntime, new_id
-from tests.conformance.server import eventually
 from tests.conformance.shapes import OneOf
-
-
-async def _is_ready(server: HttpRuntime) -> bool:
-    try:
-        return (await server.send("GET", "/health")).status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 @case("until it can take a task, connections are refused or /health is not 200", Mark.NEEDS_START)
 async def start(server: HttpRuntime) -> None:
     owner = server.owned()
     await owner.terminate()
-    await owner.start()
-    await eventually("it is ready", lambda: _is_ready(server), within=300)
+    await server.start()
     check("POST /runs/{id}", 200, (await server.run(new_id())).status)
 
 
@@ -39,7 +30,6 @@ async def terminated_while_running(server: HttpRuntime) -> None:
     await owner.terminate()
     with suppress(aiohttp.ClientError):
         check("POST /runs/{id}", {"status": OneOf(200, 409, 500, 503)}, (await run).shown())
-    check("it listens", False, await _is_ready(server))
-    await owner.start()
-    await eventually("it is ready", lambda: _is_ready(server), within=300)
+    check("it listens", False, await server.listens())
+    await server.start()
     check("GET /runs/{id}", 404, (await server.progress(name)).status)

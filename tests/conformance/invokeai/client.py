@@ -24,6 +24,8 @@ _WITHIN: Final = 120.0
 class InvokeAi(Server):
     """An InvokeAI server."""
 
+    ready_path = "/api/v1/app/version"
+
     async def enqueue(self, graph: Graph, *, prepend: bool = False, **fields: Any) -> dict[str, Any]:
         """Queues a graph; returns the answer. Fields are the batch's."""
         body = {"batch": {"graph": graph, "runs": 1, **fields}, "prepend": prepend}

@@ -21,6 +21,8 @@ _MOST_STEPS = 3000
 class SdWebUi(Server):
     """An SD Web UI server."""
 
+    ready_path = "/sdapi/v1/options"
+
     async def call(self, route: str, document: Any, **options: Any) -> Reply:
         """Sends a POST to one of its routes."""
         return await self.send("POST", f"/sdapi/v1/{route}", json=document, timeout=180, **options)

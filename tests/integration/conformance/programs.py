@@ -45,7 +45,7 @@ class Program:
         self._module = module
         self._arguments = [*arguments, "--port", str(port)]
         self._folder = folder
-        self._ready_url = self.url + self._suite.ready_path
+        self._ready_url = self.url + self._suite.client.ready_path
         self._process = self._begin()
 
     def _begin(self) -> Process:
