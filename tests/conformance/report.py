@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rich.table import Table
 from rich.text import Text
 
 from tests.conformance.run import Outcome, Verdict
@@ -34,14 +33,14 @@ def counts(outcomes: Sequence[Outcome]) -> dict[Verdict, int]:
     return {verdict: found[verdict] for verdict in Verdict}
 
 
-def summary(outcomes: Sequence[Outcome], who: str) -> Table:
-    """Returns the counts, and what deviates or could not be asked."""
-    table = Table(title=who, title_justify="left", box=None)
-    table.add_column("verdict")
-    table.add_column("cases", justify="right")
+def summary(outcomes: Sequence[Outcome], who: str, seconds: float) -> Text:
+    """Returns the counts, and the names of what deviates or could not be asked."""
+    text = Text(f"\n{who}: {len(outcomes)} cases in {seconds:.0f} s")
     for verdict, number in counts(outcomes).items():
-        table.add_row(Text(verdict, _COLORS[verdict]), str(number))
-    return table
+        text.append(f"\n{verdict:14}", _COLORS[verdict])
+        names = [outcome.case.name for outcome in outcomes if outcome.verdict is verdict is not Verdict.CONFORMANT]
+        text.append(f" {number:4}  {', '.join(names)}".rstrip())
+    return text
 
 
 def document(outcomes: Sequence[Outcome], **about: Any) -> dict[str, Any]:

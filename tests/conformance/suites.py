@@ -39,7 +39,7 @@ async def _comfyui_version(server: ComfyUi) -> str:
 
 async def _http_version(server: HttpRuntime) -> str:
     about = await server.get("/health")
-    return f"a runtime of one's own: {about.get('name', 'it has no name')}"
+    return f"a runtime of one's own, {about.get('name', 'without a name')}"
 
 
 async def _invokeai_version(server: InvokeAi) -> str:

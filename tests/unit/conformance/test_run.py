@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -12,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from contract.task import RuntimeType
+from tests.conformance import __main__ as command
 from tests.conformance.__main__ import app
 from tests.conformance.case import Case, DeviationError, Mark, NotApplicableError, case, check
-from tests.conformance.report import counts, document
+from tests.conformance.report import counts, document, summary
 from tests.conformance.run import Verdict, ask, ask_all, choose
 from tests.conformance.suites import SUITES
 
@@ -49,6 +52,7 @@ async def unreadable(_: Any) -> None:
     raise KeyError("prompt_id")
 
 
+ABSENT = ("--url", "http://127.0.0.1:9")
 ALL = (good, bad, open_question, endless, unreachable, unreadable)
 
 
@@ -66,6 +70,16 @@ async def test_each_case_gets_its_verdict_and_the_next_is_asked() -> None:
     }
     assert said == list(verdicts)
     assert counts(outcomes) == {Verdict.CONFORMANT: 1, Verdict.DEVIATING: 4, Verdict.NOT_APPLICABLE: 1}
+
+
+async def test_the_summary_names_what_is_not_conformant() -> None:
+    outcomes = [await ask(item, None, within=1) for item in (good, bad, open_question)]
+    assert str(summary(outcomes, "a server", 4.4)).split("\n")[1:] == [
+        "a server: 3 cases in 4 s",
+        "conformant        1",
+        "deviating         1  bad",
+        "not applicable    1  open-question",
+    ]
 
 
 async def test_a_deviation_is_reported_with_both_bodies() -> None:
@@ -95,23 +109,44 @@ def test_comfyui_has_at_least_forty_cases_that_need_no_model() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--type", "comfyui"], "--url is missing"),
-        (["--type", "comfyui", "--url", "http://127.0.0.1:9", "--case", "no-such"], "no case fits"),
-        (["--type", "comfyui", "--url", "http://127.0.0.1:9", "--start", "/no/such/program"], "No such file"),
-        (["--type", "comfyui", "--url", "http://127.0.0.1:9", "--json", "/no/such/folder/x"], "/no/such/folder"),
+        ([], "--url is missing"),
+        (["--url", "127.0.0.1:9"], "--url 127.0.0.1:9 is no URL"),
+        ([*ABSENT, "--case", "no-such"], "no case fits"),
+        ([*ABSENT, "--start", "/no/such/program"], "No such file"),
+        ([*ABSENT, "--start", 'sh -c "exit'], "No closing quotation"),
+        ([*ABSENT, "--start", 'sh -c "exit 3"'], "the command ended with status 3 before http://127.0.0.1:9 answered"),
+        ([*ABSENT, "--json", "/no/such/folder/x"], "/no/such/folder"),
+        ([*ABSENT, "--task", "/no/such/file"], "--task /no/such/file"),
+        ([*ABSENT, "--task", "pyproject.toml"], "--task pyproject.toml"),
     ],
 )
 def test_a_suite_that_cannot_begin_says_why_in_a_line(arguments: list[str], words: str) -> None:
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, ["--type", "http", *arguments])
+    assert result.exit_code == 2
+    assert words in result.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "put user and password into --url"), (503, "answers 503, but not as such a server does")],
+)
+def test_what_answers_without_being_ready_is_told_by_its_status(
+    status: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "MEET_WITHIN", 0.1)
+    with web_page(status) as url:
+        result = CliRunner().invoke(app, ["--type", "sdwebui", "--url", url])
     assert result.exit_code == 2
     assert words in result.output
 
 
 class WebPage(BaseHTTPRequestHandler):
-    """Answers everything with 200 and a page."""
+    """Answers everything with a page."""
+
+    status = 200
 
     def do_GET(self) -> None:
-        self.send_response(200)
+        self.send_response(self.status)
         self.end_headers()
         self.wfile.write(b"<html>")
 
@@ -119,13 +154,20 @@ class WebPage(BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def web_page(status: int) -> Iterator[str]:
+    """Serves a page, whatever is asked for, with this status; tells its address."""
+    handler = type("Page", (WebPage,), {"status": status})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.mark.parametrize("runtime_type", SUITES)
 def test_a_server_of_another_kind_is_not_asked(runtime_type: RuntimeType) -> None:
-    with HTTPServer(("127.0.0.1", 0), WebPage) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
+    with web_page(200) as url:
         result = CliRunner().invoke(app, ["--type", runtime_type, "--url", url])
-        server.shutdown()
     assert result.exit_code == 2
     assert "check --type and --url" in result.output
 
