@@ -17,7 +17,7 @@ from agent.application import run_agent
 from agent.operations.health import CannotListenError
 from agent.operations.telemetry import configure_logging
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
-from contract.processes import EXIT_RESTART_RUNTIME
+from contract.processes import EXIT_RESTART_RUNTIME, leave
 
 EXIT_SETTINGS: Final = 2
 EXIT_AT_ONCE: Final = 128 + signal.SIGTERM
@@ -87,4 +87,4 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -62,7 +62,9 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
         agent.operations.health.CannotListenError: the health port is in use.
     """
     async with AsyncExitStack() as stack:
-        clients = await open_clients(stack, region=settings.aws_region, emulated=bool(settings.aws_endpoint_url))
+        clients = await open_clients(
+            stack, region=settings.aws_region, bucket=settings.s3_bucket, emulated=bool(settings.aws_endpoint_url)
+        )
         session = await stack.enter_async_context(open_session())
         tracer = make_tracer(settings)
         stack.callback(tracer.close)

@@ -9,6 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -19,11 +20,11 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.loaders import JSONFileLoader, Loader
 
-from contract.store import ContendedRecordError, error_code, send_bodies_at_once
+from contract.s3 import S3, open_s3
+from contract.store import ContendedRecordError, error_code
 from contract.topology import RECEIVE_WAIT
 
 if TYPE_CHECKING:
-    from types_aiobotocore_s3.client import S3Client
     from types_aiobotocore_sns.client import SNSClient
     from types_aiobotocore_sqs.client import SQSClient
 
@@ -88,23 +89,62 @@ OUTAGES: Final = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError,
 class Clients:
     """One client for each service."""
 
-    s3: S3Client
+    s3: S3
     sqs: SQSClient
     sns: SNSClient
 
 
 class Descriptions(JSONFileLoader):
-    """Reads botocore's descriptions of services into plain dicts: OrderedDicts take 5 MB more for the three of them."""
+    """Reads botocore's descriptions, in less memory: plain dicts, without the names of all hosts of all services.
+
+    `endpoints.json` takes 8 MB, and only tells what `partitions.json` and each service's own rules tell as well.
+    """
 
     def load_file(self, file_path: str) -> Any:
         """Returns the document of `file_path` with `.json` or `.json.gz` after it; None when there is no such file."""
+        if Path(file_path).name == "endpoints":
+            partitions = self.load_file(str(Path(file_path).with_name("partitions")))
+            return partitions and _endpoints(partitions)
         for path, opened in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
             with suppress(FileNotFoundError), opened(path, "rb") as file:
                 return json.load(file)
         return None
 
 
-async def open_clients(stack: AsyncExitStack, *, region: str, emulated: bool) -> Clients:
+def _endpoints(partitions: dict[str, Any]) -> dict[str, Any]:
+    """Returns as much of `endpoints.json` as botocore looks up to make a client: whose a region is, and defaults."""
+    return {
+        "version": 3,
+        "partitions": [
+            {
+                "partition": item["id"],
+                "dnsSuffix": item["outputs"]["dnsSuffix"],
+                "regionRegex": item["regionRegex"],
+                "regions": item["regions"],
+                "defaults": {
+                    "hostname": "{service}.{region}.{dnsSuffix}",
+                    "protocols": ["https"],
+                    "signatureVersions": ["v4"],
+                },
+                "services": {
+                    "s3": {
+                        "defaults": {"signatureVersions": ["s3v4"]},
+                        "partitionEndpoint": f"{item['id']}-global",
+                        "endpoints": {
+                            f"{item['id']}-global": {
+                                "credentialScope": {"region": item["outputs"]["implicitGlobalRegion"]},
+                                "hostname": f"s3.{item['outputs']['dnsSuffix']}",
+                            }
+                        },
+                    }
+                },
+            }
+            for item in partitions["partitions"]
+        ],
+    }
+
+
+async def open_clients(stack: AsyncExitStack, *, region: str, bucket: str, emulated: bool) -> Clients:
     """Returns clients that close with the stack. They find credentials and `AWS_ENDPOINT_URL` as botocore does."""
     session = get_session()
     session.register_component("data_loader", Loader(file_loader=Descriptions()))
@@ -127,9 +167,8 @@ async def open_clients(stack: AsyncExitStack, *, region: str, emulated: bool) ->
         )
 
     s3 = await stack.enter_async_context(
-        session.create_client("s3", region_name=region, config=config(READ_TIMEOUT)),
+        open_s3(session, bucket, region=region, config=config(READ_TIMEOUT), seconds=CALL_TIMEOUT)
     )
-    send_bodies_at_once(s3)
     sqs = await stack.enter_async_context(
         session.create_client("sqs", region_name=region, config=config(LONG_POLL_READ_TIMEOUT))
     )

@@ -19,7 +19,7 @@ from contract.record import Record, Submission
 from contract.store import is_absent, is_lost_race
 
 if TYPE_CHECKING:
-    from types_aiobotocore_s3.client import S3Client
+    from contract.s3 import S3
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class StoredAnswer:
 class Outputs:
     """The output bucket, as the place of results."""
 
-    def __init__(self, s3: S3Client, bucket: str) -> None:
+    def __init__(self, s3: S3, bucket: str) -> None:
         self._s3 = s3
         self._bucket = bucket
 
@@ -150,7 +150,7 @@ class Outputs:
             if is_absent(error):
                 return None
             raise
-        return answer["ETag"]
+        return str(answer["ETag"])
 
 
 def _is_output(key: str, prefix: str) -> bool:

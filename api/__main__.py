@@ -15,6 +15,7 @@ from api.services import make_front
 from api.settings import Settings, SettingsError, load_settings
 from api.telemetry import configure_logging
 from contract.config import Config, ConfigError, load_config
+from contract.processes import leave
 
 _HELP = """\
 Serves the HTTP API. Everything is set by environment variables:
@@ -82,4 +83,4 @@ def serve(settings: Settings, config: Config, *, aws: AwsFactory = open_aws) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,7 +14,11 @@ from aiohttp import ClientError as HttpClientError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from api.settings import Settings
-from contract.store import ContendedRecordError, S3Client, send_bodies_at_once
+from contract.s3 import open_s3
+from contract.store import ContendedRecordError, S3Client
+
+_S3_SECONDS: Final = 10.0
+"""For one call to S3, its tries included."""
 
 USER_AGENT: Final = f"darkroom-api Botocore/{botocore.__version__}"
 
@@ -26,13 +30,14 @@ UNAVAILABLE: Final = (*AWS_ERRORS, ContendedRecordError)
 
 
 class S3(S3Client, Protocol):
-    """The part of aiobotocore's S3 client that the API needs."""
-
-    async def delete_object(self, **arguments: Any) -> Any:
-        """Amazon S3 DeleteObject."""
+    """The part of `contract.s3.S3` that the API needs."""
 
     async def head_bucket(self, **arguments: Any) -> Any:
         """Amazon S3 HeadBucket."""
+
+
+class Signer(Protocol):
+    """The part of aiobotocore's S3 client that signs links."""
 
     async def generate_presigned_url(self, *arguments: Any, **more: Any) -> str:
         """Signs a request without sending it."""
@@ -65,7 +70,7 @@ class Aws:
     s3: S3
     sns: Sns
     sqs: Sqs
-    signer: S3
+    signer: Signer
 
 
 @asynccontextmanager
@@ -85,13 +90,21 @@ async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
         )
 
     async with AsyncExitStack() as stack:
-        s3 = await stack.enter_async_context(client("s3", custom))
-        send_bodies_at_once(s3)
+        s3 = await stack.enter_async_context(
+            open_s3(
+                session,
+                settings.s3_bucket,
+                region=settings.aws_region,
+                config=_config("s3", custom_endpoint=bool(custom)),
+                endpoint=custom,
+                seconds=_S3_SECONDS,
+            )
+        )
         yield Aws(
             s3=s3,
             sns=await stack.enter_async_context(client("sns", custom)),
             sqs=await stack.enter_async_context(client("sqs", custom)),
-            signer=s3 if public == custom else await stack.enter_async_context(client("s3", public)),
+            signer=await (s3.whole() if public == custom else stack.enter_async_context(client("s3", public))),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from api.aws import S3
+from api.aws import Signer
 from contract.objects import split_s3_url
 
 
@@ -17,7 +17,7 @@ class Links:
         seconds: how long a presigned link works.
     """
 
-    def __init__(self, signer: S3, *, cdn_base_url: str, seconds: int) -> None:
+    def __init__(self, signer: Signer, *, cdn_base_url: str, seconds: int) -> None:
         self._signer = signer
         self._cdn = cdn_base_url
         self._seconds = seconds

@@ -29,7 +29,7 @@ _UNCHANGED: Final = frozenset({"304", "NotModified"})
 
 
 class S3Client(Protocol):
-    """The part of aiobotocore's S3 client that the store needs."""
+    """The part of `contract.s3.S3`, or of aiobotocore's S3 client, that the store needs."""
 
     @property
     def get_object(self) -> Callable[..., Awaitable[Any]]:
@@ -131,19 +131,6 @@ class RecordStore:
                 return None
             raise
         return Stored(record, answer["ETag"])
-
-
-def send_bodies_at_once(s3: Any) -> None:
-    """Makes a botocore S3 client send the body of a PUT with its head.
-
-    botocore asks first whether S3 wants it (`Expect: 100-continue`), even of a hundred bytes: each write of a record
-    takes another round trip then.
-    """
-    s3.meta.events.register_last("before-call.s3", _expect_nothing)
-
-
-def _expect_nothing(params: dict[str, Any], **_: Any) -> None:
-    params["headers"].pop("Expect", None)
 
 
 def error_code(error: ClientError) -> str:

@@ -14,7 +14,7 @@ from contract.store import is_absent
 from contract.task import TaskMessage
 
 if TYPE_CHECKING:
-    from types_aiobotocore_s3.client import S3Client
+    from contract.s3 import S3
 
 MAX_PAYLOAD: Final = 64 * 1024 * 1024
 """Bytes; three times what the API lets in by default."""
@@ -23,7 +23,7 @@ MAX_PAYLOAD: Final = 64 * 1024 * 1024
 class Payloads:
     """The payloads in the output bucket."""
 
-    def __init__(self, s3: S3Client, bucket: str) -> None:
+    def __init__(self, s3: S3, bucket: str) -> None:
         self._s3 = s3
         self._bucket = bucket
 
@@ -73,4 +73,4 @@ class Payloads:
                 raise PermanentError(
                     "payload_too_large", f"the task's content is larger than {MAX_PAYLOAD // 1024 // 1024} MiB"
                 )
-            return await body.read()
+            return bytes(await body.read())

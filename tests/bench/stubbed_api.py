@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
 from api.__main__ import serve
-from api.aws import S3, Aws, Sns, Sqs
+from api.aws import S3, Aws, Signer, Sns, Sqs
 from api.settings import Settings, load_settings
 from api.telemetry import configure_logging
 from contract.config import load_config
@@ -33,7 +33,7 @@ class _Stub:
 async def stubbed_aws(_: Settings) -> AsyncIterator[Aws]:
     """Opens nothing."""
     stub = _Stub()
-    yield Aws(s3=cast("S3", stub), sns=cast("Sns", stub), sqs=cast("Sqs", stub), signer=cast("S3", stub))
+    yield Aws(s3=cast("S3", stub), sns=cast("Sns", stub), sqs=cast("Sqs", stub), signer=cast("Signer", stub))
 
 
 def main() -> int:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+
 from contract.config import Config, parse_config
+from contract.s3 import S3, open_s3
 from contract.topology import Topology, topology
 from local.clients import CREDENTIALS, Clients, make_clients
 from local.provision import provision
@@ -107,6 +113,21 @@ class Deployment:
             # No look-up of an instance's credentials when something is amiss.
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    @asynccontextmanager
+    async def s3(self) -> AsyncIterator[S3]:
+        """Opens the client of the output bucket that the API and the agent use."""
+        session = AioSession()
+        session.set_credentials(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+        async with open_s3(
+            session,
+            self.place.output_bucket,
+            region=self.place.region,
+            config=AioConfig(s3={"addressing_style": "path"}),
+            endpoint=self.endpoint,
+            seconds=30,
+        ) as s3:
+            yield s3
 
     def queue_counts(self, url: str) -> tuple[int, int]:
         """Returns how many messages of a queue are visible, and how many are held invisible."""

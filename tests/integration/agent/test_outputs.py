@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from aiobotocore.session import get_session
 
 from agent.outputs import Outputs, OvertakenError
 from agent.runtimes.base import Answer, Output
@@ -43,13 +42,7 @@ async def not_mine() -> bool:
 
 @pytest.fixture
 async def outputs(deployment: Deployment) -> AsyncIterator[Outputs]:
-    async with get_session().create_client(
-        "s3",
-        endpoint_url=deployment.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    ) as s3:
+    async with deployment.s3() as s3:
         yield Outputs(s3, deployment.place.output_bucket)
 
 

@@ -20,7 +20,8 @@ async def s3(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     for name, value in deployment.aws_environment().items():
         monkeypatch.setenv(name, value)
     async with AsyncExitStack() as stack:
-        yield (await open_clients(stack, region=deployment.place.region, emulated=True)).s3
+        place = deployment.place
+        yield (await open_clients(stack, region=place.region, bucket=place.output_bucket, emulated=True)).s3
 
 
 def inputs(s3: S3Reader, *buckets: str, limits: Limits | None = None) -> Inputs:
@@ -67,6 +68,6 @@ async def test_s3_out_of_reach_is_worth_another_try(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     async with AsyncExitStack() as stack:
-        clients = await open_clients(stack, region="us-east-1", emulated=True)
+        clients = await open_clients(stack, region="us-east-1", bucket="bucket", emulated=True)
         with pytest.raises(TransientError, match="S3 cannot be reached"):
             await inputs(clients.s3, "bucket").fetch_all(["s3://bucket/a.png"])

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
-from aiobotocore.session import get_session
 
 from contract.record import (
     AlreadyEndedError,
@@ -37,13 +36,7 @@ def new(name: str) -> Submission:
 
 @pytest.fixture
 async def store(deployment: Deployment) -> AsyncIterator[RecordStore]:
-    async with get_session().create_client(
-        "s3",
-        endpoint_url=deployment.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    ) as s3:
+    async with deployment.s3() as s3:
         yield RecordStore(s3, deployment.place.output_bucket)
 
 

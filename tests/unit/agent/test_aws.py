@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 import pytest
+from aiobotocore.session import AioSession
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -27,6 +30,22 @@ def test_descriptions_of_services_say_what_botocore_reads_in_them(service: str) 
     for kind in ("service-2", "endpoint-rule-set-1", "paginators-1"):
         assert ours.load_service_model(service, kind) == botocores.load_service_model(service, kind)
     assert Descriptions().load_file("no/such/file") is None
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-south-2", "cn-north-1", "us-gov-west-1"])
+async def test_clients_of_reduced_descriptions_are_those_of_botocores(region: str) -> None:
+    def facts(client: Any) -> tuple[Any, ...]:
+        link = client._request_signer._signing_name, client._request_signer._signature_version
+        return (client.meta.endpoint_url, client.meta.partition, client.meta.config.signature_version, *link)
+
+    ours, botocores = AioSession(), AioSession()
+    ours.register_component("data_loader", Loader(file_loader=Descriptions()))
+    for service in ("s3", "sqs", "sns"):
+        async with (
+            ours.create_client(service, region_name=region) as one,
+            botocores.create_client(service, region_name=region) as other,
+        ):
+            assert facts(one) == facts(other)
 
 
 def refusal(code: str, status: int = 400) -> ClientError:
