@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -64,7 +63,7 @@ class Translation:
 
 def translate(values: Mapping[str, Any]) -> Translation:
     """Returns values with each old name replaced by today's; what is neither old nor known stays as it is."""
-    result: Values = copy.deepcopy(dict(values))
+    result: Values = _unshared(dict(values))
     notes: list[str] = []
     refusals: list[str] = []
     for old, new in _RENAMED:
@@ -88,6 +87,13 @@ def translate(values: Mapping[str, Any]) -> Translation:
 
 
 _ABSENT: Final = object()
+
+
+def _unshared(value: Any) -> Any:
+    """Returns a copy in which nothing stands twice: what YAML's aliases share would be changed in all its places."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def _dotted(path: Path) -> str:
