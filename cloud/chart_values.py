@@ -19,6 +19,7 @@ from cloud.helm import CHART
 from cloud.names import split_image
 from contract.config import Config, ModelStorage, RuntimeConfig
 from contract.scaling.settings import ScalingError, scaling_of
+from contract.task import RuntimeType
 from contract.topology import Topology
 
 
@@ -107,6 +108,7 @@ def release_values(config: Config, runtime: RuntimeConfig, placement: Placement)
             scaling_of(runtime.model_copy(update={"extra_values": own}), where)
         except ScalingError as error:
             lines = str(error).splitlines()
+        lines += [f"{where}.{fault}" for fault in _slot_faults(runtime, values)]
     if lines:
         raise ChartValuesError("\n".join(lines))
     return merged(values, _made(config, runtime, placement))
@@ -234,6 +236,17 @@ def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Value
     if placement.model_bucket:
         values["runtime"]["persistence"] = {"s3": {"modelBucket": placement.model_bucket}}
     return values
+
+
+def _slot_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
+    """Returns a line when a runtime is to have runs wait at it, and its type has no way to (agent/settings.py)."""
+    slots = values["runtime"]["queueAgent"].get("slots", 1)
+    if slots == 1 or runtime.type is not RuntimeType.HTTP:
+        return []
+    return [
+        f"runtime.queueAgent.slots: must be 1 for {runtime.name}, since type http takes one run at a time; "
+        f"found {slots}: leave it out"
+    ]
 
 
 def _under(own: Values, part: str) -> Values:

@@ -11,6 +11,10 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
 {{- if gt (int $scaling.minReplicaCount) (int $scaling.maxReplicaCount) -}}
 {{- fail "runtime.scaling.minReplicaCount must not exceed maxReplicaCount" -}}
 {{- end -}}
+{{- $slots := int $runtime.queueAgent.slots -}}
+{{- if and (eq $runtime.type "http") (gt $slots 1) -}}
+{{- printf "runtime.queueAgent.slots: must be 1 for %s, since type http takes one run at a time; found %d: leave it out" (include "darkroom.runtime" .) $slots | fail -}}
+{{- end -}}
 {{- $stable := dict
   "name" .Release.Name
   "track" "stable"

@@ -10,13 +10,15 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from agent.settings import Settings as AgentSettings
 from cloud import chart_readme, helm, versions
 from cloud.chart_names import translate
 from cloud.chart_values import ChartValuesError, chart_defaults, merged, old_names, schema_faults
 from contract.scaling.settings import Scaling, scaling_of
 from contract.task import RuntimeType
-from tests.cloud.chart.releases import PLACEMENT, config_with, released, values_with
+from tests.cloud.chart.releases import PLACEMENT, config_with, environment, released, values_with
 
 DEFAULTS = chart_defaults()
 SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_text())
@@ -242,6 +244,36 @@ def test_values_that_contradict_each_other_are_refused_here_and_by_helm(
         helm.render(values)
 
 
+@pytest.mark.parametrize("kind", RuntimeType)
+def test_runs_may_wait_at_a_runtime_where_the_agent_can_have_them_wait(kind: RuntimeType) -> None:
+    two = {"runtime": {"queueAgent": {"slots": 2}}}
+    described: dict[str, Any] = {
+        "runtime_name": "sdruntime",
+        "runtime_type": kind,
+        "api_base_url": "http://127.0.0.1:8000",
+        "sqs_queue_url": PLACEMENT.queue_url,
+        "sns_topic_arn": PLACEMENT.callback_topic_arn,
+        "s3_bucket": PLACEMENT.output_bucket,
+        "AWS_REGION": PLACEMENT.region,
+        "slots": 2,
+    }
+    try:
+        AgentSettings(**described)
+        refused = set()
+    except ValidationError as error:
+        refused = {fault["loc"][0] for fault in error.errors()}
+    assert refused <= {"slots"}
+    if refused:
+        says = "runtime.queueAgent.slots: must be 1 for sdruntime, since type http takes one run at a time; found 2"
+        with pytest.raises(ChartValuesError, match=says):
+            values_with(two, type=kind)
+        placed = {"global": {"runtime": "sdruntime"}, "runtime": {"type": str(kind)}}
+        with pytest.raises(helm.HelmError, match=says):
+            helm.render(merged(two, placed))
+    else:
+        assert environment(released(two, type=kind).pod()["containers"][0])["SLOTS"] == "2"
+
+
 def test_without_spot_nodes_a_task_may_take_its_time_to_finish() -> None:
     values = {
         "karpenter": {"provisioner": {"capacityType": {"spot": False}}},
@@ -330,6 +362,11 @@ def test_whatever_is_set_is_taken_or_refused_in_words(values: dict[str, Any]) ->
         assert schema_faults(merged(DEFAULTS, taken)) == []
     else:
         assert all(line.startswith("modelsRuntime.0.extraValues.") for line in refusal.split("\n"))
+
+
+def test_what_an_alias_shares_is_changed_in_its_own_place_alone() -> None:
+    shared = yaml.safe_load("runtime: &shared {}\nqueueAgent: [*shared]\n")
+    assert translate(shared).values == {"runtime": {"queueAgent": [{}]}}
 
 
 @settings(deadline=None, max_examples=50)
