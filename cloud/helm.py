@@ -66,7 +66,8 @@ def render(
         HelmError: the values do not match the chart's schema, or a template refuses them.
     """
     text = render_text(values, release=release, namespace=namespace, chart=chart)
-    return [item for item in yaml.safe_load_all(text) if item]
+    # libyaml's, which is ten times as fast.
+    return [item for item in yaml.load_all(text, Loader=yaml.CSafeLoader) if item]
 
 
 def render_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -52,7 +53,7 @@ def watch(
             if trouble := trouble_of_pods():
                 return Verdict(Outcome.FAIL, trouble)
             left = deadline - time.monotonic()
-            wait = max(0, min(_POLL, int(left)))
+            wait = max(0, min(_POLL, math.ceil(left)))
             # All that has come, not ten at a time: the end of the window must not find half of it unread.
             read_until = time.monotonic() + _READ_AT_MOST
             while heard := listener.receive(wait):

@@ -78,7 +78,7 @@ def _service(compose: Mapping[str, Any], image: str) -> str | None:
 
 def load_compose() -> Mapping[str, Any]:
     """Returns compose.yaml."""
-    found: Mapping[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"))
+    found: Mapping[str, Any] = yaml.load(COMPOSE_FILE.read_bytes(), Loader=yaml.CSafeLoader)
     return found
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import celpy
 import jsonschema
@@ -39,11 +40,16 @@ def faults(item: dict[str, Any]) -> list[str]:
     return [f"{named}: {fault}" for fault in found]
 
 
+_schema_contents: Final = functools.cache(kubernetes_validate.utils.schema_contents)
+"""The library reads each schema anew for each object, a megabyte."""
+
+
 @functools.cache
 def _core_faults(item: str) -> tuple[str, ...]:
     """Checks an object (as JSON) once: most objects of two releases are the same."""
     try:
-        kubernetes_validate.validate(json.loads(item), KUBERNETES, strict=True)
+        with patch.object(kubernetes_validate.utils, "schema_contents", _schema_contents):
+            kubernetes_validate.validate(json.loads(item), KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
         return (f"{'.'.join(str(part) for part in error.absolute_path)}: {error.message}",)
     return ()
@@ -103,8 +109,13 @@ def _rule_faults(schema: dict[str, Any], value: Any, path: str = "") -> Iterator
 
 def holds(rule: str, variables: dict[str, Any]) -> bool:
     """Returns whether a CEL expression is true of some variables (JSON values)."""
-    result = _program(rule).evaluate({name: json_to_cel(value) for name, value in variables.items()})
-    return bool(result)
+    return _holds(rule, json.dumps(variables, sort_keys=True))
+
+
+@functools.cache
+def _holds(rule: str, variables: str) -> bool:
+    """Evaluates a rule once for the same variables (as JSON): most parts of two objects are the same."""
+    return bool(_program(rule).evaluate({name: json_to_cel(value) for name, value in json.loads(variables).items()}))
 
 
 @functools.cache
