@@ -54,8 +54,9 @@ class UnreachableError(BotoCoreError):
 class Body:
     """An object's bytes on their way, as botocore's `StreamingBody`."""
 
-    def __init__(self, result: obstore.GetResult) -> None:
+    def __init__(self, result: obstore.GetResult, seconds: float) -> None:
         self._result = result
+        self._seconds = seconds
         self._stream: AsyncIterator[Any] | None = None
 
     async def __aenter__(self) -> Self:
@@ -67,12 +68,14 @@ class Body:
 
     async def read(self, amount: int | None = None) -> bytes:
         """Returns the next `amount` bytes or a few more, less at the end; all of it without an amount."""
+        size = self._result.meta["size"] if amount is None else amount
         with _botocores_errors("GetObject"):
-            if amount is None:
-                return bytes(await self._result.bytes_async())
-            if self._stream is None:
-                self._stream = aiter(self._result.stream(min_chunk_size=amount))
-            return bytes(await anext(self._stream, b""))
+            async with asyncio.timeout(self._seconds + size / _BYTES_PER_SECOND):
+                if amount is None:
+                    return bytes(await self._result.bytes_async())
+                if self._stream is None:
+                    self._stream = aiter(self._result.stream(min_chunk_size=amount))
+                return bytes(await anext(self._stream, b""))
 
 
 class S3:
@@ -107,7 +110,7 @@ class S3:
                 result = await obstore.get_async(
                     self._store, Key, options=None if IfNoneMatch is None else {"if_none_match": IfNoneMatch}
                 )
-        return {"ETag": result.meta["e_tag"], "ContentLength": result.meta["size"], "Body": Body(result)}
+        return {"ETag": result.meta["e_tag"], "ContentLength": result.meta["size"], "Body": Body(result, self._seconds)}
 
     async def put_object(
         self,

@@ -170,6 +170,21 @@ async def test_a_silent_s3_is_waited_for_no_longer_than_was_said(
             await CALLS[operation](s3)
 
 
+@pytest.mark.parametrize("amount", [None, 5])
+async def test_a_body_that_stops_in_the_middle_is_waited_for_no_longer_either(
+    session: AioSession, server: Server, amount: int | None
+) -> None:
+    server.answers = [answer(200).replace(b"Length: 0", b"Length: 10") + b"half "]
+    async with client(session, server, seconds=0.2) as s3:
+        found = await s3.get_object(Bucket=BUCKET, Key="key")
+        assert found["ContentLength"] == 10
+        async with found["Body"] as body:
+            if amount:
+                assert await body.read(amount) == b"half "
+            with pytest.raises(TimeoutError):
+                await body.read(amount)
+
+
 async def test_a_closed_port_is_botocores_error_without_a_secret(session: AioSession) -> None:
     async with client(session, Server(url="http://127.0.0.1:9")) as s3:
         with pytest.raises(UnreachableError) as failure:
