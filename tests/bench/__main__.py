@@ -26,7 +26,7 @@ from local.localstack.environment import EnvironmentFailedError, ensure_environm
 from local.localstack.process import LocalStack, LocalStackFailedError
 from tests.bench import bare
 from tests.bench.api import API_GOAL, measure_api
-from tests.bench.contenders import OURS, Contender, ContenderError, Names, floor, other, ours
+from tests.bench.contenders import Contender, ContenderError, Names, floor, is_ours, other, ours, with_slots
 from tests.bench.measure import measure
 from tests.bench.programs import BenchError
 from tests.bench.report import ApiRow, Figures, Row, api_table, document, scenario_table
@@ -52,7 +52,9 @@ def bench(
     agents: Annotated[int, typer.Option(min=1, max=8, help="agents, each with a runtime of its own")] = 1,
     tasks: Annotated[int, typer.Option(min=0, help="tasks of each scenario, instead of its own number")] = 0,
     peer: Annotated[bool, typer.Option(help="compare with the serial loop and the least gap")] = True,
-    slots: Annotated[int, typer.Option(min=0, max=4, help="compare with our agent with so many slots")] = 0,
+    slots: Annotated[
+        int, typer.Option(min=1, max=4, help="where the GPU takes time: compare with our agent with so many; 1: do not")
+    ] = 2,
     agent_command: Annotated[str, typer.Option(help="compare with what this command line starts")] = "",
     agent_name: Annotated[str, typer.Option(help="what the tables call it")] = "other",
     env_queue: Annotated[str, typer.Option(help="its variable for the URL of the queue")] = Names.queue,
@@ -70,9 +72,8 @@ def bench(
     try:
         chosen = _choose(scenario, quick=quick)
         contenders = [other_environment(ours(), agent_env or [])]
-        if slots:
-            with_slots = other_environment(contenders[0], [f"SLOTS={slots}"])
-            contenders.append(replace(with_slots, name=f"{OURS}, {slots} slots"))
+        if slots > 1:
+            contenders.append(with_slots(contenders[0], slots))
         if peer:
             contenders.append(floor())
         if agent_command:
@@ -154,7 +155,11 @@ class _Work:
             scenario = scenario.quick()
         if self._tasks:
             scenario = scenario.with_tasks(self._tasks)
-        able = [contender for contender in contenders if scenario.runtime in contender.drives]
+        able = [
+            contender
+            for contender in contenders
+            if scenario.runtime in contender.drives and (scenario.seconds_per_task > 0 or not contender.for_gaps)
+        ]
         found: dict[str, list[Figures]] = {contender.name: [] for contender in able}
         errors: dict[str, str] = {}
         for turn in range(self._repeat):
@@ -175,7 +180,7 @@ class _Work:
                         )
                     )
                 except BenchError as error:
-                    if contender.name == OURS:
+                    if is_ours(contender.name):
                         raise
                     errors[contender.name] = str(error)
         rows = [

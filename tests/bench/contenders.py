@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from contract.task import RuntimeType
@@ -40,6 +40,8 @@ class Contender:
     has_records: bool = False
     """Whether the records are there that our API writes."""
     drives: frozenset[RuntimeType] = frozenset(RuntimeType)
+    for_gaps: bool = False
+    """Whether it is measured only where the GPU takes time: elsewhere it does as ours does."""
     in_envelope: bool = False
     """Whether its messages are wrapped, as SNS does without raw delivery."""
 
@@ -53,6 +55,17 @@ def ours() -> Contender:
     """Returns this project's agent."""
     command = (sys.executable, "-m", "tests.bench.as_in_image", "agent")
     return Contender(OURS, command, extra={"HEALTH_PORT": "0"}, has_records=True)
+
+
+def with_slots(agent: Contender, slots: int) -> Contender:
+    """Returns our agent with so many runs at its runtime."""
+    extra = {**agent.extra, "SLOTS": str(slots)}
+    return replace(agent, name=f"{OURS}, {slots} slots", extra=extra, for_gaps=True)
+
+
+def is_ours(name: str) -> bool:
+    """Tells whether a contender is this project's agent, with whatever settings: the goals are for it."""
+    return name == OURS or name.startswith(f"{OURS}, ")
 
 
 def floor() -> Contender:
@@ -79,7 +92,7 @@ def other(name: str, command: str, names: Names, extra: Iterable[str], *, in_env
         raise ContenderError(f"--agent-command cannot be read: {error}") from error
     if not words:
         raise ContenderError("--agent-command is empty")
-    if name in {OURS, FLOOR}:
+    if name == FLOOR or is_ours(name):
         raise ContenderError(f"--agent-name: {name!r} is taken; choose another name")
     variables = {}
     for item in extra:

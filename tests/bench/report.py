@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from tests.bench.contenders import OURS
+from tests.bench.contenders import OURS, is_ours
 from tests.bench.scenarios import Goal, Scenario
 from tests.bench.statistics import medians
 
@@ -118,7 +118,7 @@ def scenario_table(rows: Sequence[Row]) -> Table:
             continue
         figures = row.figures
         cells = [_cell(figures, key) for key in _COLUMNS]
-        table.add_row(name, row.contender, *cells, _goals(row) if row.contender == OURS else "")
+        table.add_row(name, row.contender, *cells, _goals(row) if is_ours(row.contender) else "")
         ours = next((item for item in rows if item.scenario == row.scenario and item.contender == OURS), None)
         if ours is not None and ours is not row and not ours.error:
             compared = ours.figures
@@ -154,7 +154,7 @@ def document(rows: Sequence[Row], api: Sequence[ApiRow], surroundings: dict[str,
                 "agent": row.contender,
                 "figures": row.figures,
                 "repetitions": list(row.repetitions),
-                "goals": _goal_documents(row) if row.contender == OURS else [],
+                "goals": _goal_documents(row) if is_ours(row.contender) else [],
                 "error": row.error or None,
             }
             for row in rows

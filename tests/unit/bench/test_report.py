@@ -12,7 +12,7 @@ from rich.console import Console
 
 from contract.task import RuntimeType
 from tests.bench.as_in_image import NOT_IN_THE_IMAGE
-from tests.bench.contenders import ContenderError, Names, other, ours
+from tests.bench.contenders import ContenderError, Names, other, ours, with_slots
 from tests.bench.exchanges import Handling
 from tests.bench.http_load import content_length
 from tests.bench.measure import Gpu, figures, read_runs
@@ -72,6 +72,18 @@ def test_only_ended_runs_of_our_tasks_count_and_failures_are_told() -> None:
 
     assert runs == {"bench-gb-000007": Run(1, 2), "bench-gb-000008": Run(2, 3)}
     assert failed == 1
+
+
+def test_the_goals_are_ours_with_whatever_slots_and_nobody_elses() -> None:
+    slots = with_slots(ours(), 2)
+    assert slots.environment(queue="", runtime="", topic="", bucket="")["SLOTS"] == "2"
+
+    rows = [Row(SCENARIOS["b"], name, ({"idle": 0.0},)) for name in (ours().name, slots.name, "theirs")]
+
+    assert _text(scenario_table(rows)).count("✓ GPU idle") == 2
+    assert [bool(row["goals"]) for row in document(rows, [], {})["agents"]] == [True, True, False]
+    with pytest.raises(ContenderError, match="is taken"):
+        other(slots.name, "agent", Names(), [])
 
 
 def test_goals_are_met_or_not_and_what_was_not_measured_is_neither() -> None:
