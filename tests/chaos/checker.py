@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 from contract.callback import callback_for
 from contract.objects import PAYLOADS, split_s3_url
 from contract.record import Record, Status, Submission
+from tests.chaos.generations import generation_is_repeated_only_for_cause
 from tests.chaos.history import Event, Kind
-from tests.chaos.plan import FaultKind
+from tests.chaos.story import Story, tell
 
 RANK: Final = {
     Status.QUEUED: 0,
@@ -25,32 +26,6 @@ RANK: Final = {
 }
 """A submission's rank never falls."""
 
-DISTURBING: Final = frozenset(
-    {
-        FaultKind.AGENT_KILLED,
-        FaultKind.AGENT_STOPPED,
-        FaultKind.AGENT_FROZEN,
-        FaultKind.RUNTIME_CRASH,
-        FaultKind.RUNTIME_HANG,
-        FaultKind.RUNTIME_GARBAGE,
-        FaultKind.AWS_FROZEN,
-        FaultKind.AWS_UNAVAILABLE,
-    }
-)
-"""Faults after which what one agent has generated may be generated again; those of AWS strike each agent."""
-
-
-@dataclass(frozen=True)
-class Write:
-    """One version of a record."""
-
-    at: float
-    asked: float
-    who: str
-    record: Record
-    replaced: str
-    etag: str
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -58,96 +33,6 @@ class Verdict:
 
     violations: list[str]
     figures: dict[str, int | float]
-
-
-@dataclass
-class Story:
-    """A history, sorted by what it is about."""
-
-    events: Sequence[Event]
-    versions: dict[str, list[Write]] = field(default_factory=lambda: defaultdict(list))
-    """Of each task's record, in the order in which they replaced each other."""
-    forks: list[str] = field(default_factory=list)
-    final: dict[str, Record] = field(default_factory=dict)
-    ends: dict[str, Write] = field(default_factory=dict)
-    """For each submission the version in which it had ended first."""
-    task_of: dict[str, str] = field(default_factory=dict)
-    submission_of: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """The submissions that a request has made."""
-
-    def of(self, kind: Kind) -> Iterator[Event]:
-        """Yields the events of a kind, in order."""
-        return (event for event in self.events if event.kind is kind)
-
-    def last(self, kind: Kind) -> dict[str, Any]:
-        """Returns the facts of the last event of a kind; empty when there is none."""
-        facts: dict[str, Any] = {}
-        for event in self.of(kind):
-            facts = event.facts
-        return facts
-
-    def submissions(self) -> Iterator[tuple[str, Submission]]:
-        """Yields task id and each submission as it stood at last."""
-        for task, record in self.final.items():
-            for submission in (record.current, *record.earlier.values()):
-                yield task, submission
-
-    def find(self, submission: str) -> Submission | None:
-        """Returns a submission as it stood at last."""
-        record = self.final.get(self.task_of.get(submission, ""))
-        return record.find(submission) if record else None
-
-
-def tell(events: Sequence[Event]) -> Story:
-    """Returns the story of a history."""
-    story = Story(events)
-    writes: dict[str, list[Write]] = defaultdict(list)
-    for event in story.of(Kind.WRITE):
-        facts = event.facts
-        record = Record.model_validate(facts["record"])
-        writes[facts["task"]].append(
-            Write(event.at, facts["asked"], facts["who"], record, facts["replaced"], facts["etag"])
-        )
-    for task, found in writes.items():
-        story.versions[task], forks = _chain(task, found)
-        story.forks += forks
-    for text in story.last(Kind.FINAL).get("records", []):
-        record = Record.model_validate(text)
-        story.final[record.id] = record
-    for task, versions in story.versions.items():
-        for write in versions:
-            for submission in (write.record.current, *write.record.earlier.values()):
-                name = submission.submission
-                story.task_of[name] = task
-                if isinstance(submission.context, dict) and "request" in submission.context:
-                    story.submission_of[str(submission.context["request"])].add(name)
-                if submission.status.terminal:
-                    story.ends.setdefault(name, write)
-    return story
-
-
-def _chain(task: str, writes: list[Write]) -> tuple[list[Write], list[str]]:
-    """Returns the versions in the order in which they replaced each other, and what does not fit into one chain."""
-    by_replaced: dict[str, list[Write]] = defaultdict(list)
-    for write in writes:
-        by_replaced[write.replaced].append(write)
-    wrong = [
-        f"{task}: {len(same)} writes have replaced the same version of the record"
-        for same in by_replaced.values()
-        if len(same) > 1
-    ]
-    chain: list[Write] = []
-    at = ""
-    while following := by_replaced.pop(at, []):
-        chain.append(following[0])
-        at = following[0].etag
-    left = sum(len(same) for same in by_replaced.values())
-    if left and not wrong:
-        wrong.append(f"{task}: {left} writes of the record follow upon no known version")
-    return chain, wrong
-
-
-# Every check yields one line for each violation. -----------------------------------------------------------------
 
 
 def accepted_tasks_end(story: Story) -> Iterator[str]:
@@ -342,72 +227,6 @@ def _is_left_to_lifecycle(story: Story, key: str) -> bool:
 
 def _accepted(story: Story) -> Iterator[str]:
     return (event.facts["request"] for event in story.of(Kind.REQUEST) if event.facts["outcome"] == "accepted")
-
-
-def generation_is_repeated_only_for_cause(story: Story) -> Iterator[str]:
-    """At most one generation too many for each death, freeze or loss of AWS of an agent, or hang of a runtime.
-
-    With more slots as many as these, and one for each interrupt: SD Web UI's names no run, so the others at the server
-    are made again.
-    """
-    trial = story.last(Kind.TRIAL)
-    slots = int(trial.get("slots", 1))
-    causes = [
-        Cause(event.at, float(event.facts["until"]) + float(trial.get("visibility", 0)), _pod(event.facts["target"]))
-        for event in story.of(Kind.FAULT)
-        if "skipped" not in event.facts and event.facts["fault"] in DISTURBING
-    ]
-    if slots > 1:
-        causes += [
-            Cause(float(event.facts["began"]), float(event.facts["ended"]) + _REACHES, _pod(event.facts["who"]))
-            for event in story.of(Kind.RUN)
-            if event.facts["outcome"] == "interrupted"
-        ]
-    runs: dict[str, list[Event]] = defaultdict(list)
-    for event in story.of(Kind.RUN):
-        if event.facts["outcome"] == "succeeded":
-            runs[event.facts["request"]].append(event)
-    extra = 0
-    for request, found in runs.items():
-        # A request that was sent again under its idempotency key may have had more than one submission.
-        spare = max(0, len(found) - max(1, len(story.submission_of.get(request, ()))))
-        extra += spare
-        in_order = sorted(found, key=lambda event: float(event.facts["began"]))
-        for earlier, later in list(pairwise(in_order))[:spare]:
-            pod, began, again = _pod(earlier.facts["who"]), earlier.facts["began"], later.facts["began"]
-            lost = any(cause.pod in {pod, ""} and cause.since <= again and cause.until >= began for cause in causes)
-            # A second copy of a message may begin; it is stopped when the record refuses it, unless that is kept from
-            # its agent.
-            if not lost and not _strikes(causes, _pod(later.facts["who"]), again, later.facts["ended"]):
-                yield f"{request} was generated again after {again - began:.1f} s, and nothing had struck pod {pod}"
-    allowed = slots * sum(1 if cause.pod else int(trial.get("agents", 1)) for cause in causes)
-    if extra > allowed:
-        yield f"{extra} generations too many, with {allowed} faults that allow one each"
-
-
-_REACHES: Final = 2.0
-"""Seconds after an interrupted run's end in which the next one begins, and is made again for its sake."""
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A fault after which something may be generated again."""
-
-    since: float
-    until: float
-    """Aftermath included: what could not be renewed has gone to others."""
-    pod: str
-    """Its number; empty when all were struck."""
-
-
-def _strikes(causes: Sequence[Cause], pod: str, begin: float, end: float) -> bool:
-    """Tells whether a fault strikes a pod, or all of them, between two moments."""
-    return any(cause.pod in {pod, ""} and begin <= cause.since <= end for cause in causes)
-
-
-def _pod(target: str) -> str:
-    """Returns the pod's number of `agent-0-3` or `runtime-0`; empty for what all pods share."""
-    return target.split("-")[1] if "-" in target else ""
 
 
 def everything_recovers(story: Story) -> Iterator[str]:

@@ -335,6 +335,28 @@ FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
 }
 
 
+@pytest.mark.parametrize(("slots", "deaths", "is_told"), [(2, 1, False), (1, 1, True), (2, 0, True)])
+def test_what_a_dead_agent_had_waiting_at_its_runtime_may_be_generated_however_late(
+    slots: int, deaths: int, is_told: bool
+) -> None:
+    world = sound()
+    world.events[0].facts["slots"] = slots
+    name = world.accept("t")
+    world.add(Kind.RECEIVED, who="agent-1-1", message="mt", receipt="t-agent-1-1", task="t", submission=name)
+    for _ in range(deaths):
+        world.add(Kind.FAULT, fault="agent killed", target="agent-1-1", until=world.now)
+        world.add(Kind.ENDED, name="agent-1-1", status=-9, expected=True)
+    world.now += 60
+    world.run("t", name)
+    world.finish("t", name, Status.SUCCEEDED)
+    world.settle("t", name)
+    world.add(Kind.RUN, who="runtime-1", request="t/1", began=world.now, ended=world.now, outcome="succeeded")
+
+    told = [line for line in check(world.history()).violations if line.startswith("generation_is_repeated")]
+
+    assert bool(told) is is_told, told
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_it_tells_of(name: str) -> None:
     spoil, told_by = FAULTS[name]
