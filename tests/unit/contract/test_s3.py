@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import trustme
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import BotoCoreError, ClientError, EndpointProviderError
 from obstore.exceptions import GenericError
@@ -36,13 +40,14 @@ class Server:
     url: str = ""
     answers: list[bytes] = field(default_factory=lambda: [answer(200)])
     heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = [line for line in head.lower().split("\r\n") if line.startswith("content-length:")]
-                await reader.readexactly(int(length[0].partition(":")[2]) if length else 0)
+                self.bodies.append(await reader.readexactly(int(length[0].partition(":")[2]) if length else 0))
                 self.heads.append(head)
                 said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
                 if not said:
@@ -107,6 +112,33 @@ async def test_a_conditional_write_is_one_signed_request_with_its_body(session: 
     assert not any(line.startswith("expect:") for line in create)
     assert 'if-match: "old"' in update
     assert not any("match" in line for line in overwrite)
+
+
+@pytest.mark.parametrize("key", ["a b/c", "ü/日本/😀.png", "%41+=&$,;:@!'()*~", '?#<>|`{}^[]"', "a..b/-_.json"])
+async def test_a_request_is_signed_as_botocore_signs_it_whatever_its_key(
+    session: AioSession, server: Server, key: str
+) -> None:
+    """No emulator looks at signatures. (AWS, "Authenticating Requests: Using the Authorization Header")"""
+    async with client(session, server) as s3:
+        await s3.put_object(Bucket=BUCKET, Key=key, Body=b"{}", ContentType="image/png", IfNoneMatch="*")
+        await s3.get_object(Bucket=BUCKET, Key=key, IfNoneMatch='"tag"')
+        await s3.delete_object(Bucket=BUCKET, Key=key)
+    credentials: Any = await session.get_credentials()
+    for head, body in zip(server.heads, server.bodies, strict=True):
+        line, *lines = head.strip().split("\r\n")
+        method, path, _ = line.split()
+        assert unquote(path) == f"/{BUCKET}/{key}"
+        headers = dict(item.split(": ", 1) for item in lines)
+        given = dict(item.strip().split("=", 1) for item in headers["authorization"].partition(" ")[2].split(","))
+        signed = {name: headers[name] for name in given["SignedHeaders"].split(";")}
+        assert {"host", "x-amz-content-sha256", "x-amz-date"} <= signed.keys()
+        request = AWSRequest(method, f"{server.url}{path}", headers=signed, data=body)
+        request.context["timestamp"] = headers["x-amz-date"]
+        auth = S3SigV4Auth(credentials, "s3", "eu-west-1")
+        assert headers["x-amz-content-sha256"] == hashlib.sha256(body).hexdigest()
+        canonical = auth.canonical_request(request)
+        assert given["Signature"] == auth.signature(auth.string_to_sign(request, canonical), request)
+    assert len(server.heads) == 3
 
 
 @pytest.mark.parametrize("operation", CALLS)
