@@ -182,14 +182,20 @@ class Stack:
             fake.process.wait_ready()
         return fake
 
-    def start_agent(self, runtime: str, fake_url: str, **environment: str | float) -> tuple[Process, str]:
-        """Starts an agent for a runtime; does not wait. Returns it and its health address."""
+    def start_agent(
+        self, runtime: str, fake_url: str, *, program: str = "agent", **environment: str | float
+    ) -> tuple[Process, str]:
+        """Starts an agent, or a module that is one but for some fault, for a runtime; does not wait.
+
+        Returns:
+            It, and its health address.
+        """
         config = self.deployment.config.runtime(runtime)
         assert config is not None
         health_port = free_port()
         health = f"http://127.0.0.1:{health_port}"
         process = self._start(
-            "agent",
+            program,
             ready_url=f"{health}/readyz",
             environment={
                 **self._aws_environment(),
@@ -209,7 +215,13 @@ class Stack:
         return process, health
 
     def start_pod(
-        self, runtime: str, *, fake: Fake | None = None, ready: bool = True, **environment: str | float
+        self,
+        runtime: str,
+        *,
+        fake: Fake | None = None,
+        ready: bool = True,
+        program: str = "agent",
+        **environment: str | float,
     ) -> Pod:
         """Starts an agent, and a fake runtime for it unless one is given.
 
@@ -217,13 +229,14 @@ class Stack:
             runtime: its name in the config.
             fake: the runtime server, if it exists already.
             ready: whether to wait until the agent takes tasks.
+            program: the agent's module.
             **environment: further settings of the agent.
         """
         config = self.deployment.config.runtime(runtime)
         assert config is not None
         fake = fake or self.start_fake(kind=config.type, ready=False)
         self._processes_of.setdefault(runtime, []).append(fake.process)
-        agent, health = self.start_agent(runtime, fake.url, **environment)
+        agent, health = self.start_agent(runtime, fake.url, program=program, **environment)
         pod = Pod(runtime, agent, fake, health)
         return pod.wait_ready() if ready else pod
 

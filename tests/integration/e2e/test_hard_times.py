@@ -10,35 +10,12 @@ import pytest
 from contract.record import Status
 from contract.task import RuntimeType
 from tests.support.processes import http
-from tests.support.stack import Pod, Stack, unique, workflow
-from tests.support.waiting import free_port
+from tests.support.stack import Stack, unique, workflow
 
 pytestmark = pytest.mark.usefixtures("together")
 
 
-def start_pod_as(stack: Stack, runtime: str, module: str, **environment: str) -> Pod:
-    """Starts a pod whose agent is another program than `python -m agent`."""
-    config = stack.deployment.config.runtime(runtime)
-    assert config is not None
-    fake, port = stack.start_fake(kind=config.type, seconds_per_task=0.8), free_port()
-    health = f"http://127.0.0.1:{port}"
-    agent = stack._start(
-        module,
-        ready_url=f"{health}/readyz",
-        environment={
-            **stack._aws_environment(),
-            "RUNTIME_NAME": runtime,
-            "RUNTIME_TYPE": config.type,
-            "API_BASE_URL": fake.url,
-            "SQS_QUEUE_URL": stack.deployment.queue_url(runtime),
-            "SNS_TOPIC_ARN": stack.deployment.place.callback_topic_arn,
-            "S3_BUCKET": stack.deployment.place.output_bucket,
-            "DYNAMIC_SD_MODEL": "true",
-            "HEALTH_PORT": str(port),
-            **environment,
-        },
-    )
-    return Pod(runtime, agent, fake, health)
+STALLING = "tests.support.stalling_agent"
 
 
 def submit_nodes(stack: Stack, runtime: str, nodes: dict[str, Any]) -> str:
@@ -54,14 +31,20 @@ def test_an_agent_whose_loop_stalls_for_two_seconds_loses_nothing_and_runs_nothi
     stack: Stack, runtime: str
 ) -> None:
     # A third of it is longer than a stall: its heartbeats come late, and in time.
-    visibility = "8"
+    visibility = 8
     pods = [
-        start_pod_as(stack, runtime, "tests.support.stalling_agent", VISIBILITY_TIMEOUT=visibility),
-        stack.start_pod(runtime, fake=stack.start_fake(seconds_per_task=0.8), VISIBILITY_TIMEOUT=visibility),
+        stack.start_pod(
+            runtime,
+            fake=stack.start_fake(seconds_per_task=0.8),
+            ready=False,
+            program=program,
+            VISIBILITY_TIMEOUT=visibility,
+        )
+        for program in (STALLING, "agent")
     ]
-    accepted = [stack.submit(runtime) for _ in range(10)]
-    # One that takes longer than the visibility timeout, whoever gets it.
-    accepted.append(stack.submit(runtime, prompt="[[fault:hang:seconds=10]]"))
+    # One that takes longer than the visibility timeout, whoever gets it; the others run meanwhile.
+    accepted = [stack.submit(runtime, prompt="[[fault:hang:seconds=10]]")]
+    accepted += [stack.submit(runtime) for _ in range(10)]
     for task_id in accepted:
         submission = stack.wait_ended_once(task_id, Status.SUCCEEDED, within=90, drained=False)
         assert submission.attempts == 1
@@ -73,7 +56,7 @@ def test_an_agent_whose_loop_stalls_for_two_seconds_loses_nothing_and_runs_nothi
 
 
 def test_a_cancel_reaches_a_run_whose_agent_stalls(stack: Stack, runtime: str) -> None:
-    pod = start_pod_as(stack, runtime, "tests.support.stalling_agent", VISIBILITY_TIMEOUT="8")
+    pod = stack.start_pod(runtime, ready=False, program=STALLING, VISIBILITY_TIMEOUT=8)
     task_id = stack.submit(runtime, prompt="[[fault:hang]]")
     pod.fake.wait_running(task_id)
     stack.wait_status(task_id, Status.RUNNING)
@@ -88,15 +71,14 @@ def test_an_agent_on_a_full_disk_works_for_it_writes_nothing(
 ) -> None:
     runtime = stack.spare_runtime(f"full disk {kind}", RuntimeType(kind))
     folder: Path = tmp_path_factory.mktemp("full")
-    pod = start_pod_as(
-        stack,
+    pod = stack.start_pod(
         runtime,
-        "tests.support.agent_on_a_full_disk",
+        fake=stack.start_fake(kind=kind, seconds_per_task=0.8),
+        program="tests.support.agent_on_a_full_disk",
         INPUT_ALLOWED_ORIGINS=web,
         TMPDIR=str(folder),
         LOG_LEVEL="debug",
     )
-    pod.wait_ready()
     if kind == "comfyui":
         nodes = workflow(unique("full"))
         nodes["7"] = {"class_type": "LoadImage", "inputs": {"image": f"{web}/picture.png"}}

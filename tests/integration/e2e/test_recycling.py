@@ -25,6 +25,7 @@ from tests.support.waiting import eventually, free_port
 
 pytestmark = pytest.mark.usefixtures("together")
 
+IMPATIENT = "tests.support.impatient_agent"
 WARM_UP = json.dumps({"tasktype": "text-to-image", "content": {"prompt": "warm-up", "width": 64, "height": 64}})
 
 
@@ -110,16 +111,15 @@ def test_a_liveness_probe_of_the_runtime_sees_that_its_restart_is_wanted(stack: 
 
 
 def test_a_runtime_that_ignores_the_interrupt_is_not_sent_the_next_task(stack: Stack, runtime: str) -> None:
-    pod = stack.start_pod(runtime, TASK_TIMEOUT_SECONDS=3)
-    stuck = stack.submit(runtime, prompt="[[fault:interrupt-ignored]] [[fault:hang:seconds=20]]")
-    pod.fake.wait_running(stuck)
+    pod = stack.start_pod(runtime, program=IMPATIENT, TASK_TIMEOUT_SECONDS=1)
+    stuck = stack.submit(runtime, prompt="[[fault:interrupt-ignored]] [[fault:hang:seconds=10]]")
     waiting = stack.submit(runtime)
-    found = stack.wait_ended_once(stuck, Status.FAILED, drained=False)
-    assert found.error is not None
-    assert found.error.code == "timed_out"
     told = eventually(lambda: (body := readyz(pod))["state"] == "waiting-for-runtime" and body)
     assert isinstance(told, dict)
     assert told["reason"] == "it does not end an interrupted run"
+    found = stack.wait_ended_once(stuck, Status.FAILED, drained=False)
+    assert found.error is not None
+    assert found.error.code == "timed_out"
     # Sent at once, it would wait behind the other, and its own time would be over before it began.
     assert stack.wait_ended_once(waiting, Status.SUCCEEDED).attempts == 1
     first, second = pod.fake.jobs()
@@ -131,6 +131,7 @@ def test_a_runtime_that_never_lets_go_is_to_be_restarted(kind: str, stack: Stack
     runtime = stack.spare_runtime(f"stuck {kind}", RuntimeType(kind))
     pod = stack.start_pod(
         runtime,
+        program=IMPATIENT,
         TASK_TIMEOUT_SECONDS=1,
         RECYCLE_BY="exit",
         RECYCLE_STUCK_AFTER_SECONDS=2,
