@@ -14,10 +14,11 @@ from contract.prices import DEFAULT_TABLE, Capacity, Fixed, PricesError, load_pr
 from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from loadtest.planner import arrivals as loads
 from loadtest.planner import report
+from loadtest.planner.asking import Delivery
 from loadtest.planner.costs import monthly_bill
 from loadtest.planner.model import IMAGE_SECONDS, ImageCache, Nodes, Run, Work
 from loadtest.planner.simulation import simulate
-from loadtest.planner.sweep import ChoiceError, changed, parse_change, parse_sweep
+from loadtest.planner.sweep import ChoiceError, agent_setting, changed, parse_change, parse_sweep
 from loadtest.shapes import ReplayError
 
 _USAGE = 2
@@ -40,6 +41,13 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
     days: Annotated[int, typer.Option(min=1, max=31, help="Without --arrivals: days to simulate.")] = 1,
     seconds_per_image: Annotated[float, typer.Option(min=0.001, help="GPU seconds of a task.")] = _WORK.seconds,
     seconds_spread: Annotated[float, typer.Option(min=0, help="Their coefficient of variation.")] = _WORK.spread,
+    gap_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="Between two runs on a GPU: the runtime encodes its answer; slots hide it."),
+    ] = _WORK.gap,
+    slots: Annotated[
+        int | None, typer.Option(min=1, max=4, help="Runs that an agent has at its runtime; config.yaml's if not said.")
+    ] = None,
     config: Annotated[Path, typer.Option(envvar="CONFIG_FILE", help="The deployment.")] = Path("config.yaml"),
     runtime: Annotated[str, typer.Option(help="Whose scaling settings; the first runtime's if not said.")] = "",
     change: Annotated[
@@ -48,6 +56,9 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
     sweep: Annotated[
         str | None, typer.Option(help="A setting's values to compare: queueLength=1:20, =5:50:5 or =1,5,10.")
     ] = None,
+    delivery: Annotated[
+        Delivery, typer.Option(help="Who gets a message: the agent that has asked longest, or any that asks.")
+    ] = Delivery.OLDEST,
     instance: Annotated[str, typer.Option(help="Type of the GPU nodes, one GPU each.")] = _NODES.instance,
     capacity: Annotated[Capacity, typer.Option(help="How they are paid for.")] = _NODES.capacity,
     interruptions_per_hour: Annotated[
@@ -88,7 +99,14 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
             loads.from_csv(arrivals, name) if arrivals is not None else loads.daily(images_per_day, days, noon_to_night)
         )
         run = Run(
-            work=Work(seconds=seconds_per_image, spread=seconds_spread, grace_seconds=grace_seconds),
+            work=Work(
+                seconds=seconds_per_image,
+                spread=seconds_spread,
+                gap=gap_seconds,
+                slots=agent_setting(deployment, name, "slots", _WORK.slots) if slots is None else slots,
+                prefetch=agent_setting(deployment, name, "prefetch", _WORK.prefetch),
+                grace_seconds=grace_seconds,
+            ),
             nodes=Nodes(
                 instance=instance,
                 capacity=capacity,
@@ -100,6 +118,7 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
                 consolidate_after=consolidate_after,
                 interruptions_per_hour=interruptions_per_hour,
             ),
+            delivery=delivery,
             seed=seed,
         )
         table.instance_hour(instance, capacity)  # before anybody waits for a simulation

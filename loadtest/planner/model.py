@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from contract.prices import Capacity
+from loadtest.planner.asking import Delivery
 
 
 class ImageCache(StrEnum):
@@ -33,10 +34,20 @@ class Work:
     """Of the GPU, on average; the reference's mean image (512×512, 16 steps, g5)."""
     spread: float = 0.0
     """Coefficient of variation of a lognormal distribution; 0: each takes the same."""
+    gap: float = 0.0
+    """Seconds between two runs on a GPU where one alone may be at the runtime: it encodes its answer, and the next
+    request is sent. docs/bench.md has some; more slots hide it."""
+    slots: int = 1
+    """Runs that an agent has at its runtime at once (`SLOTS`): one on the GPU, the others wait there."""
     prefetch: int = 1
-    """Tasks that an agent holds besides the running one (`PREFETCH`)."""
+    """Tasks that an agent holds besides those (`PREFETCH`)."""
     grace_seconds: float = 50.0
     """A running task may take so long after SIGTERM (`GRACE_PERIOD_SECONDS`)."""
+
+    @property
+    def ahead(self) -> int:
+        """Tasks that an agent holds besides the one on the GPU."""
+        return self.slots - 1 + self.prefetch
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ class Run:
 
     work: Work = Work()
     nodes: Nodes = Nodes()
+    delivery: Delivery = Delivery.OLDEST
     sync_period: float = 15.0
     """Seconds between the HPA's decisions."""
     seed: int = 1

@@ -43,6 +43,7 @@ def show(console: Console, plan: Plan, table: PriceTable) -> None:
     console.print(
         f"{plan.runtime}: {outcome.tasks:,} tasks in {hours:.1f} h, {plan.run.work.seconds:g} s each; "
         f"queueLength {scaling.queue_length}, {scaling.min_replica_count} to {scaling.max_replica_count} replicas, "
+        f"SLOTS {plan.run.work.slots}, PREFETCH {plan.run.work.prefetch}, "
         f"{plan.run.nodes.instance} {plan.run.nodes.capacity.replace('_', '-')}"
     )
     facts = Table(show_header=False, box=None, pad_edge=False)

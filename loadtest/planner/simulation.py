@@ -8,6 +8,9 @@ starts a node for each; a node that has become free takes a pending pod before a
 `consolidate_after`. Scale-in takes pods without a node first, then those not ready, then idle ones, then busy ones,
 which finish their task if they can within the grace period and hand it back otherwise. A Spot interruption does the
 same to one node, and its pod is made anew.
+
+An agent as far as it matters here (agent/pipeline.py): it asks for messages as long as it holds fewer tasks than it
+may, the one on its GPU aside, and what it holds nobody else runs.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from contract.scaling.autoscaler import Autoscaler
 from contract.scaling.keda import Backlog
 from contract.scaling.settings import Scaling
 from loadtest.planner.arrivals import Arrivals
+from loadtest.planner.asking import Asking, Chance, Delivery, Oldest
 from loadtest.planner.model import Run
 from loadtest.planner.waits import Percentiles
 
@@ -72,12 +76,16 @@ class _Node:
 
 
 class _Pod:
-    __slots__ = ("arrived", "node", "run", "started", "state")
+    __slots__ = ("arrived", "ends", "held", "node", "run", "started", "state")
 
     def __init__(self, node: _Node) -> None:
         self.node = node
         self.state = _State.STARTING
         self.arrived = self.started = 0.0
+        self.held: list[float] = []
+        """When the tasks arrived that it has besides the one on the GPU, in the order in which it runs them."""
+        self.ends: tuple[float, ...] = ()
+        """Of its last runs, one for each slot."""
         self.run = 0
         """Counts its tasks, so that the end of one that was handed back is no longer believed."""
 
@@ -144,6 +152,7 @@ class _Simulation:
     def __init__(self, arrivals: Arrivals, scaling: Scaling, run: Run) -> None:
         self._pieces = arrivals.pieces(run.seed)
         self._settings = run
+        self._ahead = run.work.ahead
         self._random = random.Random(run.seed)
         self._scaler = Autoscaler(scaling, sync_period=run.sync_period)
         self._least = self._scaler.wanted
@@ -153,9 +162,12 @@ class _Simulation:
         self._outcome = Outcome(arrivals.duration)
         self._now = 0.0
         self._queue: deque[float] = deque()
-        self._idle: list[_Pod] = []
-        """Some may have left since; `_idle_count` knows better."""
-        self._idle_count = 0
+        """Messages that nobody holds, the oldest first."""
+        self._asking: Asking[_Pod] = Oldest() if run.delivery is Delivery.OLDEST else Chance(self._random)
+        """Pods that would take a message; while there is one, the queue is empty."""
+        self._idle: dict[_Pod, None] = {}
+        self._held = 0
+        """Messages that pods hold besides those on their GPUs."""
         self._starting: dict[_Pod, None] = {}
         """In order of their start."""
         self._running: list[tuple[float, int, int, _Pod]] = []
@@ -193,8 +205,8 @@ class _Simulation:
             if arrival <= end and arrival <= other:
                 self._now = arrival
                 index += 1
-                if self._idle_count:
-                    self._begin(self._take_idle(), arrival)
+                if self._asking:
+                    self._deliver(arrival)
                 else:
                     queue.append(arrival)
             elif end <= other:
@@ -226,7 +238,7 @@ class _Simulation:
         outcome = self._outcome
         outcome.ended = self._now = max(self._now, outcome.duration)
         outcome.tasks = outcome.latencies.count
-        outcome.unfinished = len(self._queue) + self._busy + self._leaving
+        outcome.unfinished = len(self._queue) + self._held + self._busy + self._leaving
         for node in list(self._alive):
             self._end_node(node)
         return outcome
@@ -267,72 +279,110 @@ class _Simulation:
 
     # --- tasks
 
-    def _take_idle(self) -> _Pod:
-        while True:
-            pod = self._idle.pop()
-            if pod.state is _State.IDLE:
-                self._idle_count -= 1
-                return pod
+    def _deliver(self, arrived: float) -> None:
+        """Gives a message to one of the pods that ask, an idle one or not: SQS does not know."""
+        pod = self._asking.take()
+        if pod.state is _State.IDLE:
+            del self._idle[pod]
+            self._begin(pod, arrived)
+            return
+        pod.held.append(arrived)
+        self._held += 1
+        if len(pod.held) < self._ahead:
+            self._asking.add(pod)
 
     def _begin(self, pod: _Pod, arrived: float) -> None:
-        work = self._settings.work
+        """Starts a task, and fills up what the pod may hold besides."""
         pod.state = _State.BUSY
-        pod.arrived, pod.started = arrived, self._now
-        pod.run += 1
         self._busy += 1
-        self._started += self._now
+        self._start(pod, arrived)
+        while len(pod.held) < self._ahead and self._queue:
+            pod.held.append(self._queue.popleft())
+            self._held += 1
+        if len(pod.held) < self._ahead:
+            self._asking.add(pod)
+        else:
+            self._asking.discard(pod)
+
+    def _start(self, pod: _Pod, arrived: float) -> None:
+        work = self._settings.work
+        pod.arrived, pod.started = arrived, self._now
+        if len(pod.ends) == work.slots:
+            # The slot is taken until that answer is here; with several, another one's run goes on meanwhile.
+            pod.started = max(self._now, pod.ends[0] + work.gap)
+        pod.run += 1
+        self._started += pod.started
         self._tie += 1
         seconds = self._spread(work.seconds, work.spread)
-        heapq.heappush(self._running, (self._now + seconds, self._tie, pod.run, pod))
+        heapq.heappush(self._running, (pod.started + seconds, self._tie, pod.run, pod))
 
     def _finish(self, pod: _Pod) -> None:
-        outcome = self._outcome
+        outcome, work = self._outcome, self._settings.work
         outcome.waits.add(pod.started - pod.arrived)
         outcome.latencies.add(self._now - pod.arrived)
         outcome.busy_seconds += self._now - pod.started
         self._started -= pod.started
-        if pod.state is _State.LEAVING:
+        if work.gap:
+            pod.ends = (*pod.ends, self._now)[-work.slots :]
+        if pod.state is _State.BUSY:
+            self._busy -= 1
+            self._free(pod)
+        elif pod.held:
+            self._start(pod, self._next_held(pod))
+        else:
             self._leaving -= 1
             self._leave(pod)
-            return
-        self._busy -= 1
-        self._free(pod)
+
+    def _next_held(self, pod: _Pod) -> float:
+        self._held -= 1
+        return pod.held.pop(0)
 
     def _free(self, pod: _Pod) -> None:
-        if self._queue:
+        if pod.held:
+            self._begin(pod, self._next_held(pod))
+        elif self._queue:
             self._begin(pod, self._queue.popleft())
         else:
             pod.state = _State.IDLE
-            self._idle.append(pod)
-            self._idle_count += 1
+            self._idle[pod] = None
+            self._asking.add(pod)
 
     def _tell_to_end(self, pod: _Pod) -> None:
-        """SIGTERM to a busy pod."""
+        """SIGTERM to a busy pod: what waits in its slots may still run, what it has beside them goes back at once."""
+        slots, grace = self._settings.work.slots, self._settings.work.grace_seconds
         self._busy -= 1
         self._leaving += 1
         pod.state = _State.LEAVING
+        self._asking.discard(pod)
         self._outcome.interrupted_tasks += 1
-        self._at(self._now + self._settings.work.grace_seconds, _Kind.HAND_BACK, pod)
+        self._at(self._now + grace, _Kind.HAND_BACK, pod)
+        back = pod.held[slots - 1 :]
+        del pod.held[slots - 1 :]
+        self._held -= len(back)
+        self._give_back(back)
 
     def _hand_back(self, pod: _Pod) -> None:
+        """The grace period is over."""
         outcome = self._outcome
         outcome.repeated_tasks += 1
-        outcome.busy_seconds += self._now - pod.started
+        outcome.busy_seconds += max(0.0, self._now - pod.started)
         self._started -= pod.started
         pod.run += 1
         self._leaving -= 1
+        self._held -= len(pod.held)
         self._leave(pod)
-        if self._idle_count:
-            self._begin(self._take_idle(), pod.arrived)
-        else:
-            self._queue.appendleft(pod.arrived)
+        self._give_back([pod.arrived, *pod.held])
+
+    def _give_back(self, arrivals: list[float]) -> None:
+        """Makes messages visible again, the oldest first."""
+        while arrivals and self._asking:
+            self._deliver(arrivals.pop(0))
+        self._queue.extendleft(reversed(arrivals))
 
     # --- replicas
 
     def _decide(self) -> None:
-        at_work = self._busy + self._leaving
-        held = min(len(self._queue), self._busy * self._settings.work.prefetch)
-        backlog = Backlog(visible=len(self._queue) - held, in_flight=at_work + held)
+        backlog = Backlog(visible=len(self._queue), in_flight=self._busy + self._leaving + self._held)
         wanted = self._scaler.decide(self._now, backlog)
         if wanted > self._replicas:
             self._scale_out(wanted - self._replicas)
@@ -363,8 +413,10 @@ class _Simulation:
         while count and self._starting:
             self._leave(self._starting.popitem()[0])
             count -= 1
-        while count and self._idle_count:
-            self._leave(self._take_idle())
+        while count and self._idle:
+            pod = self._idle.popitem()[0]
+            self._asking.discard(pod)
+            self._leave(pod)
             count -= 1
         if count:
             busy = [pod for _, _, number, pod in self._running if number == pod.run and pod.state is _State.BUSY]
@@ -451,7 +503,8 @@ class _Simulation:
             self._tell_to_end(pod)
         else:
             if pod.state is _State.IDLE:
-                self._idle_count -= 1
+                del self._idle[pod]
+                self._asking.discard(pod)
             else:
                 del self._starting[pod]
             self._leave(pod)
@@ -474,9 +527,9 @@ class _Simulation:
         self._outcome.samples.append(
             Sample(
                 at=self._now,
-                waiting=len(self._queue),
+                waiting=len(self._queue) + self._held,
                 gpu_use=min(1.0, max(0.0, use)),
-                ready=self._idle_count + at_work,
+                ready=len(self._idle) + at_work,
                 replicas=self._replicas,
                 nodes=self._nodes,
             )

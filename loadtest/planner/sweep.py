@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from contract.config import Config
 from contract.scaling.settings import Scaling
 
 _RANGE: Final = re.compile(r"(\d+):(\d+)(?::([1-9]\d*))?")
@@ -42,6 +43,23 @@ def changed(scaling: Scaling, changes: Iterable[tuple[str, Any]]) -> Scaling:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "the settings"
         raise ChoiceError(f"{where}: {fault['msg'].removeprefix('Value error, ')}") from error
+
+
+def agent_setting(config: Config, runtime: str, name: str, default: int) -> int:
+    """Returns a setting of a runtime's agent: `extraValues.runtime.queueAgent` in config.yaml.
+
+    Raises:
+        ChoiceError: it is no number of tasks.
+    """
+    found = config.runtime(runtime)
+    value: Any = found.extra_values if found is not None else None
+    for key in ("runtime", "queueAgent", name):
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
+        raise ChoiceError(f"extraValues.runtime.queueAgent.{name} of {runtime}: {value!r} is no number of tasks")
+    return value
 
 
 def parse_change(text: str) -> tuple[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,38 @@ def test_the_references_bill_is_shown_with_its_oddities(spike: Path) -> None:
     assert done.exit_code == 0
     for text in ("226.18", "210.24", "436.42", "$436.72"):
         assert text in done.output
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Callable[[object], str]:
+    """Writes a config with these slots, and returns its path."""
+
+    def write(slots: object) -> str:
+        agent = {"runtime": {"queueAgent": {"slots": slots, "prefetch": 3}}}
+        runtime = {"name": "r", "type": "sdwebui", "extraValues": agent}
+        path = tmp_path / "config.yaml"
+        path.write_text(json.dumps({"modelBucketArn": "arn:aws:s3:::models", "modelsRuntime": [runtime]}))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(("arguments", "slots"), [([], 2), (["--slots", "1"], 1)])
+def test_what_an_agent_holds_is_read_from_the_config_and_slots_may_be_changed(
+    spike: Path, tmp_path: Path, configured: Callable[[object], str], arguments: list[str], slots: int
+) -> None:
+    place = ["--arrivals", str(spike), "--config", configured(2), "--json", str(tmp_path / "plan.json")]
+    done = call(*place, "--gap-seconds", "0.25", *arguments)
+    assert done.exit_code == 0, done.output
+    assert f"SLOTS {slots}, PREFETCH 3" in " ".join(done.output.split())
+    work = json.loads((tmp_path / "plan.json").read_text())["run"]["work"]
+    assert (work["slots"], work["prefetch"], work["gap"]) == (slots, 3, 0.25)
+
+
+def test_slots_that_are_no_number_are_refused(spike: Path, configured: Callable[[object], str]) -> None:
+    refused = call("--arrivals", str(spike), "--config", configured("two"))
+    assert refused.exit_code == 2
+    assert "extraValues.runtime.queueAgent.slots of r: 'two' is no number of tasks" in refused.output
 
 
 @pytest.mark.parametrize(

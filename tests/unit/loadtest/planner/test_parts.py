@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from contract.prices import Fixed, by_service, load_prices, total
 from contract.scaling.settings import Scaling
 from loadtest.planner.arrivals import Recorded, daily, from_csv
+from loadtest.planner.asking import Chance, Oldest
 from loadtest.planner.costs import monthly_bill
 from loadtest.planner.model import Run
 from loadtest.planner.simulation import Outcome, simulate
@@ -111,6 +113,29 @@ def test_a_change_that_cannot_be_is_refused_in_one_line(change: str, sentence: s
     with pytest.raises(ChoiceError, match=sentence) as refusal:
         changed(Scaling(), [parse_change(change)])
     assert "\n" not in str(refusal.value)
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from(["add", "discard", "take"]), st.integers(0, 5)), max_size=60))
+def test_a_message_goes_to_one_that_asks_and_in_turn_to_the_one_that_has_asked_longest(
+    steps: list[tuple[str, int]],
+) -> None:
+    oldest, chance = Oldest[int](), Chance[int](random.Random(1))
+    line, several = list[int](), set[int]()
+    for step, item in steps:
+        if step == "add":
+            oldest.add(item)
+            chance.add(item)
+            line += [] if item in line else [item]
+            several.add(item)
+        elif step == "discard":
+            oldest.discard(item)
+            chance.discard(item)
+            line = [other for other in line if other != item]
+            several.discard(item)
+        elif line and several:
+            assert oldest.take() == line.pop(0)
+            several.remove(chance.take())
+        assert (len(oldest), len(chance)) == (len(line), len(several))
 
 
 def outcome_of(**facts: Any) -> Outcome:

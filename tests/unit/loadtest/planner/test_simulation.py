@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from contract.prices import Capacity
 from contract.scaling.settings import Scaling
 from loadtest.planner.arrivals import Random, Recorded
+from loadtest.planner.asking import Delivery
 from loadtest.planner.model import Nodes, Run, Work
 from loadtest.planner.simulation import Outcome, simulate
 from loadtest.shapes import Steady
@@ -61,7 +62,8 @@ def test_a_node_that_is_still_there_saves_the_next_replica_its_start() -> None:
 
 def test_pods_that_come_within_the_batch_are_launched_together_and_no_later_than_its_end() -> None:
     slow = replace(NODES, batch_idle=5.0, batch_max=7.0)
-    outcome = simulate(Recorded((0.0, 0.0, 0.0)), scaled(queueLength=1, maxReplicaCount=3), run(slow, seconds=3))
+    three = scaled(queueLength=1, maxReplicaCount=3)
+    outcome = simulate(Recorded((0.0, 0.0, 0.0)), three, run(slow, seconds=3, prefetch=0))
     assert times(outcome)[0] == 5 + 75  # all three are asked for at once
     assert outcome.peak_nodes == 3
 
@@ -153,15 +155,109 @@ def test_one_gpu_waits_as_queueing_theory_says() -> None:
     assert outcome.utilisation == pytest.approx(0.7, rel=0.02)
 
 
+ONE = scaled(minReplicaCount=1, maxReplicaCount=1)
+TWO = scaled(minReplicaCount=2, maxReplicaCount=2)
+
+
+@pytest.mark.parametrize(
+    ("slots", "gap", "seconds_per_task"),
+    [
+        (1, 0.5, 2.5),  # the GPU waits for each answer
+        (2, 0.5, 2.0),  # the next run goes on meanwhile
+        (2, 3.0, 2.5),  # both slots' answers are on their way: 2 runs in 2 + 3 s
+        (3, 3.0, 2.0),
+    ],
+)
+def test_a_gpu_that_is_never_out_of_tasks_waits_for_answers_only_as_long_as_all_slots_do(
+    slots: int, gap: float, seconds_per_task: float
+) -> None:
+    outcome = simulate(Recorded((100.0,) * 200), ONE, run(INSTANT, seconds=2, slots=slots, gap=gap))
+    assert outcome.latencies.highest / 200 == pytest.approx(seconds_per_task, rel=0.01)
+    assert outcome.busy_seconds == pytest.approx(400)
+
+
+ARRIVALS = st.lists(st.floats(0, 600), min_size=1, max_size=80).map(lambda moments: Recorded(tuple(sorted(moments))))
+
+
 @settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
-    arrivals=st.lists(st.floats(0, 600), min_size=1, max_size=80).map(lambda moments: Recorded(tuple(sorted(moments)))),
+    arrivals=ARRIVALS,
+    slots=st.integers(1, 3),
+    seconds=st.floats(0.1, 30),
+    gap=st.floats(0, 30),
+    spread=st.sampled_from([0.0, 0.5]),
+    prefetch=st.integers(0, 2),
+)
+def test_at_one_gpu_another_slot_never_makes_anybody_wait_longer(
+    arrivals: Recorded, slots: int, seconds: float, gap: float, spread: float, prefetch: int
+) -> None:
+    some, more = (
+        simulate(arrivals, ONE, run(INSTANT, seconds=seconds, gap=gap, spread=spread, slots=count, prefetch=prefetch))
+        for count in (slots, slots + 1)
+    )
+    assert some.tasks == more.tasks == len(arrivals.times)
+    assert more.waits.sum <= some.waits.sum + 1e-6
+    assert more.latencies.highest <= some.latencies.highest + 1e-6
+
+
+def mean_wait(delivery: Delivery, slots: int, prefetch: int, *, spread: float = 0.0) -> float:
+    """Of two GPUs at a load of 0.6."""
+    load = Random(Steady(kind="steady", duration=8_000, rate=0.6))
+    work = Work(seconds=2, slots=slots, prefetch=prefetch, spread=spread)
+    return simulate(load, TWO, Run(work, INSTANT, delivery=delivery)).waits.mean
+
+
+def test_agents_that_get_messages_by_chance_let_them_wait_although_another_one_is_idle() -> None:
+    held = [mean_wait(Delivery.CHANCE, slots, prefetch) for slots, prefetch in [(1, 0), (1, 1), (2, 1)]]
+    assert held[0] * 1.2 < held[1] < held[2] / 1.1
+    # Where a task waits, at the agent or at the runtime, makes no difference to it.
+    assert mean_wait(Delivery.CHANCE, 2, 0) == held[1]
+
+
+def test_agents_that_get_messages_in_turn_share_equal_tasks_as_one_queue_would() -> None:
+    held = [mean_wait(Delivery.OLDEST, slots, prefetch) for slots, prefetch in [(1, 0), (1, 1), (2, 0), (2, 1)]]
+    assert held == pytest.approx([held[0]] * 4)
+    unequal = [mean_wait(Delivery.OLDEST, slots, 0, spread=1.0) for slots in (1, 2)]
+    assert unequal[0] * 1.05 < unequal[1] < mean_wait(Delivery.CHANCE, 2, 0, spread=1.0)
+
+
+def test_what_agents_hold_is_in_flight() -> None:
+    visible_only = scaled(queueLength=1, minReplicaCount=1, maxReplicaCount=2, scaleOnInFlight=False)
+    four = Recorded((100.0,) * 4)
+    few, many = (simulate(four, visible_only, run(INSTANT, seconds=60, slots=n, prefetch=1)) for n in (1, 2))
+    assert (few.peak_nodes, many.peak_nodes) == (2, 1)
+    assert (few.tasks, many.tasks) == (4, 4)
+
+
+def test_a_pod_that_is_told_to_end_runs_what_waits_in_its_slots_and_gives_back_the_rest() -> None:
+    """Two pods, each with a task on its GPU, one in its other slot and one beside; one pod is told to end at once."""
+    scaling = scaled(
+        queueLength=9,
+        minReplicaCount=1,
+        maxReplicaCount=2,
+        scaleOnInFlight=False,
+        extraHPAConfig={"scaleDown": {"stabilizationWindowSeconds": 0}},
+    )
+    arrivals = Recorded((0.0,) * 18)
+    patient, hasty = (
+        simulate(arrivals, scaling, run(INSTANT, seconds=40, slots=2, grace_seconds=grace)) for grace in (300, 45)
+    )
+    assert (patient.tasks, patient.interrupted_tasks, patient.repeated_tasks) == (18, 1, 0)
+    assert (hasty.tasks, hasty.interrupted_tasks, hasty.repeated_tasks) == (18, 1, 1)
+    assert hasty.busy_seconds > patient.busy_seconds == pytest.approx(18 * 40)
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    arrivals=ARRIVALS,
     queue_length=st.integers(1, 10),
     least=st.integers(0, 2),
     most=st.integers(2, 8),
     seconds=st.floats(0.1, 30),
     rate=st.sampled_from([0.0, 5.0]),
     in_flight=st.booleans(),
+    delivery=st.sampled_from(Delivery),
+    work=st.builds(Work, slots=st.integers(1, 3), prefetch=st.integers(0, 2), gap=st.sampled_from([0.0, 0.3, 5.0])),
     seed=st.integers(0, 5),
 )
 def test_every_task_ends_once_and_nobody_works_more_than_is_paid_for(
@@ -172,11 +268,15 @@ def test_every_task_ends_once_and_nobody_works_more_than_is_paid_for(
     seconds: float,
     rate: float,
     in_flight: bool,
+    delivery: Delivery,
+    work: Work,
     seed: int,
 ) -> None:
     scaling = scaled(queueLength=queue_length, minReplicaCount=least, maxReplicaCount=most, scaleOnInFlight=in_flight)
     nodes = Nodes(interruptions_per_hour=rate, spread=0.3)
-    outcome = simulate(arrivals, scaling, Run(Work(seconds=seconds, grace_seconds=20), nodes, seed=seed))
+    outcome = simulate(
+        arrivals, scaling, Run(replace(work, seconds=seconds, grace_seconds=20), nodes, delivery=delivery, seed=seed)
+    )
     assert (outcome.tasks, outcome.unfinished) == (len(arrivals.times), 0)
     assert outcome.busy_seconds <= outcome.node_seconds
     assert outcome.busy_seconds >= seconds * outcome.tasks * 0.999
