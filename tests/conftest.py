@@ -11,12 +11,21 @@ from local.folders import state_folder
 from local.localstack.environment import ensure_environment
 from local.localstack.process import LocalStack
 from tests.support.deployment import Deployment, deploy
+from tests.support.longest_first import place_of
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Gives Hypothesis' examples time: a machine that is busy for a fifth of a second is no fault of what is tested."""
     settings.register_profile("patient", deadline=None)
     settings.load_profile("patient")
+    # pytest-xdist hands out files with many tests first; the longest, which have few, would come last.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Lets a process of pytest-xdist see the longest files first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: place_of(item.nodeid))
 
 
 @pytest.fixture(scope="session")
