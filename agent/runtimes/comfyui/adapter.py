@@ -6,15 +6,16 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import aiohttp
 import orjson
 import structlog
 
-from agent.documents import decode_json, encode_json
+from agent.documents import encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
+from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Prepared, Upload
 from agent.runtimes.comfyui.events import Ending, Watch
 from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes
@@ -52,6 +53,8 @@ CLIENT: Final = "darkroom-agent-"
 
 RESTARTS: Final = [(method, path) for method in ("POST", "GET") for path in ("/v2/manager/reboot", "/manager/reboot")]
 RECONNECT_PAUSE: Final = 0.5
+
+_ANSWERS: Final = Answers(TITLE, failure_of)
 
 log = structlog.get_logger(__name__)
 
@@ -271,13 +274,13 @@ class ComfyUi:
     async def _history(self, prompt_id: str) -> tuple[bytes, dict[str, Any]] | None:
         """Returns the prompt's history, raw and its entry; None as long as there is none, which is no error."""
         reply = await self._server.request("GET", f"/history/{prompt_id}", timeout=TRANSFER_TIMEOUT)
-        document = await _document(reply, "/history")
+        document = await _ANSWERS.mapping(reply, "/history")
         entry = document.get(prompt_id)
         return (reply.body, entry) if isinstance(entry, dict) else None
 
     async def _read_queue(self) -> dict[str, Queued]:
         """Returns the prompts that run or wait, by their ids."""
-        return read_queue(await _document(await self._server.request("GET", "/queue"), "/queue"))
+        return read_queue(await _ANSWERS.mapping(await self._server.request("GET", "/queue"), "/queue"))
 
     async def _stop(self, submission: _Submission) -> None:
         """Stops a prompt, and waits until the server has let go of it, so that the next one does not meet it."""
@@ -350,7 +353,7 @@ class ComfyUi:
         # The name tells the content, so what is there already is the same.
         form.add_field("overwrite", "true")
         reply = await self._server.request("POST", "/upload/image", body=form, timeout=TRANSFER_TIMEOUT)
-        stored = await _document(reply, "/upload/image")
+        stored = await _ANSWERS.mapping(reply, "/upload/image")
         if (stored.get("name"), stored.get("subfolder")) != (upload.name, UPLOAD_FOLDER):
             raise TransientError("garbage_answer", f"{TITLE} stored the input {upload.name} under another name")
 
@@ -386,7 +389,7 @@ class _Submission:
         self._request = asyncio.create_task(
             self._server.request("POST", "/prompt", body=self._body, timeout=SUBMIT_TIMEOUT)
         )
-        document = await _document(await asyncio.shield(self._request), "/prompt")
+        document = await _ANSWERS.mapping(await asyncio.shield(self._request), "/prompt")
         if document.get("node_errors"):
             # Some outputs are valid and run already; half a result is no result.
             raise failure_of_nodes(document["node_errors"])
@@ -399,22 +402,6 @@ class _Submission:
         """Waits until the server has answered, whatever it answered."""
         if self._request is not None:
             await asyncio.wait({self._request})
-
-
-async def _document(reply: Reply, path: str) -> dict[str, Any]:
-    if not reply.ok:
-        raise failure_of(reply.status, reply.body)
-    try:
-        document = await decode_json(reply.body)
-    except ValueError as error:
-        _garbage(path, error)
-    if not isinstance(document, dict):
-        _garbage(path, None)
-    return document
-
-
-def _garbage(path: str, cause: Exception | None) -> NoReturn:
-    raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that makes no sense") from cause
 
 
 def _rising(progress: Callable[[float], None], watch: Watch) -> Callable[[], None]:

@@ -6,18 +6,19 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import aiohttp
 import structlog
 
-from agent.documents import decode_json, encode_json
+from agent.documents import encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.media import content_type_of
+from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Prepared, Upload
 from agent.runtimes.downloads import RemoteFile, download
-from agent.runtimes.http import TRANSFER_TIMEOUT, Reply, Server, look_at
+from agent.runtimes.http import TRANSFER_TIMEOUT, Server, look_at
 from agent.runtimes.invokeai.failures import TITLE, failure_of, failure_of_item
 from agent.runtimes.invokeai.graph import graph_links, image_names, read_graph, with_names, with_uploads
 from agent.runtimes.invokeai.session import last_images, made_images, session_id
@@ -43,6 +44,8 @@ LEFT_INTERVAL: Final = 1.0
 _TRIES: Final = 3
 _QUEUE: Final = "/api/v1/queue/default"
 _IMAGES: Final = "/api/v1/images"
+
+_ANSWERS: Final = Answers(TITLE, failure_of)
 
 log = structlog.get_logger(__name__)
 
@@ -200,7 +203,7 @@ class InvokeAi:
         reply = await self._server.request("GET", f"{_QUEUE}/i/{run.item_id}", timeout=TRANSFER_TIMEOUT)
         if reply.status == 404:
             raise _taken_out()
-        return reply.body, await _document(reply, "the queue's item")
+        return reply.body, await _ANSWERS.mapping(reply, "the queue's item")
 
     async def _outputs_of(self, item: dict[str, Any], named: Sequence[str]) -> list[str]:
         """Returns the images that are the run's results: those that the server would show in its gallery.
@@ -224,7 +227,7 @@ class InvokeAi:
             return []
         body = await encode_json({"image_names": list(names)})
         reply = await self._server.request("POST", f"{_IMAGES}/images_by_names", body=body, timeout=TRANSFER_TIMEOUT)
-        found = await _documents(reply, "a question for images")
+        found = await _ANSWERS.mappings(reply, "a question for images")
         return [record for record in found if isinstance(record.get("image_name"), str)]
 
     async def _all_there(self, names: Sequence[str]) -> bool:
@@ -243,9 +246,9 @@ class InvokeAi:
         )
         if reply.status == 415:
             raise PermanentError("invalid_input", f"{TITLE} cannot read an input; link to a PNG, JPEG or WebP image")
-        name = (await _document(reply, "an upload", status=201)).get("image_name")
+        name = (await _ANSWERS.mapping(reply, "an upload", status=201)).get("image_name")
         if not isinstance(name, str):
-            _garbage("an upload", None)
+            raise _ANSWERS.garbage("an upload")
         return name
 
     async def _give_up(self, run: _Run, error: BaseException) -> None:
@@ -285,7 +288,7 @@ class InvokeAi:
         try:
             return bool(status["processor"]["is_processing"]) and not status["queue"]["in_progress"]
         except (KeyError, TypeError) as error:
-            _garbage("its status", error)
+            raise _ANSWERS.garbage("its status") from error
 
     async def _end_orphans(self) -> None:
         """Stops and deletes what agents before this one have left when they died: nobody waits for their answers.
@@ -301,7 +304,7 @@ class InvokeAi:
                 while await self._is_stopping():  # noqa: ASYNC110 - the server sends no event
                     await asyncio.sleep(CANCEL_INTERVAL)
                 reply = await self._server.request("GET", f"{_QUEUE}/list_all", params=destination)
-                for item in await _documents(reply, "its queue"):
+                for item in await _ANSWERS.mappings(reply, "its queue"):
                     await self._delete(item, [])
 
     def _clean_up(self, run: _Run) -> None:
@@ -342,7 +345,7 @@ class InvokeAi:
     ) -> dict[str, Any]:
         body = None if document is None else await encode_json(document)
         reply = await self._server.request(method, path, body=body, params=params, timeout=TRANSFER_TIMEOUT)
-        return await _document(reply, path)
+        return await _ANSWERS.mapping(reply, path)
 
 
 class _GoneError(Exception):
@@ -384,41 +387,16 @@ class _Run:
 
     async def _submit(self, body: bytes) -> None:
         path = f"{_QUEUE}/enqueue_batch"
-        document = await _document(await self._server.request("POST", path, body=body, timeout=TRANSFER_TIMEOUT), path)
+        document = await _ANSWERS.mapping(
+            await self._server.request("POST", path, body=body, timeout=TRANSFER_TIMEOUT), path
+        )
         items = document.get("item_ids")
         if items == []:
             raise TransientError("queue_full", f"the queue of {TITLE} is full")
         if not isinstance(items, list) or not isinstance(items[0], int):
-            _garbage(path, None)
+            raise _ANSWERS.garbage(path)
         self.item_id = items[0]
 
 
 def _taken_out() -> TransientError:
     return TransientError("run_deleted", f"somebody took the run out of the queue of {TITLE}")
-
-
-async def _document(reply: Reply, path: str, status: int = 200) -> dict[str, Any]:
-    document = await _decoded(reply, path, status)
-    if not isinstance(document, dict):
-        _garbage(path, None)
-    return document
-
-
-async def _documents(reply: Reply, path: str) -> list[dict[str, Any]]:
-    documents = await _decoded(reply, path)
-    if not isinstance(documents, list) or not all(isinstance(document, dict) for document in documents):
-        _garbage(path, None)
-    return documents
-
-
-async def _decoded(reply: Reply, path: str, status: int = 200) -> Any:
-    if reply.status != status:
-        raise failure_of(reply.status, reply.body)
-    try:
-        return await decode_json(reply.body)
-    except ValueError as error:
-        _garbage(path, error)
-
-
-def _garbage(path: str, cause: Exception | None) -> NoReturn:
-    raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that makes no sense") from cause

@@ -13,8 +13,9 @@ import structlog
 from agent.documents import decode_json, encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
+from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Arriving, Prepared
-from agent.runtimes.http import Interrupts, Opened, Reply, Server, ask_to_restart, look_at
+from agent.runtimes.http import Interrupts, Opened, Server, ask_to_restart, look_at
 from agent.runtimes.sdwebui.answer import read_answer
 from agent.runtimes.sdwebui.checkpoints import Checkpoint, describe_choice, find_checkpoint, read_checkpoints
 from agent.runtimes.sdwebui.failures import TITLE, failure_of
@@ -39,6 +40,8 @@ TRANSFER_TIMEOUT: Final = 120.0
 
 SWITCH_TIMEOUT: Final = 600.0
 """Seconds to load another checkpoint, which may come from S3 through a file system."""
+
+_ANSWERS: Final = Answers(TITLE, failure_of)
 
 log = structlog.get_logger(__name__)
 
@@ -294,19 +297,11 @@ class SdWebUi:
 
     async def _get(self, path: str) -> Any:
         reply = await self._server.request("GET", path)
-        return await self._document(reply, path)
+        return await _ANSWERS.document(reply, path)
 
     async def _post(self, path: str, document: Any, seconds: float) -> Any:
         reply = await self._server.request("POST", path, body=await encode_json(document), timeout=seconds)
-        return await self._document(reply, path)
-
-    async def _document(self, reply: Reply, path: str) -> Any:
-        if not reply.ok:
-            raise failure_of(reply.status, reply.body)
-        try:
-            return await decode_json(reply.body)
-        except ValueError as error:
-            raise TransientError("garbage_answer", f"{TITLE} answered {path} with something that is no JSON") from error
+        return await _ANSWERS.document(reply, path)
 
 
 class _Sent:
