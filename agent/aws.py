@@ -1,4 +1,4 @@
-"""Makes the AWS clients, tells an outage from a refusal, and waits outages out."""
+"""Makes the AWS clients, and waits outages out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 import botocore
 import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import ClientError
 from botocore.loaders import JSONFileLoader, Loader
 
+from contract.outages import OUTAGES, is_outage
 from contract.s3 import S3, open_s3
-from contract.store import ContendedRecordError, error_code
+from contract.store import error_code
 from contract.topology import RECEIVE_WAIT
 
 if TYPE_CHECKING:
@@ -41,48 +41,6 @@ LONG_POLL_READ_TIMEOUT: Final = RECEIVE_WAIT + 10.0
 
 _BACKOFF_BASE: Final = 0.2
 _BACKOFF_CAP: Final = 10.0
-
-_OUTAGE_CODES: Final = frozenset(
-    {
-        # Throttling (botocore's standard retry mode has the same list).
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "BandwidthLimitExceeded",
-        "LimitExceededException",
-        "KmsThrottled",
-        "PriorRequestNotComplete",
-        "SlowDown",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        # Credentials that were rotated, have expired, or are not there yet: new ones come without a restart.
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "TokenRefreshRequired",
-        "RequestExpired",
-        "InvalidClientTokenId",
-        "InvalidAccessKeyId",
-        "UnrecognizedClientException",
-        "InvalidToken",
-        "SignatureDoesNotMatch",
-        "InvalidSignatureException",
-        # A permission or resource that somebody will put right; nothing here can be decided without it.
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthorizationError",
-        "AuthorizationErrorException",
-        "NoSuchBucket",
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "QueueDoesNotExist",
-    }
-)
-
-OUTAGES: Final = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError, OSError, ContendedRecordError)
-"""What a call may raise when AWS is out of reach; `is_outage` decides."""
 
 
 @dataclass(frozen=True)
@@ -176,37 +134,6 @@ async def open_clients(stack: AsyncExitStack, *, region: str, bucket: str, emula
         session.create_client("sns", region_name=region, config=config(READ_TIMEOUT)),
     )
     return Clients(s3, sqs, sns)
-
-
-def is_outage(error: BaseException) -> bool:
-    """Tells whether an error may go away by itself, or once somebody has put AWS right."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or error_code(error) in _OUTAGE_CODES
-    return isinstance(error, OUTAGES) and not isinstance(error, ParamValidationError)
-
-
-def entry_failures(answer: Any, count: int, operation: str, *, final: tuple[str, ...] = ()) -> list[ClientError | None]:
-    """Returns what SQS or SNS said of each entry of a batch whose ids are 0 … `count` - 1: its failure, or None.
-
-    Args:
-        answer: of the batch call.
-        count: its entries.
-        operation: its name.
-        final: beginnings of codes that are the sender's fault, whatever the answer says.
-    """
-    failures: list[ClientError | None] = [None] * count
-    for failed in answer.get("Failed", []):
-        code = failed.get("Code", "")
-        is_final = failed.get("SenderFault", True) or code.startswith(final)
-        failures[int(failed["Id"])] = ClientError(
-            {
-                "Error": {"Code": code, "Message": failed.get("Message", "")},
-                "ResponseMetadata": {"HTTPStatusCode": 400 if is_final else 500},  # type: ignore[typeddict-item]
-            },
-            operation,
-        )
-    return failures
 
 
 def backoff(attempt: int) -> float:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from botocore.exceptions import ClientError
 
-from agent.aws import entry_failures, persist
-from agent.batches import Batches
+from agent.aws import CALL_TIMEOUT, persist
 from contract.callback import callback_attributes, callback_for, encode_callback
+from contract.publications import Publications
 from contract.record import Submission
 from contract.task import SNS_MESSAGE_LIMIT
-from contract.topology import string_attributes
 
 if TYPE_CHECKING:
     from types_aiobotocore_sns.client import SNSClient
@@ -39,9 +36,7 @@ class Callbacks:
     """
 
     def __init__(self, sns: SNSClient, topic: str, *, finishing: Callable[[], int]) -> None:
-        self._sns = sns
-        self._topic = topic
-        self._publications = Batches(self._publish, weigh=_Entry.weight, expected=finishing, linger=PUBLISH_LINGER)
+        self._publications = Publications(sns, topic, seconds=CALL_TIMEOUT, expected=finishing, linger=PUBLISH_LINGER)
         self._published: OrderedDict[str, None] = OrderedDict()
 
     def was_published(self, submission: Submission) -> bool:
@@ -65,42 +60,9 @@ class Callbacks:
             # The user's own context is the only part that can be so long. A callback without it beats none.
             log.warning("callback_context_dropped", bytes=len(message))
             message = encode_callback(callback.model_copy(update={"context": None}))
-        entry = _Entry(message, callback_attributes(callback, submission))
-        await persist(lambda: self._publications.send(entry), "sns:Publish")
+        attributes = callback_attributes(callback, submission)
+        await persist(lambda: self._publications.publish(message, attributes), "sns:Publish")
         self._published[submission.submission] = None
         while len(self._published) > _REMEMBERED:
             self._published.popitem(last=False)
         return True
-
-    async def _publish(self, entries: Sequence[_Entry]) -> Sequence[ClientError | None]:
-        if len(entries) == 1:
-            (entry,) = entries
-            await self._sns.publish(
-                TopicArn=self._topic, Message=entry.message, MessageAttributes=string_attributes(entry.attributes)
-            )
-            return [None]
-        answer = await self._sns.publish_batch(
-            TopicArn=self._topic,
-            PublishBatchRequestEntries=[
-                {
-                    "Id": str(index),
-                    "Message": entry.message,
-                    "MessageAttributes": string_attributes(entry.attributes),
-                }
-                for index, entry in enumerate(entries)
-            ],
-        )
-        return entry_failures(answer, len(entries), "PublishBatch")
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One message that is to be published."""
-
-    message: str
-    attributes: dict[str, str]
-
-    def weight(self) -> int:
-        """Returns its bytes as SNS counts them: names and types of attributes too."""
-        attributes = sum(len(f"{name}String{value}".encode()) for name, value in self.attributes.items())
-        return len(self.message.encode()) + attributes

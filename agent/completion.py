@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 from botocore.exceptions import ClientError
 
-from agent.aws import OUTAGES, describe, persist
+from agent.aws import describe, persist
 from agent.callbacks import Callbacks
 from agent.decisions import Fail, begin, ended_by, exhausted, may_have_orphans, on_error
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
@@ -35,6 +35,7 @@ from agent.outcomes import (
 )
 from agent.outputs import Outputs, OvertakenError
 from agent.task_queue import TaskQueue, delete_for_good
+from contract.outages import OUTAGES
 from contract.record import (
     AlreadyEndedError,
     Failure,

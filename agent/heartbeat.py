@@ -7,10 +7,11 @@ import time
 
 import structlog
 
-from agent.aws import OUTAGES, backoff, describe
+from agent.aws import backoff, describe
 from agent.holdings import Holdings
 from agent.operations.metrics import Metrics
 from agent.task_queue import TaskQueue
+from contract.outages import OUTAGES
 
 log = structlog.get_logger()
 

@@ -22,7 +22,7 @@ from typing import Final
 
 import structlog
 
-from agent.aws import OUTAGES, backoff, describe, is_outage
+from agent.aws import backoff, describe
 from agent.completion import Completion
 from agent.decisions import ahead, recent, room
 from agent.errors import RuntimeUnavailableError
@@ -42,6 +42,7 @@ from agent.runtimes.base import Runtime
 from agent.task_queue import TaskQueue
 from agent.turns import Turn, Turns
 from agent.watch import RecordWatch
+from contract.outages import OUTAGES, is_outage
 from contract.store import RecordStore
 
 log = structlog.get_logger()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from botocore.exceptions import ClientError
 
-from agent.aws import CALL_TIMEOUT, entry_failures, persist
-from agent.batches import Batches
+from agent.aws import CALL_TIMEOUT, persist
 from agent.holdings import Delivery, Held
+from contract.batches import Batches, entry_failures
 from contract.topology import RECEIVE_WAIT, string_attributes
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class TaskQueue:
         self._visibility_timeout = visibility_timeout
         # One change of visibilities at a time: a heartbeat on its way must not overtake a message that is handed back.
         self._changing = asyncio.Lock()
-        self._deletions = Batches(self._delete, weigh=len, expected=finishing, linger=DELETE_LINGER)
+        self._deletions = Batches(
+            self._delete, weigh=len, seconds=CALL_TIMEOUT, expected=finishing, linger=DELETE_LINGER
+        )
 
     async def receive(self, count: int) -> list[Delivery]:
         """Waits up to `RECEIVE_WAIT` seconds for at most `count` messages.

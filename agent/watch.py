@@ -11,10 +11,11 @@ from typing import Final
 
 import structlog
 
-from agent.aws import CALL_TIMEOUT, OUTAGES, describe
+from agent.aws import CALL_TIMEOUT, describe
 from agent.decisions import Arrival, on_arrival
 from agent.holdings import Held, Holdings, Interruption, Stage
 from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
+from contract.outages import OUTAGES
 from contract.progress import progress_interval
 from contract.record import Status, TransitionError, report_progress
 from contract.store import RecordStore

@@ -14,6 +14,7 @@ from aiohttp import ClientError as HttpClientError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from api.settings import Settings
+from contract.publications import SnsClient
 from contract.s3 import open_s3
 from contract.store import ContendedRecordError, S3Client
 
@@ -43,11 +44,8 @@ class Signer(Protocol):
         """Signs a request without sending it."""
 
 
-class Sns(Protocol):
+class Sns(SnsClient, Protocol):
     """The part of aiobotocore's SNS client that the API needs."""
-
-    async def publish(self, **arguments: Any) -> Any:
-        """Amazon SNS Publish."""
 
     async def get_topic_attributes(self, **arguments: Any) -> Any:
         """Amazon SNS GetTopicAttributes."""

@@ -20,6 +20,7 @@ from api.unsettled import Ticket, Unsettled
 from contract.config import Config
 from contract.identifiers import new_ulid
 from contract.objects import output_prefix, payload_key, s3_url
+from contract.publications import Publications
 from contract.record import (
     Failure,
     Record,
@@ -33,13 +34,17 @@ from contract.record import (
 )
 from contract.store import RecordStore
 from contract.task import INLINE_LIMIT, Metadata, TaskMessage, encode_task_message
-from contract.topology import message_attributes, string_attributes
+from contract.topology import message_attributes
 
 NOT_ACCEPTED: Final = "not_accepted"
 """The error code of a submission whose message could not be published; its client was told 503."""
 
 _STEP_SECONDS: Final = 12
 """For each step; AWS's own retries happen within."""
+
+_PUBLISHING: Final = 8
+"""Calls to SNS at once. What comes while all are under way goes together, up to ten in one call: eight calls of 50 ms
+take 1,600 tasks a second."""
 
 _SETTLE_SECONDS: Final = 2.0
 """Between two tries to withdraw what nobody knows the fate of."""
@@ -89,7 +94,7 @@ class Acceptance:
         self._store = store
         self._config = config
         self._bucket = bucket
-        self._topic_arn = topic_arn
+        self._tasks = Publications(aws.sns, topic_arn, seconds=_STEP_SECONDS, parallel=_PUBLISHING)
         self._unsettled = Unsettled()
 
     def accepted(self, request: TaskRequest, ticket: Ticket) -> Accepted:
@@ -216,12 +221,7 @@ class Acceptance:
         return _running(stored.record, instead_of) or ticket
 
     async def _publish(self, message: str, request: TaskRequest) -> None:
-        attributes = message_attributes(self._config, request.runtime, request.checkpoint)
-        await self._aws.sns.publish(
-            TopicArn=self._topic_arn,
-            Message=message,
-            MessageAttributes=string_attributes(attributes),
-        )
+        await self._tasks.publish(message, message_attributes(self._config, request.runtime, request.checkpoint))
 
     async def _withdraw(self, ticket: Ticket) -> Fate | None:
         """Ends a submission whose publishing failed; returns None when it turns out to have arrived after all.

@@ -15,6 +15,7 @@ from api.links import Links
 from contract.callback import callback_attributes, callback_for, encode_callback
 from contract.identifiers import check_task_id
 from contract.objects import output_prefix, s3_url
+from contract.publications import Publications
 from contract.record import (
     AlreadyEndedError,
     Record,
@@ -25,10 +26,12 @@ from contract.record import (
     request_cancel,
 )
 from contract.store import RecordStore
-from contract.topology import string_attributes
 
 _SECONDS: Final = 12
 """For one request's calls to AWS."""
+
+_PUBLISHING: Final = 2
+"""Calls to SNS at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +63,7 @@ class Tasks:
         self._store = store
         self._links = links
         self._bucket = bucket
-        self._callback_topic_arn = callback_topic_arn
+        self._callbacks = Publications(aws.sns, callback_topic_arn, seconds=_SECONDS, parallel=_PUBLISHING)
 
     async def read(self, task_id: str) -> Record:
         """Returns a task's record.
@@ -114,11 +117,7 @@ class Tasks:
         callback = callback_for(task_id, submission)
         try:
             async with asyncio.timeout(_SECONDS):
-                await self._aws.sns.publish(
-                    TopicArn=self._callback_topic_arn,
-                    Message=encode_callback(callback),
-                    MessageAttributes=string_attributes(callback_attributes(callback, submission)),
-                )
+                await self._callbacks.publish(encode_callback(callback), callback_attributes(callback, submission))
                 await self._store.change(task_id, lambda record: note_callback(record, submission.submission))
         except (*UNAVAILABLE, UnknownSubmissionError) as error:
             _log.warning("cannot call back for the cancelled task", task_id=task_id, error=repr(error))

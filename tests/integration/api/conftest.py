@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -62,6 +63,9 @@ class Faults:
         self.fail: dict[str, int] = {}
         self.lose_answer: dict[str, int] = {}
         """As `fail`, but the call is made, and only its answer is lost."""
+        self.hold: dict[str, asyncio.Event] = {}
+        """Calls wait until it is set."""
+        self.calls: Counter[str] = Counter()
 
     def around(self, client: Any) -> Any:
         faults = self
@@ -71,6 +75,9 @@ class Faults:
                 method = getattr(client, name)
 
                 async def call(*arguments: Any, **more: Any) -> Any:
+                    faults.calls[name] += 1
+                    if name in faults.hold:
+                        await faults.hold[name].wait()
                     if faults.fail.get(name, 0) > 0:
                         faults.fail[name] -= 1
                         raise EndpointConnectionError(endpoint_url="http://nowhere")

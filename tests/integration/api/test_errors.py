@@ -181,6 +181,27 @@ async def test_a_task_that_cannot_be_published_is_503_and_its_record_says_so(api
     assert api.message("sdruntime", "unpublished")["metadata"]["submission"] != task["submission"]
 
 
+async def test_of_tasks_that_are_published_together_each_client_hears_what_became_of_its_own(api: Api) -> None:
+    api.faults.hold["publish"] = asyncio.Event()
+    api.faults.fail["publish_batch"] = 1
+    ids = [f"together-{number}" for number in range(20)]
+    sending = [asyncio.create_task(api.client.post("/v1alpha2", json=changed(id=name))) for name in ids]
+    async with asyncio.timeout(60):
+        while api.faults.calls["put_object"] < len(ids):  # noqa: ASYNC110 - what is waited for lies in other code
+            await asyncio.sleep(0.01)
+        api.faults.hold["publish"].set()
+        answers = await asyncio.gather(*sending)
+
+    accepted = {name for name, answer in zip(ids, answers, strict=True) if answer.status_code == 200}
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 2 <= len(refused) <= 10
+    for answer in refused:
+        fault(answer, 503, "unavailable")
+        assert answer.json()["error"]["details"]["fate"] == "not_accepted"
+    heard = [message["metadata"]["id"] for message in api.messages("sdruntime", wait=5)]
+    assert sorted(heard) == sorted(accepted)
+
+
 async def test_a_read_that_fails_is_503(api: Api) -> None:
     api.faults.fail["get_object"] = 3
 

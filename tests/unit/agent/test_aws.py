@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import aws
-from agent.aws import Descriptions, backoff, describe, is_outage, persist
+from agent.aws import Descriptions, backoff, describe, persist
+from contract.outages import is_outage
 
 
 @pytest.mark.parametrize("service", ["s3", "sqs", "sns"])

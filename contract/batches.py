@@ -6,9 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from agent.aws import CALL_TIMEOUT, is_outage
+from botocore.exceptions import ClientError
+
+from contract.outages import is_outage
 
 MOST_ENTRIES: Final = 10
 """Entries of one batch call (Amazon SQS quotas, Amazon SNS quotas)."""
@@ -21,15 +23,18 @@ type Outcome = Exception | None
 
 
 class Batches[Entry]:
-    """One kind of call, of which one is under way at a time.
+    """One kind of call, of which only so many are under way at a time.
 
-    A call costs this process, and the other side, about the same for ten entries as for one. So what comes during a
-    call goes together with the next one, and while others are known to be on their way, it waits for them a moment.
+    A call costs this process, and the other side, about the same for ten entries as for one. So what comes while all
+    are under way goes together with the next one, and while others are known to be on their way, it waits for them a
+    moment.
 
     Args:
         send: makes one call for one entry or more; returns the outcome of each, or raises what all of them came to:
             refused as a whole, they are sent one by one.
         weigh: the bytes that an entry takes of `MOST_BYTES`.
+        seconds: that a call may take.
+        parallel: calls that may be under way at a time.
         expected: how many entries are here or on their way.
         linger: seconds to wait for those at most.
     """
@@ -39,16 +44,20 @@ class Batches[Entry]:
         send: Callable[[Sequence[Entry]], Awaitable[Sequence[Outcome]]],
         *,
         weigh: Callable[[Entry], int],
-        expected: Callable[[], int],
-        linger: float,
+        seconds: float,
+        parallel: int = 1,
+        expected: Callable[[], int] = lambda: 0,
+        linger: float = 0.0,
     ) -> None:
         self._send = send
         self._weigh = weigh
+        self._seconds = seconds
+        self._parallel = parallel
         self._expected = expected
         self._linger = linger
         self._came = asyncio.Event()
         self._waiting: deque[tuple[Entry, asyncio.Future[None]]] = deque()
-        self._sending: asyncio.Task[None] | None = None
+        self._senders: set[asyncio.Task[None]] = set()
 
     async def send(self, entry: Entry) -> None:
         """Sends an entry, alone or with others; returns once AWS has taken it. Cancelled before, it is not sent.
@@ -59,8 +68,9 @@ class Batches[Entry]:
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, taken))
         self._came.set()
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send_all(), name="batches")
+        if len(self._senders) < self._parallel:
+            sender = asyncio.create_task(self._send_all(), name="batches")
+            self._senders.add(sender)
         await taken
 
     async def _send_all(self) -> None:
@@ -80,13 +90,14 @@ class Batches[Entry]:
                     else:
                         taken.set_exception(outcome)
         finally:
-            self._sending = None
-            for _, taken in (*batch, *self._waiting):
+            if (sender := asyncio.current_task()) is not None:
+                self._senders.discard(sender)
+            for _, taken in batch if self._senders else (*batch, *self._waiting):
                 taken.cancel()
 
     async def _call(self, entries: Sequence[Entry]) -> Sequence[Outcome]:
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
+            async with asyncio.timeout(self._seconds):
                 return await self._send(entries)
         except Exception as error:  # noqa: BLE001 - each entry's sender gets it
             if len(entries) == 1 or is_outage(error):
@@ -95,6 +106,8 @@ class Batches[Entry]:
         return [outcome for entry in entries for outcome in await self._call([entry])]
 
     async def _wait_for_company(self) -> None:
+        if not self._linger:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(self._linger):
                 while len(self._waiting) < min(MOST_ENTRIES, self._expected()):
@@ -114,3 +127,26 @@ class Batches[Entry]:
                 batch.append((entry, taken))
             self._waiting.popleft()
         return batch
+
+
+def entry_failures(answer: Any, count: int, operation: str, *, final: tuple[str, ...] = ()) -> list[ClientError | None]:
+    """Returns what SQS or SNS said of each entry of a batch whose ids are 0 … `count` - 1: its failure, or None.
+
+    Args:
+        answer: of the batch call.
+        count: its entries.
+        operation: its name.
+        final: beginnings of codes that are the sender's fault, whatever the answer says.
+    """
+    failures: list[ClientError | None] = [None] * count
+    for failed in answer.get("Failed", []):
+        code = failed.get("Code", "")
+        is_final = failed.get("SenderFault", True) or code.startswith(final)
+        failures[int(failed["Id"])] = ClientError(
+            {
+                "Error": {"Code": code, "Message": failed.get("Message", "")},
+                "ResponseMetadata": {"HTTPStatusCode": 400 if is_final else 500},  # type: ignore[typeddict-item]
+            },
+            operation,
+        )
+    return failures

@@ -9,21 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import batches as module
-from agent.batches import MOST_BYTES, MOST_ENTRIES, Batches
+from contract.batches import MOST_BYTES, MOST_ENTRIES, Batches
 
 
 class Service:
     """Keeps the batches that it gets; answers each when the test lets it."""
 
-    def __init__(self, linger: float = 60) -> None:
+    def __init__(self, linger: float = 60, *, parallel: int = 1, seconds: float = 60) -> None:
         self.calls: list[list[str]] = []
         self.open = asyncio.Event()
         self.broken: Exception | None = None
         self.sizes: dict[str, int] = {}
         self.expected = 0
         self.batches = Batches(
-            self.take, weigh=lambda entry: self.sizes.get(entry, 1), expected=lambda: self.expected, linger=linger
+            self.take,
+            weigh=lambda entry: self.sizes.get(entry, 1),
+            seconds=seconds,
+            parallel=parallel,
+            expected=lambda: self.expected,
+            linger=linger,
         )
 
     async def take(self, entries: Sequence[str]) -> Sequence[Exception | None]:
@@ -115,9 +119,23 @@ async def test_a_call_that_fails_fails_for_each_entry_and_the_next_one_is_tried(
     await asyncio.gather(*service.send("a", "b"))
 
 
-async def test_a_call_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
-    service = Service()
+async def test_as_many_calls_as_were_said_are_under_way_and_what_comes_then_goes_together() -> None:
+    service = Service(parallel=2, linger=0)
+    for entry in "abcd":
+        service.send(entry)
+        await settled()
+    assert service.calls == [["a"], ["b"]]
+
+    service.open.set()
+    await settled()
+    assert service.calls == [["a"], ["b"], ["c", "d"]]
+
+    await asyncio.gather(*service.send("e"))
+    assert service.calls[3:] == [["e"]]
+
+
+async def test_a_call_that_hangs_is_given_up() -> None:
+    service = Service(seconds=0.05)
 
     with pytest.raises(TimeoutError):
         await service.batches.send("a")
@@ -137,10 +155,13 @@ async def test_an_entry_that_nobody_waits_for_any_more_is_not_sent() -> None:
     assert service.calls == [["a"], ["c"]]
 
 
-@given(sizes=st.lists(st.sampled_from([1, 1000, 100_000, MOST_BYTES, 2 * MOST_BYTES]), min_size=1, max_size=40))
-def test_every_entry_is_sent_once_in_order_and_no_batch_is_too_large(sizes: list[int]) -> None:
+@given(
+    sizes=st.lists(st.sampled_from([1, 1000, 100_000, MOST_BYTES, 2 * MOST_BYTES]), min_size=1, max_size=40),
+    parallel=st.integers(1, 4),
+)
+def test_every_entry_is_sent_once_in_order_and_no_batch_is_too_large(sizes: list[int], parallel: int) -> None:
     async def run() -> None:
-        service = Service()
+        service = Service(parallel=parallel)
         service.open.set()
         names = [str(number) for number in range(len(sizes))]
         service.sizes = dict(zip(names, sizes, strict=True))

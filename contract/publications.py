@@ -1,0 +1,94 @@
+"""Publishes to an SNS topic: what comes alone at once, what comes at about the same time together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from botocore.exceptions import ClientError
+
+from contract.batches import Batches, entry_failures
+from contract.topology import string_attributes
+
+
+class SnsClient(Protocol):
+    """The part of aiobotocore's SNS client that is needed here."""
+
+    @property
+    def publish(self) -> Callable[..., Awaitable[Any]]:
+        """Amazon SNS Publish."""
+
+    @property
+    def publish_batch(self) -> Callable[..., Awaitable[Any]]:
+        """Amazon SNS PublishBatch."""
+
+
+class Publications:
+    """One topic.
+
+    Args:
+        sns: the client.
+        topic: its ARN.
+        seconds: that a call may take.
+        parallel: calls that may be under way at a time; what comes then goes together with the next one.
+        expected: how many messages are here or on their way.
+        linger: seconds to wait for those at most.
+    """
+
+    def __init__(
+        self,
+        sns: SnsClient,
+        topic: str,
+        *,
+        seconds: float,
+        parallel: int = 1,
+        expected: Callable[[], int] = lambda: 0,
+        linger: float = 0.0,
+    ) -> None:
+        self._sns = sns
+        self._topic = topic
+        self._batches = Batches(
+            self._publish, weigh=_Entry.weight, seconds=seconds, parallel=parallel, expected=expected, linger=linger
+        )
+
+    async def publish(self, message: str, attributes: Mapping[str, str]) -> None:
+        """Publishes a message, and returns once SNS has it; repeating it publishes it again.
+
+        Raises:
+            botocore.exceptions.BotoCoreError, ClientError, TimeoutError: SNS is out of reach, or refuses this message.
+        """
+        await self._batches.send(_Entry(message, attributes))
+
+    async def _publish(self, entries: Sequence[_Entry]) -> Sequence[ClientError | None]:
+        if len(entries) == 1:
+            (entry,) = entries
+            await self._sns.publish(
+                TopicArn=self._topic, Message=entry.message, MessageAttributes=string_attributes(entry.attributes)
+            )
+            return [None]
+        answer = await self._sns.publish_batch(
+            TopicArn=self._topic,
+            PublishBatchRequestEntries=[
+                {
+                    "Id": str(index),
+                    "Message": entry.message,
+                    "MessageAttributes": string_attributes(entry.attributes),
+                }
+                for index, entry in enumerate(entries)
+            ],
+        )
+        return entry_failures(answer, len(entries), "PublishBatch")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One message that is to be published."""
+
+    message: str
+    attributes: Mapping[str, str]
+
+    def weight(self) -> int:
+        """Returns its bytes as SNS counts them: names and types of attributes too."""
+        attributes = sum(len(f"{name}String{value}".encode()) for name, value in self.attributes.items())
+        return len(self.message.encode()) + attributes
