@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from fake_runtime.answers import disturb
 from fake_runtime.comfyui import nodes, validation
 from fake_runtime.comfyui.execution import Executor, prompt_text
 from fake_runtime.comfyui.files import Files, OutsideFolderError, folder_type, split_annotation
@@ -151,10 +152,8 @@ class ComfyUi:
     async def _strike(self, text: str, at: Place) -> web.Response | None:
         """Suffers the faults of an answer: late, wrong, or an error."""
         struck = self.faults.take(text, at)
-        if (slow := struck.get(FaultName.SLOW_RESPONSE)) is not None:
-            await asyncio.sleep(5 if slow.seconds is None else slow.seconds)
-        if FaultName.GARBAGE in struck:
-            return web.Response(text="<html><body>Bad gateway</body></html>", content_type="text/html")
+        if (garbage := await disturb(struck)) is not None:
+            return garbage
         if (error := struck.get(FaultName.ERROR)) is not None:
             if error.body == "text":
                 return server_error() if error.status in {None, 500} else web.Response(status=error.status or 500)

@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
 
 from fake_runtime import images as pictures
+from fake_runtime.answers import disturb
 from fake_runtime.encoding import json_response
 from fake_runtime.faults import FaultBook, FaultName, Place
 from fake_runtime.gpu.device import Gpu
@@ -147,10 +148,8 @@ class InvokeAi:
     async def _strike(self, text: str, at: Place) -> web.Response | None:
         """Suffers the faults of an answer: late, wrong, or an error."""
         struck = self.faults.take(text, at)
-        if (slow := struck.get(FaultName.SLOW_RESPONSE)) is not None:
-            await asyncio.sleep(5 if slow.seconds is None else slow.seconds)
-        if FaultName.GARBAGE in struck:
-            return web.Response(text="<html><body>Bad gateway</body></html>", content_type="text/html")
+        if (garbage := await disturb(struck)) is not None:
+            return garbage
         if (error := struck.get(FaultName.ERROR)) is not None:
             if error.body == "text":
                 return web.Response(status=error.status or 500, text="Internal Server Error")

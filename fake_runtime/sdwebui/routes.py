@@ -8,6 +8,7 @@ from aiohttp import web
 from PIL import Image
 
 from fake_runtime import images
+from fake_runtime.answers import disturb
 from fake_runtime.encoding import json_response
 from fake_runtime.faults import Fault, FaultBook, FaultName, Struck
 from fake_runtime.gpu import memory
@@ -208,11 +209,8 @@ class WebUi:
 
     async def _answer(self, struck: Struck, body: Mapping[str, Any]) -> web.Response:
         """Answers, late or wrongly where a fault says so."""
-        if (slow := struck.get(FaultName.SLOW_RESPONSE)) is not None:
-            await asyncio.sleep(5 if slow.seconds is None else slow.seconds)
-        if FaultName.GARBAGE in struck:
-            return web.Response(text="<html><body>Bad gateway</body></html>", content_type="text/html")
-        return json_response(body)
+        garbage = await disturb(struck)
+        return json_response(body) if garbage is None else garbage
 
     def _fail_if_ordered(self, struck: Struck) -> None:
         self.gpu.fail_if_ordered(struck)
