@@ -12,13 +12,14 @@ import structlog
 
 from fake_runtime import images
 from fake_runtime.comfyui.files import Files, OutsideFolderError
-from fake_runtime.comfyui.node_types import Context, NodeClass, Result, Work
+from fake_runtime.comfyui.node_types import Context, NodeClass, Result
 from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.queue import Item, PromptQueue
 from fake_runtime.comfyui.websocket import Sockets
 from fake_runtime.faults import FaultBook, FaultName
 from fake_runtime.gpu.device import Gpu, Job, JobInterruptedError
 from fake_runtime.gpu.memory import OutOfMemoryError
+from fake_runtime.gpu.work import Work
 
 type Prompt = Mapping[str, Any]
 

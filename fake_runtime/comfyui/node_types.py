@@ -8,6 +8,7 @@ from PIL import Image
 
 from fake_runtime.comfyui.files import Files
 from fake_runtime.gpu.latency import LatencyModel
+from fake_runtime.gpu.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +63,6 @@ class Shelf:
 
     checkpoints: list[str]
     files: Files
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a node asks of the GPU.
-
-    Attributes:
-        steps: sampling steps, each reported as progress; 0 for nodes without.
-        seconds: of one step, or of the node if it has none.
-        memory: bytes of activations.
-        model: the checkpoint that must be loaded.
-    """
-
-    steps: int = 0
-    seconds: float = 0.0
-    memory: int = 0
-    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

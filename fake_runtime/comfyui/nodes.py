@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fake_runtime.comfyui import loading, pictures, sampling, saving
-from fake_runtime.comfyui.node_types import Context, Input, NodeClass, Result, Shelf, Values, Work
+from fake_runtime.comfyui.node_types import Context, Input, NodeClass, Result, Shelf, Values
+from fake_runtime.gpu.work import Work
 
 SAMPLERS = [
     "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral",

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from PIL import Image, ImageFilter, ImageOps
 
-from fake_runtime.comfyui.node_types import Context, Pictures, Result, Values, Work
+from fake_runtime.comfyui.node_types import Context, Pictures, Result, Values
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.latency import LatencyModel
+from fake_runtime.gpu.work import Work
 
 _RESAMPLING = {
     "nearest-exact": Image.Resampling.NEAREST,

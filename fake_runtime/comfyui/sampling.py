@@ -6,10 +6,11 @@ from dataclasses import replace
 from PIL import Image
 
 from fake_runtime import images
-from fake_runtime.comfyui.node_types import Context, Latent, Pictures, Result, Values, Work
+from fake_runtime.comfyui.node_types import Context, Latent, Pictures, Result, Values
 from fake_runtime.comfyui.pictures import target_size
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.latency import LatencyModel
+from fake_runtime.gpu.work import Work
 
 
 def _digest(picture: Image.Image) -> str:

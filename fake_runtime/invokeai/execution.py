@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from fake_runtime.faults import FaultBook, FaultName
 from fake_runtime.gpu.device import Gpu, Job, JobInterruptedError
-from fake_runtime.invokeai.nodes import KEPT, Work, Workshop
+from fake_runtime.gpu.work import Work
+from fake_runtime.invokeai.nodes import KEPT, Workshop
 from fake_runtime.invokeai.queue import Item, Queue
 from fake_runtime.invokeai.schema import DenoiseLatents, Graph, Node, check_inputs, filled
 from fake_runtime.invokeai.store import Images

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from fake_runtime import images
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.latency import LatencyModel
+from fake_runtime.gpu.work import Work
 from fake_runtime.invokeai import schema
 from fake_runtime.invokeai.schema import ImageField, Node
 from fake_runtime.invokeai.store import Images
@@ -30,16 +31,6 @@ class ImageRecordNotFoundException(Exception):  # noqa: N818 - the original's na
 def identifier(name: str) -> dict[str, str]:
     """How graphs name a checkpoint; its key is its name here."""
     return {"key": name, "hash": "blake3:0", "name": name, "base": "sd-1", "type": "main"}
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a node costs: sampling steps of so many seconds each, or so many seconds in all; memory in bytes."""
-
-    seconds: float = 0.0
-    steps: int = 0
-    memory: int = 0
-    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
