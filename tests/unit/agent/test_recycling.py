@@ -19,7 +19,7 @@ from agent.operations import recycling as module
 from agent.operations.process_memory import listener_of, local_port, resident_bytes
 from agent.operations.recycling import Limits, RecycleBy, Recycling, RuntimeMemory, due
 from contract.task import RuntimeType
-from tests.unit.agent.runtime_support import Handler, adapter_of, web_server
+from tests.unit.agent.runtime_support import Handler, adapter_of, drop_posts, web_server
 from tests.unit.fake_runtime.support import serving
 
 
@@ -95,13 +95,7 @@ async def test_a_server_is_asked_by_its_own_routes(
 
 
 async def test_a_server_that_ends_in_the_middle_of_its_answer_has_taken_the_request() -> None:
-    async def drop(request: web.BaseRequest) -> web.StreamResponse:
-        if request.method == "POST":
-            assert request.transport is not None
-            request.transport.close()
-        return web.json_response({})
-
-    async with web_server(drop) as origin, adapter(origin) as runtime:
+    async with web_server(drop_posts) as origin, adapter(origin) as runtime:
         assert await runtime.restart()
 
 

@@ -18,7 +18,7 @@ from agent.runtimes.sdwebui import adapter as module
 from contract.task import RuntimeType, TaskType
 from tests.support.workflows import CHECKPOINT
 from tests.unit.agent.fake_process import fake_process
-from tests.unit.agent.runtime_support import Links, adapter_of, cancel, png, web_server, whole
+from tests.unit.agent.runtime_support import Links, adapter_of, cancel, drop_posts, png, web_server, whole
 from tests.unit.fake_runtime.support import OTHER_CHECKPOINT, Server, serving
 
 SMALL = {"prompt": "a dog", "width": 64, "height": 64, "steps": 4}
@@ -244,13 +244,7 @@ async def test_nothing_is_asked_for_compressed_since_that_holds_up_the_server() 
 
 
 async def test_a_connection_that_drops_while_the_server_stays_is_blamed_on_the_task() -> None:
-    async def drop(request: web.BaseRequest) -> web.StreamResponse:
-        if request.method == "POST":
-            assert request.transport is not None
-            request.transport.close()
-        return web.json_response({})
-
-    async with web_server(drop) as origin, adapter(origin) as runtime:
+    async with web_server(drop_posts) as origin, adapter(origin) as runtime:
         with pytest.raises(TransientError) as failure:
             await run(runtime, SMALL)
     assert failure.value.code == "connection_lost"
