@@ -8,17 +8,20 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from loadtest.arrivals import length
 from loadtest.errors import LoadtestError
 from loadtest.generator import REQUIRED, measure
 from loadtest.headless import Progress, run
+from loadtest.interrupts import STATUS, Interrupts
+from loadtest.mix import check_mix, default_mix
 from loadtest.report.compare import write_comparison
 from loadtest.run import load_run
 from loadtest.scenario import Scenario, load_scenario, scenario_names
-from loadtest.session import make_session, new_folder
+from loadtest.session import make_folder, make_session
 from loadtest.settings import Settings
 from loadtest.target import Kind, Target
 from loadtest.targets.find import check_target, find_target, read_config, state_path
-from loadtest.targets.local import OwnStack, read_state, target_of
+from loadtest.targets.local import SINK_PICTURE, OwnStack, read_state, target_of
 from loadtest.verdict import Outcome
 
 FAILED: Final = 1
@@ -81,13 +84,14 @@ def main(  # noqa: PLR0917 - typer reads options from parameters
         kill_agent=tuple(kill_agent or ()),
     )
     try:
-        scenario = load_scenario(settings.shape, settings.changes)
-        folder = _folder(out, shape)
-        outcomes = _run(settings, scenario, folder)
+        with Interrupts() as interrupts:
+            scenario = load_scenario(settings.shape, settings.changes)
+            length(scenario.shape)
+            folder, outcomes = _run(settings, scenario, out, interrupts)
     except LoadtestError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted before the load began", 130)
+        _fail("interrupted before the load began", STATUS)
     _show(outcomes, folder)
     raise typer.Exit(0 if all(outcome.passed for outcome in outcomes) else FAILED)
 
@@ -122,16 +126,10 @@ def generator(
     raise typer.Exit(0 if figures.sustained >= REQUIRED else FAILED)
 
 
-def _folder(out: Path | None, shape: str) -> Path:
-    try:
-        folder = out or new_folder(shape)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LoadtestError(f"{error.filename}: cannot be made, name another --out: {error.strerror}") from error
-    return folder
-
-
-def _run(settings: Settings, scenario: Scenario, folder: Path) -> list[Outcome]:
+def _run(
+    settings: Settings, scenario: Scenario, out: Path | None, interrupts: Interrupts
+) -> tuple[Path, list[Outcome]]:
+    """Runs a load test on the stack that there is, or on one of its own; returns its folder and the outcomes."""
     progress = Progress()
     own: OwnStack | None = None
     try:
@@ -141,16 +139,23 @@ def _run(settings: Settings, scenario: Scenario, folder: Path) -> list[Outcome]:
             if settings.config is not None:
                 local = local.model_copy(update={"config": settings.config})
             config = read_config(local.config)
+            check_mix(scenario.mix or default_mix(config), config, SINK_PICTURE)
+            folder = make_folder(out, settings.shape)
             own = OwnStack(local, config, folder)
             target = target_of(own.start(progress), own.state, config, settings.api_key)
+            check_target(target)
         else:
+            progress("looking for the stack")
             target = find_target(settings)
-        check_target(target)
-        return run(make_session(settings, scenario, target, folder), progress)
+            check_target(target)
+            folder = make_folder(out, settings.shape)
+        return folder, run(make_session(settings, scenario, target, folder), progress, interrupts)
     finally:
-        progress.end()
         if own is not None:
-            own.stop()
+            with interrupts.finishing():
+                progress("ending the stack")
+                own.stop()
+        progress.end()
 
 
 def _show(outcomes: list[Outcome], folder: Path) -> None:

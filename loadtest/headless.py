@@ -18,6 +18,7 @@ from locust.env import Environment
 from loadtest.conductor import Conductor
 from loadtest.engine import Engine, ScenarioShape, scenario_shape
 from loadtest.errors import LoadtestError
+from loadtest.interrupts import Interrupts
 from loadtest.session import Session
 from loadtest.station import Station
 from loadtest.users import ClosedLoad, OpenLoad
@@ -56,12 +57,13 @@ class LoadError(LoadtestError):
     """The load could not begin, or broke off."""
 
 
-def run(session: Session, progress: Progress) -> list[Outcome]:
+def run(session: Session, progress: Progress, interrupts: Interrupts) -> list[Outcome]:
     """Runs a load test and writes its report; returns the outcomes of its checks.
 
     Args:
         session: what is done.
         progress: is told how far it is, each second.
+        interrupts: end the load, but not the report.
 
     Raises:
         LoadError: the load could not begin, or broke off.
@@ -72,32 +74,24 @@ def run(session: Session, progress: Progress) -> list[Outcome]:
     runner = environment.create_local_runner()
     station = Station(session.target, session.scenario, environment.events.request.fire)
     conductor = session.conductor(settle=_SETTLE)
-    ended, interrupted = Event(), Event()
+    ended = Event()
     engine = Engine(environment, lambda: (conductor, station), ended.set)
     ScenarioShape.engine = engine
-
-    def interrupt() -> None:
-        if interrupted.is_set():
-            os._exit(130)  # the second time: at once
-        interrupted.set()
-        gevent.spawn(runner.stop)
-
-    handlers = [gevent.signal_handler(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)]
-    killers = [gevent.spawn_later(at, _kill, session) for at in session.settings.kill_agent]
-    try:
-        runner.start_shape()
-        while not ended.wait(1):
-            progress(_line(conductor, station))
-        if engine.problem:
-            raise LoadError(engine.problem)
-    finally:
-        gevent.killall(killers)
-        station.close()
-        runner.quit()
-        progress.end()
-        for handler in handlers:
-            handler.cancel()
-    return session.finish(conductor)
+    with interrupts.finishing():
+        killers = [gevent.spawn_later(at, _kill, session) for at in session.settings.kill_agent]
+        try:
+            with interrupts.meaning(lambda: gevent.spawn(runner.stop)):
+                runner.start_shape()
+                while not ended.wait(1):
+                    progress(("interrupted · " if interrupts.heard else "") + _line(conductor, station))
+            if engine.problem:
+                raise LoadError(engine.problem)
+        finally:
+            gevent.killall(killers)
+            station.close()
+            runner.quit()
+        progress("writing the report")
+        return session.finish(conductor)
 
 
 def _line(conductor: Conductor, station: Station) -> str:

@@ -15,7 +15,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtest.conductor import Conductor
 from loadtest.engine import Engine, Parts, ScenarioShape
 from loadtest.scenario import load_scenario, scenario_names
-from loadtest.session import Session, make_session, new_folder
+from loadtest.session import Session, make_folder, make_session
 from loadtest.settings import Settings
 from loadtest.station import Station
 from loadtest.target import Kind
@@ -111,7 +111,7 @@ class LocustLoad:
         fire = self._environment.events.request.fire
         station = None if isinstance(runner, MasterRunner) else Station(target, scenario, fire)
         if not isinstance(runner, WorkerRunner):
-            self._session = make_session(settings, scenario, target, new_folder(settings.shape))
+            self._session = make_session(settings, scenario, target, make_folder(None, settings.shape))
             self.conductor = self._session.conductor(settle=_SETTLE)
         return self.conductor, station
 

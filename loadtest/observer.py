@@ -82,8 +82,11 @@ class Observer:
         now = time.monotonic()
         fields: dict[str, Any] = {}
         for source in self._sources:
-            if source.name in self._seen and now - self._seen_at[source.name] <= _KEPT_FOR * source.every + INTERVAL:
-                fields |= self._seen[source.name]
+            seen = self._seen.get(source.name)
+            if seen is not None and now - self._seen_at[source.name] <= _KEPT_FOR * source.every + INTERVAL:
+                fields |= seen
+                # A counter stands for the moment of its look: told again, it would say that nothing was done since.
+                self._seen[source.name] = {key: value for key, value in seen.items() if key != "busy"}
         sample = Sample(at=self._clock.now(), problems=sorted(self._problems.values()), **fields, **self._counters())
         self.samples.append(sample)
         write(sample.model_dump_json(exclude_defaults=True) + "\n")

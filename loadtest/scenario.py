@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from contract.identifiers import RuntimeName
-from contract.task import describe_validation_error
 from loadtest.errors import LoadtestError
 from loadtest.mix import Work
 from loadtest.shapes import Replay, Shape
@@ -144,7 +145,34 @@ def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
     try:
         return Scenario.model_validate(document)
     except ValidationError as error:
-        raise ScenarioError(f"{path}: {describe_validation_error(error)}") from error
+        raise ScenarioError(f"{path}: {'; '.join(map(_fault, error.errors(include_url=False)))}") from error
+
+
+def _fault(item: ErrorDetails) -> str:
+    """Returns what is wrong with one key, in one line."""
+    where, says = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(item["loc"][:-1])
+        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{where}: unknown key; {hint}allowed here: {', '.join(known)}"
+    return f"{where}: {says[:1].lower()}{says[1:]}" if where else says
+
+
+def _keys_at(path: Iterable[int | str]) -> list[str]:
+    """Returns the keys of the mapping at a path, in which pydantic names the kind of a shape, too."""
+    models: list[type[BaseModel]] = [Scenario]
+    for part in path:
+        kinds = [model for model in models if model.__name__.lower() == part]
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        models = kinds or [inner for field in fields for inner in _models_in(field.annotation)] or models
+    return [name for model in models for name in model.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
 
 
 def _apply(document: dict[str, Any], change: str) -> None:

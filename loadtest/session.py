@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from loadtest.arrivals import length
 from loadtest.checks import judge
 from loadtest.conductor import Conductor, Stage
+from loadtest.errors import LoadtestError
 from loadtest.mix import check_mix, default_mix
 from loadtest.report.write import write_report
 from loadtest.run import SAMPLES, Facts, Run, save_run
@@ -21,6 +23,10 @@ from loadtest.target import Target, TargetError
 from loadtest.targets.find import sources_of
 from loadtest.targets.local import state_folder
 from loadtest.verdict import Outcome
+
+
+class FolderError(LoadtestError):
+    """The folder of a run cannot be made."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +97,24 @@ def make_session(settings: Settings, scenario: Scenario, target: Target, folder:
     return Session(settings, scenario, target, folder, scaling, [])
 
 
-def new_folder(shape: str) -> Path:
-    """Makes the folder of a new run: `.darkroom/loadtest/TIME-SHAPE`."""
+def make_folder(out: Path | None, shape: str) -> Path:
+    """Makes the folder of a new run: the one that was named, or `.darkroom/loadtest/TIME-SHAPE`.
+
+    Raises:
+        FolderError: it cannot be made.
+    """
+    try:
+        if out is None:
+            return _new_folder(shape)
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(f"{error.filename}: cannot be made, name another --out: {error.strerror}") from error
+    if not os.access(out, os.W_OK):
+        raise FolderError(f"{out}: cannot be written to, name another --out")
+    return out
+
+
+def _new_folder(shape: str) -> Path:
     name = re.sub(r"[^-\w]+", "-", Path(shape).stem)
     folder = state_folder() / "loadtest" / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     number = 1

@@ -172,7 +172,7 @@ def read_arrivals(path: Path, speed: float = 1.0) -> list[Arrival]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ReplayError(f"{path}: cannot be read: {error}") from error
+        raise ReplayError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return parse_arrivals(text, str(path), speed)
 
 

@@ -15,17 +15,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from contract.config import Config, ConfigError, load_config
 from contract.topology import LOCAL_ACCOUNT, topology
-from loadtest.observe.compose import ComposeReplicas
+from loadtest.observe.compose import ComposeGpus, ComposeReplicas
 from loadtest.observe.local import LocalReplicas
 from loadtest.observe.queues import ApiQueues, SqsQueues
 from loadtest.observe.source import Source
 from loadtest.settings import Settings
 from loadtest.target import Kind, Place, Target, TargetError, connect
-from loadtest.targets.local import PROJECT, read_state, state_folder, target_of
+from loadtest.targets.compose import published
+from loadtest.targets.local import PROJECT, SINK_PICTURE, read_state, state_folder, target_of
 
-_COMPOSE_API: Final = "http://127.0.0.1:8000"
-_COMPOSE_AWS: Final = "http://127.0.0.1:4566"
-_COMPOSE_PICTURE: Final = "http://sink:8001/samples/cat.png"
+_COMPOSE_PICTURE: Final = f"http://sink:8001{SINK_PICTURE}"
 _REGION: Final = "us-east-1"
 _KEY_ID: Final = re.compile(r"(?:id==[`'\"]|--api-key[ =]['\"]?)([A-Za-z0-9]+)")
 """Where `aws apigateway get-api-keys … id==`KEY` …` or `… get-api-key --api-key KEY` names the key."""
@@ -43,6 +42,9 @@ def find_target(settings: Settings) -> Target:
         TargetError: it is not there, or cannot be used.
     """
     config = read_config(settings.config or PROJECT / "config.yaml")
+    for option, address in (("--api-url", settings.api_url), ("--endpoint", settings.endpoint)):
+        if address and not address.startswith(("http://", "https://")):
+            raise TargetError(f"{option} {address}: must begin with http:// or https://")
     match settings.target:
         case Kind.LOCAL:
             path = state_path(settings)
@@ -51,10 +53,11 @@ def find_target(settings: Settings) -> Target:
                 raise TargetError(f"no local stack runs ({path} is not there): start one with `uvx nox -s up`")
             return target_of(state, path, config, settings.api_key)
         case Kind.COMPOSE:
-            endpoint = settings.endpoint or _COMPOSE_AWS
+            endpoint = settings.endpoint or published("localstack", 4566, "--endpoint")
             place = _place(config, endpoint, settings.region or _REGION, LOCAL_ACCOUNT)
+            api = settings.api_url.rstrip("/") or published("api", 8000, "--api-url")
             picture = settings.sample_image or _COMPOSE_PICTURE
-            return Target(Kind.COMPOSE, settings.api_url or _COMPOSE_API, config, place, settings.api_key, picture)
+            return Target(Kind.COMPOSE, api, config, place, settings.api_key, picture)
         case Kind.KUBERNETES:
             if not settings.api_url:
                 raise TargetError("--target kubernetes needs --api-url, the address of the API's service or ingress")
@@ -89,7 +92,10 @@ def check_target(target: Target) -> None:
         hint = "; give its key in DARKROOM_API_KEY" if error.code in {401, 403} else ""
         raise TargetError(f"the API at {target.api} answers {error.code} to /v1/runtimes{hint}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TargetError(f"the API at {target.api} cannot be reached: {error}") from error
+        why = getattr(error, "reason", error)
+        raise TargetError(
+            f"the API at {target.api} cannot be reached: {why}; is it --api-url, and does it run?"
+        ) from error
     missing = [runtime.name for runtime in target.config.runtimes if runtime.name not in names]
     if missing:
         raise TargetError(
@@ -106,7 +112,8 @@ def sources_of(target: Target) -> list[Source]:
         case Kind.LOCAL:
             return [queues, LocalReplicas(Path(target.state))]
         case Kind.COMPOSE:
-            return [queues, ComposeReplicas(PROJECT, [runtime.name for runtime in target.config.runtimes])]
+            replicas = ComposeReplicas(PROJECT, [runtime.name for runtime in target.config.runtimes])
+            return [queues, replicas, ComposeGpus(replicas)]
         case Kind.KUBERNETES | Kind.AWS:
             # A second of imports that the other targets need not wait for.
             from loadtest.observe.kubernetes import KubernetesReplicas  # noqa: PLC0415
@@ -127,7 +134,8 @@ def _place(config: Config, endpoint: str, region: str, account: str) -> Place:
         urls = {queue.runtime: sqs.get_queue_url(QueueName=queue.name)["QueueUrl"] for queue in plan.queues}
     except (BotoCoreError, ClientError) as error:
         raise TargetError(
-            f"the queues of {config.stack_name} are not at {endpoint or f'AWS, {region}'}: {error}"
+            f"the queues of {config.stack_name} are not at {endpoint or f'AWS, {region}'}: {error}; "
+            "does the stack run, and is its --config named?"
         ) from error
     return Place(endpoint, region, plan.callback_topic_arn, plan.output_bucket, urls)
 
@@ -174,7 +182,10 @@ def _in_aws(settings: Settings, config: Config) -> Target:
     except KeyError as error:
         raise TargetError(f"the stack {config.stack_name} has no output {error}: is it deployed?") from error
     except (BotoCoreError, ClientError) as error:
-        raise TargetError(f"the stack {config.stack_name} cannot be read: {error}") from error
+        raise TargetError(
+            f"the stack {config.stack_name} cannot be read: {error}; "
+            "this needs credentials, its --region, and its --config"
+        ) from error
     return _reached(settings, config, api, _account(settings), key)
 
 

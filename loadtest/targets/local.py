@@ -22,6 +22,8 @@ from loadtest.scenario import LocalStack
 from loadtest.target import Kind, Place, Target, TargetError
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
+SINK_PICTURE: Final = "/samples/cat.png"
+"""Where the callback sink of a stack has a picture for its agents."""
 
 _START_WITHIN: Final = 600.0
 """Seconds; the very first start installs the stack's packages."""
@@ -66,7 +68,7 @@ def target_of(state: dict[str, Any], path: Path, config: Config, api_key: str) -
                 queues=state["queues"],
             ),
             api_key=api_key,
-            sample_image=f"{state['sink']}/samples/cat.png",
+            sample_image=f"{state['sink']}{SINK_PICTURE}",
             state=str(path),
         )
     except KeyError as error:

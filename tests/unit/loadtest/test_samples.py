@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.observe.compose import replicas_in
+from loadtest.observe.compose import agents_in, replicas_in
 from loadtest.observe.metrics import busy_seconds
 from loadtest.observer import Observer
 from loadtest.samples import Replicas, Sample, read_samples, usage_between
@@ -87,7 +87,7 @@ def test_composes_containers_are_counted_by_runtime() -> None:
         '{"Service": "comfyruntime-agent", "State": "exited", "Health": ""}',
         "not JSON",
     ]
-    assert replicas_in(lines, ["sdruntime", "comfyruntime"]) == {"sdruntime": Replicas(ready=1, starting=1)}
+    assert replicas_in(agents_in(lines, ["sdruntime", "comfyruntime"])) == {"sdruntime": Replicas(ready=1, starting=1)}
 
 
 def test_a_runtime_whose_name_begins_with_anothers_keeps_its_containers() -> None:
@@ -95,7 +95,7 @@ def test_a_runtime_whose_name_begins_with_anothers_keeps_its_containers() -> Non
     lines = [json.dumps({"Service": name, "State": "running", "Health": "healthy"}) for name in services]
     counts = {"sd": 1, "sd-xl": 2, "sd-agent": 1}
     for order in (list(counts), list(reversed(counts))):
-        assert replicas_in(lines, order) == {name: Replicas(ready=count) for name, count in counts.items()}
+        assert replicas_in(agents_in(lines, order)) == {name: Replicas(ready=count) for name, count in counts.items()}
 
 
 def test_server_sent_events_are_read_with_their_comments_and_torn_data() -> None:
