@@ -60,6 +60,24 @@ class Interrupts:
         self._meaning()
 
 
+class LocustInterrupt:
+    """Ends Locust at Ctrl-C, as a handler of gevent's; at once the second time.
+
+    Python would raise KeyboardInterrupt in whatever greenlet runs, such as the one that listens for callbacks, which
+    the report still needs. Locust waits for it in the main greenlet.
+    """
+
+    def __init__(self) -> None:
+        self._again = False
+
+    def __call__(self) -> None:
+        """Takes one Ctrl-C."""
+        if self._again:
+            os._exit(STATUS)
+        self._again = True
+        _give_up()
+
+
 def _give_up() -> None:
     """Raises KeyboardInterrupt in the main greenlet, whichever one runs."""
     gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())

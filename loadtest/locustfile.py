@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.conductor import Conductor
 from loadtest.engine import Engine, Parts, ScenarioShape
+from loadtest.interrupts import LocustInterrupt
 from loadtest.scenario import load_scenario, scenario_names
 from loadtest.session import Session, make_folder, make_session
 from loadtest.settings import Settings
@@ -53,26 +53,9 @@ def _init(environment: Any, **_: Any) -> None:
     """Ties load tests to this environment; each start, on the page too, makes a new one of the options as they are."""
     load = LocustLoad(environment)
     ScenarioShape.engine = Engine(environment, load.make, load.end)
-    gevent.signal_handler(signal.SIGINT, _Interrupt())
+    gevent.signal_handler(signal.SIGINT, LocustInterrupt())
     if environment.web_ui is not None:
         add_tab(environment.web_ui, lambda: load.conductor)
-
-
-class _Interrupt:
-    """Ends Locust at Ctrl-C; at once the second time.
-
-    Python would raise KeyboardInterrupt in whatever greenlet runs, such as the one that listens for callbacks, which
-    the report still needs. Locust waits for it in the main greenlet.
-    """
-
-    def __init__(self) -> None:
-        self._again = False
-
-    def __call__(self) -> None:
-        if self._again:
-            os._exit(130)
-        self._again = True
-        gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
 
 class LocustLoad:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,27 @@ def test_a_folder_that_is_used_again_holds_the_samples_of_the_last_run_alone(tmp
     observer.start()
     observer.stop()
     assert {found.arrived for found in read_samples(path)} == {7}
+
+
+class Gpu:
+    """A source that counts a second of work at each look, of which there is one in a while."""
+
+    name = "gpu"
+    every = 30.0
+
+    def look(self) -> dict[str, Any]:
+        """Returns it."""
+        return {"busy": {"a/1": 1.0}, "nodes": {"gpu": 1}}
+
+
+def test_a_counter_is_told_once_for_each_look_and_a_state_until_the_next(tmp_path: Path) -> None:
+    observer = Observer([Gpu()], tmp_path / "samples.jsonl", dict)
+    observer.start()
+    gevent.sleep(0.05)
+    observer.stop()
+    told = [found for found in observer.samples if found.nodes]
+    assert [bool(found.busy) for found in observer.samples].count(True) == 1
+    assert told[-1] is observer.samples[-1]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,11 @@ def test_a_scenario_may_be_changed_from_the_command_line() -> None:
         ("steady", ["shape.rate=-1"], "shape.steady.rate"),
         ("steady", ["shape.speed=1"], "shape.steady.speed"),
         ("steady", ["checks.no_task_list=true"], "checks.no_task_list"),
-        ("replay", ["arrive=closed"], "must be open"),
+        ("steady", ["shape.rte=1"], "did you mean rate? allowed here: duration, kind, rate"),
+        ("steady", ["checks.scaling.need=1"], "did you mean needed? allowed here: runtime, scale_out_within"),
+        ("steady", ["mix=[{wieght: 1}]"], "mix.0.wieght: unknown key; did you mean weight?"),
+        ("steady", ["foo=1"], "foo: unknown key; allowed here: shape, arrive"),
+        ("replay", ["arrive=closed"], "replay.yaml: arrive: a replay's arrivals are its own; it must be open"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(name: str, changes: list[str], says: str) -> None:

@@ -11,12 +11,14 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from loadtest.observe.compose import ComposeGpus, ComposeReplicas
 from loadtest.observe.local import LocalReplicas, counted
 from loadtest.observe.source import SourceError
 from loadtest.samples import Replicas
 from loadtest.scenario import LocalStack
 from loadtest.settings import Settings
 from loadtest.target import Kind, TargetError
+from loadtest.targets.compose import published
 from loadtest.targets.find import check_target, find_target, read_config, region_of
 from loadtest.targets.local import free_base, ports_needed, read_state, target_of, up_options
 from local.harness.ports import plan_ports
@@ -105,6 +107,11 @@ def test_a_state_file_of_another_version_is_said_to_be_one(tmp_path: Path) -> No
     [
         (Settings(target=Kind.KUBERNETES), "needs --api-url"),
         (Settings(target=Kind.COMPOSE, endpoint="http://127.0.0.1:1"), "the queues of darkroom are not at"),
+        (
+            Settings(target=Kind.COMPOSE, endpoint="127.0.0.1:4566"),
+            "--endpoint 127.0.0.1:4566: must begin with http://",
+        ),
+        (Settings(api_url="localhost:8000"), "--api-url localhost:8000: must begin with http://"),
         (Settings(config=Path("nowhere.yaml")), "nowhere.yaml: cannot be read"),
     ],
 )
@@ -113,6 +120,50 @@ def test_what_cannot_be_found_is_said_in_one_line(settings: Settings, says: str)
         find_target(settings)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+DOCKER = """#!/bin/sh
+case "$*" in
+    "compose port api 8000") echo 127.0.0.1:18000 ;;
+    "compose ps"*)
+        echo '{"Name": "agent-1", "Service": "sdruntime-agent", "State": "running", "Health": "healthy"}'
+        echo '{"Name": "agent-2", "Service": "sdruntime-agent", "State": "running", "Health": "healthy"}'
+        echo '{"Name": "agent-3", "Service": "sdruntime-agent", "State": "running", "Health": "starting"}' ;;
+    "exec agent-1 "*) echo 'darkroom_agent_busy_seconds_total 12.5' ;;
+    *) echo 'service "localstack" is not running' >&2; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a Docker command on the PATH that knows a stack of which LocalStack does not run."""
+    command = tmp_path / "docker"
+    command.write_text(DOCKER)
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("docker")
+def test_a_compose_stack_is_found_where_docker_says() -> None:
+    assert published("api", 8000, "--api-url") == "http://127.0.0.1:18000"
+    with pytest.raises(TargetError, match=r'"localstack" is not running\): start it with .* or name --endpoint'):
+        find_target(Settings(target=Kind.COMPOSE))
+
+
+def test_without_docker_a_compose_stack_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(TargetError, match="docker is not on the PATH"):
+        published("api", 8000, "--api-url")
+
+
+@pytest.mark.usefixtures("docker")
+def test_each_ready_agent_of_a_compose_stack_is_asked_how_long_its_gpu_has_worked() -> None:
+    replicas = ComposeReplicas(ROOT, ["sdruntime"])
+    gpus = ComposeGpus(replicas)
+    assert gpus.look() == {"busy": {}}, "no agent has been seen yet"
+    assert replicas.look() == {"replicas": {"sdruntime": Replicas(ready=2, starting=1)}}
+    assert gpus.look() == {"busy": {"sdruntime/agent-1": 12.5}}, "the second one has just gone"
 
 
 def test_a_stack_of_the_tests_own_is_started_as_the_scenario_says(tmp_path: Path) -> None:
