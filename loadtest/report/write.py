@@ -55,7 +55,7 @@ def write_report(folder: Path, run: Run, outcomes: Sequence[Outcome]) -> None:
             chart=chart_svg(chart),
             waterfall=waterfall_svg(figures.phases),
             slowest=slowest(run),
-            settings=settings_text(run),
+            settings=json.dumps(settings_of(run), indent=2, ensure_ascii=False),
         )
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
@@ -119,14 +119,13 @@ def slowest(run: Run) -> list[SlowTask]:
     return found
 
 
-def settings_text(run: Run) -> str:
-    """Returns the scenario and the scaling settings as JSON to read."""
-    scaling: dict[str, Any] = {
+def settings_of(run: Run) -> dict[str, Any]:
+    """Returns the scenario and the scaling settings, as JSON can hold them."""
+    scaling = {
         name: item.model_dump(mode="json", by_alias=True, exclude={"fallback"})
         for name, item in run.facts.scaling.items()
     }
-    scenario = run.facts.scenario.model_dump(mode="json", exclude_none=True)
-    return json.dumps({"scenario": scenario, "scaling": scaling}, indent=2, ensure_ascii=False)
+    return {"scenario": run.facts.scenario.model_dump(mode="json", exclude_none=True), "scaling": scaling}
 
 
 def moment(at: float) -> str:

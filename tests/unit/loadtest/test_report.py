@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from loadtest.checks import judge
-from loadtest.report.compare import write_comparison
+from loadtest.report.compare import differences, write_comparison
 from loadtest.report.figures import cost_of, figures_of
 from loadtest.report.plots import clock, seconds
-from loadtest.report.write import write_report
+from loadtest.report.write import settings_of, write_report
 from loadtest.run import SAMPLES, Run, RunError, load_run, save_run
 from loadtest.scenario import Checks
 from loadtest.tasks import Answer
@@ -77,9 +78,19 @@ def test_a_run_that_was_saved_is_read_again_and_compared(tmp_path: Path) -> None
     write_comparison(tmp_path / "both.html", made, again)
     page = (tmp_path / "both.html").read_text()
     assert "A: test on local" in page
-    assert "+0%" in page
+    assert "None in the scenario or in the scaling." in page
     with pytest.raises(RunError, match="holds no finished load test"):
         load_run(tmp_path / "nowhere")
+
+
+def test_a_comparison_names_each_setting_that_differs() -> None:
+    first, second = some_run(), run(Checks(no_task_lost=True))
+    smaller = second.facts.scaling["sdruntime"].model_copy(update={"max_replica_count": 1})
+    second = replace(second, facts=second.facts.model_copy(update={"scaling": {"sdruntime": smaller}}))
+    assert differences(settings_of(first), settings_of(second)) == [
+        ("scenario.checks.p95_end_to_end", "100.0", "–"),
+        ("scaling.sdruntime.maxReplicaCount", "4", "1"),
+    ]
 
 
 def test_a_million_images_cost_what_their_gpu_seconds_cost() -> None:
