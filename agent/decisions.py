@@ -36,13 +36,6 @@ LAST_RECEIVES: Final = 5
 a message that kills its agents before its run is noted, or that never finds a runtime, comes as far as this."""
 
 
-LOOKAHEAD: Final = 1.0
-"""Seconds of work that are made ready ahead when tasks are short."""
-
-MOST_AHEAD: Final = 10
-"""Tasks that are made ready ahead at most, unless more are set: what one receive brings (Amazon SQS quotas)."""
-
-
 class Arrival(StrEnum):
     """What a received message calls for."""
 
@@ -182,37 +175,3 @@ def refusal(task_type: TaskType, runtime_type: RuntimeType) -> PermanentError | 
         "unsupported_task_type",
         f"a runtime of type {runtime_type} does not take {task_type} tasks; it takes {', '.join(sorted(allowed))}",
     )
-
-
-def ahead(prefetch: int, run_seconds: float | None) -> int:
-    """Returns how many tasks to make ready while one runs: so many as run within `LOOKAHEAD`, and at least `prefetch`.
-
-    With one alone, runs that are shorter than a receive and a look at the record would have to wait for both.
-
-    Args:
-        prefetch: as set; 0 means none, however short they are.
-        run_seconds: how long runs took of late; None when that is not known.
-    """
-    if prefetch == 0 or run_seconds is None:
-        return prefetch
-    return max(prefetch, min(MOST_AHEAD, int(LOOKAHEAD / max(run_seconds, LOOKAHEAD / MOST_AHEAD))))
-
-
-def recent(before: float | None, seconds: float) -> float:
-    """Returns how long runs took of late, with one more run: their moving mean, but no less than the last one."""
-    return seconds if before is None else max(seconds, 0.7 * before + 0.3 * seconds)
-
-
-def room(*, prefetch: int, waiting: int, free: int) -> int:
-    """Returns how many messages to receive now: what is held ought to be run soon, and not by somebody else.
-
-    Many are received together, when half of them are gone: a receive costs the same for ten as for one.
-
-    Args:
-        prefetch: tasks to make ready while others run.
-        waiting: tasks that are held and not started.
-        free: slots without a run.
-    """
-    most = max(prefetch, free)
-    left = most - waiting
-    return left if 2 * left >= most else 0

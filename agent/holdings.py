@@ -58,6 +58,8 @@ class Held:
     delivery: Delivery
     confirmed_at: float = field(default_factory=time.monotonic)
     """When SQS last said that the message is ours, by the monotonic clock."""
+    received_at: float = field(default_factory=time.monotonic)
+    """By the monotonic clock."""
     stage: Stage = Stage.PREPARING
     lost: bool = False
     """SQS says that the message is no longer ours; the record decides who may finish."""

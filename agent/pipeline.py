@@ -17,14 +17,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
 
 from agent.aws import backoff, describe
 from agent.completion import Completion
-from agent.decisions import ahead, recent, room
 from agent.errors import RuntimeUnavailableError
 from agent.heartbeat import Heartbeat
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
@@ -34,6 +33,7 @@ from agent.operations.recycling import Recycling
 from agent.operations.telemetry import Tracer
 from agent.operations.warm_up import WarmUp
 from agent.outcomes import Abandoned, Answered, Answering, HandedBack, Outcome, Raised
+from agent.pace import Pace
 from agent.preparation import Preparation
 from agent.run_outcome import arrived, internal_error
 from agent.running import HEAD_START, Running
@@ -61,6 +61,9 @@ POLL_GRACE: Final = 0.3
 """Seconds in which SQS gives a message that was handed back to a poll that waits for one."""
 
 STUCK: Final = "it does not end an interrupted run"
+
+_LOOK_INTERVAL: Final = 1.0
+"""Seconds between two looks at a run's progress, which says when the next task is due."""
 
 _RECEIVE_FAILURES: Final = 5
 """Failed receives in a row after which the agent calls itself failed (and goes on trying)."""
@@ -128,7 +131,7 @@ class Pipeline:
             changed=self._runtime_changed,
             end=self._end,
         )
-        self._run_seconds: float | None = None
+        self._pace = Pace(prefetch=prefetch, slots=slots)
         self._changed = asyncio.Event()
         self._results = asyncio.Semaphore(RESULTS_IN_MEMORY)
         self._completing = asyncio.Semaphore(MAX_COMPLETING)
@@ -225,15 +228,19 @@ class Pipeline:
 
     async def _wait_for_room(self) -> int:
         while True:
-            count = room(
-                prefetch=ahead(self._prefetch, self._run_seconds),
+            head = self._turns.head
+            count, again_in = self._pace.wanted(
                 waiting=self._holdings.count(Stage.PREPARING, Stage.PREPARED),
-                free=self._slots - len(self._turns),
+                running=len(self._turns),
+                elapsed=head.elapsed if head else 0.0,
+                progress=head.held.progress if head else 0.0,
             )
             if count and self._follower.up.is_set():
                 return count
             self._changed.clear()
-            await self._changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(again_in, _LOOK_INTERVAL) if again_in else None):
+                    await self._changed.wait()
 
     def _accept(self, delivery: Delivery) -> None:
         held = self._holdings.add(delivery)
@@ -264,6 +271,7 @@ class Pipeline:
             self._spawn_completion(held, outcome)
         else:
             held.stage = Stage.PREPARED
+            self._pace.note_preparation(time.monotonic() - held.received_at)
             self._prepared.put_nowait(held)
 
     def _withdraw(self, held: Held, outcome: Outcome) -> None:
@@ -295,7 +303,7 @@ class Pipeline:
             with structlog.contextvars.bound_contextvars(task_id=held.metadata.id, submission=held.submission_id):
                 outcome = await self._running.run(held, turn)
             if isinstance(outcome, Answered | Answering):
-                self._run_seconds = recent(self._run_seconds, outcome.seconds)
+                self._pace.note_run(outcome.seconds)
             held.prepared = None
             self._after_run(turn, outcome)
             if not isinstance(outcome, Answered | Answering):
@@ -323,7 +331,7 @@ class Pipeline:
 
     def _hold_less(self) -> None:
         """Hands back what was held because runs were short of late, since one is not: others may run it sooner."""
-        self._run_seconds = None
+        self._pace.note_long_run()
         waiting = [held for held in self._holdings if held.stage in {Stage.PREPARING, Stage.PREPARED}]
         for held in waiting[max(1, self._prefetch) :]:
             self._withdraw(held, HandedBack())

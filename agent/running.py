@@ -10,12 +10,12 @@ from typing import Any, Final
 import structlog
 
 from agent.completion import Completion
-from agent.decisions import LOOKAHEAD
 from agent.errors import RuntimeUnavailableError
 from agent.holdings import Held, Interruption
 from agent.operations.metrics import Metrics
 from agent.operations.telemetry import Tracer
 from agent.outcomes import Answering, HandedBack, Outcome, Raised
+from agent.pace import LOOKAHEAD
 from agent.run_outcome import after_interruption, drop, outcome_of
 from agent.runtimes.base import Answer, Arriving, Runtime
 from agent.turns import Turn

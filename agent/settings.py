@@ -71,7 +71,7 @@ class Settings(BaseSettings):
             le=_MAX_VISIBILITY,
         ),
     ] = VISIBILITY_TIMEOUT
-    prefetch: Annotated[int, Field(description="tasks made ready while one runs", ge=0, le=100)] = 1
+    prefetch: Annotated[int, Field(description="tasks made ready a moment before a run ends", ge=0, le=100)] = 1
     slots: Annotated[
         int,
         Field(

@@ -7,6 +7,7 @@ one before it has ended; until then it waits at the server.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 from agent.holdings import Held
@@ -19,8 +20,20 @@ class Turn:
         self.held = held
         self.came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once every run before this one has ended."""
+        self._came_at = 0.0
         self.void = False
         """The server went away while this run waited: it is not to blame."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since its turn came; 0 before."""
+        return time.monotonic() - self._came_at if self.came.done() else 0.0
+
+    def call(self) -> None:
+        """Says that its turn has come."""
+        if not self.came.done():
+            self._came_at = time.monotonic()
+            self.came.set_result(None)
 
     def is_innocent(self) -> bool:
         """Whether the run had not begun, as far as can be told, when the server went away."""
@@ -43,12 +56,17 @@ class Turns:
     def __iter__(self) -> Iterator[Turn]:
         return iter(list(self._turns))
 
+    @property
+    def head(self) -> Turn | None:
+        """The run whose turn it is."""
+        return self._turns[0] if self._turns else None
+
     def take(self, held: Held) -> Turn:
         """Returns a place at the end of the order, for a run that is sent now."""
         turn = Turn(held)
         self._turns.append(turn)
         self._none.clear()
-        self._call()
+        self._turns[0].call()
         return turn
 
     def leave(self, turn: Turn, *, arriving: bool) -> None:
@@ -61,7 +79,7 @@ class Turns:
         self._turns.remove(turn)
         self.arriving += arriving
         if self._turns:
-            self._call()
+            self._turns[0].call()
         self._judge()
 
     def arrived(self) -> None:
@@ -81,7 +99,3 @@ class Turns:
     def _judge(self) -> None:
         if not self._turns and not self.arriving:
             self._none.set()
-
-    def _call(self) -> None:
-        if not self._turns[0].came.done():
-            self._turns[0].came.set_result(None)

@@ -10,23 +10,18 @@ from hypothesis import strategies as st
 
 from agent.decisions import (
     LAST_RECEIVES,
-    LOOKAHEAD,
     MAX_EXCUSES_FOR_CRASHES,
-    MOST_AHEAD,
     RETRY_CAP,
     Arrival,
     Fail,
     Retry,
-    ahead,
     begin,
     exhausted,
     may_have_orphans,
     on_arrival,
     on_error,
-    recent,
     refusal,
     retry_delay,
-    room,
 )
 from agent.errors import PermanentError, RuntimeUnavailableError, TransientError
 from contract.record import AlreadyEndedError, NotHolderError, Record, Status, Submission, TransitionError
@@ -153,40 +148,6 @@ def test_a_task_type_that_a_runtime_cannot_do_is_refused_with_the_ones_it_can(
     assert (error is None) == (tasktype in TASK_TYPES[runtime_type])
     if error is not None:
         assert all(name in error.message for name in TASK_TYPES[runtime_type])
-
-
-@given(st.integers(0, 20), st.integers(0, 30), st.integers(0, 4))
-def test_an_agent_receives_no_more_than_it_prefetches_and_at_least_one_for_an_idle_gpu(
-    prefetch: int, waiting: int, free: int
-) -> None:
-    count = room(prefetch=prefetch, waiting=waiting, free=free)
-
-    assert 0 <= count <= max(prefetch, free)
-    assert waiting + count <= max(prefetch, free, waiting)
-    if free and not waiting:
-        assert count >= free
-
-
-@given(st.integers(0, 100), st.floats(0, 10_000))
-def test_so_many_tasks_are_made_ready_as_run_within_a_second_and_never_fewer_than_set(
-    prefetch: int, run_seconds: float
-) -> None:
-    count = ahead(prefetch, run_seconds)
-
-    assert count >= prefetch
-    assert count <= max(prefetch, MOST_AHEAD)
-    assert (count - 1) * run_seconds <= LOOKAHEAD or count == prefetch
-    assert ahead(0, run_seconds) == 0
-    assert ahead(prefetch, None) == prefetch
-
-
-@given(st.one_of(st.none(), st.floats(0, 1000)), st.floats(0, 1000))
-def test_one_long_run_counts_at_once_and_one_short_run_does_not(before: float | None, seconds: float) -> None:
-    after = recent(before, seconds)
-
-    assert after >= seconds
-    assert before is None or after >= 0.7 * before
-    assert after <= max(seconds, before or 0) + 1e-9
 
 
 @given(submissions(), st.text(min_size=1))

@@ -235,6 +235,30 @@ async def test_while_one_task_runs_the_next_is_prepared_and_no_more_is_taken() -
         await agent.until(lambda: agent.queue.received == ["a", "b", "c"])
 
 
+async def test_what_comes_during_a_long_run_is_left_to_others_until_a_moment_before_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.pace.LEAD", 0.2)
+    monkeypatch.setattr("agent.pace.Pace.note_preparation", lambda *_: None)  # however busy the machine is
+    agent = Agent(prefetch=1)
+    agent.put("a")
+    async with agent.running():
+        await agent.until(lambda: agent.runtime.started == ["a"])
+        await asyncio.sleep(1.0)
+        agent.runtime.end("a").set_result(ANSWER)
+        await agent.until(lambda: "a" in agent.completing.outcomes)
+        agent.put("b")
+        await agent.until(lambda: agent.runtime.started == ["a", "b"])
+        agent.put("c")
+
+        await agent.until(lambda: agent.queue.received == ["a", "b", "c"])
+
+        run = agent.pipeline._turns.head
+        assert run is not None
+        assert run.elapsed >= 0.8
+        assert agent.runtime.started == ["a", "b"]
+
+
 async def test_without_prefetch_nothing_is_taken_while_a_task_runs() -> None:
     agent = Agent(prefetch=0)
     agent.put("a", "b")
