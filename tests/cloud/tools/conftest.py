@@ -8,14 +8,13 @@ from functools import cache
 from typing import Any
 
 import boto3
-import httpx
 import pytest
 from botocore.loaders import create_loader
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner, Result
 
 from cloud.commands import app
-from tests.support.processes import Process
+from tests.support.processes import Process, http
 from tests.support.waiting import free_port
 
 REGION = "us-east-1"
@@ -63,8 +62,8 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.stop()
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
     """The URL of a moto server, which keeps EC2, ECR and CloudFormation in memory."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     with pytest.MonkeyPatch.context() as environment:
@@ -72,13 +71,17 @@ def moto() -> Iterator[str]:
         environment.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         server.start()
         host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
         try:
-            # Its memory is the process's, and outlives a server.
-            httpx.post(f"{url}/moto-api/reset", trust_env=False)
-            yield url
+            yield f"http://{host}:{port}"
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="module")
+def moto(moto_server: str) -> str:
+    """The URL of a moto server that has forgotten all that the tests of other modules did."""
+    http().post(f"{moto_server}/moto-api/reset").raise_for_status()
+    return moto_server
 
 
 @pytest.fixture
