@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import cache
 
 _POLL = 0.02
 _PATIENCE = 30.0
@@ -66,9 +69,12 @@ def free_port() -> int:
 
 
 def free_range(count: int) -> int:
-    """Returns the first of so many neighbouring ports of 127.0.0.1 that nobody listens on just now."""
+    """Returns the first of so many neighbouring ports of 127.0.0.1 that nobody listens on just now.
+
+    None is handed out twice: whoever got it may not listen yet.
+    """
     while True:
-        base = random.choice(_PORTS)  # by chance: neighbours seldom choose the same
+        base = _own_ports().take(count)
         with ExitStack() as probes:
             try:
                 for port in range(base, base + count):
@@ -76,3 +82,29 @@ def free_range(count: int) -> int:
             except OSError:
                 continue
             return base
+
+
+class _Ports:
+    """Goes through a range of ports, from a random one on: other test runs seldom are at the same."""
+
+    def __init__(self, ports: range) -> None:
+        self._ports = ports
+        self._next = random.choice(ports)
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> int:
+        """Returns the first of the next so many ports."""
+        with self._lock:
+            if self._next + count > self._ports.stop:
+                self._next = self._ports.start
+            base, self._next = self._next, self._next + count
+            return base
+
+
+@cache
+def _own_ports() -> _Ports:
+    """Returns the ports of this process: those of pytest-xdist have a share each."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % count
+    share = len(_PORTS) // count
+    return _Ports(_PORTS[number * share : (number + 1) * share])
