@@ -15,6 +15,7 @@ import httpx
 
 from contract.config import Config
 from contract.topology import topology
+from tests.support.processes import http
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ class Target:
     def post(self, route: str, body: Any) -> httpx.Response:
         """Sends a request to the API."""
         headers = {"x-api-key": self.api_key} if self.api_key else {}
-        return httpx.post(f"{self.api}{route}", json=body, headers=headers, timeout=30)
+        return http().post(f"{self.api}{route}", json=body, headers=headers, timeout=30)
 
     def get(self, route: str) -> httpx.Response:
         """Asks the API."""
         headers = {"x-api-key": self.api_key} if self.api_key else {}
-        return httpx.get(f"{self.api}{route}", headers=headers, timeout=30)
+        return http().get(f"{self.api}{route}", headers=headers, timeout=30)
 
 
 @dataclass

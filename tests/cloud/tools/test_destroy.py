@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from typer.testing import Result
 
@@ -17,6 +16,7 @@ from cloud.image_cache.plan import STACK_TAG
 from tests.cloud.tools.bottlerocket import AMI
 from tests.cloud.tools.conftest import Run, client
 from tests.cloud.tools.kubernetes_api import KubernetesApi, kubernetes_api
+from tests.support.processes import http
 from tests.support.proxy import FaultProxy
 
 POOLS, CLAIMS = "/apis/karpenter.sh/v1/nodepools", "/apis/karpenter.sh/v1/nodeclaims"
@@ -101,7 +101,7 @@ def place(run: Run, moto: str, tmp_path: Path) -> Iterator[Place]:
     with kubernetes_api(tmp_path) as api:
         api.lists = {kind: [{"metadata": {"name": "sdruntime"}}] for kind in (POOLS, CLASSES)} | {CLAIMS: []}
         yield Place(run, moto, api, config, make(moto))
-    httpx.post(f"{moto}/moto-api/reset", trust_env=False)
+    http().post(f"{moto}/moto-api/reset")
 
 
 def test_all_goes_but_the_buckets_and_the_snapshot_and_that_is_said(place: Place) -> None:
