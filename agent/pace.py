@@ -33,13 +33,14 @@ class Pace:
     """What one agent knows of its runs.
 
     Args:
-        prefetch: tasks to make ready while others run.
+        prefetch: tasks to make ready while others run; one at most while runs are long.
         slots: runs that may be at the runtime at once.
     """
 
     def __init__(self, *, prefetch: int, slots: int) -> None:
         self._prefetch = prefetch
         self._slots = slots
+        self._most_ahead = 1 if prefetch or slots > 1 else 0
         self._runs: deque[float] = deque(maxlen=REMEMBERED)
         self._run_seconds: float | None = None
         self._preparing = 0.0
@@ -66,11 +67,16 @@ class Pace:
             elapsed: seconds since the turn of the first of them came.
             progress: of that one, from 0 to 1; 0 when it is not known.
         """
+        if until_due(elapsed=0, progress=0, runs=self._runs, preparing=self._preparing) == 0:
+            prefetch = ahead(self._prefetch, self._run_seconds)
+            return room(prefetch=prefetch, waiting=waiting, free=self._slots - running), 0.0
+        if not running:
+            return max(0, 1 - waiting), 0.0
+        # One ahead, ready or sent to the runtime, is all that a long run needs.
+        if self._most_ahead <= waiting + running - 1:
+            return 0, 0.0
         due_in = until_due(elapsed=elapsed, progress=progress, runs=self._runs, preparing=self._preparing)
-        if due_in > 0:
-            return room(prefetch=0, waiting=waiting, free=0 if running else 1), due_in if running else 0.0
-        prefetch = ahead(self._prefetch, self._run_seconds)
-        return room(prefetch=prefetch, waiting=waiting, free=self._slots - running), 0.0
+        return (0, due_in) if due_in else (1, 0.0)
 
 
 def until_due(*, elapsed: float, progress: float, runs: Collection[float], preparing: float) -> float:

@@ -76,7 +76,17 @@ def test_an_idle_agent_takes_one_long_task_and_leaves_the_second_slot_for_when_i
     assert pace.wanted(waiting=0, running=0, elapsed=0, progress=0) == (1, 0.0)
     assert pace.wanted(waiting=1, running=0, elapsed=0, progress=0) == (0, 0.0)
     assert pace.wanted(waiting=0, running=1, elapsed=1, progress=0) == (0, 17.5)
-    assert pace.wanted(waiting=0, running=1, elapsed=19, progress=0) == (3, 0.0)
+    assert pace.wanted(waiting=0, running=1, elapsed=19, progress=0) == (1, 0.0)
+    assert pace.wanted(waiting=0, running=2, elapsed=19, progress=0) == (0, 0.0)
+    assert pace.wanted(waiting=1, running=1, elapsed=19, progress=0) == (0, 0.0)
+
+
+def test_without_prefetch_and_with_one_slot_nothing_is_taken_during_a_run_however_late() -> None:
+    pace = Pace(prefetch=0, slots=1)
+    pace.note_run(20.0)
+
+    assert pace.wanted(waiting=0, running=1, elapsed=30, progress=0.9) == (0, 0.0)
+    assert pace.wanted(waiting=0, running=0, elapsed=0, progress=0) == (1, 0.0)
 
 
 @given(st.lists(st.floats(0, LEAD), max_size=REMEMBERED), SECONDS, st.floats(0, 0.1))
