@@ -53,23 +53,6 @@ LOST: dict[str, Callable[[str], Match]] = {
 }
 
 
-@pytest.mark.parametrize("what", LOST)
-def test_a_lost_answer_is_repaired_for(what: str, stack: Stack, localstack: str, runtime: str) -> None:
-    task_id = unique("lost")
-    folder = stack.folder / task_id
-    folder.mkdir()
-    with FaultProxy(localstack) as aws, Stack(stack.deployment, folder, aws=aws.url) as behind:
-        aws.lose_answer(LOST[what](task_id), times=2)
-        behind.start_api()
-        behind.submit(runtime, task_id=task_id)
-        # A message that was received but never arrived comes back when its visibility timeout is over.
-        pod = behind.start_pod(runtime, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
-        submission = behind.wait_ended_once(task_id, Status.SUCCEEDED)
-        assert submission.attempts == 1
-        assert len(pod.fake.runs(task_id)) == 1
-        assert behind.traces() == {}
-
-
 def test_a_task_longer_than_the_visibility_timeout_stays_with_its_agent(stack: Stack, runtime: str) -> None:
     pods = [
         stack.start_pod(
@@ -85,3 +68,20 @@ def test_a_task_longer_than_the_visibility_timeout_stays_with_its_agent(stack: S
         assert stack.wait_ended_once(task_id, Status.SUCCEEDED, drained=False).attempts == 1
     stack.wait_drained(runtime)
     assert sum(len(pod.fake.jobs()) for pod in pods) == len(tasks)
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_lost_answer_is_repaired_for(what: str, stack: Stack, localstack: str, runtime: str) -> None:
+    task_id = unique("lost")
+    folder = stack.folder / task_id
+    folder.mkdir()
+    with FaultProxy(localstack) as aws, Stack(stack.deployment, folder, aws=aws.url) as behind:
+        aws.lose_answer(LOST[what](task_id), times=2)
+        behind.start_api()
+        behind.submit(runtime, task_id=task_id)
+        # A message that was received but never arrived comes back when its visibility timeout is over.
+        pod = behind.start_pod(runtime, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
+        submission = behind.wait_ended_once(task_id, Status.SUCCEEDED)
+        assert submission.attempts == 1
+        assert len(pod.fake.runs(task_id)) == 1
+        assert behind.traces() == {}

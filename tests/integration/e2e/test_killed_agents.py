@@ -60,36 +60,6 @@ def fakes(stack: Stack) -> tuple[Fake, Fake]:
     return stack.start_fake(), stack.start_fake()
 
 
-@pytest.mark.parametrize("name", MOMENTS)
-def test_an_agent_that_is_killed_before(
-    name: str, stack: Stack, runtime: str, localstack: str, fakes: tuple[Fake, Fake]
-) -> None:
-    moment, task_id = MOMENTS[name], unique("killed")
-    with FaultProxy(localstack) as aws:
-        gate = aws.hold(moment.call(task_id))
-        first = stack.start_pod(runtime, fake=fakes[0], AWS_ENDPOINT_URL=aws.url, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
-        stack.submit(runtime, task_id=task_id)
-        gate.wait()
-        first.agent.kill()
-        gate.drop()
-    stack.start_pod(runtime, fake=fakes[1], ready=False)
-    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
-    assert submission.attempts == moment.attempts
-    assert submission.excused == 0
-
-
-def test_an_agent_that_is_killed_while_the_gpu_works(stack: Stack, runtime: str) -> None:
-    first = stack.start_pod(runtime, fake=stack.start_fake("hang"), VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
-    task_id = stack.submit(runtime)
-    first.fake.wait_running(task_id)
-    stack.wait_status(task_id, Status.RUNNING)
-    first.agent.kill()
-    second = stack.start_pod(runtime, ready=False)
-    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
-    assert submission.attempts == 2
-    assert len(second.fake.runs(task_id)) == 1
-
-
 def test_a_task_whose_agents_all_die_fails_for_good(stack: Stack, runtime: str) -> None:
     fake = stack.start_fake("hang:count=forever")
     task_id = stack.submit(runtime)
@@ -131,6 +101,36 @@ def test_a_frozen_agent_cannot_overwrite_what_another_has_ended(stack: Stack, ru
     assert stack.wait_ended_once(task_id, Status.SUCCEEDED) == submission
     assert submission.attempts == 2
     assert {key: stack.deployment.object(key) for key in before} == before
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_an_agent_that_is_killed_before(
+    name: str, stack: Stack, runtime: str, localstack: str, fakes: tuple[Fake, Fake]
+) -> None:
+    moment, task_id = MOMENTS[name], unique("killed")
+    with FaultProxy(localstack) as aws:
+        gate = aws.hold(moment.call(task_id))
+        first = stack.start_pod(runtime, fake=fakes[0], AWS_ENDPOINT_URL=aws.url, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
+        stack.submit(runtime, task_id=task_id)
+        gate.wait()
+        first.agent.kill()
+        gate.drop()
+    stack.start_pod(runtime, fake=fakes[1], ready=False)
+    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    assert submission.attempts == moment.attempts
+    assert submission.excused == 0
+
+
+def test_an_agent_that_is_killed_while_the_gpu_works(stack: Stack, runtime: str) -> None:
+    first = stack.start_pod(runtime, fake=stack.start_fake("hang"), VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
+    task_id = stack.submit(runtime)
+    first.fake.wait_running(task_id)
+    stack.wait_status(task_id, Status.RUNNING)
+    first.agent.kill()
+    second = stack.start_pod(runtime, ready=False)
+    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    assert submission.attempts == 2
+    assert len(second.fake.runs(task_id)) == 1
 
 
 @pytest.mark.parametrize("name", ["its image", "its answer", "the end of the record"])

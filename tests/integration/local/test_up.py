@@ -38,6 +38,13 @@ def start(folder: Path, base: int, *arguments: str, **environment: str) -> Proce
     )
 
 
+def small(folder: Path) -> list[str]:
+    """Returns the options of a stack that starts sooner: it has one runtime."""
+    config = folder / "config.yaml"
+    config.write_text("modelBucketArn: arn:aws:s3:::models\nmodelsRuntime: [{name: sdruntime, type: comfyui}]\n")
+    return ["--config", str(config)]
+
+
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [item for item in processes if item.is_running() and item.status() != psutil.STATUS_ZOMBIE]
 
@@ -198,7 +205,7 @@ def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:
 
 
 def test_a_child_that_cannot_start_is_named_and_the_rest_is_ended(tmp_path: Path) -> None:
-    process = start(tmp_path, free_range(PORTS), LOG_LEVEL="chatty")
+    process = start(tmp_path, free_range(PORTS), *small(tmp_path), LOG_LEVEL="chatty")
     status, _ = process.wait_ended(within=60)
     assert status == 1
     assert "ended while the stack was starting (exit status 2)" in process.text()
@@ -217,6 +224,7 @@ def test_not_even_sigkill_leaves_orphans(tmp_path: Path) -> None:
 def test_when_nobody_reads_it_any_more_it_ends_in_order(tmp_path: Path) -> None:
     environment = dict(os.environ) | {"DARKROOM_HOME": str(state_folder())}
     command = [sys.executable, "-m", "local", "up", "--port-base", str(free_range(PORTS)), "--state", f"{tmp_path}/up"]
+    command += small(tmp_path)
     process = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
