@@ -48,6 +48,9 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
     slots: Annotated[
         int | None, typer.Option(min=1, max=4, help="Runs that an agent has at its runtime; config.yaml's if not said.")
     ] = None,
+    lead_seconds: Annotated[
+        float, typer.Option(min=0, help="How long before a run's end an agent asks for what it holds ahead.")
+    ] = _WORK.lead,
     config: Annotated[Path, typer.Option(envvar="CONFIG_FILE", help="The deployment.")] = Path("config.yaml"),
     runtime: Annotated[str, typer.Option(help="Whose scaling settings; the first runtime's if not said.")] = "",
     change: Annotated[
@@ -105,6 +108,7 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
                 gap=gap_seconds,
                 slots=agent_setting(deployment, name, "slots", _WORK.slots) if slots is None else slots,
                 prefetch=agent_setting(deployment, name, "prefetch", _WORK.prefetch),
+                lead=lead_seconds,
                 grace_seconds=grace_seconds,
             ),
             nodes=Nodes(

@@ -26,6 +26,10 @@ IMAGE_SECONDS: Final = {ImageCache.SNAPSHOT: 10.0, ImageCache.SOCI: 120.0, Image
 nothing to pull, but blocks that come from S3 when they are first read. Measure yours: these dominate a cold start."""
 
 
+LEAD: Final = 1.5
+"""Seconds before a run's end at which an agent receives what it holds ahead: `agent.pace.LEAD`."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What a task takes."""
@@ -41,6 +45,8 @@ class Work:
     """Runs that an agent has at its runtime at once (`SLOTS`): one on the GPU, the others wait there."""
     prefetch: int = 1
     """Tasks that an agent holds besides those (`PREFETCH`)."""
+    lead: float = LEAD
+    """Seconds before the end of the run on the GPU from which on an agent holds any of these, the run apart."""
     grace_seconds: float = 50.0
     """A running task may take so long after SIGTERM (`GRACE_PERIOD_SECONDS`)."""
 

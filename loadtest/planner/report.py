@@ -40,15 +40,16 @@ def show(console: Console, plan: Plan, table: PriceTable) -> None:
     """Prints one plan."""
     outcome, scaling = plan.outcome, plan.scaling
     hours = outcome.duration / 3600
+    work = plan.run.work
     console.print(
-        f"{plan.runtime}: {outcome.tasks:,} tasks in {hours:.1f} h, {plan.run.work.seconds:g} s each; "
+        f"{plan.runtime}: {outcome.tasks:,} tasks in {hours:.1f} h, {work.seconds:g} s each; "
         f"queueLength {scaling.queue_length}, {scaling.min_replica_count} to {scaling.max_replica_count} replicas, "
-        f"SLOTS {plan.run.work.slots}, PREFETCH {plan.run.work.prefetch}, "
+        f"SLOTS {work.slots}, PREFETCH {work.prefetch} ({work.lead:g} s before a run's end), "
         f"{plan.run.nodes.instance} {plan.run.nodes.capacity.replace('_', '-')}"
     )
     facts = Table(show_header=False, box=None, pad_edge=False)
     waits = ", ".join(f"p{percent} {outcome.waits.at(percent):.1f} s" for percent in PERCENTS)
-    facts.add_row("wait", f"{waits}, longest {outcome.waits.highest:.1f} s")
+    facts.add_row("wait", f"mean {outcome.waits.mean:.1f} s, {waits}, longest {outcome.waits.highest:.1f} s")
     facts.add_row("nodes", f"at most {outcome.peak_nodes}; {outcome.node_starts} started")
     facts.add_row("GPU utilisation", f"{outcome.utilisation:.1%} of {plan.bill.gpu_hours:,.1f} paid hours a month")
     facts.add_row("cold starts", f"{outcome.cold_starts} on new nodes, {outcome.warm_starts} on nodes that were there")

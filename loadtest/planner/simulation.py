@@ -9,8 +9,9 @@ starts a node for each; a node that has become free takes a pending pod before a
 which finish their task if they can within the grace period and hand it back otherwise. A Spot interruption does the
 same to one node, and its pod is made anew.
 
-An agent as far as it matters here (agent/pipeline.py): it asks for messages as long as it holds fewer tasks than it
-may, the one on its GPU aside, and what it holds nobody else runs.
+An agent as far as it matters here (agent/pace.py): when nothing runs, or what runs is about to end, it asks for
+messages as long as it holds fewer tasks than it may, the one on its GPU aside. A receive that is open when a run ends
+stays open, as a long poll does. What an agent holds nobody else runs.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class _Kind(IntEnum):
     INTERRUPT = 5
     HAND_BACK = 6
     SAMPLE = 7
+    ASK = 8
 
 
 class _Node:
@@ -76,12 +78,14 @@ class _Node:
 
 
 class _Pod:
-    __slots__ = ("arrived", "ends", "held", "node", "run", "started", "state")
+    __slots__ = ("arrived", "asks_at", "ends", "held", "node", "run", "started", "state")
 
     def __init__(self, node: _Node) -> None:
         self.node = node
         self.state = _State.STARTING
         self.arrived = self.started = 0.0
+        self.asks_at = 0.0
+        """When it is to ask for the tasks after the one on the GPU."""
         self.held: list[float] = []
         """When the tasks arrived that it has besides the one on the GPU, in the order in which it runs them."""
         self.ends: tuple[float, ...] = ()
@@ -271,11 +275,17 @@ class _Simulation:
             elif kind is _Kind.INTERRUPT and what.alive:
                 self._interrupt(what)
         elif isinstance(what, _Pod):
-            if kind is _Kind.POD_READY and what.state is _State.STARTING:
-                del self._starting[what]
-                self._free(what)
-            elif kind is _Kind.HAND_BACK and what.state is _State.LEAVING:
-                self._hand_back(what)
+            self._happen_to_pod(kind, what)
+
+    def _happen_to_pod(self, kind: _Kind, pod: _Pod) -> None:
+        if kind is _Kind.ASK:
+            if pod.state is _State.BUSY and self._now >= pod.asks_at:
+                self._hold_ahead(pod)
+        elif kind is _Kind.POD_READY and pod.state is _State.STARTING:
+            del self._starting[pod]
+            self._free(pod)
+        elif kind is _Kind.HAND_BACK and pod.state is _State.LEAVING:
+            self._hand_back(pod)
 
     # --- tasks
 
@@ -292,10 +302,17 @@ class _Simulation:
             self._asking.add(pod)
 
     def _begin(self, pod: _Pod, arrived: float) -> None:
-        """Starts a task, and fills up what the pod may hold besides."""
+        """Starts a task, and lets the pod ask for what it may hold besides, at once or when the run is about to end."""
         pod.state = _State.BUSY
         self._busy += 1
         self._start(pod, arrived)
+        if not self._ahead or self._now >= pod.asks_at:
+            self._hold_ahead(pod)
+        else:
+            self._at(pod.asks_at, _Kind.ASK, pod)
+
+    def _hold_ahead(self, pod: _Pod) -> None:
+        """Fills up what the pod may hold besides the task on its GPU, or lets it ask for that."""
         while len(pod.held) < self._ahead and self._queue:
             pod.held.append(self._queue.popleft())
             self._held += 1
@@ -314,6 +331,7 @@ class _Simulation:
         self._started += pod.started
         self._tie += 1
         seconds = self._spread(work.seconds, work.spread)
+        pod.asks_at = self._now + max(0.0, pod.started - self._now + seconds - work.lead)
         heapq.heappush(self._running, (pod.started + seconds, self._tie, pod.run, pod))
 
     def _finish(self, pod: _Pod) -> None:

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from agent import pace
 from contract.prices import Capacity
 from contract.scaling.settings import Scaling
 from loadtest.planner.arrivals import Random, Recorded
 from loadtest.planner.asking import Delivery
-from loadtest.planner.model import Nodes, Run, Work
+from loadtest.planner.model import LEAD, Nodes, Run, Work
 from loadtest.planner.simulation import Outcome, simulate
 from loadtest.shapes import Steady
 
@@ -200,10 +201,10 @@ def test_at_one_gpu_another_slot_never_makes_anybody_wait_longer(
     assert more.latencies.highest <= some.latencies.highest + 1e-6
 
 
-def mean_wait(delivery: Delivery, slots: int, prefetch: int, *, spread: float = 0.0) -> float:
-    """Of two GPUs at a load of 0.6."""
+def mean_wait(delivery: Delivery, slots: int, prefetch: int, *, spread: float = 0.0, lead: float = math.inf) -> float:
+    """Of two GPUs at a load of 0.6; what agents may hold they hold throughout a run unless said."""
     load = Random(Steady(kind="steady", duration=8_000, rate=0.6))
-    work = Work(seconds=2, slots=slots, prefetch=prefetch, spread=spread)
+    work = Work(seconds=2, slots=slots, prefetch=prefetch, lead=lead, spread=spread)
     return simulate(load, TWO, Run(work, INSTANT, delivery=delivery)).waits.mean
 
 
@@ -221,12 +222,117 @@ def test_agents_that_get_messages_in_turn_share_equal_tasks_as_one_queue_would()
     assert unequal[0] * 1.05 < unequal[1] < mean_wait(Delivery.CHANCE, 2, 0, spread=1.0)
 
 
-def test_what_agents_hold_is_in_flight() -> None:
+def test_an_agent_holds_ahead_for_as_long_before_the_end_of_a_run_as_the_real_one() -> None:
+    assert LEAD == Work().lead == pace.LEAD
+
+
+def test_the_shorter_agents_hold_ahead_the_less_their_tasks_wait() -> None:
+    throughout, for_a_second, never = (mean_wait(Delivery.CHANCE, 1, 1, lead=lead) for lead in (math.inf, 1, 0))
+    assert never * 1.05 < for_a_second < throughout / 1.05
+    assert never == mean_wait(Delivery.CHANCE, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("lead", "second", "waits"),
+    [
+        (math.inf, 101, {0, 19}),  # chance: an idle GPU, or the one that is busy for 19 s more
+        (1.5, 101, {0}),
+        (1.5, 118.4, {0}),
+        (1.5, 119, {0, 1}),
+    ],
+)
+def test_a_run_that_is_longer_than_the_lead_leaves_a_new_task_to_an_idle_gpu(
+    lead: float, second: float, waits: set[float]
+) -> None:
+    work = Work(seconds=20, lead=lead)
+    outcomes = (
+        simulate(Recorded((100.0, second)), TWO, Run(work, INSTANT, delivery=Delivery.CHANCE, seed=seed))
+        for seed in range(20)
+    )
+    assert {round(outcome.waits.highest, 6) for outcome in outcomes} == waits
+
+
+@pytest.mark.parametrize(("slots", "waits"), [(1, {1}), (2, {1, 19})])
+def test_a_receive_that_is_open_when_a_run_ends_stays_open(slots: int, waits: set[float]) -> None:
+    """Both GPUs' runs end at 120. One goes on with the third task, and may get the fourth if it asked for it."""
+    work, four = Work(seconds=20, slots=slots), Recorded((100.0, 100.0, 119.0, 121.0))
+    outcomes = (simulate(four, TWO, Run(work, INSTANT, delivery=Delivery.CHANCE, seed=seed)) for seed in range(20))
+    assert {round(outcome.waits.highest, 6) for outcome in outcomes} == waits
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    arrivals=ARRIVALS,
+    seconds=st.floats(0.1, 30),
+    spread=st.sampled_from([0.0, 1.0]),
+    lead=st.floats(0, 30),
+    held=st.sampled_from([(1, 1), (2, 0)]),
+    seed=st.integers(0, 5),
+)
+def test_beside_an_idle_gpu_nobody_waits_longer_than_the_lead(
+    arrivals: Recorded, seconds: float, spread: float, lead: float, held: tuple[int, int], seed: int
+) -> None:
+    """There are as many GPUs as tasks, so that one is always idle; the receive goes where chance wants."""
+    many = scaled(minReplicaCount=len(arrivals.times), maxReplicaCount=len(arrivals.times))
+    work = Work(seconds=seconds, spread=spread, lead=lead, slots=held[0], prefetch=held[1])
+    later = Recorded(tuple(at + 60 for at in arrivals.times))  # all are ready
+    outcome = simulate(later, many, Run(work, INSTANT, delivery=Delivery.CHANCE, seed=seed))
+    assert outcome.waits.highest <= lead + 1e-6
+
+
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    arrivals=ARRIVALS,
+    scaling=st.builds(
+        lambda queue, most, in_flight: scaled(queueLength=queue, maxReplicaCount=most, scaleOnInFlight=in_flight),
+        st.integers(1, 10),
+        st.integers(1, 5),
+        st.booleans(),
+    ),
+    seconds=st.floats(0.1, 30),
+    longer=st.floats(1, 10),
+    work=st.builds(Work, slots=st.integers(1, 3), prefetch=st.integers(0, 2)),
+    delivery=st.sampled_from(Delivery),
+)
+def test_runs_that_are_no_longer_than_the_lead_are_as_if_tasks_were_held_throughout(
+    arrivals: Recorded, scaling: Scaling, seconds: float, longer: float, work: Work, delivery: Delivery
+) -> None:
+    some, same = (
+        simulate(arrivals, scaling, Run(replace(work, seconds=seconds, lead=lead), NODES, delivery=delivery))
+        for lead in (seconds * longer, math.inf)
+    )
+    assert (some.waits.sum, some.waits.highest, some.samples) == (same.waits.sum, same.waits.highest, same.samples)
+
+
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    arrivals=ARRIVALS,
+    lead=st.floats(0, 60),
+    work=st.builds(
+        Work,
+        seconds=st.floats(0.1, 30),
+        spread=st.sampled_from([0.0, 0.5]),
+        gap=st.sampled_from([0.0, 5.0]),
+        slots=st.integers(1, 3),
+        prefetch=st.integers(0, 2),
+    ),
+)
+def test_at_one_gpu_nobody_waits_longer_or_shorter_for_when_it_asks(
+    arrivals: Recorded, lead: float, work: Work
+) -> None:
+    some, same = (simulate(arrivals, ONE, run(INSTANT, **(vars(work) | {"lead": at}))) for at in (lead, math.inf))
+    assert (some.waits.sum, some.waits.highest, some.ended) == (same.waits.sum, same.waits.highest, same.ended)
+
+
+def test_what_agents_hold_is_in_flight_and_what_they_do_not_hold_yet_is_not() -> None:
     visible_only = scaled(queueLength=1, minReplicaCount=1, maxReplicaCount=2, scaleOnInFlight=False)
     four = Recorded((100.0,) * 4)
-    few, many = (simulate(four, visible_only, run(INSTANT, seconds=60, slots=n, prefetch=1)) for n in (1, 2))
-    assert (few.peak_nodes, many.peak_nodes) == (2, 1)
-    assert (few.tasks, many.tasks) == (4, 4)
+    few, many, late = (
+        simulate(four, visible_only, run(INSTANT, seconds=60, slots=slots, prefetch=1, lead=lead))
+        for slots, lead in [(1, 60), (2, 60), (2, 10)]
+    )
+    assert (few.peak_nodes, many.peak_nodes, late.peak_nodes) == (2, 1, 2)
+    assert (few.tasks, many.tasks, late.tasks) == (4, 4, 4)
 
 
 def test_a_pod_that_is_told_to_end_runs_what_waits_in_its_slots_and_gives_back_the_rest() -> None:
@@ -257,7 +363,13 @@ def test_a_pod_that_is_told_to_end_runs_what_waits_in_its_slots_and_gives_back_t
     rate=st.sampled_from([0.0, 5.0]),
     in_flight=st.booleans(),
     delivery=st.sampled_from(Delivery),
-    work=st.builds(Work, slots=st.integers(1, 3), prefetch=st.integers(0, 2), gap=st.sampled_from([0.0, 0.3, 5.0])),
+    work=st.builds(
+        Work,
+        slots=st.integers(1, 3),
+        prefetch=st.integers(0, 2),
+        lead=st.sampled_from([0.0, 1.5, 10.0, 60.0]),
+        gap=st.sampled_from([0.0, 0.3, 5.0]),
+    ),
     seed=st.integers(0, 5),
 )
 def test_every_task_ends_once_and_nobody_works_more_than_is_paid_for(
