@@ -8,16 +8,14 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from loadtest.arrivals import length
 from loadtest.errors import LoadtestError
 from loadtest.generator import REQUIRED, measure
 from loadtest.headless import Progress, run
 from loadtest.interrupts import STATUS, Interrupts
-from loadtest.mix import check_mix, default_mix
 from loadtest.report.compare import write_comparison
 from loadtest.run import load_run
 from loadtest.scenario import Scenario, load_scenario, scenario_names
-from loadtest.session import make_folder, make_session
+from loadtest.session import check_load, make_folder, make_session
 from loadtest.settings import Settings
 from loadtest.target import Kind, Target
 from loadtest.targets.find import check_target, find_target, read_config, state_path
@@ -67,6 +65,7 @@ def main(  # noqa: PLR0917 - typer reads options from parameters
     if context.invoked_subcommand is not None:
         return
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("loadtest.engine").setLevel(logging.CRITICAL)  # what it has to say is said at the end
     if kill_agent and target is not Kind.LOCAL:
         _fail("--kill-agent: only the agents of a local stack can be killed from here")
     settings = Settings(
@@ -86,7 +85,6 @@ def main(  # noqa: PLR0917 - typer reads options from parameters
     try:
         with Interrupts() as interrupts:
             scenario = load_scenario(settings.shape, settings.changes)
-            length(scenario.shape)
             folder, outcomes = _run(settings, scenario, out, interrupts)
     except LoadtestError as error:
         _fail(str(error))
@@ -139,7 +137,7 @@ def _run(
             if settings.config is not None:
                 local = local.model_copy(update={"config": settings.config})
             config = read_config(local.config)
-            check_mix(scenario.mix or default_mix(config), config, SINK_PICTURE)
+            check_load(scenario, config, SINK_PICTURE)
             folder = make_folder(out, settings.shape)
             own = OwnStack(local, config, folder)
             target = target_of(own.start(progress), own.state, config, settings.api_key)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
-from botocore.exceptions import BotoCoreError, ClientError
 from locust import LoadTestShape, User
 from locust.exception import RPCSendError
 from locust.runners import MasterRunner, WorkerRunner
@@ -62,11 +61,14 @@ class Engine:
         self._station: Station | None = None
         self._gathering: gevent.Greenlet[..., Any] | None = None
         self._share = {"worker": 0, "workers": 1}
+        self._refused = False
+        """Whether the test that has just been started could not begin: its shape must end."""
         self.problem = ""
         """Why the test could not begin, or broke off; empty when it did neither."""
         runner, events = environment.runner, environment.events
         events.test_start.add_listener(self._begin)
         events.test_stop.add_listener(self._finish)
+        events.user_error.add_listener(self._user_broke)
         if isinstance(runner, MasterRunner):
             runner.register_message(_REPORT, self._from_worker)
         if isinstance(runner, WorkerRunner):
@@ -78,6 +80,11 @@ class Engine:
     def under_way(self) -> bool:
         """Whether this process leads a test that has not ended."""
         return self._conductor is not None
+
+    def ends_at_once(self) -> bool:
+        """Whether the test that was just started could not begin; says so once."""
+        refused, self._refused = self._refused, False
+        return refused
 
     def renew(self) -> None:
         """Makes the parts of a new test."""
@@ -91,14 +98,23 @@ class Engine:
     def _refuse(self, error: Exception) -> None:
         if self._station is not None:
             self._station.close()
-        self.problem = str(error)
+        self.problem = f"the load cannot begin: {error}"
         self._environment.process_exit_code = _USAGE
         self._conductor = self._station = None
-        _log.error("the load cannot begin: %s", error)
+        _log.error("%s", self.problem)
 
     def broke(self, shape: gevent.Greenlet[..., Any]) -> None:
         """Ends the test of a shape that has failed: Locust would wait for ever for what it says next."""
-        self.problem = f"the load broke off by a fault of the load test itself: {shape.exception!r}"
+        self._break_off(shape.exception)
+
+    def _user_broke(self, exception: Exception, **_: Any) -> None:
+        """Ends the test of a user that has failed: Locust would let it begin again, and again."""
+        self._break_off(exception)
+
+    def _break_off(self, error: BaseException | None) -> None:
+        if self.problem:
+            return
+        self.problem = f"the load broke off by a fault of the load test itself: {error!r}"
         self._environment.process_exit_code = _USAGE
         _log.error("%s", self.problem)
         options, runner = self._environment.parsed_options, self._environment.runner
@@ -128,11 +144,11 @@ class Engine:
             self._station.worker, self._station.workers = self._share["worker"], self._share["workers"]
             try:
                 self._station.open()
-            except (BotoCoreError, ClientError, LoadtestError) as error:
-                self._refuse(error)
             except Exception as error:
-                self._refuse(error)  # Locust only logs what a listener raises, and would go on without a station
-                raise
+                self._refused = True
+                self._refuse(error)
+                if not isinstance(error, LoadtestError):
+                    raise  # Locust only logs what a listener raises, and would go on without a station
         if self._conductor is not None:
             self._conductor.begin(Clock().now(), max(1, getattr(runner, "worker_count", 1)))
             # Getting ready took time, which the load must not lack at its end.
@@ -210,6 +226,8 @@ class ScenarioShape(LoadTestShape):
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
         """Returns what Locust must do next."""
         if self.engine is None:
+            return None
+        if self.engine.ends_at_once():
             return None
         if not self.engine.under_way:
             gevent.getcurrent().link_exception(self.engine.broke)

@@ -85,7 +85,7 @@ def measure(*, rate: float, seconds: float) -> GeneratorFigures:
             runner.start_shape()
             while not station.began_at:
                 if ended.wait(0.01):
-                    raise LoadtestError(f"the load could not begin: {engine.problem}")
+                    raise LoadtestError(engine.problem)
             began, cpu = station.clock.now(), time.process_time()
             while conductor.stage is Stage.LOAD and not ended.wait(0.05):
                 pass

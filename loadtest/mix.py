@@ -116,7 +116,10 @@ def choose(mix: Sequence[Work], chance: random.Random, *, runtime: str = "", tas
         work for work in mix if (not runtime or work.runtime == runtime) and (not tasktype or work.tasktype == tasktype)
     ]
     if not fitting:
-        raise MixError(f"the mix holds no {tasktype or 'task'} for {runtime or 'any runtime'}, which the replay names")
+        raise MixError(
+            f"the mix holds no {tasktype or 'task'} for {runtime or 'any runtime'}, which the replay names; "
+            f"it holds {', '.join(sorted({work.label for work in mix}))}"
+        )
     return chance.choices(fitting, [work.weight for work in fitting])[0]
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.config import Config
 from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from loadtest.arrivals import length
 from loadtest.checks import judge
 from loadtest.conductor import Conductor, Stage
 from loadtest.errors import LoadtestError
-from loadtest.mix import check_mix, default_mix
+from loadtest.mix import check_mix, choose, default_mix
 from loadtest.report.write import write_report
 from loadtest.run import SAMPLES, Facts, Run, save_run
 from loadtest.scenario import Scenario, Wait
 from loadtest.settings import Settings
+from loadtest.shapes import Replay, read_arrivals
 from loadtest.target import Target, TargetError
 from loadtest.targets.find import sources_of
 from loadtest.targets.local import state_folder
@@ -76,6 +79,26 @@ class Session:
         return outcomes
 
 
+def check_load(scenario: Scenario, config: Config, sample_image: str) -> None:
+    """Checks that a deployment can serve every task of a scenario.
+
+    Args:
+        scenario: the load.
+        config: of the deployment.
+        sample_image: the address of a picture that the agents may fetch; empty when there is none.
+
+    Raises:
+        loadtest.mix.MixError: it cannot.
+        loadtest.shapes.ReplayError: the file of a replay cannot be used.
+    """
+    mix = scenario.mix or default_mix(config)
+    check_mix(mix, config, sample_image)
+    if isinstance(scenario.shape, Replay):
+        every = read_arrivals(scenario.shape.file)
+        for runtime, tasktype in {(arrival.runtime, arrival.tasktype) for arrival in every}:
+            choose(mix, random.Random(), runtime=runtime, tasktype=tasktype)
+
+
 def make_session(settings: Settings, scenario: Scenario, target: Target, folder: Path) -> Session:
     """Returns a session.
 
@@ -84,8 +107,7 @@ def make_session(settings: Settings, scenario: Scenario, target: Target, folder:
         loadtest.mix.MixError: the target cannot serve the scenario's mix.
         loadtest.shapes.ReplayError: the file of a replay cannot be used.
     """
-    check_mix(scenario.mix or default_mix(target.config), target.config, target.sample_image)
-    length(scenario.shape)
+    check_load(scenario, target.config, target.sample_image)
     if scenario.wait is Wait.CALLBACK and target.place is None:
         raise TargetError("callbacks need AWS: name --endpoint or credentials, or wait otherwise: --set wait=events")
     try:

@@ -20,6 +20,7 @@ from contract.objects import record_key
 from contract.record import Record
 from loadtest.arrivals import arrivals, length, share_of
 from loadtest.clock import Clock
+from loadtest.errors import LoadtestError
 from loadtest.inbox import Inbox, digest
 from loadtest.leftovers import own_prefix, sweep
 from loadtest.mix import Work, body, check_mix, choose, default_mix
@@ -82,6 +83,10 @@ class Report:
         return cls(**{**document, "tasks": [Task.model_validate(item) for item in document["tasks"]]})
 
 
+class StationError(LoadtestError):
+    """A process that cannot get ready; one line."""
+
+
 class Station:
     """One process of a load test.
 
@@ -112,13 +117,14 @@ class Station:
         self._greenlets = Group()
         self._headers = {"Content-Type": "application/json", **target.headers()}
         self._numbers = iter(range(10**12))
+        self._schedule: Iterator[tuple[float, int, Work]] | None = None
 
     def open(self) -> None:
         """Gets ready to send, and starts the clock.
 
         Raises:
             loadtest.mix.MixError: the target cannot serve the mix.
-            botocore.exceptions.BotoCoreError, ClientError: AWS is out of reach or refuses.
+            StationError: AWS is out of reach or refuses.
         """
         check_mix(self.mix, self.target.config, self.target.sample_image)
         now, seconds = self.clock.now(), self.length + self.scenario.drain
@@ -130,7 +136,11 @@ class Station:
             if self.worker == 0:
                 sweep(self._aws, place, now)
             self._inbox = Inbox(self._aws, place, self._prefix, self._hear, self.clock)
-            self._inbox.open()
+            try:
+                self._inbox.open()
+            except (BotoCoreError, ClientError) as error:
+                says = f"its callbacks cannot be listened for: {error}; wait otherwise: --set wait=events"
+                raise StationError(says) from error
         if self.scenario.wait is Wait.POLL:
             rate = polling_rate(self.target.config.api_gateway.throttle.rate_limit, self.workers)
             self._greenlets.spawn(poll, self.book.under_way, self._poll_one, rate)
@@ -158,7 +168,18 @@ class Station:
         return self.clock.now() - self.began_at if self.began_at else 0.0
 
     def schedule(self) -> Iterator[tuple[float, int, Work]]:
-        """Yields this worker's arrivals: when (since the epoch), the number in the whole load, and what."""
+        """Yields this worker's arrivals: when (since the epoch), the number in the whole load, and what.
+
+        Each one once, whoever asks: a user that has failed begins anew, and must not send again what was sent.
+        None of a station that is not open.
+        """
+        if not self.began_at:
+            return iter(())
+        if self._schedule is None:
+            self._schedule = self._arrivals()
+        return self._schedule
+
+    def _arrivals(self) -> Iterator[tuple[float, int, Work]]:
         chance = random.Random(self.scenario.seed + self.worker)
         every = arrivals(self.scenario.shape, self.scenario.seed)
         for number, arrival in share_of(self.worker, self.workers, every):

@@ -67,7 +67,7 @@ class ClosedLoad(_User):
     def one(self) -> None:
         """Sends one task and waits for its end."""
         station = station_of(self.environment)
-        if station.elapsed >= station.length:
+        if not station.began_at or station.elapsed >= station.length:
             gevent.sleep(1)
             return
         sent, wait = station.send_one(self.client)

@@ -89,7 +89,8 @@ def check_target(target: Target) -> None:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             names = {item["name"] for item in json.load(answer)["runtimes"]}
     except urllib.error.HTTPError as error:
-        hint = "; give its key in DARKROOM_API_KEY" if error.code in {401, 403} else ""
+        key = "is the key in DARKROOM_API_KEY one of its own?" if target.api_key else "give its key in DARKROOM_API_KEY"
+        hint = f"; {key}" if error.code in {401, 403} else ""
         raise TargetError(f"the API at {target.api} answers {error.code} to /v1/runtimes{hint}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = getattr(error, "reason", error)

@@ -17,6 +17,9 @@ from api.requests import from_v1, from_v1alpha2
 from contract.config import load_config
 from contract.task import TASK_TYPES, RuntimeType
 from loadtest.mix import Api, Input, MixError, Work, body, check_mix, choose, default_mix, inline_picture
+from loadtest.scenario import Scenario
+from loadtest.session import check_load
+from loadtest.shapes import Replay
 
 CONFIG = load_config(Path(__file__).parents[3] / "config.yaml")
 NAMES = {RuntimeType.SDWEBUI: "sdruntime", RuntimeType.COMFYUI: "comfyruntime"}
@@ -76,3 +79,13 @@ def test_what_a_deployment_cannot_serve_is_refused_with_its_key() -> None:
     with pytest.raises(MixError, match=r"mix\.0\.input"):
         check_mix([link], CONFIG, "")
     check_mix([link], CONFIG, "http://127.0.0.1/cat.png")
+
+
+def test_a_replay_of_tasks_that_the_mix_does_not_hold_is_refused_before_it_begins(tmp_path: Path) -> None:
+    path = tmp_path / "day.csv"
+    scenario = Scenario(shape=Replay(kind="replay", file=path))
+    path.write_text("time,runtime,tasktype\n0,sdruntime,\n1,,pipeline\n2,,\n")
+    check_load(scenario, CONFIG, "")
+    path.write_text("time,runtime\n0,sdruntime\n1,nobody\n")
+    with pytest.raises(MixError, match=r"no task for nobody, which the replay names; it holds comfyruntime pipeline"):
+        check_load(scenario, CONFIG, "")
