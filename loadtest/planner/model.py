@@ -52,8 +52,14 @@ class Work:
 
     @property
     def ahead(self) -> int:
-        """Tasks that an agent holds besides the one on the GPU."""
-        return self.slots - 1 + self.prefetch
+        """Tasks that an agent holds besides the one on the GPU; of those that are longer than the lead one at most."""
+        most = self.slots - 1 + self.prefetch
+        return most if self.seconds <= self.lead else min(1, most)
+
+    @property
+    def at_runtime(self) -> int:
+        """Runs that are at the runtime at once: with one ahead no more than two."""
+        return min(self.slots, 1 + self.ahead)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ which finish their task if they can within the grace period and hand it back oth
 same to one node, and its pod is made anew.
 
 An agent as far as it matters here (agent/pace.py): when nothing runs, or what runs is about to end, it asks for
-messages as long as it holds fewer tasks than it may, the one on its GPU aside. A receive that is open when a run ends
-stays open, as a long poll does. What an agent holds nobody else runs.
+messages as long as it holds fewer tasks than it may, the one on its GPU aside. What it holds nobody else runs.
 """
 
 from __future__ import annotations
@@ -156,7 +155,7 @@ class _Simulation:
     def __init__(self, arrivals: Arrivals, scaling: Scaling, run: Run) -> None:
         self._pieces = arrivals.pieces(run.seed)
         self._settings = run
-        self._ahead = run.work.ahead
+        self._ahead, self._at_runtime = run.work.ahead, run.work.at_runtime
         self._random = random.Random(run.seed)
         self._scaler = Autoscaler(scaling, sync_period=run.sync_period)
         self._least = self._scaler.wanted
@@ -324,7 +323,7 @@ class _Simulation:
     def _start(self, pod: _Pod, arrived: float) -> None:
         work = self._settings.work
         pod.arrived, pod.started = arrived, self._now
-        if len(pod.ends) == work.slots:
+        if len(pod.ends) == self._at_runtime:
             # The slot is taken until that answer is here; with several, another one's run goes on meanwhile.
             pod.started = max(self._now, pod.ends[0] + work.gap)
         pod.run += 1
@@ -341,7 +340,7 @@ class _Simulation:
         outcome.busy_seconds += self._now - pod.started
         self._started -= pod.started
         if work.gap:
-            pod.ends = (*pod.ends, self._now)[-work.slots :]
+            pod.ends = (*pod.ends, self._now)[-self._at_runtime :]
         if pod.state is _State.BUSY:
             self._busy -= 1
             self._free(pod)
