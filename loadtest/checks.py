@@ -6,6 +6,7 @@ A check that had nothing to look at does not hold.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from loadtest.phases import Phase
@@ -34,6 +35,7 @@ def _outcomes(run: Run) -> Iterator[Outcome]:
         (checks.no_task_lost, _no_task_lost),
         (checks.no_contradiction, _no_contradiction),
         (checks.no_task_failed, _no_task_failed),
+        (checks.no_task_refused, _no_task_refused),
         (checks.only_throttled, _only_throttled),
     ]
     limited: list[tuple[float | None, Callable[[Run, float], Outcome]]] = [
@@ -88,13 +90,23 @@ def _no_task_failed(run: Run) -> Outcome:
     return Outcome(name, True, f"all {len(heard):,} tasks that ended succeeded")
 
 
+def _no_task_refused(run: Run) -> Outcome:
+    refused = [task for task in run.tasks if task.answer is not Answer.ACCEPTED]
+    name = "no task refused"
+    if not run.tasks:
+        return Outcome(name, False, "nothing was sent: nothing to look at")
+    if refused:
+        says = f"{len(refused):,} of {len(run.tasks):,} requests were not accepted: {_why(refused)}"
+        return Outcome(name, False, says)
+    return Outcome(name, True, f"all {len(run.tasks):,} requests were accepted")
+
+
 def _only_throttled(run: Run) -> Outcome:
     throttled = sum(task.answer is Answer.THROTTLED for task in run.tasks)
     others = [task for task in run.tasks if task.answer in {Answer.REFUSED, Answer.UNKNOWN}]
     name = "throttling answers 429 and nothing else"
     if others:
-        found = sorted({task.problem or str(task.status) for task in others})
-        return Outcome(name, False, f"{len(others):,} requests failed in another way: {'; '.join(found[:3])}")
+        return Outcome(name, False, f"{len(others):,} requests failed in another way: {_why(others)}")
     if not throttled:
         return Outcome(name, False, "no request was throttled: nothing to look at; raise the load above the rate limit")
     return Outcome(name, True, f"{throttled:,} of {len(run.tasks):,} requests were told 429, all others accepted")
@@ -145,6 +157,11 @@ def _generator_lag(run: Run, limit: float) -> Outcome:
     if found is None:
         return Outcome(name, False, "nothing was sent: nothing to look at")
     return Outcome(name, found <= limit, f"99 % of the tasks were sent within {found * 1000:.0f} ms of their time")
+
+
+def _why(refused: Sequence[Task]) -> str:
+    found = Counter(task.problem or str(task.status or "no answer") for task in refused)
+    return "; ".join(problem for problem, _ in found.most_common(3))
 
 
 def _some(tasks: Sequence[Task]) -> str:

@@ -138,16 +138,15 @@ def _run(
                 local = local.model_copy(update={"config": settings.config})
             config = read_config(local.config)
             check_load(scenario, config, SINK_PICTURE)
-            folder = make_folder(out, settings.shape)
-            own = OwnStack(local, config, folder)
+            out = make_folder(out, settings.shape)
+            own = OwnStack(local, config, out)
             target = target_of(own.start(progress), own.state, config, settings.api_key)
-            check_target(target)
         else:
             progress("looking for the stack")
             target = find_target(settings)
-            check_target(target)
-            folder = make_folder(out, settings.shape)
-        return folder, run(make_session(settings, scenario, target, folder), progress, interrupts)
+        check_target(target)
+        session = make_session(settings, scenario, target, out)
+        return session.folder, run(session, progress, interrupts)
     finally:
         if own is not None:
             with interrupts.finishing():

@@ -89,7 +89,7 @@ class Conductor:
         reports = self._reports.values()
         return {
             name: sum(getattr(report, name) for report in reports)
-            for name in ("arrived", "accepted", "ended", "throttled", "under_way")
+            for name in ("arrived", "accepted", "ended", "throttled", "refused", "under_way")
         }
 
     def level(self, elapsed: float, workers: int) -> int:

@@ -97,8 +97,7 @@ def run(session: Session, progress: Progress, interrupts: Interrupts) -> list[Ou
 def _line(conductor: Conductor, station: Station) -> str:
     counters, latest = conductor.counters(), conductor.observer.latest
     text = f"{conductor.stage} {station.elapsed:.0f} s: {counters['arrived']:,} sent"
-    if counters["throttled"]:
-        text += f" ({counters['throttled']:,} throttled)"
+    text += "".join(f" ({counters[what]:,} {what})" for what in ("throttled", "refused") if counters[what])
     text += f", {counters['ended']:,} ended, {counters['under_way']:,} under way"
     if latest is not None:
         text += f" · queue {sum(depth.total for depth in latest.queues.values()):,}"

@@ -47,6 +47,7 @@ class Inbox:
         self._closing = Event()
         self._url = ""
         self._subscription = ""
+        self._deaf = False
         self._listeners: list[gevent.Greenlet[..., None]] = []
 
     def open(self) -> None:
@@ -96,8 +97,16 @@ class Inbox:
             try:
                 self._receive()
             except (BotoCoreError, ClientError) as error:
-                _log.warning("cannot listen for callbacks, trying again: %s", error)
+                self._say(f"cannot listen for callbacks, trying again: {error}")
                 self._closing.wait(_RETRY)
+            else:
+                self._say("")
+
+    def _say(self, trouble: str) -> None:
+        """Says that callbacks cannot be heard, and that they can again: once, however long it lasts."""
+        if bool(trouble) != self._deaf:
+            self._deaf = bool(trouble)
+            _log.warning("%s", trouble or "callbacks are listened for again")
 
     def _receive(self) -> None:
         messages = self._aws.sqs.receive_message(

@@ -15,7 +15,7 @@ from loadtest.conductor import Conductor
 from loadtest.engine import Engine, Parts, ScenarioShape
 from loadtest.interrupts import LocustInterrupt
 from loadtest.scenario import load_scenario, scenario_names
-from loadtest.session import Session, make_folder, make_session
+from loadtest.session import Session, make_session
 from loadtest.settings import Settings
 from loadtest.station import Station
 from loadtest.target import Kind
@@ -94,7 +94,7 @@ class LocustLoad:
         fire = self._environment.events.request.fire
         station = None if isinstance(runner, MasterRunner) else Station(target, scenario, fire)
         if not isinstance(runner, WorkerRunner):
-            self._session = make_session(settings, scenario, target, make_folder(None, settings.shape))
+            self._session = make_session(settings, scenario, target, None)
             self.conductor = self._session.conductor(settle=_SETTLE)
         return self.conductor, station
 

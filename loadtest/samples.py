@@ -56,6 +56,7 @@ class Sample(BaseModel):
     accepted: int = 0
     ended: int = 0
     throttled: int = 0
+    refused: int = 0
     under_way: int = 0
     problems: list[str] = []
 

@@ -70,6 +70,7 @@ class Checks(_Strict):
     no_task_lost: bool = False
     no_contradiction: Annotated[bool, Field(description="no second callback with another result")] = False
     no_task_failed: bool = False
+    no_task_refused: Annotated[bool, Field(description="whatever was sent was accepted")] = False
     p95_end_to_end: _Within | None = None
     drained_within: Annotated[_Within | None, Field(description="of the end of the load")] = None
     only_throttled: Annotated[bool, Field(description="whoever is refused is told 429")] = False

@@ -99,10 +99,11 @@ def check_load(scenario: Scenario, config: Config, sample_image: str) -> None:
             choose(mix, random.Random(), runtime=runtime, tasktype=tasktype)
 
 
-def make_session(settings: Settings, scenario: Scenario, target: Target, folder: Path) -> Session:
-    """Returns a session.
+def make_session(settings: Settings, scenario: Scenario, target: Target, out: Path | None) -> Session:
+    """Returns a session, and makes its folder; see `make_folder` for `out`.
 
     Raises:
+        FolderError: the folder cannot be made.
         TargetError: the target's scaling settings cannot be used, or it cannot be waited for in the wanted way.
         loadtest.mix.MixError: the target cannot serve the scenario's mix.
         loadtest.shapes.ReplayError: the file of a replay cannot be used.
@@ -116,7 +117,7 @@ def make_session(settings: Settings, scenario: Scenario, target: Target, folder:
         raise TargetError(str(error)) from error
     if target.state:
         scaling = _as_run_here(scaling, Path(target.state))
-    return Session(settings, scenario, target, folder, scaling, [])
+    return Session(settings, scenario, target, make_folder(out, settings.shape), scaling, [])
 
 
 def make_folder(out: Path | None, shape: str) -> Path:

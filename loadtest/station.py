@@ -65,6 +65,7 @@ class Report:
     accepted: int = 0
     ended: int = 0
     throttled: int = 0
+    refused: int = 0
     under_way: int = 0
     unread: int = 0
     """Records that are still to be read."""
@@ -241,6 +242,7 @@ class Station:
             accepted=book.accepted,
             ended=book.ended,
             throttled=book.throttled,
+            refused=book.refused,
             under_way=len(book.under_way()),
             unread=self._unread.unfinished_tasks,
             loading=self.elapsed < self.length,

@@ -123,7 +123,7 @@ class Book:
         self._tasks: dict[str, Task] = {}
         self._changed: set[str] = set()
         self._under_way: dict[str, Task] = {}
-        self.arrived = self.accepted = self.ended = self.throttled = 0
+        self.arrived = self.accepted = self.ended = self.throttled = self.refused = 0
 
     def send(self, work: Work, task_id: str, *, due_at: float, now: float) -> Task:
         """Opens a page for a task that is sent now."""
@@ -145,6 +145,7 @@ class Book:
             self.throttled += 1
         else:
             task.answer = Answer.REFUSED if status else Answer.UNKNOWN
+            self.refused += 1
         if task.answer in {Answer.THROTTLED, Answer.REFUSED}:
             self._under_way.pop(task.id, None)
         self._changed.add(task.id)

@@ -138,7 +138,7 @@ def test_figures_are_added_up_over_all_workers() -> None:
     made.take("a", Report(arrived=3, accepted=2, ended=1, under_way=1, tasks=[task(1)]))
     made.take("b", Report(arrived=4, accepted=4, ended=4, under_way=0, tasks=[task(2)]))
     made.take("a", Report(arrived=5, accepted=4, ended=3, under_way=1, tasks=[task(1, due_at=BEGAN + 9)]))
-    assert made.counters() == {"arrived": 9, "accepted": 8, "ended": 7, "throttled": 0, "under_way": 1}
+    assert made.counters() == {"arrived": 9, "accepted": 8, "ended": 7, "throttled": 0, "refused": 0, "under_way": 1}
     assert made.tasks["lt-1"].due_at == BEGAN + 9
     assert len(made.tasks) == 2
 

@@ -24,6 +24,7 @@ ALL = Checks(
     no_task_lost=True,
     no_contradiction=True,
     no_task_failed=True,
+    no_task_refused=True,
     p95_end_to_end=1,
     drained_within=1,
     only_throttled=True,
@@ -50,7 +51,7 @@ def scaling(samples: list[Sample], tasks: list[Task] | None = None, **check: obj
 
 def test_every_check_fails_when_there_was_nothing_to_look_at() -> None:
     found = judge(run(ALL))
-    assert len(found) == 9
+    assert len(found) == 10
     for item in found:
         assert not item.passed
         assert "nothing to look at" in item.says
@@ -106,6 +107,15 @@ def test_a_failed_task_is_named_with_its_reason() -> None:
     found = outcome(Checks.model_validate({**NONE, "no_task_failed": True}), [failed])
     assert not found.passed
     assert "out of memory" in found.says
+
+
+def test_every_request_must_have_been_accepted_and_why_one_was_not_is_said() -> None:
+    checks = Checks.model_validate({**NONE, "no_task_refused": True})
+    assert outcome(checks, [task(1)]).passed
+    for status, answer in ((429, Answer.THROTTLED), (503, Answer.REFUSED), (0, Answer.UNKNOWN)):
+        found = outcome(checks, [task(1), task(2, seconds=None, status=status, answer=answer)])
+        assert not found.passed
+        assert found.says == f"1 of 2 requests were not accepted: {status or 'no answer'}"
 
 
 def test_throttling_must_be_seen_and_be_the_only_refusal() -> None:
