@@ -94,6 +94,16 @@ def app_run(shared: Path, name: str) -> AppRun:
     return AppRun(**json.loads((shared / f"{name}.json").read_text(encoding="utf-8")))
 
 
+def run_app_anew(folder: Path) -> AppRun:
+    """Runs the app as the CDK's CLI does, with the repository's own config, in a process and folder of its own.
+
+    Raises:
+        AssertionError: the process did not come to its end.
+    """
+    _run_program(folder, ACCOUNT, "")
+    return app_run(folder, "as-the-cli")
+
+
 @dataclass(frozen=True)
 class Synthesis:
     """The cloud assembly of one config."""
