@@ -18,7 +18,7 @@ from contract.s3 import S3, open_s3
 from contract.topology import Topology, topology
 from local.clients import CREDENTIALS, Clients, make_clients
 from local.provision import provision
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 CONFIG = """
 stackName: {stack}
@@ -70,7 +70,7 @@ class CallbackQueue:
             wait = 0
         return self._known(task_id)
 
-    def wait_for(self, task_id: str, *, within: float = 20.0) -> ReceivedCallback:
+    def wait_for(self, task_id: str, *, within: float = PATIENCE) -> ReceivedCallback:
         """Returns the first callback of a task.
 
         Raises:

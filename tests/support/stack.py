@@ -19,7 +19,7 @@ from contract.record import Record, Status, Submission
 from contract.task import RuntimeType
 from tests.support.deployment import Deployment, ReceivedCallback
 from tests.support.processes import Process, http
-from tests.support.waiting import eventually, free_port
+from tests.support.waiting import PATIENCE, eventually, free_port
 
 SPARE_RUNTIMES: Final = 20
 
@@ -70,7 +70,7 @@ class Fake:
         answer = http().post(f"{self.url}/fake/faults", json={"name": name, **options}, timeout=5)
         assert answer.status_code == 201, answer.text
 
-    def wait_running(self, task_text: str, within: float = 15.0) -> None:
+    def wait_running(self, task_text: str, within: float = PATIENCE) -> None:
         """Returns once the GPU works on a prompt that contains a text."""
         eventually(lambda: [job for job in self.runs(task_text) if job["outcome"] == "running"], within=within)
 
@@ -289,7 +289,7 @@ class Stack:
         record = self.record(task_id)
         return record.current.status if record else None
 
-    def wait_status(self, task_id: str, *wanted: Status, within: float = 30.0) -> Submission:
+    def wait_status(self, task_id: str, *wanted: Status, within: float = PATIENCE) -> Submission:
         """Returns the current submission of a task once it stands as wanted."""
 
         def reached() -> Submission | None:
@@ -302,7 +302,7 @@ class Stack:
         assert found is not None
         return found
 
-    def wait_drained(self, runtime: str, *, dead: int = 0, within: float = 15.0) -> None:
+    def wait_drained(self, runtime: str, *, dead: int = 0, within: float = PATIENCE) -> None:
         """Returns once a runtime's queue holds nothing, visible or held, and its dead-letter queue `dead` messages."""
 
         def drained() -> bool:
@@ -314,7 +314,7 @@ class Stack:
         eventually(drained, within=within, every=_POLL)
 
     def wait_ended_once(
-        self, task_id: str, status: Status, *, within: float = 30.0, drained: bool = True
+        self, task_id: str, status: Status, *, within: float = PATIENCE, drained: bool = True
     ) -> Submission:
         """Waits for a task's callback, and asserts that it ended exactly once, with exactly its objects.
 

@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from functools import cache
 
 _POLL = 0.02
-_PATIENCE = 30.0
+PATIENCE = 45.0
 """Seconds for what takes a moment on an idle machine: others may have its processors."""
 _PORTS = range(10_000, 32_000)
 """Below those that systems give to connections: none of these is taken between a look and its use."""
 
 
-def eventually[T](check: Callable[[], T], *, within: float = _PATIENCE, every: float = _POLL) -> T:
+def eventually[T](check: Callable[[], T], *, within: float = PATIENCE, every: float = _POLL) -> T:
     """Returns the first truthy answer of `check`, which is asked `every` so many seconds.
 
     An AssertionError of the check counts as "not yet"; it is raised when `within` seconds have passed.
@@ -38,7 +38,7 @@ def eventually[T](check: Callable[[], T], *, within: float = _PATIENCE, every: f
         time.sleep(every)
 
 
-async def eventually_async[T](check: Callable[[], Awaitable[T]], *, within: float = _PATIENCE) -> T:
+async def eventually_async[T](check: Callable[[], Awaitable[T]], *, within: float = PATIENCE) -> T:
     """Returns the first truthy answer of the coroutine function `check`; see `eventually`."""
     deadline = time.monotonic() + within
     while True:
@@ -54,7 +54,7 @@ async def eventually_async[T](check: Callable[[], Awaitable[T]], *, within: floa
         await asyncio.sleep(_POLL)
 
 
-async def until[T](check: Callable[[], T], *, within: float = _PATIENCE) -> T:
+async def until[T](check: Callable[[], T], *, within: float = PATIENCE) -> T:
     """Returns the first truthy answer of `check`, while the event loop goes on; see `eventually`."""
 
     async def checked() -> T:

@@ -18,6 +18,8 @@ from tests.support.stack import Pod, Stack, task, unique
 from tests.support.waiting import eventually
 
 OTHER_MODEL = "dreamshaper_8.safetensors"
+TRIES = 3
+"""Other tests share the processors: a busy moment may pass, slowness does not."""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,6 @@ def test_with_no_latency_image_and_callback_are_there_within_a_second(stack: tup
         to_answer, to_result = (statistics.median(column) for column in zip(*times[-10:], strict=True))
         return len(times) >= 10 and to_answer <= 0.3 and to_result <= 1.0
 
-    # Other tests share the processors: a busy moment may pass, slowness does not.
     eventually(ten_in_a_row_are_quick, within=45)
 
 
@@ -91,25 +92,38 @@ def test_with_the_usual_latency_they_are_there_a_second_after_the_gpu(stack: tup
     fake = made.start_fake(latency=1)
     pods["dynamicruntime"].agent.stop()
     made.start_pod("dynamicruntime", fake=fake)
-    times = [timed(made, "dynamicruntime") for _ in range(3)]
-    durations = [job["duration"] for job in fake.jobs()]
-    assert min(durations) > 0.3, "the fake's latency model is not in force"
-    beyond = [to_result - duration for (_, to_result), duration in zip(times, durations, strict=True)]
-    assert statistics.median(beyond) <= 1.0
+    times: list[tuple[float, float]] = []
+
+    def three_in_a_row_are_quick() -> bool:
+        times.append(timed(made, "dynamicruntime"))
+        durations = [job["duration"] for job in fake.jobs()]
+        assert min(durations) > 0.3, "the fake's latency model is not in force"
+        beyond = [to_result - duration for (_, to_result), duration in zip(times, durations, strict=True)]
+        return len(times) >= 3 and statistics.median(beyond[-3:]) <= 1.0
+
+    eventually(three_in_a_row_are_quick, within=45)
 
 
 def test_the_gpu_does_not_wait_for_aws(stack: tuple[Stack, dict[str, Pod]], localstack: str) -> None:
     made, pods = stack
     pods["sdruntime"].agent.stop()
-    fake = made.start_fake(seconds_per_task=0.8)
-    tasks = [made.submit("sdruntime") for _ in range(8)]
+    found: list[list[float]] = []
+    for _ in range(TRIES):
+        found.append(pauses(made, localstack))
+        # Any one call to AWS between two tasks would show as 0.2 s.
+        if statistics.median(found[-1]) < 0.15:
+            return
+    raise AssertionError(f"pauses of {found} s")
+
+
+def pauses(stack: Stack, localstack: str) -> list[float]:
+    """Returns the seconds between two of eight tasks for which AWS is slow and the GPU idle."""
+    fake = stack.start_fake(seconds_per_task=0.8)
+    tasks = [stack.submit("sdruntime") for _ in range(8)]
     with FaultProxy(localstack) as aws:
         aws.delay(everything, 0.2)
-        pod = made.start_pod("sdruntime", fake=fake, ready=False, AWS_ENDPOINT_URL=aws.url)
+        pod = stack.start_pod("sdruntime", fake=fake, ready=False, AWS_ENDPOINT_URL=aws.url)
         for task_id in tasks:
-            made.deployment.callbacks.wait_for(task_id)
+            stack.deployment.callbacks.wait_for(task_id)
         pod.agent.stop()
-    jobs = fake.jobs()
-    pauses = [after["started"] - before["finished"] for before, after in pairwise(jobs)]
-    # Any one call to AWS between two tasks would show as 0.2 s.
-    assert statistics.median(pauses) < 0.15, pauses
+    return [after["started"] - before["finished"] for before, after in pairwise(fake.jobs())]

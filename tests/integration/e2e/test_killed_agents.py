@@ -65,7 +65,7 @@ def test_a_task_whose_agents_all_die_fails_for_good(stack: Stack, runtime: str) 
     task_id = stack.submit(runtime)
     for attempt in (1, 2, 3):
         pod = stack.start_pod(runtime, fake=fake, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
-        eventually(lambda attempt=attempt: attempts(stack, task_id) == attempt, within=20)  # type: ignore[misc]
+        eventually(lambda attempt=attempt: attempts(stack, task_id) == attempt, within=60)  # type: ignore[misc]
         pod.agent.kill()
     stack.start_pod(runtime, ready=False)
     submission = stack.wait_ended_once(task_id, Status.FAILED)

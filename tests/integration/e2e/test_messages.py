@@ -111,7 +111,7 @@ def test_a_task_id_that_is_submitted_again_after_it_ended_is_generated_again_int
     first = stack.wait_ended_once(task_id, Status.SUCCEEDED)
     kept = {key: stack.deployment.object(key) for key in stack.deployment.object_keys(f"output/{task_id}/")}
     stack.submit(runtime, task_id=task_id)
-    eventually(lambda: len(callbacks_by_submission(stack, task_id)) == 2, within=20)
+    eventually(lambda: len(callbacks_by_submission(stack, task_id)) == 2, within=60)
     stack.wait_drained(runtime)
     record = stack.record(task_id)
     assert record is not None
@@ -132,7 +132,7 @@ def test_a_task_id_that_is_submitted_again_while_it_runs_ends_twice(stack: Stack
     task_id = stack.submit(runtime)
     pod.fake.wait_running(task_id)
     stack.submit(runtime, task_id=task_id)
-    eventually(lambda: len(callbacks_by_submission(stack, task_id)) == 2, within=20)
+    eventually(lambda: len(callbacks_by_submission(stack, task_id)) == 2, within=60)
     stack.wait_drained(runtime)
     record = stack.record(task_id)
     assert record is not None

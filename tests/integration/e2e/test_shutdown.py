@@ -9,7 +9,7 @@ import pytest
 
 from contract.record import Status
 from tests.support.processes import Process, answers
-from tests.support.proxy import FaultProxy
+from tests.support.proxy import FaultProxy, Gate
 from tests.support.stack import Stack
 from tests.support.waiting import eventually, free_port
 
@@ -46,7 +46,7 @@ def test_an_idle_agent_ends_within_a_second_in_the_middle_of_a_long_poll(
 def test_an_agent_whose_runtime_is_not_up_ends_within_a_second(stack: Stack, runtime: str) -> None:
     def waiting() -> Process:
         agent, health = stack.start_agent(runtime, f"http://127.0.0.1:{free_port()}")
-        eventually(lambda: answers(f"{health}/healthz"), within=20)
+        eventually(lambda: answers(f"{health}/healthz"), within=60)
         assert not answers(f"{health}/readyz")
         return agent
 
@@ -55,12 +55,16 @@ def test_an_agent_whose_runtime_is_not_up_ends_within_a_second(stack: Stack, run
 
 def test_an_idle_agent_ends_soon_although_aws_is_mute(stack: Stack, runtime: str, localstack: str) -> None:
     with FaultProxy(localstack) as mute:
-        pod = stack.start_pod(runtime, AWS_ENDPOINT_URL=mute.url)
-        mute.freeze()
-        pod.agent.terminate()
-        status, seconds = pod.agent.wait_ended(60)
-        assert status == 0
-        assert seconds <= 3.0
+        gates: list[Gate] = []
+
+        def muted() -> Process:
+            for gate in gates:
+                gate.drop()
+            pod = stack.start_pod(runtime, AWS_ENDPOINT_URL=mute.url)
+            gates[:] = [mute.freeze()]
+            return pod.agent
+
+        assert_ends(muted, within=3.0)
 
 
 @pytest.mark.usefixtures("together")
@@ -90,7 +94,8 @@ def test_a_task_that_outlasts_the_grace_period_is_interrupted_and_handed_back(st
     pod.agent.terminate()
     status, seconds = pod.agent.wait_ended(60)
     assert status == 0
-    assert seconds <= 3.0
+    # 2.5 s, were the machine idle; an agent that waited for the interrupt's success, as it else does, would take 15.
+    assert seconds <= 10.0
     eventually(lambda: pod.fake.runs(task_id)[0]["outcome"] == "interrupted")
     stack.start_pod(runtime, ready=False)
     submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)

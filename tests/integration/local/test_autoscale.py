@@ -137,7 +137,7 @@ def burst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Burst]:
         seen.tasks = [get(f"{state().api}/v1/tasks/burst-{number}") for number in range(TASKS)]
         seen.callbacks = get(f"{state().sink}/callbacks")
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait_ended(within=30)[0] == 0
+        assert process.wait_ended(within=60)[0] == 0
         seen.log = process.text()
         yield seen
     finally:
@@ -213,7 +213,7 @@ def test_the_planner_foretells_replicas_and_p95(burst: Burst, tmp_path: Path) ->
 
 def test_delays_without_autoscaling_are_refused(tmp_path: Path) -> None:
     process = Process("up", "local", folder=tmp_path, arguments=["up", "--node-seconds", "40"])
-    assert process.wait_ended(within=20)[0] == 2
+    assert process.wait_ended(within=60)[0] == 2
     assert process.text().strip().endswith("need --autoscale")
 
 
@@ -221,6 +221,6 @@ def test_a_faulty_scaling_setting_is_told_by_its_path_and_nothing_is_started(tmp
     (tmp_path / "config.yaml").write_text(CONFIG.replace("queueLength: 5", "queueLength: 0"))
     arguments = ["up", "--autoscale", "--config", str(tmp_path / "config.yaml")]
     process = Process("up", "local", folder=tmp_path, arguments=arguments)
-    assert process.wait_ended(within=20)[0] == 2
+    assert process.wait_ended(within=60)[0] == 2
     sentence = "modelsRuntime.0.extraValues.runtime.scaling.queueLength: Input should be greater than 0; found 0"
     assert process.text().strip() == sentence
