@@ -22,7 +22,7 @@ from local.harness.state import State, read_state
 from tests.support.processes import Process, http
 from tests.support.waiting import eventually, free_port, free_range
 
-pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 ROOT = Path(__file__).parents[3]
 PORTS = 9
