@@ -99,8 +99,8 @@ def test(session: nox.Session) -> None:
     """Run every test that needs nothing but this machine; arguments after `--` go to pytest."""
     _install(session, COMPONENTS["tests"])
     session.run("python", "-m", "local", "localstack", "install")
-    # By file, because stacks of processes are shared within one; xdist 3.8's groups are lost on pytest 9.2. Four at most,
-    # for each has a LocalStack and a stack or two of processes beside it.
+    # By file, because stacks of processes are shared within one; xdist 3.8's groups are lost on pytest 9.2.
+    # At most four: each has a LocalStack, and a stack or two of processes beside it.
     shared = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
     session.run("python", "-m", "pytest", *(session.posargs or shared))
 
