@@ -7,7 +7,6 @@ import io
 import json
 import random
 import re
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 
 from contract.objects import split_s3_url
 from tests.journeys.target import Inbox, Target
+from tests.support.stack import unique
 from tests.support.waiting import eventually
 
 SEEDS = Path(__file__).parents[1] / "seeds"
@@ -27,11 +27,6 @@ def seed(name: str, target: Target) -> Any:
     """Returns a request of the reference's documentation, with a picture within reach."""
     text = (SEEDS / f"{name}.json").read_text()
     return json.loads(text.replace(UNREACHABLE, target.sample_image))
-
-
-def unique(label: str) -> str:
-    """Returns a task id that no other run has used."""
-    return f"{label}-{uuid.uuid4().hex[:10]}"
 
 
 def check_images(target: Target, task_id: str, callback: dict[str, Any], count: int, prefix: str) -> list[Image.Image]:
