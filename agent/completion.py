@@ -102,6 +102,7 @@ class Completion:
             submission=held.submission_id,
             seen_attempts=held.seen_attempts,
             holder=held.holder,
+            message=held.delivery.message_id,
             now=datetime.now(UTC),
         )
         try:

@@ -47,29 +47,37 @@ class Arrival(StrEnum):
     EXHAUST = "exhaust"
     """Its attempts are used up (its agents died), or soon its receives: it fails for good."""
     DEFER = "defer"
-    """A second copy of a task that another agent runs right now: look again later."""
+    """A second copy of a task that another agent has: look again later."""
 
 
-def on_arrival(submission: Submission, *, receive_count: int) -> Arrival:
+def on_arrival(submission: Submission, *, receive_count: int, message: str) -> Arrival:
     """Returns what to do with a received message whose submission stands as given.
+
+    A task's message comes again when the agent that had it has died, frozen, or handed it back. A second copy of it
+    (sent twice, or delivered twice) says nothing of that agent: it waits until the task has ended, or has no holder.
 
     Args:
         submission: as the record has it.
-        receive_count: how often this copy of the message was received, this time included. A copy that is received for
-            the first time, of a task that runs already, is a duplicate: the copy that was run was received before.
+        receive_count: how often the message was received, this time included. One that is received for the first time,
+            of a task that has a holder already, is a second copy: the holder's was received before.
+        message: its id in SQS, by which the holder's own message is known.
     """
     if submission.status.terminal:
         return Arrival.SETTLE
-    if receive_count <= 1 and submission.holder is not None:
+    is_last = receive_count > MAX_RECEIVE_COUNT - LAST_RECEIVES
+    is_copy = receive_count <= 1 or submission.message not in {"", message}
+    if submission.holder is not None and is_copy and not is_last:
         return Arrival.DEFER
     if submission.status is Status.CANCELLING:
         return Arrival.CANCEL
-    if submission.blamed >= MAX_ATTEMPTS or receive_count > MAX_RECEIVE_COUNT - LAST_RECEIVES:
+    if submission.blamed >= MAX_ATTEMPTS or is_last:
         return Arrival.EXHAUST
     return Arrival.RUN
 
 
-def begin(record: Record | None, submission: str, *, seen_attempts: int, holder: str, now: datetime) -> Record:
+def begin(
+    record: Record | None, submission: str, *, seen_attempts: int, holder: str, message: str, now: datetime
+) -> Record:
     """Returns the record with a new attempt running; asked again after an uncertain write, it changes nothing.
 
     Args:
@@ -77,6 +85,7 @@ def begin(record: Record | None, submission: str, *, seen_attempts: int, holder:
         submission: which one starts.
         seen_attempts: attempts when this agent decided to run. More means that another agent was faster.
         holder: a token that no other attempt has.
+        message: the id of the SQS message by which the task came.
         now: the time of the start.
 
     Raises:
@@ -89,7 +98,7 @@ def begin(record: Record | None, submission: str, *, seen_attempts: int, holder:
             return record
         if found.attempts > seen_attempts:
             raise NotHolderError(f"attempt {found.attempts} of submission {submission} began meanwhile", found)
-    return start(record, submission, holder=holder, now=now)
+    return start(record, submission, holder=holder, message=message, now=now)
 
 
 def ended_by(error: TransitionError, *, holder: str) -> bool:

@@ -97,7 +97,8 @@ class Preparation:
         return self._by_record(held)
 
     def _by_record(self, held: Held) -> Outcome | None:
-        match on_arrival(held.submission, receive_count=held.delivery.receive_count):
+        delivery = held.delivery
+        match on_arrival(held.submission, receive_count=delivery.receive_count, message=delivery.message_id):
             case Arrival.RUN:
                 return None
             case Arrival.SETTLE:

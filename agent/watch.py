@@ -138,8 +138,8 @@ def _is_watched(held: Held) -> bool:
 
 def _judge_waiting(held: Held) -> Outcome | None:
     """Returns what becomes of a task that waits to run, or None when it may go on waiting."""
-    # Counted as received before: that it is no second copy was settled when it came.
-    match on_arrival(held.submission, receive_count=2):
+    # As if received before, and the holder's own: that it is no second copy was settled when it came.
+    match on_arrival(held.submission, receive_count=2, message=held.submission.message):
         case Arrival.SETTLE:
             return Settled()
         case Arrival.CANCEL:

@@ -86,6 +86,8 @@ class Submission(BaseModel):
     """How many of those runs ended without the task's fault: handed back at shutdown, or the runtime was away."""
     holder: str | None = None
     """The token of the agent process that started the newest attempt."""
+    message: str = ""
+    """The id of the SQS message by which that attempt came; empty: not known. Another one is a second copy."""
     progress: float | None = Field(default=None, ge=0, le=1)
     image_url: list[str] = Field(default_factory=list)
     output_url: str = ""
@@ -193,8 +195,8 @@ def _held(record: Record | None, submission: str, holder: str, attempt: int) -> 
     return record, found
 
 
-def start(record: Record | None, submission: str, *, holder: str, now: datetime) -> Record:
-    """Returns the record with a new attempt running, held by `holder`.
+def start(record: Record | None, submission: str, *, holder: str, message: str = "", now: datetime) -> Record:
+    """Returns the record with a new attempt running, held by `holder`, which has it from the message with this id.
 
     Raises:
         AlreadyEndedError, UnknownSubmissionError.
@@ -211,6 +213,7 @@ def start(record: Record | None, submission: str, *, holder: str, now: datetime)
                 "status": Status.RUNNING,
                 "attempts": found.attempts + 1,
                 "holder": holder,
+                "message": message,
                 "started_at": now,
                 "progress": None,
             }

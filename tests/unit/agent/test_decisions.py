@@ -47,6 +47,7 @@ def submissions(draw: st.DrawFn) -> Submission:
         attempts=attempts,
         excused=draw(st.integers(0, attempts)),
         holder=draw(st.none() | st.just("another agent")),
+        message=draw(st.sampled_from(["", "m", "n"])),
     )
 
 
@@ -54,7 +55,7 @@ def submissions(draw: st.DrawFn) -> Submission:
 def test_a_task_runs_only_while_it_is_unfinished_unexhausted_and_uncancelled(
     submission: Submission, receives: int
 ) -> None:
-    arrival = on_arrival(submission, receive_count=receives)
+    arrival = on_arrival(submission, receive_count=receives, message="m")
 
     assert (arrival is Arrival.SETTLE) == submission.status.terminal
     if arrival is Arrival.RUN:
@@ -66,21 +67,33 @@ def test_a_task_runs_only_while_it_is_unfinished_unexhausted_and_uncancelled(
 def test_a_message_that_sqs_would_soon_bury_without_a_callback_is_ended_instead(
     submission: Submission, receives: int
 ) -> None:
-    assert on_arrival(submission, receive_count=receives) in {Arrival.SETTLE, Arrival.CANCEL, Arrival.EXHAUST}
+    assert on_arrival(submission, receive_count=receives, message="m") in {
+        Arrival.SETTLE,
+        Arrival.CANCEL,
+        Arrival.EXHAUST,
+    }
     assert exhausted(submission).message
 
 
 @given(submissions())
 def test_a_copy_that_is_received_for_the_first_time_never_takes_a_task_from_its_holder(submission: Submission) -> None:
-    arrival = on_arrival(submission, receive_count=1)
+    arrival = on_arrival(submission, receive_count=1, message="m")
 
     if submission.holder is not None and not submission.status.terminal:
         assert arrival is Arrival.DEFER
 
 
-@given(submissions())
-def test_a_message_that_came_back_is_never_deferred_again(submission: Submission) -> None:
-    assert on_arrival(submission, receive_count=2) is not Arrival.DEFER
+@given(submissions(), st.integers(2, MAX_RECEIVE_COUNT))
+def test_a_message_that_came_back_is_deferred_only_when_the_holder_has_the_task_from_another_one(
+    submission: Submission, receives: int
+) -> None:
+    arrival = on_arrival(submission, receive_count=receives, message="m")
+
+    if arrival is Arrival.DEFER:
+        assert submission.holder is not None
+        assert submission.message == "n"
+    elif submission.holder is not None and submission.message == "n" and not submission.status.terminal:
+        assert receives > MAX_RECEIVE_COUNT - LAST_RECEIVES
 
 
 @given(st.text(), st.text(), counts, counts, jitters)
@@ -154,11 +167,11 @@ def test_a_task_type_that_a_runtime_cannot_do_is_refused_with_the_ones_it_can(
 def test_a_start_that_is_asked_again_changes_nothing(submission: Submission, holder: str) -> None:
     record = Record(id="t", current=submission)
     try:
-        first = begin(record, "s", seen_attempts=submission.attempts, holder=holder, now=NOW)
+        first = begin(record, "s", seen_attempts=submission.attempts, holder=holder, message="m", now=NOW)
     except TransitionError:
         return
 
-    assert begin(first, "s", seen_attempts=submission.attempts, holder=holder, now=NOW) == first
+    assert begin(first, "s", seen_attempts=submission.attempts, holder=holder, message="m", now=NOW) == first
     assert first.current.attempts - submission.attempts in {0, 1}
 
 
@@ -169,7 +182,7 @@ def test_a_start_never_takes_a_task_from_an_agent_that_was_faster(submission: Su
         return
 
     with pytest.raises((NotHolderError, AlreadyEndedError)):
-        begin(record, "s", seen_attempts=submission.attempts - 1, holder=holder, now=NOW)
+        begin(record, "s", seen_attempts=submission.attempts - 1, holder=holder, message="m", now=NOW)
 
 
 @given(submissions())

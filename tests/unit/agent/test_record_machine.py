@@ -73,7 +73,7 @@ class TaskLife(RuleBasedStateMachine):
             ),
         )
         self.history = [self.record.current]
-        self.waiting: list[Submission] = []
+        self.waiting: list[tuple[Submission, str]] = []
         self.attempts: list[Attempt] = []
         self.ends = 0
         self.message_visible = True
@@ -94,11 +94,12 @@ class TaskLife(RuleBasedStateMachine):
     def _newest(self, attempt: Attempt) -> bool:
         return self.current.holder == attempt.holder and self.current.attempts == attempt.number
 
-    @rule(receives=st.integers(1, 5))
-    def an_agent_receives_the_message(self, receives: int) -> None:
-        arrival = on_arrival(self.current, receive_count=receives)
+    @rule(receives=st.integers(1, 5), message=st.sampled_from(["message", "second copy"]))
+    def an_agent_receives_the_message(self, receives: int, message: str) -> None:
+        arrival = on_arrival(self.current, receive_count=receives, message=message)
         if arrival is Arrival.RUN:
-            self.waiting.append(self.current)
+            assert self.current.holder is None or self.current.message == message, "a copy takes it from its holder"
+            self.waiting.append((self.current, message))
         elif arrival is Arrival.CANCEL:
             self._apply(lambda record: end_unstarted(record, "s", status=Status.CANCELLED, now=self.now))
         elif arrival is Arrival.EXHAUST:
@@ -109,11 +110,15 @@ class TaskLife(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def an_agent_starts_a_run(self, data: st.DataObject) -> None:
-        seen = self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1)))
+        seen, message = self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1)))
         holder = f"agent-{next(self.tokens)}"
         before = self.current
         try:
-            self._apply(lambda record: begin(record, "s", seen_attempts=seen.attempts, holder=holder, now=self.now))
+            self._apply(
+                lambda record: begin(
+                    record, "s", seen_attempts=seen.attempts, holder=holder, message=message, now=self.now
+                )
+            )
         except NotHolderError:
             assert before.attempts > seen.attempts, "refused although nobody was faster"
         except TransitionError:
