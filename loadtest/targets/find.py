@@ -95,7 +95,7 @@ def check_target(target: Target) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = getattr(error, "reason", error)
         raise TargetError(
-            f"the API at {target.api} cannot be reached: {why}; is it --api-url, and does it run?"
+            f"the API at {target.api} cannot be reached: {why}; does it run there? --api-url names another"
         ) from error
     missing = [runtime.name for runtime in target.config.runtimes if runtime.name not in names]
     if missing:
