@@ -36,6 +36,8 @@ from tests.support.waiting import eventually
 
 PODS = "/api/v1/namespaces/default/pods"
 AGENT = "registry.example/agent:1"
+POLL = 0.1
+"""Seconds between two looks at the emulator, which shares the processors with what is tested."""
 OLD, NEW = f"registry.example/runtime@sha256:{'0' * 64}", f"registry.example/runtime@sha256:{'1' * 64}"
 
 
@@ -87,17 +89,18 @@ class Place:
         """Publishes as soon as somebody listens: a window is short."""
         place, clients = self.deployment.place, self.deployment.clients
         prefix = f"{place.callback_topic}-canary-"
-        eventually(lambda: clients.sqs.list_queues(QueueNamePrefix=prefix).get("QueueUrls"), within=30)
+        eventually(lambda: clients.sqs.list_queues(QueueNamePrefix=prefix).get("QueueUrls"), every=POLL)
         eventually(
             lambda: [
                 item
                 for item in clients.sns.list_subscriptions_by_topic(TopicArn=place.callback_topic_arn)["Subscriptions"]
                 if "-canary-" in item["Endpoint"]
-            ]
+            ],
+            every=POLL,
         )
         for some in batched(callbacks, 10, strict=True):
             clients.sns.publish_batch(TopicArn=place.callback_topic_arn, PublishBatchRequestEntries=some)
-        eventually(self._all_heard, within=60)
+        eventually(self._all_heard, within=60, every=POLL)
         self.clock.end_window()
 
     def _all_heard(self) -> bool:
