@@ -34,6 +34,56 @@ def readyz(pod: Pod) -> dict[str, Any]:
     return found
 
 
+def test_the_local_harness_restarts_runtime_and_agent_and_every_task_ends_once(stack: Stack, runtime: str) -> None:
+    asyncio.run(_harness(stack, runtime))
+
+
+async def _harness(stack: Stack, runtime: str) -> None:
+    runtime_port, agent_port = free_port(), free_port()
+    environment = plan.base_environment(os.environ) | stack._aws_environment()
+    fake = plan.Component(
+        "fake",
+        plan.Stage.RUNTIME,
+        (sys.executable, "-m", "fake_runtime", "--port", str(runtime_port), "--latency", "0"),
+        environment,
+        runtime_port,
+        "/fake/jobs",
+    )
+    agent = plan.Component(
+        "agent",
+        plan.Stage.AGENT,
+        (sys.executable, "-m", "agent"),
+        environment
+        | {
+            "RUNTIME_NAME": runtime,
+            "RUNTIME_TYPE": "sdwebui",
+            "API_BASE_URL": f"http://127.0.0.1:{runtime_port}",
+            "SQS_QUEUE_URL": stack.deployment.queue_url(runtime),
+            "SNS_TOPIC_ARN": stack.deployment.place.callback_topic_arn,
+            "S3_BUCKET": stack.deployment.place.output_bucket,
+            "HEALTH_PORT": str(agent_port),
+            "RECYCLE_BY": "exit",
+            "RECYCLE_AFTER_TASKS": "2",
+        },
+        agent_port,
+        "/readyz",
+        runtime="fake",
+    )
+    assert ROOT.samefile(environment["PYTHONPATH"])
+    out = io.StringIO()
+    async with Supervisor(Printer(Console(file=out, width=400), ["fake", "agent"]), RestartPolicy()) as supervisor:
+        for component in (fake, agent):
+            await supervisor.start(component)
+            await supervisor.wait_until_ready(component.name, within=30)
+        supervisor.settle()
+        accepted = [await asyncio.to_thread(stack.submit, runtime) for _ in range(5)]
+        for task_id in accepted:
+            ended = await asyncio.to_thread(stack.wait_ended_once, task_id, Status.SUCCEEDED, within=60, drained=False)
+            assert ended.attempts == 1, out.getvalue()
+        await asyncio.to_thread(stack.wait_drained, runtime)
+    assert out.getvalue().count("agent asks for a new fake") == 2, out.getvalue()
+
+
 def test_a_runtime_is_warmed_before_its_first_task_and_readiness_tells_the_stages_apart(
     stack: Stack, runtime: str
 ) -> None:
@@ -146,53 +196,3 @@ def test_a_runtime_that_never_lets_go_is_to_be_restarted(kind: str, stack: Stack
     pod.fake.process.kill()
     stack.start_pod(runtime)
     assert stack.wait_ended_once(waiting, Status.SUCCEEDED).attempts == 1
-
-
-def test_the_local_harness_restarts_runtime_and_agent_and_every_task_ends_once(stack: Stack, runtime: str) -> None:
-    asyncio.run(_harness(stack, runtime))
-
-
-async def _harness(stack: Stack, runtime: str) -> None:
-    runtime_port, agent_port = free_port(), free_port()
-    environment = plan.base_environment(os.environ) | stack._aws_environment()
-    fake = plan.Component(
-        "fake",
-        plan.Stage.RUNTIME,
-        (sys.executable, "-m", "fake_runtime", "--port", str(runtime_port), "--latency", "0"),
-        environment,
-        runtime_port,
-        "/fake/jobs",
-    )
-    agent = plan.Component(
-        "agent",
-        plan.Stage.AGENT,
-        (sys.executable, "-m", "agent"),
-        environment
-        | {
-            "RUNTIME_NAME": runtime,
-            "RUNTIME_TYPE": "sdwebui",
-            "API_BASE_URL": f"http://127.0.0.1:{runtime_port}",
-            "SQS_QUEUE_URL": stack.deployment.queue_url(runtime),
-            "SNS_TOPIC_ARN": stack.deployment.place.callback_topic_arn,
-            "S3_BUCKET": stack.deployment.place.output_bucket,
-            "HEALTH_PORT": str(agent_port),
-            "RECYCLE_BY": "exit",
-            "RECYCLE_AFTER_TASKS": "2",
-        },
-        agent_port,
-        "/readyz",
-        runtime="fake",
-    )
-    assert ROOT.samefile(environment["PYTHONPATH"])
-    out = io.StringIO()
-    async with Supervisor(Printer(Console(file=out, width=400), ["fake", "agent"]), RestartPolicy()) as supervisor:
-        for component in (fake, agent):
-            await supervisor.start(component)
-            await supervisor.wait_until_ready(component.name, within=30)
-        supervisor.settle()
-        accepted = [await asyncio.to_thread(stack.submit, runtime) for _ in range(5)]
-        for task_id in accepted:
-            ended = await asyncio.to_thread(stack.wait_ended_once, task_id, Status.SUCCEEDED, within=60, drained=False)
-            assert ended.attempts == 1, out.getvalue()
-        await asyncio.to_thread(stack.wait_drained, runtime)
-    assert out.getvalue().count("agent asks for a new fake") == 2, out.getvalue()
