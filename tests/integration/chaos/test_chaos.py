@@ -25,6 +25,9 @@ LIMIT = 70.0
 """Seconds, for a machine with much else to do; 25 are usual."""
 
 
+pytestmark = pytest.mark.timeout(300)
+
+
 @pytest.mark.parametrize(("seed", "kind"), [(954, RuntimeType.SDWEBUI)])
 def test_nothing_is_lost(localstack_process: LocalStack, tmp_path: Path, seed: int, kind: RuntimeType) -> None:
     plan = make_plan(seed, tasks=40, window=7, visibility=3, seconds_per_task=0.1, runtime_type=kind)
