@@ -225,15 +225,12 @@ def _make_store(session: Any, bucket: str, *, region: str, endpoint: str, user_a
         options["user_agent"] = user_agent
     if bundle := _certificates(session):
         options["root_certificate"] = Path(bundle).read_bytes()
-    credentials: list[Any] = []
 
     async def current_credentials() -> S3Credential:
-        if not credentials:
-            found = await session.get_credentials()
-            if found is None:
-                raise NoCredentialsError
-            credentials.append(found)
-        frozen = await credentials[0].get_frozen_credentials()
+        found = await session.get_credentials()  # the session keeps what it has found
+        if found is None:
+            raise NoCredentialsError
+        frozen = await found.get_frozen_credentials()
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,

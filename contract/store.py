@@ -1,6 +1,6 @@
 """Reads and writes task records with S3's conditional writes.
 
-The one piece of I/O in `contract`: API and agent must not each have an idea of their own of how a record is replaced.
+It lies in `contract` because API and agent must not each have an idea of their own of how a record is replaced.
 """
 
 from __future__ import annotations
