@@ -35,6 +35,7 @@ from agent.operations.warm_up import WarmUp
 from agent.outcomes import Abandoned, Answered, Answering, HandedBack, Outcome, Raised
 from agent.pace import Pace
 from agent.preparation import Preparation
+from agent.results import Results
 from agent.run_outcome import arrived, internal_error
 from agent.running import HEAD_START, Running
 from agent.runtime_follower import RuntimeFollower
@@ -46,10 +47,6 @@ from contract.outages import OUTAGES, is_outage
 from contract.store import RecordStore
 
 log = structlog.get_logger()
-
-RESULTS_IN_MEMORY: Final = 4
-"""Answers that may wait for S3 at once. With more, nothing is started: memory is bounded,
-and so is what a crash costs."""
 
 MAX_COMPLETING: Final = 200
 """Ended tasks whose callback or deletion is still under way, when SNS or SQS is out of reach but S3 is not."""
@@ -133,7 +130,7 @@ class Pipeline:
         )
         self._pace = Pace(prefetch=prefetch, slots=slots)
         self._changed = asyncio.Event()
-        self._results = asyncio.Semaphore(RESULTS_IN_MEMORY)
+        self._results = Results()
         self._completing = asyncio.Semaphore(MAX_COMPLETING)
         self._emptied = asyncio.Event()
         self._started = False
@@ -376,6 +373,8 @@ class Pipeline:
                     and not self._turns  # a run that is under way tells by itself whether the server is there
                 ):
                     self._follower.lose(outcome.error.message)
+            if isinstance(outcome, Answered):
+                self._results.note(outcome.seconds, outcome.answer.size)
             async with self._completing:
                 with self._tracer.span("finish", held.trace), self._timed("finish"):
                     label = await self._completion.conclude(held, outcome)

@@ -50,6 +50,11 @@ class Answer:
     raw: bytes
     """The runtime's full answer, JSON."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of all of it."""
+        return len(self.raw) + sum(len(output.data) for output in self.outputs)
+
 
 class Arriving(Protocol):
     """An answer whose head is here: the server is done with the run, and may get the next one, but the rest is to come.

@@ -22,8 +22,9 @@ from agent.operations.recycling import Limits, RecycleBy, Recycling
 from agent.operations.telemetry import NoTracer
 from agent.operations.warm_up import WarmUp, WarmUpRequest
 from agent.outcomes import Answered, HandedBack, Outcome, Raised
-from agent.pipeline import RESULTS_IN_MEMORY, Pipeline
+from agent.pipeline import Pipeline
 from agent.preparation import Preparation
+from agent.results import LEAST, MOST
 from agent.runtimes.base import Answer, Arriving, Prepared
 from agent.task_queue import TaskQueue
 from contract.record import Record, Submission
@@ -274,17 +275,17 @@ async def test_without_prefetch_nothing_is_taken_while_a_task_runs() -> None:
 async def test_the_gpu_does_not_wait_for_uploads_until_too_many_results_are_in_memory() -> None:
     agent = Agent()
     agent.completing.gate.clear()
-    names = [f"task-{number}" for number in range(RESULTS_IN_MEMORY + 2)]
+    names = [f"task-{number}" for number in range(MOST + 2)]
     agent.put(*names)
     async with agent.running():
-        for name in names[:RESULTS_IN_MEMORY]:
+        for name in names[:MOST]:
             agent.runtime.end(name).set_result(ANSWER)
-        await agent.until(lambda: len(agent.completing.outcomes) == RESULTS_IN_MEMORY)
-        assert agent.runtime.started == names[:RESULTS_IN_MEMORY]
+        await agent.until(lambda: len(agent.completing.outcomes) == MOST)
+        assert agent.runtime.started == names[:MOST]
 
         agent.completing.gate.set()
 
-        await agent.until(lambda: names[RESULTS_IN_MEMORY] in agent.runtime.started)
+        await agent.until(lambda: names[MOST] in agent.runtime.started)
 
 
 async def test_the_next_run_begins_while_the_answer_of_the_last_one_is_still_arriving() -> None:
@@ -304,14 +305,14 @@ async def test_the_next_run_begins_while_the_answer_of_the_last_one_is_still_arr
 
 async def test_answers_that_are_still_arriving_count_among_those_in_memory() -> None:
     agent = Agent()
-    names = [f"task-{number}" for number in range(RESULTS_IN_MEMORY + 1)]
-    answers = [Slow() for _ in range(RESULTS_IN_MEMORY)]
+    names = [f"task-{number}" for number in range(LEAST + 1)]
+    answers = [Slow() for _ in range(LEAST)]
     agent.put(*names)
     async with agent.running():
         for name, answer in zip(names, answers, strict=False):
             agent.runtime.end(name).set_result(answer)
-        await agent.until(lambda: agent.queue.received == names and len(agent.runtime.started) >= RESULTS_IN_MEMORY)
-        assert agent.runtime.started == names[:RESULTS_IN_MEMORY]
+        await agent.until(lambda: agent.queue.received == names and len(agent.runtime.started) >= LEAST)
+        assert agent.runtime.started == names[:LEAST]
 
         for answer in answers:
             answer.rest.set_result(ANSWER)
@@ -396,7 +397,7 @@ async def test_a_runtime_is_restarted_only_when_its_last_answer_has_arrived() ->
 async def test_an_answer_is_let_go_as_soon_as_it_is_stored_however_long_its_callback_waits() -> None:
     agent = Agent()
     agent.completing.topic.clear()
-    names = [f"task-{number}" for number in range(2 * RESULTS_IN_MEMORY)]
+    names = [f"task-{number}" for number in range(2 * MOST)]
     agent.put(*names)
     answers: list[weakref.ref[Answer]] = []
     async with agent.running():
@@ -414,7 +415,7 @@ async def test_an_answer_is_let_go_as_soon_as_it_is_stored_however_long_its_call
 async def test_a_task_without_an_answer_takes_no_place_of_those_with_one() -> None:
     agent = Agent()
     agent.completing.gate.clear()
-    names = [f"task-{number}" for number in range(RESULTS_IN_MEMORY + 2)]
+    names = [f"task-{number}" for number in range(MOST + 2)]
     agent.put(*names)
     async with agent.running():
         for name in names:

@@ -12,6 +12,7 @@ from agent.holdings import Interruption
 from agent.operations.lifecycle import State
 from agent.operations.recycling import Limits, RecycleBy
 from agent.outcomes import Answered, Cancelled, HandedBack, Raised
+from agent.results import BYTES, LEAST
 from agent.runtimes.base import Answer
 from tests.unit.agent.test_pipeline import ANSWER, Agent, Slow
 
@@ -138,16 +139,17 @@ async def test_at_shutdown_what_was_sent_may_finish_and_past_the_grace_period_al
     assert agent.completing.outcomes == {"a": HandedBack(), "b": HandedBack()}
 
 
-async def test_results_in_memory_stay_bounded_with_two_slots() -> None:
+async def test_large_results_in_memory_stay_few_with_two_slots_too() -> None:
     agent = Agent(slots=2)
     agent.completing.gate.clear()
-    names = [f"task-{number}" for number in range(6)]
+    large = Answer(outputs=[], raw=bytes(BYTES // LEAST))
+    names = [f"task-{number}" for number in range(LEAST + 2)]
     agent.put(*names)
     async with agent.running():
         for name in names:
-            agent.runtime.end(name).set_result(Answer(outputs=[], raw=b"{}"))
-        await agent.until(lambda: len(agent.completing.outcomes) == 4)
-        assert agent.runtime.started == names[:4]
+            agent.runtime.end(name).set_result(large)
+        await agent.until(lambda: len(agent.completing.outcomes) == LEAST)
+        assert agent.runtime.started == names[:LEAST]
         agent.completing.gate.set()
         await agent.until(lambda: agent.runtime.started == names)
 
