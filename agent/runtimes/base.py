@@ -91,7 +91,9 @@ class Runtime(Protocol):
         """Tells whether the server answers now."""
 
     async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
-        """Fetches the links in a task's content and checks it, without the GPU and without the server.
+        """Fetches the links in a task's content and checks it, without the GPU.
+
+        It works without the server too, but may bring it inputs ahead when it is there.
 
         Raises:
             PermanentError: the content or one of its links is refused.

@@ -221,8 +221,6 @@ class Executor:
             self._tell(run, "execution_success", {"prompt_id": item.prompt_id})
         else:
             run.outputs, run.meta = {}, {}
-        if FaultName.ZERO_IMAGES in run.job.record.faults:
-            run.outputs = {node_id: {key: [] for key in shown} for node_id, shown in run.outputs.items()}
         self._sockets.last_node_id = None
         status = {
             "status_str": "success" if succeeded else "error",
@@ -333,6 +331,8 @@ class Executor:
         """Tells what an output node shows; of a cached one even when that is nothing."""
         if shown is None and not always:
             return
+        if shown is not None and FaultName.ZERO_IMAGES in run.job.record.faults:
+            shown = {key: [] for key in shown}
         self._tell_client(run, "executed", {"node": node_id, "display_node": node_id, "output": shown})
         if shown is not None:
             run.outputs[node_id] = shown

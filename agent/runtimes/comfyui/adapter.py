@@ -1,11 +1,17 @@
-"""Runs workflows on ComfyUI: submits, follows the events, falls back on the history, and fetches every file."""
+"""Runs workflows on ComfyUI: submits, follows the events, falls back on the history, and fetches every file.
+
+The GPU does not wait for files: inputs are uploaded while the run before goes on, and outputs are fetched while the
+next one does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -16,9 +22,9 @@ from agent.documents import encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.runtimes.answers import Answers
-from agent.runtimes.base import Answer, Prepared, Upload
+from agent.runtimes.base import Answer, Arriving, Prepared, Upload
 from agent.runtimes.comfyui.events import Ending, Watch
-from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes
+from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes, may_lack_input
 from agent.runtimes.comfyui.files import has_output, output_files
 from agent.runtimes.comfyui.queue import Queued, read_queue
 from agent.runtimes.comfyui.workflow import (
@@ -48,6 +54,13 @@ LEFT_INTERVAL: Final = 1.0
 
 SUBMIT_TIMEOUT: Final = 60.0
 """Seconds; nodes of others may look at files, or at the network, to validate."""
+
+AHEAD_TIMEOUT: Final = 30.0
+"""Seconds in which inputs are uploaded ahead; what is not there then is uploaded by its run."""
+
+_REMEMBERED: Final = 1000
+"""Uploaded files that are remembered."""
+
 CLIENT: Final = "darkroom-agent-"
 """How the names of all agents begin towards the server."""
 
@@ -78,6 +91,8 @@ class ComfyUi:
         self._left: set[_Submission] = set()
         """What was given up and may be there still."""
         self._interrupts = Interrupts(self._server)
+        self._uploaded: OrderedDict[str, None] = OrderedDict()
+        """Names of inputs that the server has, unless somebody has tidied up since."""
 
     @property
     def left_running(self) -> bool:
@@ -86,6 +101,7 @@ class ComfyUi:
 
     async def wait_until_ready(self) -> None:
         """See `Runtime`. The prompt that was given up is asked for, and stopped again, until it is gone."""
+        self._uploaded.clear()  # it may be another one now, with an empty disk
         await self._server.wait_until_ready()
         if not self._met:
             self._met = True
@@ -110,15 +126,19 @@ class ComfyUi:
         return await self._server.is_alive()
 
     async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
-        """See `Runtime`. Links become names of files to upload."""
+        """See `Runtime`. Links become names of files, which are uploaded now if the server is there."""
         workflow = read_workflow(content)
         nodes, uploads = workflow.nodes, list[Upload]()
         if links := workflow_links(nodes):
             fetched = await self._inputs.fetch_all(links)
             nodes, uploads = await asyncio.to_thread(with_uploads, nodes, fetched)
+            # Whatever is wrong here, the run will meet it again, and say so.
+            with suppress(TaskError, TimeoutError):
+                async with asyncio.timeout(AHEAD_TIMEOUT):
+                    await self._upload(uploads)
         return Prepared(task_type, {**workflow.extra, "prompt": nodes}, uploads=uploads)
 
-    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:
+    async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:
         """See `Runtime`.
 
         A workflow that was run before comes from the server's cache, with the outputs of that time. When there are
@@ -126,23 +146,36 @@ class ComfyUi:
         """
         if self.left_running:
             raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a prompt that was given up")
-        for upload in prepared.uploads:
-            await self._upload(upload)
-        prompt = dict(prepared.content)
+        missing = await self._upload(prepared.uploads)
+        try:
+            return await self._run(dict(prepared.content), run_id, progress)
+        except TaskError as error:
+            for upload in prepared.uploads:
+                self._uploaded.pop(upload.name, None)
+            if missing == len(prepared.uploads) or not may_lack_input(error):
+                raise
+        log.info("inputs that were uploaded before may be gone; they are uploaded again", run_id=run_id)
+        await self._upload(prepared.uploads)
+        return await self._run(dict(prepared.content), run_id, progress)
+
+    async def _run(self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:
         again = False
         while True:
             try:
-                raw, outputs = await self._run_prompt(prompt, run_id, progress)
+                watch = await self._run_prompt(prompt, run_id, progress)
+                if watch.made_outputs:
+                    return _Arriving(partial(self._answer, watch))
+                answer = await self._answer(watch)
             except _SpoiledError:
                 log.info("an interrupt of another prompt hit this one; it runs once more", run_id=run_id)
                 continue
-            files = await download(self._server, [file.remote for file in output_files(outputs)])
-            if files is not None and has_output(outputs):
-                return Answer(files, raw)
-            if again:
-                break
-            log.info("the server answered from its cache, without files", run_id=run_id)
-            prompt, again = await self._past_the_cache(prompt), True
+            except _NoFilesError:
+                if again:
+                    break
+                log.info("the server answered from its cache, without files", run_id=run_id)
+                prompt, again = await self._past_the_cache(prompt), True
+            else:
+                return answer
         raise PermanentError("no_outputs", "the workflow ended without an output; end it with a node that saves")
 
     async def resident_bytes(self) -> int | None:
@@ -160,10 +193,8 @@ class ComfyUi:
         """See `Runtime`. The session belongs to whoever opened it."""
         await self._interrupts.close()
 
-    async def _run_prompt(
-        self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]
-    ) -> tuple[bytes, dict[str, dict[str, Any]]]:
-        """Runs a prompt to its end; returns its entry of the history, as received, and its outputs by node.
+    async def _run_prompt(self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]) -> Watch:
+        """Runs a prompt to its good end; returns what the events have told of it.
 
         Raises:
             _SpoiledError: an older server took the interrupt of another prompt for this one.
@@ -178,7 +209,6 @@ class ComfyUi:
         self._sent.add(submission)
         try:
             await self._follow(watch, submission, f"/ws?clientId={client_id}", _rising(progress, watch))
-            raw = await self._read_history(watch)
         except (asyncio.CancelledError, TaskError) as error:
             # Not after a death: there is nothing left to stop.
             if not isinstance(error, RuntimeUnavailableError):
@@ -193,7 +223,19 @@ class ComfyUi:
                 raise _SpoiledError
             case Ending.INTERRUPTED:
                 raise TransientError("interrupted", f"somebody interrupted the prompt on {TITLE}")
-        return raw, watch.outputs
+        return watch
+
+    async def _answer(self, watch: Watch) -> Answer:
+        """Returns what a prompt that has ended has made.
+
+        Raises:
+            _NoFilesError: nothing, or files that are not there any more.
+        """
+        raw = await self._read_history(watch)
+        files = await download(self._server, [file.remote for file in output_files(watch.outputs)])
+        if files is None or not has_output(watch.outputs):
+            raise _NoFilesError
+        return Answer(files, raw)
 
     async def _follow(self, watch: Watch, submission: _Submission, path: str, report: Callable[[], None]) -> None:
         """Returns once the prompt has ended. Connects as often as it takes while the server lives.
@@ -345,7 +387,17 @@ class ComfyUi:
         )
         return prompt
 
-    async def _upload(self, upload: Upload) -> None:
+    async def _upload(self, uploads: Sequence[Upload]) -> int:
+        """Uploads what the server is not known to have; returns how many that were."""
+        missing = [upload for upload in uploads if upload.name not in self._uploaded]
+        for upload in missing:
+            await self._put(upload)
+            self._uploaded[upload.name] = None
+            if len(self._uploaded) > _REMEMBERED:
+                self._uploaded.popitem(last=False)
+        return len(missing)
+
+    async def _put(self, upload: Upload) -> None:
         form = aiohttp.FormData()
         form.add_field("image", upload.data, filename=upload.name, content_type="application/octet-stream")
         form.add_field("type", "input")
@@ -360,6 +412,27 @@ class ComfyUi:
 
 class _SpoiledError(Exception):
     """A prompt was stopped by an interrupt that was meant for another one."""
+
+
+class _NoFilesError(Exception):
+    """A prompt has ended well, and there is nothing of it."""
+
+
+class _Arriving:
+    """See `Arriving`: the prompt has ended, and its files are to be fetched."""
+
+    def __init__(self, read: Callable[[], Awaitable[Answer]]) -> None:
+        self._read = read
+
+    async def read(self) -> Answer:
+        """See `Arriving`."""
+        try:
+            return await self._read()
+        except _NoFilesError as error:
+            raise TransientError("output_lost", f"somebody deleted the outputs from {TITLE}") from error
+
+    def drop(self) -> None:
+        """See `Arriving`. Nothing is open."""
 
 
 class _Submission:

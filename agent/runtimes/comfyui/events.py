@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from agent.runtimes.comfyui.files import has_output
+
 
 class Ending(StrEnum):
     """How a prompt ended."""
@@ -34,7 +36,9 @@ class Watch:
     prompt_id: str
     nodes: frozenset[str]
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Node id → its output, of the nodes that made some."""
+    """Node id → its output, of the nodes that made some, now or in an earlier run."""
+    cached: set[str] = field(default_factory=set)
+    """Nodes that did not run, since their outputs of an earlier run serve."""
     ending: Ending | None = None
     failure: Mapping[str, Any] = field(default_factory=dict)
     """The data of `execution_error`."""
@@ -46,6 +50,11 @@ class Watch:
         """The share of the nodes that is done, 0..1; a node's own steps count as parts of it."""
         return min(1.0, sum(self._shares.values()) / len(self.nodes)) if self.nodes else 0.0
 
+    @property
+    def made_outputs(self) -> bool:
+        """Whether the prompt is known to have made every output itself, and not to have taken one from the cache."""
+        return has_output(self.outputs) and not self.cached & self.outputs.keys()
+
     def feed(self, message: Any) -> None:
         """Takes one event, decoded."""
         if not isinstance(message, dict) or not isinstance(data := message.get("data"), dict):
@@ -54,7 +63,9 @@ class Watch:
             return
         match message.get("type"):
             case "execution_cached":
-                self._done(data.get("nodes"))
+                nodes = data.get("nodes")
+                self.cached |= {str(name) for name in nodes} if isinstance(nodes, list) else set()
+                self._done(nodes)
             case "executing":
                 self._executing(data.get("node"))
             case "progress":

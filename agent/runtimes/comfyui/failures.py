@@ -20,6 +20,7 @@ _MEMORY: Final = ("out of memory", "allocation on device", "not enough memory", 
 _HARDWARE: Final = ("cuda error", "cudnn", "cublas", "hip error", "nccl", "device-side assert")
 _PASSING: Final = ("no space left", "connection refused", "connection reset", "connection error", "too many open files")
 """Troubles of the machine, not of the workflow."""
+_ABSENT: Final = ("filenotfound", "no such file", "not found", "does not exist")
 
 
 def failure_of(status: int, body: bytes) -> TaskError:
@@ -59,6 +60,17 @@ def failure_of_execution(data: Mapping[str, Any], title: str = TITLE) -> TaskErr
     if any(phrase in text for phrase in _PASSING):
         return TransientError("runtime_error", f"{title} failed in {node}: {name}: {said}")
     return PermanentError("node_failed", f"{title} failed in {node}: {name}: {said}")
+
+
+def may_lack_input(error: TaskError) -> bool:
+    """Tells whether a run may have failed because a file of the server's input folder is gone.
+
+    The server looks for it when it takes the workflow (`LoadImage.VALIDATE_INPUTS`), many other nodes when they run.
+    """
+    if error.code == "invalid_workflow":
+        return True
+    text = error.message.lower()
+    return error.code == "node_failed" and any(phrase in text for phrase in _ABSENT)
 
 
 def without_paths(text: str) -> str:

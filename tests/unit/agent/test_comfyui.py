@@ -49,6 +49,11 @@ async def pending(comfyui: Server) -> str:
         await asyncio.sleep(0.01)
 
 
+def find(folder: Path, name: str) -> Path:
+    (path,) = folder.rglob(name)
+    return path
+
+
 def remove(folder: Path, pattern: str) -> None:
     for path in folder.rglob(pattern):
         path.unlink()
@@ -100,6 +105,68 @@ async def test_links_of_loaders_are_uploaded_and_texts_stay(comfyui: Server) -> 
     assert len(answer.outputs) == len(again.outputs) == 2
     assert "https://host.example/a-prompt" in answer.raw.decode()
     assert "cat.png" not in answer.raw.decode()
+
+
+def loading() -> Workflow:
+    nodes = Workflow().node("1", "LoadImage", image="https://host.example/cat.png")
+    return nodes.node("2", "SaveImage", images=["1", 0], filename_prefix="loaded")
+
+
+async def test_inputs_are_at_the_server_before_their_run(comfyui: Server, tmp_path: Path) -> None:
+    async with adapter(comfyui.url, Links(cat=png(32, 24))) as runtime:
+        prepared = await runtime.prepare(TaskType.PIPELINE, loading())
+
+        (upload,) = prepared.uploads
+        there = find(tmp_path, upload.name)
+        assert there.read_bytes() == png(32, 24)
+        there.write_bytes(png(16, 16))
+        answer = await whole(await runtime.run(prepared, run_id="r", progress=lambda _: None))
+    assert len(answer.outputs) == 1
+    assert there.read_bytes() == png(16, 16), "it was not sent twice"
+
+
+async def test_inputs_that_are_gone_when_their_run_begins_are_sent_again(comfyui: Server, tmp_path: Path) -> None:
+    async with adapter(comfyui.url, Links(cat=png(32, 24))) as runtime:
+        prepared = await runtime.prepare(TaskType.PIPELINE, loading())
+        remove(tmp_path, prepared.uploads[0].name)
+        answer = await whole(await runtime.run(prepared, run_id="r", progress=lambda _: None))
+        remove(tmp_path, prepared.uploads[0].name)
+        once_more = await run(runtime, loading())
+    assert len(answer.outputs) == len(once_more.outputs) == 1
+
+
+async def test_inputs_that_could_not_be_sent_ahead_are_sent_by_the_run(tmp_path: Path) -> None:
+    with fake_process("--type", "comfyui", "--latency", "0", "--directory", str(tmp_path)) as process:
+        async with adapter(process.url, Links(cat=png(32, 24))) as runtime:
+            prepared = await runtime.prepare(TaskType.PIPELINE, loading())
+            process.start()
+            await runtime.wait_until_ready()
+            answer = await whole(await runtime.run(prepared, run_id="r", progress=lambda _: None))
+    assert len(answer.outputs) == 1
+
+
+async def test_the_next_prompt_runs_while_the_files_of_the_last_one_are_still_at_the_server(
+    runtime: Runtime,
+) -> None:
+    prepared = [await runtime.prepare(TaskType.PIPELINE, diffusion(f"a cat {number}")) for number in range(2)]
+    runs = [await runtime.run(item, run_id="r", progress=lambda _: None) for item in prepared]
+
+    assert not any(isinstance(ended, Answer) for ended in runs)
+    first, second = [await whole(ended) for ended in runs]
+    assert first.outputs[0].data != second.outputs[0].data
+
+
+async def test_files_that_are_deleted_before_they_were_fetched_are_worth_another_try(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    prepared = await runtime.prepare(TaskType.PIPELINE, plain())
+    ended = await runtime.run(prepared, run_id="r", progress=lambda _: None)
+    remove(tmp_path, "probe*.png")
+
+    with pytest.raises(TransientError, match="deleted the outputs"):
+        await whole(ended)
+
+    assert len((await run(runtime, plain())).outputs) == 1
 
 
 async def test_a_workflow_from_the_cache_still_yields_its_outputs(runtime: Runtime) -> None:

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.runtimes.comfyui.events import Ending, Watch
-from agent.runtimes.comfyui.failures import failure_of, failure_of_execution, failure_of_nodes, without_paths
+from agent.runtimes.comfyui.failures import (
+    failure_of,
+    failure_of_execution,
+    failure_of_nodes,
+    may_lack_input,
+    without_paths,
+)
 from agent.runtimes.comfyui.files import FileReference, has_output, output_files
 from agent.runtimes.comfyui.queue import Queued, read_queue
 from agent.runtimes.comfyui.workflow import read_workflow, with_other_prefixes, with_uploads, workflow_links
@@ -140,6 +146,20 @@ class TestEvents:
         seen.feed(event("executed", node="3", output={"images": [{"filename": "a.png"}]}))
         seen.feed(event("execution_success"))
         assert (seen.ending, seen.outputs) == (Ending.SUCCEEDED, {"3": {"images": [{"filename": "a.png"}]}})
+
+    @pytest.mark.parametrize(
+        ("cached", "output", "made"),
+        [
+            ([], {"images": [{"filename": "a.png"}]}, True),
+            (["1", "2"], {"images": [{"filename": "a.png"}]}, True),
+            (["1", "2", "3"], {"images": [{"filename": "a.png"}]}, False),
+            ([], {"images": []}, False),
+            (["1"], {"text": ["words"]}, True),
+        ],
+    )
+    def test_an_output_of_the_cache_is_not_the_runs_own(self, cached: list[str], output: Any, made: bool) -> None:
+        seen = watch(event("execution_cached", nodes=cached), event("executed", node="3", output=output))
+        assert seen.made_outputs is made
 
     def test_a_snapshot_of_all_nodes_counts_as_well(self) -> None:
         seen = watch(event("progress_state", nodes={"1": {"value": 1, "max": 1}, "2": {"value": 1, "max": 4}, "x": {}}))
@@ -320,6 +340,22 @@ class TestFailures:
         assert (type(failure), failure.code) == (kind, code)
         assert "node '10' (LoadImage)" in failure.message
         assert "/srv" not in failure.message
+
+    @pytest.mark.parametrize(
+        ("exception", "message", "lacks"),
+        [
+            ("FileNotFoundError", "[Errno 2] No such file or directory: '/srv/input/a.png'", True),
+            ("Exception", "input file a.png does not exist", True),
+            ("ValueError", "math domain error", False),
+            ("torch.OutOfMemoryError", "Allocation on device", False),
+        ],
+    )
+    def test_a_node_that_misses_a_file_says_so(self, exception: str, message: str, lacks: bool) -> None:
+        failure = failure_of_execution(
+            {"node_id": "1", "node_type": "Load", "exception_type": exception, "exception_message": message}
+        )
+        assert may_lack_input(failure) is lacks
+        assert may_lack_input(failure_of_nodes({"1": {}}))
 
     @pytest.mark.parametrize(
         ("text", "expected"),
