@@ -1,8 +1,10 @@
 """Puts a fake runtime together from its settings."""
 
+import asyncio
+import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from aiohttp import web
@@ -52,18 +54,30 @@ def create_app(
     latency = LatencyModel(settings.latency, settings.seconds_per_task)
     gpu = Gpu(latency, int(settings.vram_gib * GIB), leave=leave)
     book = FaultBook(faults)
+    scratch = None
     if settings.type == "sdwebui":
         app = WebUi(settings, gpu, book).application()
     else:
-        base = directory or settings.directory or Path(tempfile.mkdtemp(prefix=f"fake-{settings.type}-"))
+        base = directory or settings.directory
+        if base is None:
+            base = scratch = Path(tempfile.mkdtemp(prefix=f"fake-{settings.type}-"))
         if settings.type == "invokeai":
             app = InvokeAi(settings, gpu, book, base).application()
         else:
             app = ComfyUi(settings, gpu, book, Files(base, settings.keep_outputs)).application()
+    if scratch is not None:
+        app.on_cleanup.append(_remover(scratch))
     app[GPU_KEY] = gpu
     app[FAULTS_KEY] = book
     admin.add_routes(app, gpu, book, settings.type)
     return app
+
+
+def _remover(folder: Path) -> Callable[[web.Application], Awaitable[None]]:
+    async def remove(_: web.Application) -> None:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    return remove
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -18,7 +18,7 @@ import psutil
 from local.folders import PROJECT
 from tests.bench.statistics import Sample
 
-_KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR")
+_KEPT: Final = ("PATH", "HOME", "LANG")
 _SAMPLE_INTERVAL: Final = 0.05
 _CHILDREN_INTERVAL: Final = 1.0
 _STOP_TIMEOUT: Final = 10.0
@@ -35,7 +35,7 @@ class Program:
     Args:
         name: for its log and for messages.
         command: the words of its command line.
-        folder: of its log.
+        folder: of its log and its temporary files.
         environment: all that it has beside `PATH` and the like.
     """
 
@@ -44,7 +44,9 @@ class Program:
         self.samples: list[Sample] = []
         self._command = list(command)
         self._log = folder / f"{name}.log"
-        self._environment = {key: os.environ[key] for key in _KEPT if key in os.environ} | dict(environment)
+        self._environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
+        # A process that is killed cannot tidy up after itself; this folder goes in any case.
+        self._environment |= {"TMPDIR": str(folder.absolute()), **environment}
         self._process: asyncio.subprocess.Process | None = None
         self._sampling: asyncio.Task[None] | None = None
 

@@ -13,6 +13,7 @@ import os
 import runpy
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -47,6 +48,7 @@ def _become(module: str, arguments: list[str], environment: dict[str, str], log:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # found anew, by that environment
     os.chdir(ROOT)
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -58,7 +60,7 @@ class Process:
     Args:
         name: for its log and for messages.
         module: such as `agent`.
-        folder: of its log.
+        folder: of its log and its temporary files.
         environment: all that the process has beside `PATH`, so that no variable of the caller leaks in.
         arguments: of the command line.
         ready_url: answers 200 once the process is ready; empty when there is nothing to ask.
@@ -78,7 +80,10 @@ class Process:
         self.ready_url = ready_url
         self.log = folder / f"{name}.log"
         self.log.touch()
-        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
+        # A process that is killed cannot tidy up after itself; the folder of its test goes in any case.
+        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ} | {
+            "TMPDIR": str(folder.absolute())
+        }
         self._process = _fork_server().Process(
             target=_become, args=(module, list(arguments), kept | dict(environment or {}), str(self.log)), name=name
         )
