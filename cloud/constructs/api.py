@@ -84,8 +84,10 @@ class Api(Construct):
 
 def api_statements(place: Topology) -> list[iam.PolicyStatement]:
     """Returns what the API may do: publish tasks and callbacks, keep records, and read how long queues are."""
+    topics = [place.task_topic_arn, place.callback_topic_arn]
     return [
-        allow("Publish", ["sns:Publish"], [place.task_topic_arn, place.callback_topic_arn]),
+        # `/readyz` looks at the topics' attributes.
+        allow("Publish", ["sns:Publish", "sns:GetTopicAttributes"], topics),
         allow(
             "ReadQueueLengths",
             ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"],

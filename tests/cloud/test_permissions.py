@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 from cloud.constructs.karpenter_policy import Scope, controller_policies
 from contract.topology import Topology, topology
-from tests.cloud.synthesis import ACCOUNT, Synthesis
+from tests.cloud.synthesis import ACCOUNT, ROOT, Synthesis
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,8 @@ def test_the_api_publishes_keeps_records_and_reads_lengths_but_takes_no_task(
     assert allowed(default, "darkroom", "api") == {
         ("sns:Publish", place.task_topic_arn),
         ("sns:Publish", place.callback_topic_arn),
+        ("sns:GetTopicAttributes", place.task_topic_arn),
+        ("sns:GetTopicAttributes", place.callback_topic_arn),
         *(("sqs:GetQueueAttributes", place.queue_arn(queue.name)) for queue in place.queues),
         *(("sqs:GetQueueUrl", place.queue_arn(queue.name)) for queue in place.queues),
         ("s3:ListBucket", bucket),
@@ -90,6 +95,44 @@ def test_the_api_publishes_keeps_records_and_reads_lengths_but_takes_no_task(
         ("s3:PutObject", f"{bucket}/*"),
         ("s3:DeleteObject", f"{bucket}/*"),
     }
+
+
+ACTIONS = {
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "sns:PublishBatch": "sns:Publish",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+}
+"""Operations that IAM knows under another name (Service Authorization Reference)."""
+
+
+def actions_of(part: str) -> set[str]:
+    """What IAM has to allow for the calls of AWS that a part's source makes, by the names of botocore's methods."""
+    operations = {
+        xform_name(name): f"{service}:{name}"
+        for service in ("s3", "sns", "sqs")
+        for name in botocore.session.get_session().get_service_model(service).operation_names
+    }
+    called = {
+        node.attr
+        for path in (ROOT / part).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    return {ACTIONS.get(operation, operation) for name, operation in operations.items() if name in called}
+
+
+@pytest.mark.parametrize(
+    ("part", "namespace", "service_account"), [("api", "darkroom", "api"), ("agent", "default", "sdruntime")]
+)
+def test_each_call_of_aws_in_the_source_is_allowed(
+    default: Synthesis, part: str, namespace: str, service_account: str
+) -> None:
+    made = actions_of(part)
+    assert {"s3:GetObject", "s3:PutObject", "s3:ListBucket", "sns:Publish", "sqs:GetQueueAttributes"} <= made
+    assert made - {action for action, _ in allowed(default, namespace, service_account)} == set()
 
 
 def test_keda_may_read_the_length_of_our_queues_and_nothing_else(default: Synthesis, place: Topology) -> None:
