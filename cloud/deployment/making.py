@@ -178,9 +178,10 @@ def remove_old_snapshots(work: Work) -> None:
 
 def _deploy(work: Work, *stacks: str) -> None:
     # As the reference does: what has been made stays after a failure, and the next run goes on from there. The output
-    # bucket outlives its stack, so a deployment of the same name takes it over again.
-    options = ("--require-approval", "never", "--no-rollback", "--import-existing-resources", "--progress", "events")
-    _cdk(work, "deploy", *stacks, *options)
+    # bucket outlives its stack, so a deployment of the same name takes it over again. CloudFormation replaces nothing
+    # without rollback: the CLI then asks whether it may go on with it, and here nobody could answer.
+    options = ("--require-approval", "never", "--no-rollback", "--yes", "--import-existing-resources")
+    _cdk(work, "deploy", *stacks, *options, "--progress", "events")
 
 
 def _cdk(work: Work, *arguments: str) -> None:

@@ -105,6 +105,9 @@ class Place:
 
     def act(self, argv: list[str]) -> str:
         """Does what docker and npx would do."""
+        if "deploy" in argv:
+            # What the CLI says (2.1148.1) of a change that replaces something, such as another stage name.
+            assert "--yes" in argv[3:], "Change includes a replacement, but terminal (TTY) is not attached"
         match argv:
             case ["docker", "image", "inspect", *_, image]:
                 return f"sha256:{image.encode().hex():0<64}"
