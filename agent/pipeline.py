@@ -112,7 +112,6 @@ class Pipeline:
         self._running = Running(
             runtime,
             completion=completion,
-            group=self._group,
             metrics=metrics,
             tracer=tracer,
             task_timeout=task_timeout,

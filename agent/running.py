@@ -39,7 +39,6 @@ class Running:
     Args:
         runtime: where tasks run.
         completion: writes the start of an attempt.
-        group: keeps the tasks of that write.
         metrics: gets the seconds of each run.
         tracer: gets a span of each run.
         task_timeout: seconds that a run may take from its turn on.
@@ -53,7 +52,6 @@ class Running:
         runtime: Runtime,
         *,
         completion: Completion,
-        group: asyncio.TaskGroup,
         metrics: Metrics,
         tracer: Tracer,
         task_timeout: float,
@@ -63,7 +61,6 @@ class Running:
     ) -> None:
         self._runtime = runtime
         self._completion = completion
-        self._group = group
         self._metrics = metrics
         self._tracer = tracer
         self._task_timeout = task_timeout
@@ -79,7 +76,7 @@ class Running:
         if held.prepared is None:
             raise RuntimeError("a task must be prepared before it runs")
         held.interruption = asyncio.get_running_loop().create_future()
-        held.starting = self._group.create_task(self._start(held))
+        held.starting = asyncio.create_task(self._start(held))
         log.info("run_started", type=held.metadata.tasktype)
         with self._tracer.span("run", held.trace, task_id=held.metadata.id):
             run = asyncio.create_task(
@@ -112,7 +109,12 @@ class Running:
 
     async def _start(self, held: Held) -> None:
         await asyncio.sleep(HEAD_START)
-        await self._completion.start(held)
+        try:
+            await self._completion.start(held)
+        except Exception:
+            # Nothing that the run makes could be recorded; completing it meets this error, and says it.
+            held.interrupt(Interruption.OVERTAKEN)
+            raise
         if held.refused is not None:
             log.info("start_refused", error=str(held.refused))
             held.interrupt(Interruption.OVERTAKEN)

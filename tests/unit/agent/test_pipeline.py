@@ -83,11 +83,16 @@ class Completing(Completion):
         self.gate.set()
         self.topic.set()
         self.announcing = 0
+        self.refuses_start_of = ""
 
     async def start(self, held: Held) -> None:
+        if held.delivery.message_id == self.refuses_start_of:
+            raise ValueError("S3 refuses the record")
         held.attempt = 1
 
     async def conclude(self, held: Held, outcome: Outcome) -> str | None:
+        if held.starting is not None:
+            await held.starting
         self.outcomes[held.delivery.message_id] = outcome
         await self.gate.wait()
         return None
@@ -496,6 +501,18 @@ async def test_a_fault_in_an_adapter_costs_one_task_an_attempt_and_nobody_else_a
         outcome = agent.completing.outcomes["a"]
         assert isinstance(outcome, Raised)
         assert isinstance(outcome.error, TransientError)
+
+
+async def test_a_start_that_cannot_be_written_ends_its_own_run_alone_and_nothing_is_made_of_it() -> None:
+    agent = Agent()
+    agent.completing.refuses_start_of = "a"
+    agent.put("a", "b")
+    async with agent.running():
+        await agent.until(lambda: agent.runtime.started == ["a", "b"])
+
+        assert agent.runtime.stopped == ["a"]
+        await agent.until(lambda: [held.metadata.id for held in agent.holdings] == ["b"])
+        assert "a" not in agent.completing.outcomes
 
 
 async def test_at_shutdown_the_running_task_is_finished_and_the_waiting_one_goes_back_at_once() -> None:
