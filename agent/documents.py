@@ -30,20 +30,37 @@ async def encode_json(document: Any) -> bytes:
 
 
 async def decode_json(body: bytes) -> Any:
-    """Reads JSON; away from the event loop when it is large.
+    """Reads JSON; away from the event loop when it is large. See `read_json`.
 
     Raises:
         ValueError: it is no JSON.
     """
     if len(body) > THREAD_THRESHOLD:
-        return await asyncio.to_thread(orjson.loads, body)
-    return orjson.loads(body)
+        return await asyncio.to_thread(read_json, body)
+    return read_json(body)
+
+
+def read_json(text: bytes | str) -> Any:
+    """Reads JSON as Python writes it, which is what servers in Python send: with `NaN`, `Infinity`, lone surrogates.
+
+    ComfyUI takes "nan" for any number, and every answer that echoes the workflow then holds it (seen on 0.3.64).
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 def json_object(body: bytes) -> dict[str, Any]:
     """Returns the JSON object in a short text; an empty one when it holds none."""
     try:
-        document = orjson.loads(body)
+        document = read_json(body)
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

@@ -21,7 +21,6 @@ from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.queue import PromptQueue
 from fake_runtime.comfyui.uploads import Form, with_mask
 from fake_runtime.comfyui.websocket import FEATURES, Sockets
-from fake_runtime.encoding import json_response as encode
 from fake_runtime.faults import FaultBook, FaultName, Place
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.device import Gpu
@@ -55,8 +54,8 @@ def foreign_origin(host: str, origin: str) -> bool:
 
 
 def json_response(body: object, status: int = 200) -> web.Response:
-    """A JSON answer as aiohttp makes it."""
-    return encode(body, status, charset="utf-8")
+    """A JSON answer as Python's own encoder makes it: a number that is none comes as `NaN`."""
+    return web.json_response(body, status=status)
 
 
 def server_error() -> web.Response:

@@ -9,8 +9,6 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from fake_runtime.encoding import dumps
-
 SEND_TIMEOUT_SECONDS = 30.0
 PREVIEW_IMAGE = 1
 PREVIEW_IMAGE_WITH_METADATA = 4
@@ -26,7 +24,7 @@ def preview_frame(jpeg: bytes) -> bytes:
 
 def preview_frame_with_metadata(jpeg: bytes, metadata: dict[str, Any]) -> bytes:
     """A binary frame of kind 4: big-endian kind, length of the JSON, JSON, image."""
-    text = dumps({**metadata, "image_type": "image/jpeg"})
+    text = json.dumps({**metadata, "image_type": "image/jpeg"}).encode()
     return struct.pack(">II", PREVIEW_IMAGE_WITH_METADATA, len(text)) + text + jpeg
 
 
@@ -55,7 +53,7 @@ class Sockets:
 
     def send(self, event: str, data: dict[str, Any], client_id: str | None) -> None:
         """Queues an event for one client, or for all if the id is None."""
-        self._outgoing.put_nowait((dumps({"type": event, "data": data}).decode(), client_id))
+        self._outgoing.put_nowait((json.dumps({"type": event, "data": data}), client_id))
 
     def send_status(self) -> None:
         """Queues the count of prompts for everybody."""
@@ -117,7 +115,7 @@ class Sockets:
             hello.append(("executing", {"node": self.last_node_id}))
         try:
             for event, data in hello:
-                await websocket.send_str(dumps({"type": event, "data": data}).decode())
+                await websocket.send_str(json.dumps({"type": event, "data": data}))
             await self._listen(socket)
         except ConnectionError:
             pass
@@ -139,5 +137,5 @@ class Sockets:
             if first and isinstance(data, dict) and data.get("type") == "feature_flags":
                 flags = data.get("data", {})
                 socket.features = flags if isinstance(flags, dict) else {}
-                await socket.websocket.send_str(dumps({"type": "feature_flags", "data": FEATURES}).decode())
+                await socket.websocket.send_str(json.dumps({"type": "feature_flags", "data": FEATURES}))
             first = False

@@ -15,10 +15,9 @@ from functools import partial
 from typing import Any, Final
 
 import aiohttp
-import orjson
 import structlog
 
-from agent.documents import encode_json
+from agent.documents import encode_json, read_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.runtimes.answers import Answers
@@ -273,7 +272,7 @@ class ComfyUi:
             match message.type:
                 case aiohttp.WSMsgType.TEXT:
                     with suppress(ValueError):
-                        watch.feed(orjson.loads(message.data))
+                        watch.feed(read_json(message.data))
                     report()
                 case aiohttp.WSMsgType.BINARY:
                     # Previews.

@@ -50,13 +50,15 @@ async def unknown_fields_ignored(server: ComfyUi) -> None:
     check("status", {"status_str": "success", "completed": True}, entry["status"])
 
 
-@case('"64" and 64.7 are taken for a whole number')
+@case('"64" and 64.7 are taken for a whole number, and "nan" for a number, which comes back as NaN')
 async def numbers_are_converted(server: ComfyUi) -> None:
-    prompt = plain(fresh())
+    prompt = plain(fresh()).node("4", "ImageBlur", image=["2", 0], blur_radius=1, sigma="nan")
     prompt["1"]["inputs"] |= {"width": "64", "height": 64.7}
+    prompt["3"]["inputs"]["images"] = ["4", 0]
     entry = await server.run(prompt)
     check("status", {"completed": True}, entry["status"])
     check("the prompt in the history", {"width": 64, "height": 64}, entry["prompt"][2]["1"]["inputs"])
+    check("the number that is none", "nan", str(entry["prompt"][2]["4"]["inputs"]["sigma"]))
 
 
 @case("an item of the queue is number, id, prompt, extra data and outputs")

@@ -193,6 +193,20 @@ async def test_previews_from_an_empty_cache_are_made_again(comfyui: Server, runt
     assert len((await run(runtime, nodes)).outputs) == 1
 
 
+def not_a_number() -> Workflow:
+    """A workflow with `nan` as a number, which ComfyUI takes, and then sends in every answer that echoes it."""
+    nodes = plain()
+    nodes.node("4", "ImageBlur", image=["2", 0], blur_radius=1, sigma="nan")
+    nodes["3"]["inputs"]["images"] = ["4", 0]
+    return nodes
+
+
+async def test_answers_that_are_json_to_python_alone_are_read(runtime: Runtime) -> None:
+    answer = await run(runtime, not_a_number())
+    assert b"NaN" in answer.raw
+    assert len(answer.outputs) == 1
+
+
 async def test_a_workflow_that_never_puts_out_anything_is_an_error(comfyui: Server, runtime: Runtime) -> None:
     await comfyui.order("zero-images", count=2)
     with pytest.raises(PermanentError, match="without an output"):
