@@ -18,7 +18,7 @@ from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
 from contract.outages import OUTAGES
 from contract.progress import progress_interval
 from contract.record import Status, TransitionError, report_progress
-from contract.store import RecordStore
+from contract.store import RecordStore, Stored
 
 log = structlog.get_logger()
 
@@ -91,19 +91,14 @@ class RecordWatch:
 
     async def _refresh(self, held: Held) -> None:
         known = held.stored
-        stored = await self._store.read(held.metadata.id, known=known)
-        # The start of the run may have been written while we read: what we read is then the older one.
-        if stored is not None and held.stored is known:
-            held.keep(stored)
-        else:
-            held.checked_at = time.monotonic()
+        _keep(held, await self._store.read(held.metadata.id, known=known), known=known)
 
     def _has_news(self, held: Held) -> bool:
         is_due = time.monotonic() >= self._reports[held].due
         return is_due and held.progress - held.reported_progress >= _PROGRESS_STEP
 
     async def _report(self, held: Held) -> None:
-        progress = held.progress
+        progress, known = held.progress, held.stored
         transition = partial(
             report_progress,
             submission=held.submission_id,
@@ -112,7 +107,7 @@ class RecordWatch:
             progress=round(progress, 3),
         )
         try:
-            held.keep(await self._store.change(held.metadata.id, transition, known=held.stored))
+            _keep(held, await self._store.change(held.metadata.id, transition, known=known), known=known)
         except TransitionError:
             held.interrupt(Interruption.OVERTAKEN)
             held.checked_at = time.monotonic()
@@ -126,6 +121,14 @@ class RecordWatch:
             held.interrupt(Interruption.OVERTAKEN)
         elif held.submission.status is Status.CANCELLING:
             held.interrupt(Interruption.CANCEL)
+
+
+def _keep(held: Held, stored: Stored | None, *, known: Stored | None) -> None:
+    """Remembers the record, unless the run's start or end was written meanwhile: what came late is the older one."""
+    if stored is not None and held.stored is known:
+        held.keep(stored)
+    else:
+        held.checked_at = time.monotonic()
 
 
 def _is_watched(held: Held) -> bool:

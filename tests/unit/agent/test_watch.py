@@ -13,7 +13,7 @@ from agent import watch as watch_module
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
 from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
 from agent.watch import RecordWatch
-from contract.record import Record, Status, Submission, Transition, end_unstarted, request_cancel, start
+from contract.record import Record, Status, Submission, Transition, end_unstarted, finish, request_cancel, start
 from contract.store import RecordStore, Stored
 from contract.task import TaskMessage, TaskType
 from tests.support.waiting import eventually_async
@@ -174,6 +174,32 @@ async def test_progress_is_reported_and_a_cancel_is_seen_on_the_way() -> None:
         watched.held.note_progress(0.5)
 
         await watched.until(lambda: watched.interruption() is Interruption.CANCEL)
+
+
+async def test_a_write_of_progress_that_is_answered_late_does_not_undo_the_end_of_the_task() -> None:
+    watched = Watched(Stage.RUNNING)
+    written, answer = asyncio.Event(), asyncio.Event()
+
+    async def change(task_id: str, transition: Transition, **_: object) -> Stored:
+        stored = watched.store.write(transition)
+        written.set()
+        await answer.wait()
+        return stored
+
+    watched.store.change = change  # type: ignore[method-assign]
+    async with watched.watching():
+        watched.held.note_progress(0.25)
+        await written.wait()
+        watched.held.stage = Stage.FINISHING
+        ended = watched.store.write(
+            lambda record: finish(record, "s", holder="me", attempt=1, status=Status.SUCCEEDED, now=NOW)
+        )
+        watched.held.keep(ended)
+
+        answer.set()
+
+        await watched.until(lambda: watched.held.reported_progress == 0.25)
+    assert watched.held.stored is ended
 
 
 async def test_between_two_writes_of_progress_the_record_is_only_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
