@@ -259,6 +259,11 @@ class Config(_Strict):
             )
         for index, runtime in enumerate(self.runtimes):
             where = f"modelsRuntime.{index}"
+            if runtime.name.endswith("-dlq") and self.runtime(runtime.name.removesuffix("-dlq")):
+                raise ValueError(
+                    f"{where}.name: the queue of {runtime.name!r} would be the dead-letter queue of "
+                    f"{runtime.name.removesuffix('-dlq')!r}; choose another name"
+                )
             if runtime.type is not RuntimeType.SDWEBUI and runtime.dynamic_model:
                 raise ValueError(
                     f"{where}.dynamicModel: only an sdwebui runtime switches models; remove it or set it to false"

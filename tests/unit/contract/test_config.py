@@ -106,6 +106,10 @@ def test_the_projects_own_config_loads() -> None:
         (SMALL.replace("arn:aws:s3:::my-models", "my-models"), "modelBucketArn: must be a bucket's ARN"),
         (SMALL.replace("name: a", "name: A_b"), "modelsRuntime.0.name: a runtime's name is"),
         (SMALL + "- {name: a, type: comfyui}\n", "modelsRuntime.1.name: 'a' is already the name of modelsRuntime.0"),
+        (
+            SMALL + "- {name: a-dlq, type: comfyui}\n",
+            "modelsRuntime.1.name: the queue of 'a-dlq' would be the dead-letter queue of 'a'",
+        ),
         (SMALL.replace("sdwebui", "comfyui, dynamicModel: true"), "modelsRuntime.0.dynamicModel: only an sdwebui"),
         (
             SMALL.replace("sdwebui", "sdwebui, modelFilename: ../x"),
