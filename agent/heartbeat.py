@@ -39,7 +39,7 @@ class Heartbeat:
 
     async def beat(self) -> bool:
         """Renews once. Returns False when the queue was out of reach."""
-        held = [item for item in self._holdings if not item.lost]
+        held = {item: item.delivery for item in self._holdings if not item.lost}
         if not held:
             return True
         asked_at = time.monotonic()
@@ -49,11 +49,12 @@ class Heartbeat:
             self._metrics.heartbeats.labels("failed").inc()
             log.warning("heartbeat_failed", held=len(held), error=describe(error))
             return False
-        for item in held:
+        for item, delivery in held.items():
             answer = ours.get(item.delivery.message_id)
             if answer:
                 item.confirmed_at = asked_at
-            elif answer is False and item in self._holdings:  # not one that was deleted meanwhile
+            elif answer is False and item in self._holdings and item.delivery is delivery:
+                # Not one that was deleted meanwhile, nor one that has come again: its newer receipt is ours.
                 item.lost = True
                 self._metrics.heartbeats.labels("lost").inc()
                 log.warning("message_lost", message_id=item.delivery.message_id, submission=item.submission_id)

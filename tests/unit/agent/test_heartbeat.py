@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +84,24 @@ async def test_a_redelivery_of_a_held_message_keeps_the_newer_receipt() -> None:
     assert held.delivery.receipt_handle == "newer"
     assert not held.lost
     assert len(holdings) == 1
+
+
+async def test_what_sqs_says_of_an_older_receipt_is_not_said_of_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, holdings, heartbeat = make("a")
+    (held,) = holdings
+    queue.answers = {"a": False}
+    renew = queue.renew
+
+    async def renew_while_it_comes_again(items: Iterable[Held]) -> dict[str, bool]:
+        answers = await renew(items)
+        holdings.add(Delivery("a", "newer", "{}", receive_count=2))
+        return answers
+
+    monkeypatch.setattr(queue, "renew", renew_while_it_comes_again)
+
+    await heartbeat.beat()
+
+    assert not held.lost
 
 
 async def test_without_messages_nothing_is_asked() -> None:
