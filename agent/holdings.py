@@ -150,9 +150,12 @@ class Holdings:
         return iter(list(self._by_message.values()))
 
     def add(self, delivery: Delivery) -> Held | None:
-        """Takes a message in. Returns None when it is held already; then the newer receipt handle is kept."""
+        """Takes a message in. Returns None when it is held already; then the newer receipt handle is kept.
+
+        One that is being handed back, and comes again to a poll of our own before SQS has said so, is a new one.
+        """
         held = self._by_message.get(delivery.message_id)
-        if held is not None:
+        if held is not None and not held.released:
             held.delivery = delivery
             held.confirmed_at = time.monotonic()
             held.lost = False

@@ -86,6 +86,18 @@ async def test_a_redelivery_of_a_held_message_keeps_the_newer_receipt() -> None:
     assert len(holdings) == 1
 
 
+async def test_a_message_that_comes_again_while_it_is_handed_back_is_taken_in_anew() -> None:
+    _, holdings, _ = make("a")
+    (held,) = holdings
+    held.released = True
+
+    again = holdings.add(Delivery("a", "newer", "{}", receive_count=2))
+    holdings.discard(held)
+
+    assert again is not None
+    assert list(holdings) == [again]
+
+
 async def test_what_sqs_says_of_an_older_receipt_is_not_said_of_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     queue, holdings, heartbeat = make("a")
     (held,) = holdings
