@@ -397,16 +397,26 @@ class ComfyUi:
         return len(missing)
 
     async def _put(self, upload: Upload) -> None:
+        """Uploads a file, and leaves one alone that is there already: a run may be reading it.
+
+        The name tells the content, so what has the name and other bytes is a piece of it, and is replaced.
+        """
+        if await self._store(upload, overwrite=False) == upload.name:
+            return
+        if await self._store(upload, overwrite=True) != upload.name:
+            raise TransientError("garbage_answer", f"{TITLE} stored the input {upload.name} under another name")
+
+    async def _store(self, upload: Upload, *, overwrite: bool) -> str:
+        """Uploads a file; returns the name that the server gave it. Without `overwrite` it compares the bytes first."""
         form = aiohttp.FormData()
         form.add_field("image", upload.data, filename=upload.name, content_type="application/octet-stream")
         form.add_field("type", "input")
         form.add_field("subfolder", UPLOAD_FOLDER)
-        # The name tells the content, so what is there already is the same.
-        form.add_field("overwrite", "true")
+        if overwrite:
+            form.add_field("overwrite", "true")
         reply = await self._server.request("POST", "/upload/image", body=form, timeout=TRANSFER_TIMEOUT)
         stored = await _ANSWERS.mapping(reply, "/upload/image")
-        if (stored.get("name"), stored.get("subfolder")) != (upload.name, UPLOAD_FOLDER):
-            raise TransientError("garbage_answer", f"{TITLE} stored the input {upload.name} under another name")
+        return str(stored.get("name"))
 
 
 class _SpoiledError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -133,6 +134,24 @@ async def test_inputs_that_are_gone_when_their_run_begins_are_sent_again(comfyui
         remove(tmp_path, prepared.uploads[0].name)
         once_more = await run(runtime, loading())
     assert len(answer.outputs) == len(once_more.outputs) == 1
+
+
+async def test_an_input_that_is_at_the_server_is_not_written_again(comfyui: Server, tmp_path: Path) -> None:
+    async with adapter(comfyui.url, Links(cat=png(32, 24))) as runtime:
+        there = find(tmp_path, (await runtime.prepare(TaskType.PIPELINE, loading())).uploads[0].name)
+        os.utime(there, ns=(1, 1))
+    async with adapter(comfyui.url, Links(cat=png(32, 24))) as another:
+        await another.prepare(TaskType.PIPELINE, loading())
+        assert there.stat().st_mtime_ns == 1, "a run may be reading it"
+
+
+async def test_an_input_that_was_written_in_part_is_written_again(comfyui: Server, tmp_path: Path) -> None:
+    async with adapter(comfyui.url, Links(cat=png(32, 24))) as runtime:
+        there = find(tmp_path, (await runtime.prepare(TaskType.PIPELINE, loading())).uploads[0].name)
+        there.write_bytes(png(32, 24)[:20])
+    async with adapter(comfyui.url, Links(cat=png(32, 24))) as another:
+        assert len((await run(another, loading())).outputs) == 1
+    assert there.read_bytes() == png(32, 24)
 
 
 async def test_inputs_that_could_not_be_sent_ahead_are_sent_by_the_run(tmp_path: Path) -> None:
