@@ -3,6 +3,9 @@
 A note in S3 holds what was decided about the first request (its ticket) and a digest of it. It is written before
 anything else and only if there is none (put first, as in Powertools for AWS Lambda), so that of two requests at once
 only one decides, and a request that died half-way is completed by its repetition with the same submission.
+
+Sendings of one request may overlap, since a client gives up sooner than SNS does: the one that has published says so in
+the note, the one that could not says there that the submission is withdrawn, and whoever is first is believed by all.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ from api.aws import AWS_ERRORS, Aws
 from api.digest import digest
 from api.errors import ApiError, InvalidRequestError, UnavailableError
 from api.requests import TaskRequest
-from api.submit import Acceptance, Accepted, is_not_accepted, new_ticket
+from api.submit import Acceptance, Accepted, Fate, NotAcceptedError, new_ticket
 from api.unsettled import Ticket
 from contract.objects import idempotency_key
-from contract.store import RecordStore, is_absent, is_lost_race
+from contract.store import is_absent, is_lost_race
 
 MAX_KEY_LENGTH: Final = 255
 
@@ -42,6 +45,8 @@ class Note(BaseModel):
     submission: str
     submitted_at: datetime
     published: bool = False
+    withdrawn: bool = False
+    """It could not be published: it is ended in the record, unless it runs after all."""
 
     @property
     def ticket(self) -> Ticket:
@@ -69,9 +74,8 @@ def check_key(key: str) -> str:
 class Idempotency:
     """Accepts requests that carry a key."""
 
-    def __init__(self, *, aws: Aws, store: RecordStore, acceptance: Acceptance, bucket: str) -> None:
+    def __init__(self, *, aws: Aws, acceptance: Acceptance, bucket: str) -> None:
         self._s3 = aws.s3
-        self._store = store
         self._acceptance = acceptance
         self._bucket = bucket
 
@@ -89,11 +93,31 @@ class Idempotency:
             raise ApiError(
                 409, "idempotency_conflict", "this Idempotency-Key was used for another request; use a new one"
             )
+        ticket = stored.note.ticket
         if stored.note.published:
-            return self._acceptance.accepted(request, stored.note.ticket)
-        accepted = await self._acceptance.accept(request, stored.note.ticket, trace=trace)
-        await self._note_published(place, stored)
+            return self._acceptance.accepted(request, ticket)
+        accepted = await self._acceptance.accept(
+            request, ticket, trace=trace, withdraw=lambda: self._withdraw(place, stored)
+        )
+        fate = await self._fate(place, stored, published=True)
+        if fate is not None:
+            raise NotAcceptedError(ticket.task_id, fate)
         return accepted
+
+    async def _withdraw(self, place: str, stored: _Stored) -> Fate | None:
+        return await self._fate(place, stored, published=False)
+
+    async def _fate(self, place: str, stored: _Stored, *, published: bool) -> Fate | None:
+        """Notes what has come of publishing, and returns what it means beside other sendings; None: it is accepted."""
+        ours = stored.note.model_copy(update={"published": published, "withdrawn": not published})
+        try:
+            decided = await self._put(place, ours, {"IfMatch": stored.etag}) or await self._read(place)
+        except AWS_ERRORS as error:
+            _log.warning("cannot note what became of the task", task_id=ours.task_id, error=repr(error))
+            return Fate.UNKNOWN
+        if decided is not None and decided.note.published and decided.note.submission == ours.submission:
+            return None
+        return await self._acceptance.withdraw(ours.ticket)
 
     async def _claim(self, place: str, wanted: str, request: TaskRequest) -> _Stored:
         """Returns the note that counts: ours if there was none, or if the one there led to nothing."""
@@ -122,11 +146,12 @@ class Idempotency:
         raise UnavailableError("too many requests with this Idempotency-Key at once; try again")
 
     async def _was_refused(self, note: Note) -> bool:
-        if note.published:
+        if not note.withdrawn:
             return False
-        record = await self._store.read(note.task_id)
-        found = record.record.find(note.submission) if record else None
-        return found is not None and is_not_accepted(found)
+        fate = await self._acceptance.withdraw(note.ticket)
+        if fate is Fate.UNKNOWN:
+            raise NotAcceptedError(note.task_id, fate)
+        return fate is Fate.NOT_ACCEPTED
 
     async def _read(self, place: str) -> _Stored | None:
         try:
@@ -152,10 +177,3 @@ class Idempotency:
                 return None
             raise
         return _Stored(note, answer["ETag"])
-
-    async def _note_published(self, place: str, stored: _Stored) -> None:
-        """Saves a repetition the second publishing; without it the agent recognises the submission all the same."""
-        try:
-            await self._put(place, stored.note.model_copy(update={"published": True}), {"IfMatch": stored.etag})
-        except AWS_ERRORS as error:
-            _log.info("cannot note that the task is on its way", task_id=stored.note.task_id, error=repr(error))

@@ -81,7 +81,7 @@ def make_services(front: Front, aws: Aws) -> Services:
     return Services(
         front=front,
         acceptance=acceptance,
-        idempotency=Idempotency(aws=aws, store=store, acceptance=acceptance, bucket=settings.s3_bucket),
+        idempotency=Idempotency(aws=aws, acceptance=acceptance, bucket=settings.s3_bucket),
         tasks=Tasks(
             aws=aws,
             store=store,

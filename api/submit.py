@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -119,7 +119,13 @@ class Acceptance:
             raise
 
     async def accept(
-        self, request: TaskRequest, ticket: Ticket, *, trace: str, instead_of: Sequence[Ticket] = ()
+        self,
+        request: TaskRequest,
+        ticket: Ticket,
+        *,
+        trace: str,
+        instead_of: Sequence[Ticket] = (),
+        withdraw: Callable[[], Awaitable[Fate | None]] | None = None,
     ) -> Accepted:
         """Puts a task on its way, and returns once it cannot be lost any more.
 
@@ -131,6 +137,8 @@ class Acceptance:
             trace: the X-Ray header of the request.
             instead_of: tickets of the same request whose fate is not known. Each is withdrawn in the same write, unless
                 it runs or has run after all: then that is what this sending is told of.
+            withdraw: what is done when the message cannot be published, instead of `withdraw` for the ticket; another
+                sending of the same ticket may be under way, and only its owner knows.
 
         Raises:
             NotAcceptedError: AWS is out of reach.
@@ -160,7 +168,7 @@ class Acceptance:
                 await self._publish(message, request)
         except AWS_ERRORS as error:
             _log.warning("cannot publish the task", task_id=ticket.task_id, error=repr(error))
-            fate = await self._withdraw(ticket)
+            fate = await (withdraw() if withdraw else self.withdraw(ticket))
             if fate is not None:
                 raise NotAcceptedError(ticket.task_id, fate) from error
         return self.accepted(request, ticket)
@@ -175,7 +183,7 @@ class Acceptance:
                     break  # sent again meanwhile
                 ticket, of = oldest
                 try:
-                    fate = await self._withdraw(ticket)
+                    fate = await self.withdraw(ticket)
                 except ValidationError:
                     _log.exception("record unreadable", task_id=ticket.task_id)
                     continue
@@ -223,7 +231,7 @@ class Acceptance:
     async def _publish(self, message: str, request: TaskRequest) -> None:
         await self._tasks.publish(message, message_attributes(self._config, request.runtime, request.checkpoint))
 
-    async def _withdraw(self, ticket: Ticket) -> Fate | None:
+    async def withdraw(self, ticket: Ticket) -> Fate | None:
         """Ends a submission whose publishing failed; returns None when it turns out to have arrived after all.
 
         An answer that was lost looks like a failure. An agent that has the task in its hands is the better witness.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
+from contract.objects import record_key
+from contract.record import Record
 from tests.integration.api.conftest import Api, StartApi
 from tests.integration.api.test_errors import fault
 from tests.integration.api.test_tasks import request
+from tests.support.waiting import until
 
 
 def submissions(api: Api) -> list[str]:
@@ -69,11 +73,12 @@ async def test_after_a_503_the_repetition_is_accepted_as_a_new_submission_of_the
 
 
 async def test_a_first_sending_that_died_before_publishing_is_completed_by_the_repetition(api: Api) -> None:
-    """Publishing fails and so does the withdrawal, as when the process dies in between: the record stays queued."""
+    """Publishing fails and so does noting that, as when the process dies in between: the record stays queued."""
     headers = {"idempotency-key": "died"}
-    api.faults.fail["publish"] = 1
-    api.faults.fail["get_object"] = 1
-    fault(await api.client.post("/v1/tasks", json=request("died"), headers=headers), 503, "unavailable")
+    first, held = await send_until_publishing(api, "died")
+    api.faults.fail["publish"] = api.faults.fail["put_object"] = 1
+    held.set()
+    fault(await first, 503, "unavailable")
     before = (await api.client.get("/v1/tasks/died")).json()
     assert before["status"] == "queued"
 
@@ -82,6 +87,57 @@ async def test_a_first_sending_that_died_before_publishing_is_completed_by_the_r
     assert answer.status_code == 202
     assert answer.json()["submission"] == before["submission"]
     assert submissions(api) == [before["submission"]]
+
+
+async def test_a_first_sending_that_died_while_it_withdrew_is_withdrawn_by_the_repetition(api: Api) -> None:
+    headers = {"idempotency-key": "half"}
+    api.faults.fail["publish"] = api.faults.fail["get_object"] = 1
+    fault(await api.client.post("/v1/tasks", json=request("half"), headers=headers), 503, "unavailable")
+    before = (await api.client.get("/v1/tasks/half")).json()
+    assert before["status"] == "queued"
+
+    answer = await api.client.post("/v1/tasks", json=request("half"), headers=headers)
+
+    record = Record.model_validate_json(api.deployment.object(record_key("half")))
+    assert record.earlier[before["submission"]].status == "failed"
+    assert record.current.submission == answer.json()["submission"]
+    assert submissions(api) == [answer.json()["submission"]]
+
+
+async def send_until_publishing(api: Api, task_id: str) -> tuple[asyncio.Task[httpx.Response], asyncio.Event]:
+    """Sends a request whose key is its id; returns its answer to come, and what lets its publishing go on."""
+    held = api.faults.hold["publish"] = asyncio.Event()
+    headers = {"idempotency-key": task_id}
+    sending = asyncio.create_task(api.client.post("/v1/tasks", json=request(task_id), headers=headers))
+    await until(lambda: api.faults.calls["publish"] == 1)
+    del api.faults.hold["publish"]
+    return sending, held
+
+
+async def test_a_first_sending_that_fails_late_does_not_withdraw_what_its_repetition_was_accepted_for(api: Api) -> None:
+    """The client gives up on an answer that SNS keeps back, and sends again, before the first sending fails."""
+    first, held = await send_until_publishing(api, "late")
+    second = await api.client.post("/v1/tasks", json=request("late"), headers={"idempotency-key": "late"})
+    assert second.status_code == 202
+
+    api.faults.fail["publish"] = 1
+    held.set()
+
+    assert (await first).status_code == 202
+    assert (await api.client.get("/v1/tasks/late")).json()["status"] == "queued"
+    assert submissions(api) == [second.json()["submission"]]
+
+
+async def test_a_sending_whose_submission_another_has_withdrawn_is_not_accepted(api: Api) -> None:
+    first, held = await send_until_publishing(api, "beside")
+    api.faults.fail["publish"] = 1
+    again = await api.client.post("/v1/tasks", json=request("beside"), headers={"idempotency-key": "beside"})
+    assert fault(again, 503, "unavailable")["details"] == {"id": "beside", "fate": "not_accepted"}
+
+    held.set()
+
+    assert fault(await first, 503, "unavailable")["details"] == {"id": "beside", "fate": "not_accepted"}
+    submissions(api)
 
 
 async def test_a_note_that_cannot_be_written_is_503(api: Api) -> None:
