@@ -22,6 +22,7 @@ _OUTAGE_CODES: Final = frozenset(
         "BandwidthLimitExceeded",
         "LimitExceededException",
         "KmsThrottled",
+        "KMSThrottling",
         "PriorRequestNotComplete",
         "SlowDown",
         "RequestTimeout",
@@ -31,6 +32,8 @@ _OUTAGE_CODES: Final = frozenset(
         "ExpiredTokenException",
         "TokenRefreshRequired",
         "RequestExpired",
+        # This machine's clock is wrong.
+        "RequestTimeTooSkewed",
         "InvalidClientTokenId",
         "InvalidAccessKeyId",
         "UnrecognizedClientException",
@@ -42,7 +45,10 @@ _OUTAGE_CODES: Final = frozenset(
         "AccessDeniedException",
         "AuthorizationError",
         "AuthorizationErrorException",
+        "KmsAccessDenied",
+        "KMSAccessDenied",
         "NoSuchBucket",
+        "NotFound",  # SNS: the topic; S3 says NoSuchKey, or the bare status
         "AWS.SimpleQueueService.NonExistentQueue",
         "QueueDoesNotExist",
     }

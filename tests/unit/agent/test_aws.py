@@ -73,6 +73,10 @@ def refusal(code: str, status: int = 400) -> ClientError:
         refusal("ExpiredToken", 400),
         refusal("ExpiredTokenException", 403),
         refusal("AccessDenied", 403),
+        refusal("RequestTimeTooSkewed", 403),
+        refusal("KMSThrottling"),
+        refusal("KMSAccessDenied"),
+        refusal("NotFound", 404),
     ],
     ids=lambda error: (
         f"{type(error).__name__} {error.response['Error']['Code'] if isinstance(error, ClientError) else ''}"
