@@ -44,7 +44,8 @@ class Runtimes(Construct):
         for runtime in config.runtimes:
             identity = PodIdentity(
                 self,
-                f"{runtime.name}-identity",
+                # With a dot, which no runtime's name has: there may be one called `sd-identity` beside `sd`.
+                f"{runtime.name}.identity",
                 cluster=surroundings.cluster,
                 namespace=runtime.namespace,
                 service_account=service_account_name(runtime),

@@ -21,7 +21,8 @@ ACCOUNT: Final = LOCAL_ACCOUNT
 
 DEFAULT: Final = "config"
 EXAMPLES: Final = {path.stem: path for path in sorted((ROOT / "cloud" / "examples").glob("*.yaml"))}
-CONFIGS: Final = {DEFAULT: ROOT / "config.yaml", **EXAMPLES}
+ODD: Final = Path(__file__).with_name("odd-names.yaml")
+CONFIGS: Final = {DEFAULT: ROOT / "config.yaml", **EXAMPLES, ODD.stem: ODD}
 DISTINCT: Final = (DEFAULT, "all-settings")
 """Between them they have every construct: what is slow is asked of these only."""
 

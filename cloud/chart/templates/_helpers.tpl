@@ -11,7 +11,7 @@
 {{/* Labels by which pods are selected; these never change during the life of a release. */}}
 {{- define "darkroom.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of pods: none that changes with the chart's version, which would replace them. */}}
@@ -65,7 +65,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   effect: NoSchedule
 - key: runtime
   operator: Equal
-  value: {{ .Release.Name }}
+  value: {{ .Release.Name | quote }}
   effect: NoSchedule
 {{- with .Values.runtime.tolerations }}
 {{ toYaml . }}
