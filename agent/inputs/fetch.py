@@ -317,7 +317,7 @@ def _parse(text: str, link: str, base: URL | None = None) -> URL:
     try:
         url = URL(text) if base is None else base.join(URL(text))
         port = url.port
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # yarl's own for "http://[::1]@"
         raise _refused(link, f"{where} cannot be read", "check its spelling") from error
     if url.scheme not in {"http", "https"}:
         raise _refused(link, f"{where} is neither http nor https", _WAY_OUT)

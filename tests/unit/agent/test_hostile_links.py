@@ -106,6 +106,7 @@ HOSTILE: list[tuple[str, str]] = [
     ("http://127.0.0.1\x00.example/", "control characters"),
     ("http://public.example:99999/", "cannot be read"),
     ("http://[::1/", "cannot be read"),
+    ("http://[::1]@/a.png", "cannot be read"),
     ("http://exam_ple!.example/", "no host name"),
     # Not the web at all.
     ("file:///etc/passwd", "scheme 'file'"),
