@@ -367,6 +367,12 @@ _FORMER: Final = {
 }
 """Keys of the reference's predecessor that have gone, and what stands in their place."""
 
+_SHAPES: Final = {
+    "dict_type": "must be a mapping (key: value)",
+    "tuple_type": "must be a list, each entry with a dash in front",
+}
+"""What YAML calls what pydantic names in Python's words, by its error types."""
+
 
 def _line(item: Any) -> str:
     """Returns one fault as `path.to.key: what is wrong; found …`."""
@@ -381,6 +387,9 @@ def _line(item: Any) -> str:
         return f"{where}: unknown key; {hint}allowed here: {_listed(allowed)}"
     if kind == "missing":
         return f"{where}: is required and missing"
+    if kind == "model_type":
+        message = f"must be a mapping with keys of {_listed(_keys(_model_at(item['loc'])))}"
+    message = _SHAPES.get(kind, message)
     if not where:
         return str(message)
     return f"{where}: {message[:1].lower()}{message[1:]}; found {_found(item['input'])}"

@@ -104,6 +104,9 @@ def test_the_projects_own_config_loads() -> None:
             "APIGW.throttle.rateLimit: input should be greater than 0; found -1",
         ),
         (SMALL.replace("arn:aws:s3:::my-models", "my-models"), "modelBucketArn: must be a bucket's ARN"),
+        (SMALL + "APIGW: dev\n", "APIGW: must be a mapping with keys of stageName, throttle; found 'dev'"),
+        (SMALL + "cloud: {tags: x}\n", "cloud.tags: must be a mapping (key: value); found 'x'"),
+        (SMALL.replace("- {", "  {"), "modelsRuntime: must be a list, each entry with a dash in front; found {"),
         (SMALL.replace("name: a", "name: A_b"), "modelsRuntime.0.name: a runtime's name is"),
         (SMALL + "- {name: a, type: comfyui}\n", "modelsRuntime.1.name: 'a' is already the name of modelsRuntime.0"),
         (
