@@ -281,6 +281,8 @@ def _validated(model: type[_Model], document: Any) -> _Model:  # noqa: UP047 - r
 def _sentence(item: Any) -> str:
     if item["type"] == "missing":
         return "is required and missing"
+    if item["type"] in {"model_type", "dict_type"}:
+        return "must be a JSON object"
     message: str = item["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 

@@ -177,6 +177,20 @@ def test_a_context_may_be_any_json_up_to_its_limit() -> None:
     assert refusal(from_v1alpha2, document).details[0]["field"] == "task.metadata.context"
 
 
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"task": []}, "task: must be a JSON object"),
+        (
+            {"task": {"metadata": 1, "content": "x"}},
+            "task.metadata: must be a JSON object; task.content: must be a JSON object",
+        ),
+    ],
+)
+def test_what_is_no_object_is_said_in_jsons_words(document: Any, message: str) -> None:
+    assert refusal(from_v1, document).message == message
+
+
 def test_only_v1_may_leave_the_id_out() -> None:
     document = seed("v1alpha2-text-to-image")
     del document["task"]["metadata"]["id"]
