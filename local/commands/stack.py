@@ -86,6 +86,7 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
 
     if not autoscale and (node_seconds or image_seconds or model_seconds or sync_seconds is not None):
         _fail("--node-seconds, --image-seconds, --model-seconds and --sync-seconds need --autoscale", USAGE)
+    _check_endpoint(endpoint)
     delays = StartDelays(node=node_seconds, image=image_seconds, model=model_seconds)
     options = Options(
         config=config,
@@ -183,9 +184,13 @@ def _clients(endpoint: str | None) -> Clients:
             "(this command is for LocalStack only; AWS itself is set up by the cloud stack)",
             USAGE,
         )
-    if not endpoint.startswith(("http://", "https://")):
-        _fail(f"--endpoint must be a URL such as http://127.0.0.1:4566; found {endpoint!r}", USAGE)
+    _check_endpoint(endpoint)
     return make_clients(endpoint, region=os.environ.get("AWS_REGION") or REGION)
+
+
+def _check_endpoint(endpoint: str | None) -> None:
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        _fail(f"--endpoint must be a URL such as http://127.0.0.1:4566; found {endpoint!r}", USAGE)
 
 
 def _place(config: Config, clients: Clients) -> Topology:

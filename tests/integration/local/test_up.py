@@ -248,6 +248,13 @@ def test_a_wrong_config_is_told_in_its_own_words(tmp_path: Path) -> None:
     assert "did you mean 'stackName'?" in process.text()
 
 
+def test_an_endpoint_that_is_no_url_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    process = start(tmp_path, free_range(PORTS), "--endpoint", "localhost:4566")
+    status, _ = process.wait_ended(within=60)
+    assert status == 2
+    assert process.text().strip() == "--endpoint must be a URL such as http://127.0.0.1:4566; found 'localhost:4566'"
+
+
 def test_without_a_stack_the_client_says_what_to_start(tmp_path: Path) -> None:
     environment = dict(os.environ) | {"DARKROOM_API_URL": f"http://127.0.0.1:{free_port()}"}
     command = [sys.executable, "-m", "local", "status"]
