@@ -50,6 +50,29 @@ def test_a_cluster_takes_everything_that_is_optional(complete: Release) -> None:
     assert set(complete.all("Deployment")) == {"sdruntime", "sdruntime-canary", "sdruntime-headroom"}
 
 
+@pytest.mark.parametrize("text", ["123", "yes", "a: b #c"])
+def test_a_text_stays_a_text_whatever_yaml_would_make_of_it(text: str) -> None:
+    release = released(
+        {
+            "runtime": {
+                "priorityClassName": text,
+                "inferenceApi": {"modelMountPath": f"/{text}", "startupProbe": {"path": f"/{text}"}},
+                "persistence": {"existingVolume": text},
+            }
+        }
+    )
+    assert all_faults(release) == []
+    server = release.pod()["initContainers"][0]
+    assert release.pod()["priorityClassName"] == text
+    assert server["volumeMounts"][0]["mountPath"] == server["startupProbe"]["httpGet"]["path"] == f"/{text}"
+    (claim,) = release.all("PersistentVolumeClaim").values()
+    assert claim["spec"]["volumeName"] == text
+    pod = released({"runtime": {"persistence": {"existingClaim": text}}}).pod()
+    assert {"name": "models", "persistentVolumeClaim": {"claimName": text}} in pod["volumes"]
+    (volume,) = released({"runtime": {"persistence": {"s3": {"prefix": f"{text}/"}}}}).all("PersistentVolume").values()
+    assert f"prefix {text}/" in volume["spec"]["mountOptions"]
+
+
 def some(**choices: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=choices)
 
