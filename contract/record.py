@@ -15,11 +15,11 @@ ended and are crowded out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from contract.task import TaskType
 
@@ -66,6 +66,11 @@ class Timings(BaseModel):
     upload: float | None = None
 
 
+def _with_zone(moment: datetime) -> datetime:
+    """Returns a moment that can be compared with others: a foreign publisher's may name no time zone, and is UTC."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
 class Submission(BaseModel):
     """One accepted request and what became of it."""
 
@@ -77,7 +82,7 @@ class Submission(BaseModel):
     prefix: str
     context: JsonValue = None
     status: Status = Status.QUEUED
-    submitted_at: datetime
+    submitted_at: Annotated[datetime, AfterValidator(_with_zone)]
     started_at: datetime | None = None
     finished_at: datetime | None = None
     attempts: int = 0

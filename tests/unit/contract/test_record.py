@@ -178,3 +178,8 @@ def test_progress_stays_between_nothing_and_all() -> None:
     for given_value, expected in [(-1.0, 0.0), (0.5, 0.5), (7.0, 1.0)]:
         record = report_progress(running(), "s1", holder="a", attempt=1, progress=given_value)
         assert record.current.progress == expected
+
+
+def test_a_moment_without_a_time_zone_is_one_in_utc() -> None:
+    submission = Submission.model_validate(new().model_dump() | {"submitted_at": "2026-01-01T00:00:00"})
+    assert submission.submitted_at == NOW
