@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import from_json, to_json
 
 from contract.identifiers import Prefix, RuntimeName, TaskId
 
@@ -54,6 +55,17 @@ TASK_TYPES: Final[dict[RuntimeType, frozenset[TaskType]]] = {
 """The task types that each type of runtime accepts."""
 
 
+def _check_context(value: JsonValue) -> JsonValue:
+    """Returns a context unchanged when a record that holds it can be written and read again.
+
+    Raises:
+        ValueError: it is nested too deeply, or holds half a character (a lone surrogate).
+    """
+    if value is not None:
+        from_json(to_json([[[[value]]]]))  # a record holds it three levels down
+    return value
+
+
 class Metadata(BaseModel):
     """Who a task is, where it goes, and where its results go."""
 
@@ -63,7 +75,7 @@ class Metadata(BaseModel):
     runtime: RuntimeName
     tasktype: TaskType
     prefix: Prefix
-    context: JsonValue = None
+    context: Annotated[JsonValue, AfterValidator(_check_context)] = None
     submission: str = Field(default="", max_length=100)
     """A ULID for each accepted request; empty when someone else than our API published the message."""
     submitted_at: datetime | None = None

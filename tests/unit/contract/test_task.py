@@ -60,6 +60,16 @@ def test_hostile_bodies_are_refused_in_words(body: str) -> None:
         parse_task_message(body)
 
 
+@pytest.mark.parametrize("context", ['"\\ud800"', '{"\\udfff": 1}', "[" * 198 + "]" * 198])
+def test_a_context_that_no_record_can_hold_is_refused_and_named(context: str) -> None:
+    body = (
+        '{"metadata": {"id": "a", "runtime": "r", "tasktype": "text-to-image", "prefix": "p", '
+        f'"context": {context}}}, "content": {{}}}}'
+    )
+    with pytest.raises(UnreadableMessageError, match=r"^metadata\.context: "):
+        parse_task_message(body)
+
+
 def test_a_message_has_its_content_either_inline_or_by_reference() -> None:
     both = json.loads(encode_task_message(message({"prompt": "A dog"}))) | {"content_ref": "s3://bucket/key"}
     with pytest.raises(UnreadableMessageError, match="either 'content' or 'content_ref'"):
