@@ -42,6 +42,7 @@ botocore knows when they are to be renewed."""
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<]{1,500})</Message>")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _DETAILS: Final = "\n\nDebug source:"
 
 
@@ -284,8 +285,11 @@ def _certificates(session: Any) -> str:
 
 
 def _is_plain(key: str) -> bool:
-    """Tells whether obstore takes a key as it is: it refuses empty segments."""
-    return all(key.split("/"))
+    """Tells whether obstore takes a key as it is: it refuses empty segments and control characters.
+
+    Segments of dots, which it refuses too, stay refused: what resolves them on the way would find another object.
+    """
+    return all(key.split("/")) and not _CONTROL.search(key)
 
 
 @contextmanager

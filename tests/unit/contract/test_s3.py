@@ -298,6 +298,12 @@ async def test_another_bucket_is_read_by_botocore_and_never_written(session: Aio
     assert [head.split()[1] for head in server.heads] == ["/other/key"]
 
 
+async def test_a_key_that_obstore_does_not_take_is_asked_for_all_the_same(session: AioSession, server: Server) -> None:
+    async with client(session, server) as s3:
+        await s3.get_object(Bucket=BUCKET, Key="a\x01b")
+    assert [head.split()[1] for head in server.heads] == ["/bucket/a%01b"]
+
+
 def test_text_that_quotes_no_status_is_an_outage() -> None:
     error = translated(GenericError("Generic S3 error: connection\nreset\n\nDebug source:\nPOST body"), "PutObject")
     assert str(error) == "S3 is out of reach: Generic S3 error: connection reset"
