@@ -37,11 +37,12 @@ class Callbacks:
 
     def __init__(self, sns: SNSClient, topic: str, *, finishing: Callable[[], int]) -> None:
         self._publications = Publications(sns, topic, seconds=CALL_TIMEOUT, expected=finishing, linger=PUBLISH_LINGER)
-        self._published: OrderedDict[str, None] = OrderedDict()
+        # By both: a foreign publisher's submissions may be told apart by their tasks' ids alone.
+        self._published: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def was_published(self, submission: Submission) -> bool:
+    def was_published(self, task_id: str, submission: Submission) -> bool:
         """Tells whether an ended submission's callback is known to have gone out."""
-        return submission.callback_sent or submission.submission in self._published
+        return submission.callback_sent or (task_id, submission.submission) in self._published
 
     async def publish(self, task_id: str, submission: Submission) -> bool:
         """Publishes an ended submission's callback, with others that are due, however long SNS is out of reach.
@@ -52,7 +53,7 @@ class Callbacks:
         Raises:
             botocore.exceptions.ClientError: SNS refuses it.
         """
-        if self.was_published(submission):
+        if self.was_published(task_id, submission):
             return False
         callback = callback_for(task_id, submission)
         message = encode_callback(callback)
@@ -62,7 +63,7 @@ class Callbacks:
             message = encode_callback(callback.model_copy(update={"context": None}))
         attributes = callback_attributes(callback, submission)
         await persist(lambda: self._publications.publish(message, attributes), "sns:Publish")
-        self._published[submission.submission] = None
+        self._published[task_id, submission.submission] = None
         while len(self._published) > _REMEMBERED:
             self._published.popitem(last=False)
         return True

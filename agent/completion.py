@@ -146,7 +146,7 @@ class Completion:
         submission = held.submission
         if held.stored is not None and may_have_orphans(submission):
             await self._outputs.sweep(held.stored.record, submission)
-        if submission.dead_lettered and not self._callbacks.was_published(submission):
+        if submission.dead_lettered and not self._callbacks.was_published(held.metadata.id, submission):
             await self._send_dead_letter(held, submission.error.message if submission.error else "failed")
         began = time.monotonic()
         published = await self._callbacks.publish(held.metadata.id, submission)

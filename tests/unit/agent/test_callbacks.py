@@ -21,20 +21,35 @@ class Topic:
         self.messages.append(arguments["Message"])
 
 
-async def test_characters_that_sqs_refuses_are_escaped_in_the_context() -> None:
-    topic = Topic()
-    submission = Submission(
+ARN = "arn:aws:sns:us-east-1:000000000000:t"
+
+
+def submission(**changes: Any) -> Submission:
+    return Submission(
         submission="s",
         runtime="sdruntime",
         tasktype=TaskType.TEXT_TO_IMAGE,
         prefix="output",
-        context="a\uffff\ufffeb",
         status=Status.SUCCEEDED,
         submitted_at=datetime(2026, 1, 1, tzinfo=UTC),
+        **changes,
     )
-    assert await Callbacks(cast("Any", topic), "arn:aws:sns:us-east-1:000000000000:t", finishing=lambda: 1).publish(
-        "t", submission
-    )
+
+
+async def test_characters_that_sqs_refuses_are_escaped_in_the_context() -> None:
+    topic = Topic()
+    callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 1)
+    assert await callbacks.publish("t", submission(context="a\uffff\ufffeb"))
     (message,) = topic.messages
     assert not {"\uffff", "\ufffe"} & set(message)
     assert json.loads(message)["context"] == "a\uffff\ufffeb"
+
+
+async def test_each_task_is_called_back_once_although_a_foreign_publisher_names_one_submission_for_several() -> None:
+    topic = Topic()
+    callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 1)
+
+    published = [await callbacks.publish(task_id, submission()) for task_id in ("a", "b", "a")]
+
+    assert published == [True, True, False]
+    assert [json.loads(message)["id"] for message in topic.messages] == ["a", "b"]
