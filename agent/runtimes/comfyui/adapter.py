@@ -208,6 +208,8 @@ class ComfyUi:
         self._sent.add(submission)
         try:
             await self._follow(watch, submission, f"/ws?clientId={client_id}", _rising(progress, watch))
+            if watch.goes_on:
+                await self._stop(submission)
         except (asyncio.CancelledError, TaskError) as error:
             # Not after a death: there is nothing left to stop.
             if not isinstance(error, RuntimeUnavailableError):

@@ -55,6 +55,14 @@ class Watch:
         """Whether the prompt is known to have made every output itself, and not to have taken one from the cache."""
         return has_output(self.outputs) and not self.cached & self.outputs.keys()
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the prompt has failed and runs on: a node blocked what depends on it, and the server does the rest.
+
+        See `execution_block_cb` in ComfyUI's execution.py.
+        """
+        return self.failure.get("exception_type") == "ExecutionBlocked"
+
     def feed(self, message: Any) -> None:
         """Takes one event, decoded."""
         if not isinstance(message, dict) or not isinstance(data := message.get("data"), dict):

@@ -16,6 +16,7 @@ from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, Tra
 from agent.runtimes import Answer, Runtime
 from agent.runtimes.comfyui import adapter as module
 from contract.task import RuntimeType, TaskType
+from fake_runtime.comfyui.websocket import Sockets
 from tests.support.workflows import Workflow, diffusion, plain
 from tests.unit.agent.fake_process import fake_process
 from tests.unit.agent.runtime_support import Links, adapter_of, cancel, png, whole
@@ -267,6 +268,24 @@ async def test_an_input_that_is_no_image_names_the_node(comfyui: Server) -> None
     assert failure.value.code == "node_failed"
     assert "node '10' (LoadImage)" in failure.value.message
     assert "/tmp" not in failure.value.message
+
+
+async def test_a_prompt_that_runs_on_after_its_failure_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Sockets.send
+
+    def block(sockets: Sockets, event: str, data: dict[str, Any], client_id: str | None) -> None:
+        send(sockets, event, data, client_id)
+        if event == "execution_start":
+            blocked = {"exception_type": "ExecutionBlocked", "exception_message": "Execution Blocked: no face found"}
+            send(sockets, "execution_error", data | blocked, client_id)
+
+    monkeypatch.setattr(Sockets, "send", block)
+    async with serving(tmp_path, type="comfyui", seconds_per_task=60) as comfyui, adapter(comfyui.url) as runtime:
+        with pytest.raises(PermanentError, match="no face found"):
+            await run(runtime, diffusion(steps=200))
+        assert await comfyui.get("/queue") == {"queue_running": [], "queue_pending": []}
 
 
 @pytest.mark.parametrize(
