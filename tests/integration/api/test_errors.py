@@ -122,6 +122,32 @@ async def test_unknown_routes_and_methods_have_the_shape_too(api: Api) -> None:
     fault(await api.client.get("/task"), 400, "invalid_request")
 
 
+@pytest.mark.parametrize("size", [1, 300_000])
+async def test_a_client_that_offers_http_2_is_served_in_http_1(api: Api, size: int) -> None:
+    """As Java's HttpClient does with the first request of a connection, if it is not told otherwise."""
+    offer = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEAAEAAAAIAAAAB"}
+    request = changed(id="offered")
+    request["task"]["content"] = {"prompt": "x" * size}
+    for _ in range(2):  # over one connection
+        answer = await api.client.post("/v1alpha2", json=request, headers=offer)
+        assert answer.status_code == 200, answer.text
+    assert (await api.client.get("/v1/tasks/offered", headers=offer)).status_code == 200
+    assert len(api.messages("sdruntime", wait=2)) == 2
+
+
+@pytest.mark.parametrize("request_line", ["NONSENSE", "POST /v1/tasks HTTP/1.1\r\nContent-Length: -1"])
+async def test_what_is_no_http_is_answered_in_the_shape_too(api: Api, request_line: str) -> None:
+    reader, writer = await asyncio.open_connection(api.client.base_url.host, api.client.base_url.port)
+    writer.write(f"{request_line}\r\n\r\n".encode())
+    async with asyncio.timeout(60):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    status_line, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert status_line == "HTTP/1.1 400 Bad Request"
+    fault(httpx.Response(400, headers=headers, content=body), 400, "invalid_http")
+
+
 async def test_an_unknown_task_is_404(api: Api) -> None:
     for task_id in ("nobody", "%00", "..%2e", "a%20", "%F0%9F%90%B6", "%ff"):
         fault(await api.client.get(f"/v1/tasks/{task_id}"), 404, "unknown_task")
