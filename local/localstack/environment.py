@@ -39,22 +39,28 @@ def ensure_environment(
         timeout: seconds that the installation may take.
 
     Raises:
-        EnvironmentFailedError: no Python 3.13, or a package cannot be installed.
+        EnvironmentFailedError: no Python 3.13, a package cannot be installed, or `home` cannot be written to.
     """
     wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     folder = home / "localstack" / f"venv-{wanted}"
     python = folder / "bin" / "python"
     if (folder / _COMPLETE).is_file() and python.exists():
         return python
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / "venv.lock", say):
-        if not ((folder / _COMPLETE).is_file() and python.exists()):
-            for stale in folder.parent.glob("venv-*"):
-                shutil.rmtree(stale, ignore_errors=True)
-            say("preparing LocalStack (first start, or its pins have changed; about half a minute) …")
-            _make(folder, requirements, timeout)
-            (folder / _COMPLETE).touch()
-            say("LocalStack is installed")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.parent / "venv.lock", say):
+            if not ((folder / _COMPLETE).is_file() and python.exists()):
+                for stale in folder.parent.glob("venv-*"):
+                    shutil.rmtree(stale, ignore_errors=True)
+                say("preparing LocalStack (first start, or its pins have changed; about half a minute) …")
+                _make(folder, requirements, timeout)
+                (folder / _COMPLETE).touch()
+                say("LocalStack is installed")
+    except OSError as error:
+        raise EnvironmentFailedError(
+            f"LocalStack cannot be installed: {error.filename or folder.parent} cannot be written ({error.strerror}): "
+            "make it writable, or name another folder with DARKROOM_HOME"
+        ) from error
     return python
 
 

@@ -58,3 +58,9 @@ def test_what_cannot_be_installed_is_told_with_the_installers_reason(tmp_path: P
     with pytest.raises(EnvironmentFailedError, match=r"LocalStack cannot be installed(.|\n)*nowhere-1") as caught:
         ensure_environment(tmp_path, say=print, requirements=pins)
     assert "Traceback" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Path, pins: Path) -> None:
+    (tmp_path / "localstack").touch()
+    with pytest.raises(EnvironmentFailedError, match=rf"{tmp_path}/localstack cannot be written .*DARKROOM_HOME"):
+        ensure_environment(tmp_path, say=print, requirements=pins)
