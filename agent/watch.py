@@ -124,8 +124,11 @@ class RecordWatch:
 
 
 def _keep(held: Held, stored: Stored | None, *, known: Stored | None) -> None:
-    """Remembers the record, unless the run's start or end was written meanwhile: what came late is the older one."""
-    if stored is not None and held.stored is known:
+    """Remembers the record, unless the run's start or end was written meanwhile: what came late is the older one.
+
+    Nor one that knows nothing of this submission, made anew after its record was lost: the next write will be refused.
+    """
+    if stored is not None and held.stored is known and stored.record.find(held.submission_id) is not None:
         held.keep(stored)
     else:
         held.checked_at = time.monotonic()

@@ -239,6 +239,21 @@ async def test_a_record_out_of_reach_interrupts_nothing() -> None:
         await watched.until(lambda: watched.interruption() is Interruption.CANCEL)
 
 
+@pytest.mark.parametrize("stage", [Stage.PREPARED, Stage.RUNNING])
+async def test_a_record_that_was_lost_and_made_anew_for_another_submission_is_not_taken_for_this_ones(
+    stage: Stage,
+) -> None:
+    watched = Watched(stage)
+    async with watched.watching():
+        watched.store.write(lambda _: Record(id="t", current=SUBMISSION.model_copy(update={"submission": "another"})))
+        looks = watched.store.reads
+
+        await watched.until(lambda: watched.store.reads >= looks + 3)
+
+    assert watched.held.submission.submission == "s"
+    assert watched.withdrawn == []
+
+
 async def test_a_task_that_is_being_completed_is_not_watched() -> None:
     watched = Watched(Stage.FINISHING)
     async with watched.watching():
