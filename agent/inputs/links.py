@@ -9,8 +9,8 @@ from typing import Any, Final
 from agent.errors import PermanentError
 
 # What begins as a web address is one, whatever follows: SD Web UI itself opens any image that begins so, with spaces
-# in it too, and follows redirects to wherever they lead.
-_LINK: Final = re.compile(r"\s*(?:https?://.*|(?:[a-z][a-z0-9+.-]*://|file:)\S+\s*)", re.IGNORECASE | re.DOTALL)
+# in it too, and follows redirects to wherever they lead. An object in S3 may have spaces in its name.
+_LINK: Final = re.compile(r"\s*(?:(?:https?|s3)://.*|(?:[a-z][a-z0-9+.-]*://|file:)\S+\s*)", re.IGNORECASE | re.DOTALL)
 _LINK_START: Final = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*://|file:)", re.IGNORECASE)
 _DEEPEST: Final = 100
 

@@ -25,6 +25,7 @@ json_values = st.recursive(
         "http://a/b.png",
         "HTTPS://A/b",
         "s3://bucket/key",
+        "s3://bucket/a photo.png",
         " https://a/b\n",
         "file:///etc/passwd",
         "file:/etc/passwd",
