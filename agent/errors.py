@@ -19,6 +19,8 @@ class TaskError(Exception):
     """
 
     def __init__(self, code: str, message: str) -> None:
+        # It may quote what a task holds, and a lone surrogate in it could not be written into the record.
+        message = message.encode("utf-8", "replace").decode()
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

@@ -287,6 +287,10 @@ class TestFailures:
         assert "node '4' (CheckpointLoaderSimple): input 'ckpt_name': Value not in list" in failure.message
         assert "/srv" not in failure.message
 
+    def test_what_a_refusal_quotes_can_be_written_into_the_record(self) -> None:
+        failure = failure_of(400, refusal("invalid_prompt", "Value not in list", details="'a\ud83c' not in ['euler']"))
+        assert failure.message.encode().endswith(b"Value not in list ('a?' not in ['euler'])")
+
     @pytest.mark.parametrize(
         ("status", "body", "kind", "words"),
         [
