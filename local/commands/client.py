@@ -6,7 +6,6 @@ Exit status: 0 fine, 1 the task failed, 2 refused or wrongly called, 3 not reach
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -193,18 +192,10 @@ def _api(url: str | None, key: str | None) -> Iterator[Api]:
 
 def _running() -> str | None:
     """Returns the API of the `up` that runs on this machine."""
-    from local.harness.state import default_path, read_state  # noqa: PLC0415 - only where no URL was given
+    from local.harness.state import default_path, read_running  # noqa: PLC0415 - only where no URL was given
 
-    state = read_state(default_path())
-    if state is None:
-        return None
-    try:
-        os.kill(state.pid, 0)
-    except ProcessLookupError:
-        return None  # it was killed, and could not clean up
-    except PermissionError:
-        pass
-    return state.api
+    state = read_running(default_path())
+    return state.api if state else None
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

@@ -73,15 +73,17 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
         str | None, typer.Option(help="Use the LocalStack that already runs there, instead of starting one.")
     ] = None,
     state: Annotated[
-        Path | None, typer.Option(help="Where to write addresses and process ids; otherwise .darkroom/up.json.")
+        Path | None,
+        typer.Option(help="Where to write addresses and process ids; otherwise .darkroom/up.json."),
     ] = None,
 ) -> None:
     """Start the whole service as plain processes, keep it running, end it all on Ctrl-C."""
     from contract.scaling.hpa import SYNC_PERIOD
     from local.harness.lines import EndingConsole
     from local.harness.options import Autoscaling, Options
+    from local.harness.ports import API
     from local.harness.replicas import StartDelays
-    from local.harness.state import default_path
+    from local.harness.state import path_beside
     from local.harness.up import up as run_up
 
     if not autoscale and (node_seconds or image_seconds or model_seconds or sync_seconds is not None):
@@ -90,7 +92,7 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     delays = StartDelays(node=node_seconds, image=image_seconds, model=model_seconds)
     options = Options(
         config=config,
-        state=state or default_path(),
+        state=state or path_beside(port_base or API),
         replicas=replicas or (4 if autoscale else 1),
         autoscaling=Autoscaling(delays, sync_seconds or SYNC_PERIOD) if autoscale else None,
         latency=latency,

@@ -79,8 +79,18 @@ class State(BaseModel):
 
 
 def default_path() -> Path:
-    """Returns where `up` writes its state if it is not told otherwise."""
+    """Returns where `up` writes its state if it is not told otherwise, and where clients look for it."""
     return state_folder() / FILE_NAME
+
+
+def path_beside(port: int) -> Path:
+    """Returns where a stack whose API listens on this port writes its state: not over that of one that runs."""
+    usual = default_path()
+    other = read_running(usual)
+    # One with the same port has ended, since the port can be had: its process id is another process's by now.
+    if other is None or other.api.endswith(f":{port}"):
+        return usual
+    return usual.with_name(f"up-{port}.json")
 
 
 class StateError(Exception):
@@ -118,6 +128,20 @@ def read_state(path: Path) -> State | None:
         return State.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def read_running(path: Path) -> State | None:
+    """Returns the state, or None when no stack has left one that still runs: one that was killed cannot clean up."""
+    state = read_state(path)
+    if state is None:
+        return None
+    try:
+        os.kill(state.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it is another user's
+    return state
 
 
 def forget_state(path: Path, pid: int) -> None:

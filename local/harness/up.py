@@ -34,6 +34,7 @@ from local.harness.state import (
     State,
     StateError,
     check_writable,
+    default_path,
     forget_state,
     write_state,
 )
@@ -298,6 +299,10 @@ class Stack:
                 scaling = fleet.scaling
                 least, most, each = scaling.min_replica_count, scaling.max_replica_count, scaling.queue_length
                 say(f"  replicas    {least} to {most}, one for every {each} tasks  ({fleet.name})")
+        if self._options.state != default_path():
+            say(
+                f"  state file  {self._options.state}; the client finds this stack by --api http://127.0.0.1:{ports.api}"
+            )
         line = curl_line(f"http://127.0.0.1:{ports.api}", self._config)
         if line is not None:
             say("a first task:")

@@ -17,6 +17,7 @@ from local.harness.state import (
     check_writable,
     default_path,
     forget_state,
+    path_beside,
     read_state,
     write_state,
 )
@@ -84,3 +85,15 @@ def test_the_client_finds_the_stack_that_runs_and_not_one_that_was_killed(
     gone.wait()
     write_state(default_path(), state(gone.pid))
     assert client._running() is None
+
+
+def test_a_second_stack_leaves_the_state_of_the_first_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_HOME", str(tmp_path))
+    assert path_beside(9100) == default_path(), "there is no other"
+    write_state(default_path(), state(os.getpid()))
+    assert path_beside(9100) == tmp_path / "up-9100.json"
+    assert path_beside(9000) == default_path(), "two cannot have one port"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    write_state(default_path(), state(gone.pid))
+    assert path_beside(9100) == default_path(), "the other was killed"
