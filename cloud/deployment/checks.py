@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from botocore.exceptions import ClientError
 
-from cloud import shell
+from cloud import names, shell
 from cloud.aws import Aws, ToolError, code_of
 from cloud.deployment import quotas
 from cloud.deployment.images import builds, load_compose
+from cloud.deployment.removal import messages
 from cloud.deployment.steps import Work
 from cloud.image_cache.volumes import data_volumes, size_fault
+from cloud.outputs import find_stack
+from contract.topology import topology
 
 _OFFERED_PER_CALL = 100
 _NO_SNAPSHOT = frozenset({"InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed"})
@@ -88,6 +93,34 @@ def check_snapshots(work: Work) -> None:
             )
     if any(faults):
         raise ToolError("\n".join(filter(None, faults)))
+
+
+def check_queues(work: Work) -> None:
+    """Looks whether runtimes that the config no longer has leave tasks behind: their queues would go with them.
+
+    Raises:
+        ToolError: names the queues, and how many tasks are in each.
+    """
+    stack = names.messaging_stack(work.config)
+    if find_stack(work.aws, stack) is None:
+        return
+    place = topology(work.config, region=work.aws.region, account=work.aws.account)
+    kept = {name for queue in place.queues for name in (queue.name, queue.dead_letter_name)}
+    sqs, left = work.aws.client("sqs"), []
+    for page in work.aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack):
+        for item in page["StackResourceSummaries"]:
+            url = str(item.get("PhysicalResourceId", ""))
+            if item["ResourceType"] != "AWS::SQS::Queue" or url.rpartition("/")[2] in {"", *kept}:
+                continue
+            with suppress(sqs.exceptions.QueueDoesNotExist):
+                if tasks := messages(sqs, url):
+                    left.append(f"{url.rpartition('/')[2]} has {tasks}")
+    if left:
+        raise ToolError(
+            f"tasks would be lost with the queues of runtimes that the config no longer has: {', '.join(left)}; "
+            "keep a runtime until its tasks are done, `redrive` what is in a dead-letter queue, or purge what nobody "
+            "needs (aws sqs purge-queue)"
+        )
 
 
 def _snapshot_gib(aws: Aws, snapshot: str) -> int | None:

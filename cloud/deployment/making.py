@@ -10,6 +10,7 @@ from cloud import names, shell
 from cloud.aws import Aws, ToolError, code_of
 from cloud.canary.state import read_all
 from cloud.deployment import settings
+from cloud.deployment.checks import check_queues
 from cloud.deployment.images import ROOT, build_and_push, builds, load_compose
 from cloud.deployment.steps import Work
 from cloud.image_cache.ensure import ensure_snapshot
@@ -138,7 +139,12 @@ def cache_images(work: Work) -> None:
 
 
 def deploy_all(work: Work) -> None:
-    """Deploys every stack; those that are as they should be are left alone, and canaries go on."""
+    """Deploys every stack; those that are as they should be are left alone, and canaries go on.
+
+    Raises:
+        ToolError: tasks would be lost with a queue.
+    """
+    check_queues(work)
     # Asked as late as can be: one may have been begun or promoted while images were built.
     states = read_all(work.aws, work.config.stack_name)
     for name, state in states.items():

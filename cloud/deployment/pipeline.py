@@ -30,6 +30,12 @@ def steps(input_image: str) -> list[Step]:
             _says("compare their size with the nodes' data volumes"),
             checks.check_snapshots,
         ),
+        Step(
+            "queues",
+            "checking the queues of runtimes that go",
+            _says("look for tasks in the queues of runtimes that the config no longer has"),
+            checks.check_queues,
+        ),
         Step("bucket", "making the model bucket", _bucket, making.make_bucket),
         Step(
             "bootstrap",

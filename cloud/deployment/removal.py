@@ -48,9 +48,14 @@ def waiting_tasks(aws: Aws, config: Config) -> int:
                 url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
             except sqs.exceptions.QueueDoesNotExist:
                 continue
-            keys = [f"ApproximateNumberOfMessages{part}" for part in ("", "NotVisible", "Delayed")]
-            found += sum(map(int, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=keys)["Attributes"].values()))
+            found += messages(sqs, url)
     return found
+
+
+def messages(sqs: Any, url: str) -> int:
+    """Returns how many messages a queue has, seen or not."""
+    keys = [f"ApproximateNumberOfMessages{part}" for part in ("", "NotVisible", "Delayed")]
+    return sum(map(int, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=keys)["Attributes"].values()))
 
 
 def snapshots_of(aws: Aws, config: Config) -> list[str]:

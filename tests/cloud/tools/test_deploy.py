@@ -267,7 +267,7 @@ def _fail_on(place: Place, part: str) -> None:
 def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
     result = place.deploy("-d", "-b", "my-models", "-s", "snap-0123456789abcdef0", "-T")
     assert result.exit_code == 0, result.output
-    assert "13/13" in result.output
+    assert "14/14" in result.output
     assert place.tools.calls == []
     assert place.resolved() == {
         "stackName": "blue",
@@ -276,6 +276,26 @@ def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
         "modelsRuntime": [{"name": "sdruntime", "type": "comfyui"}],
         "cloud": {"imageCache": {"snapshotId": "snap-0123456789abcdef0"}},
     }
+
+
+def test_no_queue_goes_with_tasks_in_it(place: Place) -> None:
+    sqs = client("sqs", place.endpoint)
+    queues = {
+        name: {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": f"blue-{name}"}}
+        for name in ("sdruntime", "gone", "gone-dlq")
+    }
+    template = {"Resources": {name.replace("-", ""): item for name, item in queues.items()}}
+    client("cloudformation", place.endpoint).create_stack(StackName="blue-messaging", TemplateBody=json.dumps(template))
+    urls = {name: sqs.get_queue_url(QueueName=f"blue-{name}")["QueueUrl"] for name in queues}
+    for url in urls.values():
+        sqs.send_message(QueueUrl=url, MessageBody="a task")
+    said = " ".join(_broken(place).split())
+    assert "that the config no longer has: blue-gone has 1, blue-gone-dlq has 1; keep a runtime" in said
+    assert place.tools.calls == []
+    for url in urls.values():
+        sqs.purge_queue(QueueUrl=url)
+    _fail_on(place, " deploy blue-network ")
+    assert "the tool is broken today" in _broken(place)
 
 
 def test_a_named_bucket_must_exist(place: Place) -> None:
@@ -483,6 +503,6 @@ def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path) -> No
     region = "cn-northwest-1" if example.stem == "china" else "us-east-1"
     result = run("deploy", "-d", "--config", str(example), "-R", region, "--state", str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert "13/13" in result.output
+    assert "14/14" in result.output
     (written,) = tmp_path.glob("*/config.yaml")
     assert load_config(written) == load_config(example)
