@@ -47,8 +47,8 @@ class Work:
     """Tasks that an agent holds besides those (`PREFETCH`)."""
     lead: float = LEAD
     """Seconds before the end of the run on the GPU from which on an agent holds any of these, the run apart."""
-    grace_seconds: float = 50.0
-    """A running task may take so long after SIGTERM (`GRACE_PERIOD_SECONDS`)."""
+    grace_seconds: float = 90.0
+    """A running task may take so long after SIGTERM: `gracePeriodSeconds` in the chart's values."""
 
     @property
     def ahead(self) -> int:
@@ -81,8 +81,8 @@ class Nodes:
     """A 7 GB checkpoint without mmap, and its way to the GPU."""
     spread: float = 0.2
     """Coefficient of variation of each of these times."""
-    consolidate_after: float = 30.0
-    """An empty node is kept so long."""
+    consolidate_after: float = 120.0
+    """An empty node is kept so long: `consolidateAfter` in the chart's values."""
     volume_gib: float = 90.0
     """Of each node: Bottlerocket's two gp3 volumes, as in the chart's values …"""
     volume_iops: float = 1000.0

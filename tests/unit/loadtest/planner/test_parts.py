@@ -12,18 +12,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud.chart_values import chart_defaults
 from contract.prices import Fixed, by_service, load_prices, total
 from contract.scaling.settings import Scaling
 from loadtest.planner.arrivals import Recorded, daily, from_csv
 from loadtest.planner.asking import Chance, Oldest
 from loadtest.planner.costs import monthly_bill
-from loadtest.planner.model import Run
+from loadtest.planner.model import Nodes, Run, Work
 from loadtest.planner.simulation import Outcome, simulate
 from loadtest.planner.sweep import ChoiceError, changed, pareto_front, parse_change, parse_sweep
 from loadtest.planner.waits import RESOLUTION, SHORTEST, Percentiles
 from loadtest.shapes import ReplayError
 
 TIMES = st.lists(st.floats(0, 1e6), min_size=1, max_size=200)
+
+
+def test_nodes_and_agents_are_the_charts_unless_something_else_is_said() -> None:
+    chart = chart_defaults()
+    disruption, agent = chart["karpenter"]["provisioner"]["disruption"], chart["runtime"]["queueAgent"]
+    assert f"{Nodes().consolidate_after / 60:g}m" == disruption["consolidateAfter"]
+    assert (Work().grace_seconds, Work().prefetch, Work().slots) == (
+        agent["gracePeriodSeconds"],
+        agent["prefetch"],
+        agent["slots"],
+    )
+    volume = chart["karpenter"]["nodeTemplate"]["dataVolume"]
+    assert (Nodes().volume_iops + 3000, Nodes().volume_throughput + 125) == (volume["iops"], volume["throughput"])
 
 
 @given(times=TIMES, percent=st.sampled_from([1, 50, 95, 99, 100]))

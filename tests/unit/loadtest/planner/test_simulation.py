@@ -49,10 +49,10 @@ def test_the_first_task_waits_for_poll_batch_node_image_process_and_model() -> N
 
 def test_a_node_is_paid_from_its_launch_until_it_has_been_empty_for_a_while() -> None:
     outcome = simulate(Recorded((0.0,)), scaled(cooldownPeriod=60), run(seconds=3))
-    # Active until the poll at 78 s; the first one after the cooldown is at 139 s; then 30 s of an empty node.
-    assert outcome.node_seconds == pytest.approx(139 - 1 + 30)
+    # Active until the poll at 78 s; the first one after the cooldown is at 139 s; then 120 s of an empty node.
+    assert outcome.node_seconds == pytest.approx(139 - 1 + 120)
     assert outcome.busy_seconds == pytest.approx(3)
-    assert outcome.utilisation == pytest.approx(3 / 168)
+    assert outcome.utilisation == pytest.approx(3 / 258)
 
 
 def test_a_node_that_is_still_there_saves_the_next_replica_its_start() -> None:
