@@ -31,6 +31,9 @@ MAX_EXCUSES_FOR_CRASHES: Final = 10
 """Excused attempts after which a runtime that dies in mid-task is no excuse any more: a task that kills every runtime
 it meets must end at some time."""
 
+LONGEST_DEFERRAL: Final = 3600
+"""Seconds for which a second copy is put off at most, unless the visibility timeout is longer."""
+
 LAST_RECEIVES: Final = 5
 """Receives before SQS itself would dead-letter a message, without a callback: from here on an agent ends the task. Only
 a message that kills its agents before its run is noted, or that never finds a runtime, comes as far as this."""
@@ -73,6 +76,19 @@ def on_arrival(submission: Submission, *, receive_count: int, message: str) -> A
     if submission.blamed >= MAX_ATTEMPTS or is_last:
         return Arrival.EXHAUST
     return Arrival.RUN
+
+
+def deferral(receive_count: int, visibility_timeout: int) -> int:
+    """Returns seconds until a second copy is looked at again: longer each time.
+
+    Put off by one visibility timeout each time, it would come to its last receives while the task still runs elsewhere,
+    and end it there as undeliverable.
+
+    Args:
+        receive_count: how often the copy was received, this time included.
+        visibility_timeout: seconds of the queue's.
+    """
+    return max(visibility_timeout, min(LONGEST_DEFERRAL, visibility_timeout * receive_count))
 
 
 def begin(

@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from agent.aws import persist
-from agent.decisions import Arrival, on_arrival, refusal, retry_delay
+from agent.decisions import Arrival, deferral, on_arrival, refusal, retry_delay
 from agent.errors import TaskError
 from agent.holdings import Held, Holdings
 from agent.inputs.payloads import Payloads
@@ -31,7 +31,7 @@ class Preparation:
         payloads: contents that were too large for their messages.
         runtime: fetches inputs in its own way.
         runtime_type: decides which task types are taken.
-        visibility_timeout: seconds after which a second copy is looked at again.
+        visibility_timeout: seconds after which a second copy is looked at again for the first time.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Preparation:
         """Reads the record. Returns None when the task may run."""
         if self._holdings.twin_of(held) is not None:
             log.info("second_copy", of="a task held here")
-            return HandedBack(self._visibility_timeout)
+            return self._put_off(held)
         try:
             held.keep(await self._read_record(task, held.submission_id))
         except TooManyUnfinishedError:
@@ -109,7 +109,10 @@ class Preparation:
                 return Exhausted()
             case Arrival.DEFER:
                 log.info("second_copy", of="a task that runs elsewhere")
-                return HandedBack(self._visibility_timeout)
+                return self._put_off(held)
+
+    def _put_off(self, held: Held) -> HandedBack:
+        return HandedBack(deferral(held.delivery.receive_count, self._visibility_timeout))
 
     async def _localise(self, held: Held, task: TaskMessage) -> None:
         error = refusal(task.metadata.tasktype, self._runtime_type)

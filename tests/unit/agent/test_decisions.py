@@ -16,6 +16,7 @@ from agent.decisions import (
     Fail,
     Retry,
     begin,
+    deferral,
     exhausted,
     may_have_orphans,
     on_arrival,
@@ -94,6 +95,16 @@ def test_a_message_that_came_back_is_deferred_only_when_the_holder_has_the_task_
         assert submission.message == "n"
     elif submission.holder is not None and submission.message == "n" and not submission.status.terminal:
         assert receives > MAX_RECEIVE_COUNT - LAST_RECEIVES
+
+
+@given(st.integers(10, 43_200))
+def test_a_copy_does_not_come_to_its_last_receives_before_the_longest_task_has_ended(visibility_timeout: int) -> None:
+    waits = [deferral(count, visibility_timeout) for count in range(1, MAX_RECEIVE_COUNT - LAST_RECEIVES + 1)]
+
+    assert waits[0] == visibility_timeout
+    assert waits == sorted(waits)
+    assert sum(waits) > 12 * 3600, "seconds for which SQS lets anybody hold a message"
+    assert max(waits) <= 43_200, "the longest visibility timeout of SQS"
 
 
 @given(st.text(), st.text(), counts, counts, jitters)
