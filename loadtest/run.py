@@ -118,7 +118,8 @@ def load_run(folder: Path) -> Run:
     """
     try:
         facts = Facts.model_validate_json((folder / FACTS).read_bytes())
-        lines = (folder / TASKS).read_text(encoding="utf-8").splitlines()
+        # As bytes: `str.splitlines` would cut a line in two at U+2028 too, which JSON leaves as it is.
+        lines = (folder / TASKS).read_bytes().splitlines()
         tasks = [Task.model_validate_json(line) for line in lines]
         samples = read_samples(folder / SAMPLES)
     except OSError as error:

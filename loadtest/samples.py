@@ -64,7 +64,7 @@ class Sample(BaseModel):
 def read_samples(path: Path) -> list[Sample]:
     """Returns the samples of a file; a last line that was cut off is left out."""
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             found.append(Sample.model_validate_json(line))
         except ValidationError:

@@ -14,7 +14,7 @@ from loadtest.report.compare import differences, write_comparison
 from loadtest.report.figures import cost_of, figures_of
 from loadtest.report.plots import clock, seconds
 from loadtest.report.write import settings_of, write_report
-from loadtest.run import SAMPLES, Run, RunError, load_run, save_run
+from loadtest.run import SAMPLES, TASKS, Run, RunError, load_run, save_run
 from loadtest.scenario import Checks
 from loadtest.tasks import Answer
 from tests.unit.loadtest.support import BEGAN, run, sample, task
@@ -81,6 +81,17 @@ def test_a_run_that_was_saved_is_read_again_and_compared(tmp_path: Path) -> None
     assert "None in the scenario or in the scaling." in page
     with pytest.raises(RunError, match="holds no finished load test"):
         load_run(tmp_path / "nowhere")
+
+
+def test_what_a_server_has_said_cannot_make_a_run_unreadable(tmp_path: Path) -> None:
+    made = some_run()
+    told = [item.model_copy(update={"problem": "one\u2028two\x85three"}) for item in made.tasks]
+    save_run(tmp_path, made.facts, told)
+    (tmp_path / SAMPLES).write_text("")
+    assert load_run(tmp_path).tasks == told
+    (tmp_path / TASKS).write_bytes(b"\xff\n")
+    with pytest.raises(RunError, match="was not written by this version"):
+        load_run(tmp_path)
 
 
 def test_a_comparison_names_each_setting_that_differs() -> None:
