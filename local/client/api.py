@@ -35,17 +35,25 @@ class Api:
     Args:
         url: such as http://127.0.0.1:8000.
         key: its `x-api-key`, if it asks for one.
+
+    Raises:
+        RefusedError: the URL is none, or no key can look so.
     """
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url.rstrip("/")
-        # No proxy from the environment: it could not reach this machine's own address.
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"x-api-key": key} if key else {},
-            timeout=httpx.Timeout(30, connect=5),
-            trust_env=False,
-        )
+        try:
+            # No proxy from the environment: it could not reach this machine's own address.
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers={"x-api-key": key} if key else {},
+                timeout=httpx.Timeout(30, connect=5),
+                trust_env=False,
+            )
+        except httpx.InvalidURL as error:
+            raise RefusedError(f"the API's URL {url!r} is not one: {error}") from error
+        except UnicodeEncodeError as error:
+            raise RefusedError("the API key holds characters that a header cannot carry: it must be ASCII") from error
 
     def __enter__(self) -> Self:
         return self
@@ -155,12 +163,14 @@ class Api:
             ) from None
         if answer.is_success:
             return body
-        error = body.get("error", {}) if isinstance(body, dict) else {}
-        text = error.get("message", "no reason given") if isinstance(error, dict) else str(error)
+        # API Gateway's own refusals have the message alone.
+        error = body.get("error", body) if isinstance(body, dict) else {}
+        message = error.get("message") if isinstance(error, dict) else None
+        text = message or f"what answers at {self.url} is not the API, or not it alone: status {answer.status_code}"
         if answer.status_code in {429, 502, 503, 504}:
             again = answer.headers.get("retry-after")
             raise NotReachableError(f"the API cannot take it now: {text}" + (f" (try in {again} s)" if again else ""))
-        if answer.status_code == 401:
+        if answer.status_code in {401, 403}:
             text += "; give a key with --api-key or DARKROOM_API_KEY"
         raise RefusedError(text)
 

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.client.api import Api, RefusedError
 from local.client.events import Event, parse_events
 from local.client.requests import UnknownRequestError, from_prompt, route_of, task_id_of
 from local.client.show import outcome
@@ -79,3 +81,30 @@ def test_an_outcome_is_one_sentence() -> None:
     )
     assert outcome(task | {"status": "cancelled", "error": None}) == "a cancelled"
     assert outcome(task | {"status": "succeeded", "images": [{}]}) == "a succeeded: 1 image in s3://b/a"
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "says"),
+    [
+        ("http://localhost:abc", None, "'http://localhost:abc' is not one: Invalid port: 'abc'"),
+        ("http://[::1", None, "is not one"),
+        ("http://127.0.0.1:8000", "k\u00e4y", "the API key .* must be ASCII"),
+    ],
+)
+def test_an_address_or_key_that_cannot_be_is_refused_in_a_sentence(url: str, key: str | None, says: str) -> None:
+    with pytest.raises(RefusedError, match=says):
+        Api(url, key)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (httpx.Response(404, json={"detail": "Not Found"}), "what answers at http://here is not the API.*status 404"),
+        (httpx.Response(400, json=["no"]), "what answers at http://here is not the API.*status 400"),
+        (httpx.Response(403, json={"message": "Forbidden"}), "^Forbidden; give a key with --api-key"),
+        (httpx.Response(400, json={"error": {"code": "x", "message": "its own"}}), "^its own$"),
+    ],
+)
+def test_a_refusal_names_its_reason_or_who_gave_none(answer: httpx.Response, says: str) -> None:
+    with Api("http://here/") as api, pytest.raises(RefusedError, match=says):
+        api._check(answer)
