@@ -89,14 +89,15 @@ def check_runtime_name(value: str) -> str:
 
 
 def check_stack_name(value: str) -> str:
-    """Returns a stack's name unchanged when CloudFormation, S3 and SQS accept what is derived from it.
+    """Returns a stack's name unchanged when CloudFormation, S3, SQS and ECR accept what is derived from it.
 
     Raises:
-        ValueError: it is not a letter followed by at most 39 letters, digits and dashes.
+        ValueError: it is not a letter followed by at most 39 letters, digits and single dashes.
     """
-    if not STACK_NAME.fullmatch(value) or value.endswith("-"):
+    if not STACK_NAME.fullmatch(value) or value.endswith("-") or "--" in value:
         raise ValueError(
-            "a stack's name is a letter followed by at most 39 letters, digits and dashes, not ending in a dash"
+            "a stack's name is a letter followed by at most 39 letters, digits and dashes, with no dash at its end and "
+            "no two in a row"
         )
     return value
 

@@ -75,8 +75,8 @@ def test_runtime_names_follow_kubernetes(bad: str) -> None:
         check_runtime_name(bad)
 
 
-@pytest.mark.parametrize("bad", ["", "1a", "a_b", "a-", "a" * 41, "a\n"])
-def test_stack_names_follow_cloudformation(bad: str) -> None:
+@pytest.mark.parametrize("bad", ["", "1a", "a_b", "a-", "a--b", "a" * 41, "a\n"])
+def test_stack_names_follow_cloudformation_and_ecr(bad: str) -> None:
     with pytest.raises(ValueError, match="letter"):
         check_stack_name(bad)
 
