@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 import time
@@ -13,8 +14,9 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import ANONYMOUS, KeyRing
-from api.errors import ApiError
+from api.errors import ApiError, UnavailableError
 from api.metrics import Metrics
+from api.submit import Fate
 from api.telemetry import TRACE_HEADER
 from api.throttle import Throttle
 from api.tracing import Tracer
@@ -111,6 +113,10 @@ class Observation:
                 _log.error("fault", error_id=error_id(scope), route=route_of(scope), exc_info=error)
                 if status == 0:
                     await internal_error(scope).answer()(scope, receive, observed)
+            except asyncio.CancelledError:
+                # uvicorn's, when a request has not ended within the grace period; it would log it as a fault of ours.
+                if status == 0:
+                    await _stopping(scope, state).answer()(scope, receive, observed)
             route = route_of(scope)
             if span:
                 span.end(route, status)
@@ -199,6 +205,15 @@ def error_id(scope: Scope) -> str:
     state = request_state(scope)
     state.error_id = state.error_id or secrets.token_hex(6)
     return state.error_id
+
+
+def _stopping(scope: Scope, state: RequestState) -> ApiError:
+    """Returns the 503 for a request that the end of the server has cut off."""
+    return UnavailableError(
+        "this server is stopping, and had no time left for the request; send it again",
+        code="stopping",
+        details={"id": state.task_id, "fate": Fate.UNKNOWN} if scope["method"] == "POST" else None,
+    )
 
 
 def internal_error(scope: Scope) -> ApiError:

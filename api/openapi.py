@@ -42,7 +42,7 @@ _FAULTS: Final = {
     415: "The body is not declared as JSON.",
     429: "Too many requests with this key.",
     500: "A fault of ours; the log has it under the id in the answer.",
-    503: "AWS is out of reach.",
+    503: "AWS is out of reach, or this server is stopping.",
 }
 _NOT_ACCEPTED: Final = """\
 AWS is out of reach. `details.fate` is `not_accepted` (this submission will not run, and nobody is called back for it)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.api.conftest import Api, StartApi, throttled
 from tests.integration.api.test_seeds import seed
+from tests.support.waiting import until
 
 TASK = seed("v1alpha2-text-to-image")
 
@@ -133,6 +134,24 @@ async def test_a_client_that_offers_http_2_is_served_in_http_1(api: Api, size: i
         assert answer.status_code == 200, answer.text
     assert (await api.client.get("/v1/tasks/offered", headers=offer)).status_code == 200
     assert len(api.messages("sdruntime", wait=2)) == 2
+
+
+async def test_a_request_that_outlasts_the_servers_end_is_503_and_no_fault(
+    start_api: StartApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = await start_api(grace_period_seconds=0)
+    held = api.faults.hold["publish"] = asyncio.Event()
+    sending = asyncio.create_task(api.client.post("/v1alpha2", json=changed(id="cut-off")))
+    await until(lambda: api.faults.calls["publish"] == 1)
+
+    api.front.stopping.set()
+    api.server.should_exit = True
+
+    answer = await sending
+    assert fault(answer, 503, "stopping")["details"] == {"id": "cut-off", "fate": "unknown"}
+    assert answer.headers["retry-after"]
+    assert "Traceback" not in caplog.text
+    held.set()
 
 
 @pytest.mark.parametrize("request_line", ["NONSENSE", "POST /v1/tasks HTTP/1.1\r\nContent-Length: -1"])
