@@ -142,13 +142,14 @@ def backoff(attempt: int) -> float:
     return delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
-async def persist[T](call: Callable[[], Awaitable[T]], what: str, *, seconds: float = CALL_TIMEOUT) -> T:
+async def persist[T](call: Callable[[], Awaitable[T]], what: str, *, seconds: float | None = CALL_TIMEOUT) -> T:
     """Calls until AWS answers, however long it is out of reach.
 
     Args:
         call: the call; it must be safe to repeat.
         what: names the call in the log.
-        seconds: that one try may take.
+        seconds: that one try may take; None: it is bounded itself, as an entry of `contract.batches` is, which may have
+            to wait for calls before its own: given up then, it would be sent all the same, and once more.
 
     Raises:
         botocore.exceptions.ClientError: AWS refuses this call, and would again.

@@ -62,7 +62,7 @@ class Callbacks:
             log.warning("callback_context_dropped", bytes=len(message))
             message = encode_callback(callback.model_copy(update={"context": None}))
         attributes = callback_attributes(callback, submission)
-        await persist(lambda: self._publications.publish(message, attributes), "sns:Publish")
+        await persist(lambda: self._publications.publish(message, attributes), "sns:Publish", seconds=None)
         self._published[task_id, submission.submission] = None
         while len(self._published) > _REMEMBERED:
             self._published.popitem(last=False)

@@ -182,7 +182,7 @@ class TaskQueue:
 async def delete_for_good(queue: TaskQueue, held: Held) -> None:
     """Deletes a message, however long SQS is out of reach; a receipt that no longer counts is no error."""
     try:
-        await persist(lambda: queue.delete(held), "sqs:DeleteMessage")
+        await persist(lambda: queue.delete(held), "sqs:DeleteMessage", seconds=None)
     except ClientError:
         # The receipt expired: whoever has the message now finds its record ended and deletes it.
         log.info("message_no_longer_ours", message_id=held.delivery.message_id)

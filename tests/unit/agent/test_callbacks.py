@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import pytest
+
+from agent.aws import persist
 from agent.callbacks import Callbacks
 from contract.record import Status, Submission
 from contract.task import TaskType
+from tests.support.waiting import until
 
 
 class Topic:
@@ -16,9 +21,11 @@ class Topic:
 
     def __init__(self) -> None:
         self.messages: list[str] = []
+        self.seconds = 0.0
 
     async def publish(self, **arguments: Any) -> None:
         self.messages.append(arguments["Message"])
+        await asyncio.sleep(self.seconds)
 
 
 ARN = "arn:aws:sns:us-east-1:000000000000:t"
@@ -52,4 +59,21 @@ async def test_each_task_is_called_back_once_although_a_foreign_publisher_names_
     published = [await callbacks.publish(task_id, submission()) for task_id in ("a", "b", "a")]
 
     assert published == [True, True, False]
+    assert [json.loads(message)["id"] for message in topic.messages] == ["a", "b"]
+
+
+async def test_a_callback_that_waits_for_those_before_it_is_published_once_however_slow_sns_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topic = Topic()
+    # Of one call's time, two thirds: who comes during a call waits for more than one call's time in all.
+    topic.seconds = 0.2
+    monkeypatch.setitem(cast("Any", persist).__kwdefaults__, "seconds", 0.3)
+    callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 0)
+    first = asyncio.create_task(callbacks.publish("a", submission()))
+    await until(lambda: topic.messages)
+
+    assert await callbacks.publish("b", submission())
+
+    await first
     assert [json.loads(message)["id"] for message in topic.messages] == ["a", "b"]
