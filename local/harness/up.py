@@ -335,11 +335,20 @@ def _described(fleet: Fleet, pids: Mapping[str, int], options: Options) -> Repli
 
 
 def _wanted(config: Config, options: Options, ports: Ports) -> dict[str, int]:
-    """Returns who will listen on which port."""
+    """Returns who will listen on which port.
+
+    Raises:
+        ConfigError: two processes would have one name.
+    """
     wanted = {"api": ports.api, "sink": ports.sink}
     if options.endpoint is None:
         wanted["localstack"] = ports.localstack
-    for _, name, worker in plan.workers(config, options, ports):
-        wanted[name] = worker.runtime
-        wanted[f"{name}-agent"] = worker.agent
+    for runtime, name, worker in plan.workers(config, options, ports):
+        for process, port in ((name, worker.runtime), (f"{name}-agent", worker.agent)):
+            if process in wanted:
+                raise ConfigError(
+                    f"{options.config}: modelsRuntime: {runtime.name!r} makes a second process named {process!r} "
+                    "of this stack: choose another name"
+                )
+            wanted[process] = port
     return wanted

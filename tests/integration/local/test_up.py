@@ -248,6 +248,17 @@ def test_a_wrong_config_is_told_in_its_own_words(tmp_path: Path) -> None:
     assert "did you mean 'stackName'?" in process.text()
 
 
+@pytest.mark.parametrize(("names", "twice"), [(["api"], "api"), (["sd", "sd-agent"], "sd-agent")])
+def test_a_runtime_that_is_named_like_another_process_is_refused(tmp_path: Path, names: list[str], twice: str) -> None:
+    config = tmp_path / "config.yaml"
+    entries = "".join(f"- {{name: {name}, type: comfyui}}\n" for name in names)
+    config.write_text(f"modelBucketArn: arn:aws:s3:::darkroom-models\nmodelsRuntime:\n{entries}")
+    process = start(tmp_path, free_range(PORTS), "--config", str(config))
+    status, _ = process.wait_ended(within=60)
+    assert status == 2
+    assert f"modelsRuntime: {names[-1]!r} makes a second process named {twice!r}" in process.text()
+
+
 def test_an_endpoint_that_is_no_url_is_refused_before_anything_starts(tmp_path: Path) -> None:
     process = start(tmp_path, free_range(PORTS), "--endpoint", "localhost:4566")
     status, _ = process.wait_ended(within=60)
