@@ -103,10 +103,10 @@ def check_writable(path: Path) -> None:
     Raises:
         StateError: it cannot be.
     """
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.touch()
         draft.unlink()

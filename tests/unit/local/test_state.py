@@ -47,7 +47,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_state(path) is None
 
 
-@pytest.mark.parametrize("name", ["file/up.json", "folder", "file/deeper/up.json"])
+@pytest.mark.parametrize("name", ["file/up.json", "folder", "file/deeper/up.json", "/"])
 def test_a_file_that_cannot_be_written_is_named_before_anything_starts(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
