@@ -162,7 +162,7 @@ class ComfyUi:
         while True:
             try:
                 watch = await self._run_prompt(prompt, run_id, progress)
-                if watch.made_outputs:
+                if watch.owns_outputs:
                     return _Arriving(partial(self._answer, watch))
                 answer = await self._answer(watch)
             except _SpoiledError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from agent.runtimes.comfyui.files import has_output
+from agent.runtimes.comfyui.files import has_output, output_files
 
 
 class Ending(StrEnum):
@@ -51,9 +51,13 @@ class Watch:
         return min(1.0, sum(self._shares.values()) / len(self.nodes)) if self.nodes else 0.0
 
     @property
-    def made_outputs(self) -> bool:
-        """Whether the prompt is known to have made every output itself, and not to have taken one from the cache."""
-        return has_output(self.outputs) and not self.cached & self.outputs.keys()
+    def owns_outputs(self) -> bool:
+        """Whether every output is known to be this prompt's own, whatever runs next.
+
+        One that comes from the cache may be gone, and one whose name is always the same would be the next prompt's.
+        """
+        made = has_output(self.outputs) and not self.cached & self.outputs.keys()
+        return made and all(file.is_unique for file in output_files(self.outputs))
 
     @property
     def goes_on(self) -> bool:

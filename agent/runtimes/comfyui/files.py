@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from agent.runtimes.downloads import RemoteFile
+
+_COUNTED: Final = re.compile(r"_\d{5,}_?\.[^.]+$")
+"""How names end that a server gives once: with a counter, as `get_save_image_path` makes it and most nodes use it."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,11 @@ class FileReference:
     subfolder: str
     type: str
     """The folder: `output`, `temp` or `input`."""
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether no other run writes to a file of this name."""
+        return _COUNTED.search(self.filename) is not None
 
     @property
     def remote(self) -> RemoteFile:

@@ -148,18 +148,21 @@ class TestEvents:
         assert (seen.ending, seen.outputs) == (Ending.SUCCEEDED, {"3": {"images": [{"filename": "a.png"}]}})
 
     @pytest.mark.parametrize(
-        ("cached", "output", "made"),
+        ("cached", "output", "owned"),
         [
-            ([], {"images": [{"filename": "a.png"}]}, True),
-            (["1", "2"], {"images": [{"filename": "a.png"}]}, True),
-            (["1", "2", "3"], {"images": [{"filename": "a.png"}]}, False),
+            ([], {"images": [{"filename": "a_00001_.png"}]}, True),
+            (["1", "2"], {"gifs": [{"filename": "a_00012.mp4"}]}, True),
+            (["1", "2", "3"], {"images": [{"filename": "a_00001_.png"}]}, False),
+            ([], {"images": [{"filename": "a_00001_.png"}, {"filename": "latest.png"}]}, False),
             ([], {"images": []}, False),
             (["1"], {"text": ["words"]}, True),
         ],
     )
-    def test_an_output_of_the_cache_is_not_the_runs_own(self, cached: list[str], output: Any, made: bool) -> None:
+    def test_what_the_cache_or_the_next_prompt_may_hold_is_not_the_prompts_own(
+        self, cached: list[str], output: Any, owned: bool
+    ) -> None:
         seen = watch(event("execution_cached", nodes=cached), event("executed", node="3", output=output))
-        assert seen.made_outputs is made
+        assert seen.owns_outputs is owned
 
     def test_a_snapshot_of_all_nodes_counts_as_well(self) -> None:
         seen = watch(event("progress_state", nodes={"1": {"value": 1, "max": 1}, "2": {"value": 1, "max": 4}, "x": {}}))
