@@ -17,7 +17,13 @@ from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Arriving, Prepared
 from agent.runtimes.http import Interrupts, Opened, Server, ask_to_restart, look_at
 from agent.runtimes.sdwebui.answer import read_answer
-from agent.runtimes.sdwebui.checkpoints import Checkpoint, describe_choice, find_checkpoint, read_checkpoints
+from agent.runtimes.sdwebui.checkpoints import (
+    Checkpoint,
+    describe_choice,
+    find_checkpoint,
+    read_checkpoints,
+    without_hash,
+)
 from agent.runtimes.sdwebui.failures import TITLE, failure_of
 from agent.runtimes.sdwebui.links import localise
 from agent.runtimes.sdwebui.request import GENERATING, ROUTES, request_body
@@ -240,7 +246,7 @@ class SdWebUi:
             PermanentError: the server does not have it, or this runtime does not switch.
         """
         wanted = find_checkpoint(name, await self._checkpoints(refresh=False))
-        if wanted is None and self._dynamic_model:
+        if wanted is None:
             wanted = find_checkpoint(name, await self._checkpoints(refresh=True))
         current = await self._loaded()
         if wanted is None or (wanted.title != current and not self._dynamic_model):
@@ -267,7 +273,7 @@ class SdWebUi:
         )
 
     async def _checkpoints(self, *, refresh: bool) -> list[Checkpoint]:
-        if refresh:
+        if refresh and self._dynamic_model:
             await self._post("/sdapi/v1/refresh-checkpoints", {}, SWITCH_TIMEOUT)
         if refresh or not self._known:
             self._known = read_checkpoints(await self._get("/sdapi/v1/sd-models"))
@@ -279,8 +285,8 @@ class SdWebUi:
         title = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
         if not isinstance(title, str):
             return ""
-        # The hash joins the title when it is computed, so the two lists may differ in it.
-        match = find_checkpoint(title, self._known)
+        # The hash joins the title when it is computed, which the first load does: the list may be from before that.
+        match = find_checkpoint(title, self._known) or find_checkpoint(without_hash(title), self._known)
         return match.title if match else title
 
     def _check_model(self, name: str, used: str | None) -> None:

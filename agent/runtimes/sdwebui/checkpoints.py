@@ -42,9 +42,14 @@ def find_checkpoint(name: str, known: Sequence[Checkpoint]) -> Checkpoint | None
     )
 
 
+def without_hash(title: str) -> str:
+    """Returns a title as it was before the server had computed the hash: the path within the models folder."""
+    return _HASH_SUFFIX.sub("", title)
+
+
 def describe_choice(name: str, known: Sequence[Checkpoint]) -> str:
     """Returns the end of an error message: the nearest name, and what there is."""
-    titles = [_HASH_SUFFIX.sub("", item.title) for item in known]
+    titles = [without_hash(item.title) for item in known]
     close = difflib.get_close_matches(name, titles, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     more = f" and {len(titles) - _LISTED} more" if len(titles) > _LISTED else ""
@@ -53,7 +58,7 @@ def describe_choice(name: str, known: Sequence[Checkpoint]) -> str:
 
 def _checkpoint(item: dict[str, Any]) -> Checkpoint:
     title: str = item["title"]
-    path = _HASH_SUFFIX.sub("", title)
+    path = without_hash(title)
     file = re.split(r"[/\\]", str(item.get("filename") or path))[-1]
     base = re.split(r"[/\\]", path)[-1]
     shown = {str(item.get("model_name") or ""), _stem(file), _stem(base)} - {""}
