@@ -249,9 +249,11 @@ class SdWebUi:
         if wanted is None:
             wanted = find_checkpoint(name, await self._checkpoints(refresh=True))
         current = await self._loaded()
-        if wanted is None or (wanted.title != current and not self._dynamic_model):
+        if wanted is None or (current and wanted.title != current and not self._dynamic_model):
             raise self._refusal(name, current)
-        if wanted.title != current:
+        # A server that has just started loads its first checkpoint beside its API, or with the first run, and names
+        # none before. Which one that was its answer tells.
+        if wanted.title != current and self._dynamic_model:
             log.info("switching the checkpoint", now=current, to=wanted.title)
             await self._post("/sdapi/v1/options", {"sd_model_checkpoint": wanted.title}, SWITCH_TIMEOUT)
             if (loaded := await self._loaded()) != wanted.title:

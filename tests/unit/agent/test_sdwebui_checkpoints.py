@@ -16,7 +16,7 @@ from functools import partial
 import pytest
 from aiohttp import web
 
-from agent.errors import PermanentError
+from agent.errors import PermanentError, TransientError
 from agent.runtimes import Runtime
 from contract.task import RuntimeType, TaskType
 from tests.unit.agent.runtime_support import adapter_of, png, web_server, whole
@@ -109,3 +109,16 @@ async def test_a_checkpoint_may_be_named_with_its_hash_once_the_server_has_compu
         assert await run(runtime, "a.safetensors")
         server.load("b")
         assert await run(runtime, server.title("b"))
+
+
+async def test_a_static_server_that_has_loaded_nothing_yet_is_not_taken_for_one_that_holds_another_checkpoint() -> None:
+    async with driven(Unhashed(), dynamic=False) as runtime:
+        assert await run(runtime, "a.safetensors")
+
+
+async def test_a_static_server_that_comes_to_load_another_checkpoint_is_found_out() -> None:
+    async with driven(Unhashed(), dynamic=False) as runtime:
+        with pytest.raises(TransientError, match="used 'a'"):
+            await run(runtime, "b.safetensors")
+        with pytest.raises(PermanentError, match="does not switch"):
+            await run(runtime, "b.safetensors")
