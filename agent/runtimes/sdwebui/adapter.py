@@ -118,7 +118,7 @@ class SdWebUi:
                     return _Arriving(opened)
                 answer, model = await read_answer(await opened.read(TRANSFER_TIMEOUT))
                 if prepared.checkpoint is not None:
-                    self._check_model(prepared.checkpoint, model)
+                    _check_model(prepared.checkpoint, sent.checkpoint, model)
             except BaseException:
                 # Whatever happened, the next run asks the server again which checkpoint it holds.
                 self._current = None
@@ -163,7 +163,7 @@ class SdWebUi:
                 await self._wait_until_alone()
                 await self._use(prepared.checkpoint)
             path = ROUTES[prepared.task_type]
-            sent = _Sent(asyncio.create_task(self._server.open("POST", path, body=prepared.body)))
+            sent = _Sent(asyncio.create_task(self._server.open("POST", path, body=prepared.body)), self._current)
             self._line.append(sent)
             self._line[0].turn.set()
             sent.request.add_done_callback(lambda _: self._leave(sent))
@@ -291,18 +291,6 @@ class SdWebUi:
         match = find_checkpoint(title, self._known) or find_checkpoint(without_hash(title), self._known)
         return match.title if match else title
 
-    def _check_model(self, name: str, used: str | None) -> None:
-        """Catches an answer made with another checkpoint than asked for.
-
-        Raises:
-            TransientError: it was.
-        """
-        if used is None or self._current is None or used in self._current.shown:
-            return
-        raise TransientError(
-            "wrong_checkpoint_used", f"the request names the checkpoint {name!r}, but {TITLE} used {used!r}"
-        )
-
     async def _get(self, path: str) -> Any:
         reply = await self._server.request("GET", path)
         return await _ANSWERS.document(reply, path)
@@ -315,8 +303,10 @@ class SdWebUi:
 class _Sent:
     """A run's request, from its sending until its answer begins or its connection breaks."""
 
-    def __init__(self, request: asyncio.Task[Opened]) -> None:
+    def __init__(self, request: asyncio.Task[Opened], checkpoint: Checkpoint | None) -> None:
         self.request = request
+        self.checkpoint = checkpoint
+        """What the server held then; the next run may switch before this one's answer is here."""
         self.turn = asyncio.Event()
         """Set once nothing that was sent before is at the server."""
         self.spoiled = False
@@ -339,6 +329,19 @@ class _Arriving:
     def drop(self) -> None:
         """See `Arriving`."""
         self._opened.close()
+
+
+def _check_model(name: str, held: Checkpoint | None, used: str | None) -> None:
+    """Catches an answer made with another checkpoint than asked for.
+
+    Raises:
+        TransientError: it was.
+    """
+    if used is None or held is None or used in held.shown:
+        return
+    raise TransientError(
+        "wrong_checkpoint_used", f"the request names the checkpoint {name!r}, but {TITLE} used {used!r}"
+    )
 
 
 def _close(request: asyncio.Task[Opened]) -> None:

@@ -20,6 +20,7 @@ from agent.errors import PermanentError, TransientError
 from agent.runtimes import Runtime
 from contract.task import RuntimeType, TaskType
 from tests.unit.agent.runtime_support import adapter_of, png, web_server, whole
+from tests.unit.fake_runtime.support import until
 
 IMAGE = base64.b64encode(png()).decode()
 
@@ -122,3 +123,14 @@ async def test_a_static_server_that_comes_to_load_another_checkpoint_is_found_ou
             await run(runtime, "b.safetensors")
         with pytest.raises(PermanentError, match="does not switch"):
             await run(runtime, "b.safetensors")
+
+
+async def test_a_slow_answer_is_not_judged_by_the_checkpoint_that_the_next_run_has_switched_to() -> None:
+    server = Unhashed("a")
+    async with driven(server, dynamic=True) as runtime:
+        server.hold_back = release = asyncio.Event()
+        first = asyncio.create_task(run(runtime, "a.safetensors"))
+        await until(lambda: server.hold_back is None, "the first run's answer on its way")
+        assert await run(runtime, "b.safetensors")
+        release.set()
+        assert await first
