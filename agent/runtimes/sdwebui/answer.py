@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from typing import Any
 
 import orjson
@@ -53,7 +52,7 @@ def _decode(text: str, number: int) -> bytes:
         text = text.partition(",")[2]
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # of which base64's own error is one; letters beyond ASCII raise the plain one
         raise TransientError(
             "garbage_answer", f"SD Web UI answered 200, but image {number} is no base64: {error}"
         ) from error

@@ -134,3 +134,11 @@ async def test_a_slow_answer_is_not_judged_by_the_checkpoint_that_the_next_run_h
         assert await run(runtime, "b.safetensors")
         release.set()
         assert await first
+
+
+async def test_an_image_with_letters_beyond_ascii_is_a_garbled_answer() -> None:
+    server = Unhashed("a")
+    server.images = ["größer"]
+    async with driven(server, dynamic=False) as runtime:
+        with pytest.raises(TransientError, match="no base64"):
+            await run(runtime, "a.safetensors")
