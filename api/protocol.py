@@ -25,11 +25,14 @@ class Protocol(HttpToolsProtocol):
     """
 
     _chunk = b""
+    _again = b""
 
     def data_received(self, data: bytes) -> None:
         """Reads what the client has sent."""
-        self._chunk = data
-        super().data_received(data)
+        while data:
+            self._chunk, self._again = data, b""
+            super().data_received(data)
+            data = self._again
         self._chunk = b""
 
     def _should_upgrade(self) -> bool:
@@ -37,7 +40,7 @@ class Protocol(HttpToolsProtocol):
         return self.parser.get_method() != b"CONNECT"
 
     def handle_websocket_upgrade(self) -> None:
-        """Reads the request again, without the offer."""
+        """Has the request read again without the offer, but not from within this reading: many may come at once."""
         upgrade = sys.exception()
         assert isinstance(upgrade, httptools.HttpParserUpgrade)
         rest = self._chunk[upgrade.args[0] :]
@@ -47,7 +50,7 @@ class Protocol(HttpToolsProtocol):
             if name != b"upgrade":
                 head += [name, b": ", value, b"\r\n"]
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"".join([*head, b"\r\n", rest]))
+        self._again = b"".join([*head, b"\r\n", rest])
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no HTTP, and hangs up."""

@@ -136,6 +136,18 @@ async def test_a_client_that_offers_http_2_is_served_in_http_1(api: Api, size: i
     assert len(api.messages("sdruntime", wait=2)) == 2
 
 
+async def test_many_offers_of_http_2_that_come_at_once_are_all_answered(api: Api) -> None:
+    count = 500  # Python's recursion ends at a thousand
+    reader, writer = await asyncio.open_connection(api.client.base_url.host, api.client.base_url.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" * count)
+    answers = b""
+    async with asyncio.timeout(60):
+        while answers.count(b"HTTP/1.1 200 OK") < count and (more := await reader.read(65536)):
+            answers += more
+    writer.close()
+    assert answers.count(b"HTTP/1.1 200 OK") == count
+
+
 async def test_a_request_that_outlasts_the_servers_end_is_503_and_no_fault(
     start_api: StartApi, caplog: pytest.LogCaptureFixture
 ) -> None:
