@@ -41,6 +41,9 @@ CLEANING_PAUSES: Final = (0.0, 0.5, 2.0)
 LEFT_INTERVAL: Final = 1.0
 """Seconds between two looks at a run that did not stop when it was cancelled."""
 
+_OPEN: Final = ("pending", "in_progress", "waiting")
+"""What an item is called that has not ended. One waits for the saved workflow that it calls, an item of its batch."""
+
 _TRIES: Final = 3
 _QUEUE: Final = "/api/v1/queue/default"
 _IMAGES: Final = "/api/v1/images"
@@ -194,7 +197,9 @@ class InvokeAi:
             counts = await self._ask("GET", f"{_QUEUE}/b/{run.batch_id}/status")
             if not counts.get("total"):
                 raise _taken_out()
-            for status in ("completed", "failed", "canceled"):
+            if any(counts.get(status) for status in _OPEN):
+                continue
+            for status in ("failed", "canceled", "completed"):
                 if counts.get(status):
                     return status
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from PIL import Image
 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
@@ -20,7 +21,7 @@ from contract.task import RuntimeType, TaskType
 from tests.support.graphs import Graph, diffusion, of_image, plain, resized
 from tests.support.waiting import eventually_async
 from tests.unit.agent.fake_process import fake_process
-from tests.unit.agent.runtime_support import Links, adapter_of, cancel, png, whole
+from tests.unit.agent.runtime_support import Links, adapter_of, cancel, png, web_server, whole
 from tests.unit.fake_runtime.support import Server, serving
 
 QUEUE = "/api/v1/queue/default"
@@ -369,3 +370,32 @@ async def test_a_runtime_that_is_not_there_is_unavailable() -> None:
         assert not await runtime.is_alive()
         with pytest.raises(RuntimeUnavailableError):
             await run(runtime, plain())
+
+
+async def test_a_graph_that_calls_a_saved_workflow_ends_when_it_has_ended_itself_and_not_with_what_it_called() -> None:
+    counts = [
+        {"total": 2, "waiting": 1, "in_progress": 1},
+        {"total": 2, "waiting": 1, "completed": 1},
+        {"total": 2, "completed": 2},
+    ]
+    ended = {"item_id": 1, "session": {"results": {"n": {"image": {"image_name": "made.png"}}}}}
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        # What a call runs is an item of its own in the same batch, and the caller waits for it (seen in the source of
+        # invokeai/app/services/session_queue/session_queue_sqlite.py, `enqueue_workflow_call_child`).
+        if request.path.endswith("/enqueue_batch"):
+            return web.json_response({"item_ids": [1]})
+        if "/b/" in request.path:
+            return web.json_response(counts.pop(0))
+        if request.path.endswith("/i/1"):
+            return web.json_response({"item_id": 1, "session": {}} if counts else ended)
+        if request.path.endswith("/images_by_names"):
+            names = (await request.json())["image_names"]
+            return web.json_response([{"image_name": name, "is_intermediate": False} for name in names])
+        if request.path.endswith("/full"):
+            return web.Response(body=png())
+        return web.json_response({})
+
+    async with web_server(answer) as url, adapter(url) as runtime:
+        answered = await run(runtime, {"nodes": {"n": {"type": "call_saved_workflow"}}})
+    assert [output.name for output in answered.outputs] == ["made.png"]
