@@ -6,9 +6,7 @@ import asyncio
 import base64
 from typing import Any
 
-import orjson
-
-from agent.documents import THREAD_THRESHOLD, decode_json
+from agent.documents import THREAD_THRESHOLD, decode_json, read_json
 from agent.errors import TransientError
 from agent.runtimes.base import Answer, Output
 from agent.runtimes.http import Reply
@@ -65,7 +63,7 @@ def _model_name(document: dict[str, Any]) -> str | None:
     """Returns `sd_model_name` of `info`, which is JSON inside JSON; None on versions that lack it."""
     info = document.get("info")
     try:
-        parsed = orjson.loads(info) if isinstance(info, str) else info
+        parsed = read_json(info) if isinstance(info, str) else info
     except ValueError:
         return None
     name = parsed.get("sd_model_name") if isinstance(parsed, dict) else None

@@ -232,6 +232,11 @@ class TestAnswers:
         raw = json.dumps({"images": ["AAAA"], "info": json.dumps({"sd_model_name": "v1-5"})}).encode()
         assert (await read_answer(Reply(200, raw)))[1] == "v1-5"
 
+    async def test_the_model_is_read_beside_numbers_that_only_python_writes(self) -> None:
+        info = json.dumps({"sd_model_name": "v1-5", "extra_generation_params": {"ratio": float("nan")}})
+        raw = json.dumps({"images": ["AAAA"], "info": info}).encode()
+        assert (await read_answer(Reply(200, raw)))[1] == "v1-5"
+
     async def test_large_images_are_read_as_well(self) -> None:
         large = png(pad=500_000)
         raw = json.dumps({"html_info": "", "image": base64.b64encode(large).decode()}).encode()
