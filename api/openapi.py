@@ -45,10 +45,10 @@ _FAULTS: Final = {
     503: "AWS is out of reach, or this server is stopping.",
 }
 _NOT_ACCEPTED: Final = """\
-AWS is out of reach. `details.fate` is `not_accepted` (this submission will not run, and nobody is called back for it)
-or `unknown` (it may run). Send the same request again with the same task id, or with the one in `details.id`: it is
-accepted as soon as AWS is back, and the task runs once. Where several processes serve this API, only an
-`Idempotency-Key` lets an `unknown` one run once whichever of them is asked."""
+AWS is out of reach, or this server is stopping. `details.fate` is `not_accepted` (this submission will not run, and
+nobody is called back for it) or `unknown` (it may run). Send the same request again with the same task id, or with the
+one in `details.id`: it is accepted as soon as AWS is back, and the task runs once. Where several processes serve this
+API, only an `Idempotency-Key` lets an `unknown` one run once whichever of them is asked."""
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 
 

@@ -152,6 +152,8 @@ async def test_a_request_that_outlasts_the_servers_end_is_503_and_no_fault(
     start_api: StartApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = await start_api(grace_period_seconds=0)
+    documented = (await api.client.get("/openapi.json")).json()["paths"]["/v1alpha2"]["post"]["responses"]["503"]
+    assert "stopping" in documented["description"]
     held = api.faults.hold["publish"] = asyncio.Event()
     sending = asyncio.create_task(api.client.post("/v1alpha2", json=changed(id="cut-off")))
     await until(lambda: api.faults.calls["publish"] == 1)
