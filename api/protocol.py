@@ -50,6 +50,8 @@ class Protocol(HttpToolsProtocol):
             if name != b"upgrade":
                 head += [name, b": ", value, b"\r\n"]
         self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn's: what follows a request that is the connection's last spoils its answer otherwise.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._again = b"".join([*head, b"\r\n", rest])
 
     def send_400_response(self, msg: str) -> None:

@@ -148,6 +148,16 @@ async def test_many_offers_of_http_2_that_come_at_once_are_all_answered(api: Api
     assert answers.count(b"HTTP/1.1 200 OK") == count
 
 
+async def test_what_follows_an_offer_on_a_connection_that_is_to_close_does_not_spoil_the_answer(api: Api) -> None:
+    reader, writer = await asyncio.open_connection(api.client.base_url.host, api.client.base_url.port)
+    get = b"GET /healthz HTTP/1.1\r\n"
+    writer.write(get + b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n" + get + b"\r\n")
+    async with asyncio.timeout(60):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
 async def test_a_request_that_outlasts_the_servers_end_is_503_and_no_fault(
     start_api: StartApi, caplog: pytest.LogCaptureFixture
 ) -> None:
