@@ -40,7 +40,7 @@ def digest_of(image: Image) -> str | None:
             answer = client.head(url)
             if answer.status_code == httpx.codes.UNAUTHORIZED:
                 answer = client.head(url, headers=_authorization(client, answer.headers.get("WWW-Authenticate", "")))
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError):
         return None
     return answer.headers.get("Docker-Content-Digest") if answer.is_success else None
 
@@ -49,7 +49,8 @@ def _authorization(client: httpx.Client, challenge: str) -> dict[str, str]:
     """Returns the header for a challenge, with a token that anybody gets; without one if there is none to be had.
 
     Raises:
-        httpx.HTTPError, ValueError, KeyError: the challenge leads nowhere.
+        httpx.HTTPError, ValueError, LookupError: the challenge leads nowhere; urllib's reader raises IndexError for
+            a value that is missing.
     """
     kind, _, rest = challenge.partition(" ")
     if kind.lower() != "bearer":
@@ -59,4 +60,6 @@ def _authorization(client: httpx.Client, challenge: str) -> dict[str, str]:
     if not answer.is_success:
         return {}
     found = answer.json()
+    if not isinstance(found, dict):
+        return {}
     return {"Authorization": f"Bearer {found.get('token') or found['access_token']}"}

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from aiohttp import web
 from botocore.exceptions import ClientError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import Result
 
@@ -253,6 +253,7 @@ def test_a_tag_that_nobody_explains_keeps_its_snapshot_and_says_so_but_latest_is
 
 @settings(max_examples=20)
 @given(st.binary(max_size=60))
+@example(b"realm=")
 def test_no_challenge_of_a_registry_is_a_stack_trace(challenge: bytes) -> None:
     answers = [httpx.Response(401, headers={b"WWW-Authenticate": b"Bearer " + challenge}), httpx.Response(401)]
     with pytest.MonkeyPatch.context() as patch:
