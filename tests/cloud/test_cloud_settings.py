@@ -38,7 +38,7 @@ def test_the_example_of_all_settings_uses_each_of_them() -> None:
         ("{inputBuckets: ['s3://uploads']}", "cloud.inputBuckets.0: must be a bucket's name, such as my-uploads"),
         ("{inputBuckets: [up..loads]}", "cloud.inputBuckets.0: must be a bucket's name"),
         ("{inputBuckets: ['*']}", "cloud.inputBuckets.0: must be a bucket's name"),
-        ("{inputBuckets: uploads}", "cloud.inputBuckets: input should be a valid tuple"),
+        ("{inputBuckets: uploads}", "cloud.inputBuckets: must be a list"),
         ("{natGateways: 4}", "cloud.natGateways: input should be less than or equal to 3; found 4"),
         ("{availabilityZones: [us-east-1a]}", "cloud.availabilityZones: must name three different zones"),
         ("{publicAccessCidrs: [1.2.3.4/8]}", "cloud.publicAccessCidrs: must be IPv4 networks"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ def test_ctrl_c_ends_the_faults_and_judges_all_the_same(tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             start_new_session=True,
+            # A shell's background job, as this may be part of, ignores it, and so would whatever it starts.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads use it
         )
 
     def said(words: str) -> bool:
