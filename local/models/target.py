@@ -12,7 +12,7 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError
 
 from local.clients import REGION, make_clients
-from local.harness.state import default_path, read_state
+from local.harness.state import default_path, read_running
 from local.models.bucket import BucketError, ModelBucket
 
 if TYPE_CHECKING:
@@ -57,16 +57,8 @@ def choose(bucket: str, *, endpoint: str | None, profile: str | None, jobs: int)
 
 def _running_localstack() -> str | None:
     """Returns the LocalStack of the running `up`, or None."""
-    state = read_state(default_path())
-    if state is None:
-        return None
-    try:
-        os.kill(state.pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass  # somebody else's, and alive
-    return state.localstack
+    state = read_running(default_path())
+    return state.localstack if state is not None else None
 
 
 def _is_aws(endpoint: str) -> bool:
