@@ -20,6 +20,8 @@ import aiohttp
 import orjson
 import structlog
 
+from contract.cluster_tls import cluster_context
+
 log = structlog.get_logger()
 
 ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
@@ -150,7 +152,7 @@ class PodDeletionCost:
         loop, debounce, troubled = asyncio.get_running_loop(), Debounce(self._pace), False
         try:
             async with aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=_tls(self._api.authority), force_close=True),
+                connector=aiohttp.TCPConnector(ssl=cluster_context(str(self._api.authority)), force_close=True),
                 timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT),
                 trust_env=False,
             ) as session:
@@ -200,17 +202,8 @@ class PodDeletionCost:
                     )
                 return f"Kubernetes answers {response.status}"
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            return f"{type(error).__name__}"
+            return f"{type(error).__name__}: {error}"
 
 
 class _RefusedError(Exception):
     """Kubernetes does not let this pod say what it costs."""
-
-
-def _tls(authority: Path) -> ssl.SSLContext:
-    """Returns a context that trusts the cluster's own authority alone.
-
-    Raises:
-        OSError, ssl.SSLError: its certificate cannot be read.
-    """
-    return ssl.create_default_context(cafile=str(authority))

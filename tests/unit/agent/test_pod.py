@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,42 +29,17 @@ from agent.operations.pod import (
     Wish,
     find_pod,
 )
+from tests.support.cluster_authority import Served, make_authority
 from tests.support.waiting import until
 
 QUICK = Pace(look=0.01, busy_after=0.03, idle_after=0.05, retry=0.05)
 
 
-def make_certificate(folder: Path) -> None:
-    """Makes a certificate that is its own authority."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates of this test")
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "2",
-            ),
-            *("-subj", "/CN=kubernetes", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.crt")),
-        ],
-        check=True,
-        capture_output=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A service account's folder."""
+    """A service account's folder, with an authority as EKS's is."""
     folder = tmp_path_factory.mktemp("serviceaccount")
-    make_certificate(folder)
+    make_authority(folder)
     (folder / "namespace").write_text("darkroom")
     return folder
 
@@ -109,9 +81,8 @@ async def api_server(account: Path) -> AsyncIterator[ApiServer]:
     api = ApiServer()
     runner = web.ServerRunner(web.Server(api.answer), shutdown_timeout=0.1)
     await runner.setup()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(account / "ca.crt", account / "key.pem")
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    served = Served(account / "ca.crt", account / "server.crt", account / "server.key")
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served.server_context()).start()
     api.port = runner.addresses[0][1]
     (account / "token").write_text("first\n")
     try:
@@ -193,7 +164,7 @@ async def test_an_api_server_in_trouble_is_asked_again_and_said_once(account: Pa
 
 
 async def test_nobody_but_the_clusters_own_server_gets_the_token(account: Path, tmp_path: Path) -> None:
-    make_certificate(tmp_path)
+    make_authority(tmp_path)
     with capture_logs() as lines:
         async with api_server(account) as api:
             place = PodApi(pod(api, account).url, account / "token", tmp_path / "ca.crt")

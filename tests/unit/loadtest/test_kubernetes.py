@@ -33,7 +33,12 @@ def pod(name: str, phase: str, *, ready: bool = False, deleted: bool = False) ->
     if deleted:
         metadata["deletionTimestamp"] = "2026-03-01T12:00:00Z"
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
-    return {"metadata": metadata, "status": {"phase": phase, "conditions": conditions}}
+    agent = {"name": "queue-agent", "ports": [{"name": "health", "containerPort": 9464}]}
+    return {
+        "metadata": metadata,
+        "spec": {"containers": [agent]},
+        "status": {"phase": phase, "conditions": conditions},
+    }
 
 
 def node(name: str, capacity: str) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
             "status": {"desiredReplicas": 3, "currentReplicas": 2},
         },
         f"{CORE}/nodes": {"items": [node("x", "spot"), node("y", "spot"), node("z", "on-demand")]},
-        f"{PODS}/a:health/proxy/metrics": "darkroom_agent_busy_seconds_total 12.5\n",
+        f"{PODS}/a:9464/proxy/metrics": "darkroom_agent_busy_seconds_total 12.5\n",
     }
     yield made
     made.server.shutdown()
@@ -121,7 +126,7 @@ def test_pods_autoscaler_nodes_and_busy_seconds_are_read(api: ApiServer) -> None
 
 
 def test_without_an_autoscaler_or_metrics_the_rest_is_still_seen(api: ApiServer) -> None:
-    del api.answers[HPA], api.answers[f"{PODS}/a:health/proxy/metrics"]
+    del api.answers[HPA], api.answers[f"{PODS}/a:9464/proxy/metrics"]
     seen = KubernetesReplicas(CONFIG).look()
     assert seen["replicas"]["sdruntime"].wanted is None
     assert seen["busy"] == {}
