@@ -51,10 +51,11 @@ def create_app(
             services = app.state.services = make_services(front, clients)
             if front.keys.open:
                 _log.warning("API_KEYS is empty: this API is OPEN to everybody who can reach it")
-            settling = asyncio.create_task(services.acceptance.settle())
+            loops = {asyncio.create_task(loop()) for loop in (services.acceptance.settle, services.callbacks.run)}
             yield
-            settling.cancel()
-            await asyncio.wait({settling})
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops)
         front.tracer.close()
 
     document = openapi_document(config, root_path=settings.root_path, keys_needed=not front.keys.open)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from api.auth import KeyRing
 from api.aws import Aws
+from api.callbacks import Callbacks
 from api.events import Streams
 from api.idempotency import Idempotency
 from api.links import Links
@@ -47,6 +48,7 @@ class Services:
     """What the routes use."""
 
     front: Front
+    callbacks: Callbacks
     acceptance: Acceptance
     idempotency: Idempotency
     tasks: Tasks
@@ -74,21 +76,22 @@ def make_services(front: Front, aws: Aws) -> Services:
     settings, config = front.settings, front.config
     clock = asyncio.get_running_loop().time
     store = RecordStore(aws.s3, settings.s3_bucket)
+    callbacks = Callbacks(sns=aws.sns, topic_arn=settings.callback_topic_arn, store=store)
     acceptance = Acceptance(
-        aws=aws, store=store, config=config, bucket=settings.s3_bucket, topic_arn=settings.task_topic_arn
+        aws=aws,
+        store=store,
+        callbacks=callbacks,
+        config=config,
+        bucket=settings.s3_bucket,
+        topic_arn=settings.task_topic_arn,
     )
     links = Links(aws.signer, cdn_base_url=settings.cdn_base_url, seconds=settings.presigned_seconds)
     return Services(
         front=front,
+        callbacks=callbacks,
         acceptance=acceptance,
         idempotency=Idempotency(aws=aws, acceptance=acceptance, bucket=settings.s3_bucket),
-        tasks=Tasks(
-            aws=aws,
-            store=store,
-            links=links,
-            bucket=settings.s3_bucket,
-            callback_topic_arn=settings.callback_topic_arn,
-        ),
+        tasks=Tasks(store=store, callbacks=callbacks, links=links, bucket=settings.s3_bucket),
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=topology(config, region=settings.aws_region), clock=clock),
         readiness=Readiness(
             aws=aws,

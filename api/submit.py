@@ -14,6 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from api.aws import AWS_ERRORS, UNAVAILABLE, Aws
+from api.callbacks import Callbacks
 from api.errors import ApiError, UnavailableError
 from api.requests import TaskRequest
 from api.unsettled import Ticket, Unsettled
@@ -70,7 +71,7 @@ class Fate(StrEnum):
     """What became of a submission that was answered 503; the answer's details say it."""
 
     NOT_ACCEPTED = "not_accepted"
-    """It will not run, and nobody is called back."""
+    """It will not run, and nobody is called back, unless for a cancel that came while it was on its way."""
     UNKNOWN = "unknown"
     """It may run, and be called back for."""
 
@@ -89,9 +90,12 @@ class NotAcceptedError(UnavailableError):
 class Acceptance:
     """Writes and publishes tasks."""
 
-    def __init__(self, *, aws: Aws, store: RecordStore, config: Config, bucket: str, topic_arn: str) -> None:
+    def __init__(
+        self, *, aws: Aws, store: RecordStore, callbacks: Callbacks, config: Config, bucket: str, topic_arn: str
+    ) -> None:
         self._aws = aws
         self._store = store
+        self._callbacks = callbacks
         self._config = config
         self._bucket = bucket
         self._tasks = Publications(aws.sns, topic_arn, seconds=_STEP_SECONDS, parallel=_PUBLISHING)
@@ -136,7 +140,8 @@ class Acceptance:
             ticket: what was decided about it.
             trace: the X-Ray header of the request.
             instead_of: tickets of the same request whose fate is not known. Each is withdrawn in the same write, unless
-                it runs or has run after all: then that is what this sending is told of.
+                it runs or has run after all: then that is what this sending is told of. One that was cancelled
+                meanwhile stands for nothing: who sends the request after that wants it anew.
             withdraw: what is done when the message cannot be published, instead of `withdraw` for the ticket; another
                 sending of the same ticket may be under way, and only its owner knows.
 
@@ -218,7 +223,7 @@ class Acceptance:
             for earlier in instead_of:
                 if record is not None and record.find(earlier.submission) is not None:
                     record = _withdrawn(record, earlier)
-            if record is not None and _running(record, instead_of) is not None:
+            if record is not None and _taken(record, instead_of) is not None:
                 return record
             return submit(record, ticket.task_id, new)
 
@@ -226,15 +231,17 @@ class Acceptance:
             stored = await self._store.change(ticket.task_id, transition, expect_absent=not instead_of)
         except TooManyUnfinishedError as error:
             raise ApiError(409, "too_many_submissions", str(error), details={"id": ticket.task_id}) from error
-        return _running(stored.record, instead_of) or ticket
+        return _taken(stored.record, instead_of) or ticket
 
     async def _publish(self, message: str, request: TaskRequest) -> None:
         await self._tasks.publish(message, message_attributes(self._config, request.runtime, request.checkpoint))
 
     async def withdraw(self, ticket: Ticket) -> Fate | None:
-        """Ends a submission whose publishing failed; returns None when it turns out to have arrived after all.
+        """Ends a submission whose publishing failed; returns None when it is accepted all the same.
 
-        An answer that was lost looks like a failure. An agent that has the task in its hands is the better witness.
+        An answer that was lost looks like a failure. An agent that has the task in its hands is the better witness. One
+        that was cancelled meanwhile has ended as a submission should, once it has been called back for: no agent does,
+        since most likely no message is there.
         """
         try:
             async with asyncio.timeout(_STEP_SECONDS):
@@ -244,7 +251,10 @@ class Acceptance:
         except UNAVAILABLE as failure:
             _log.warning("cannot note that the task was not accepted", task_id=ticket.task_id, error=repr(failure))
             return Fate.UNKNOWN
-        return None if _running(stored.record, [ticket]) else Fate.NOT_ACCEPTED
+        found = stored.record.find(ticket.submission)
+        if found is not None and found.ended_unstarted_by_cancel:
+            return None if await self._callbacks.send(ticket.task_id, found) else Fate.NOT_ACCEPTED
+        return None if found is not None and _has_begun(found) else Fate.NOT_ACCEPTED
 
 
 def _withdrawn(record: Record | None, ticket: Ticket) -> Record:
@@ -261,13 +271,18 @@ def _withdrawn(record: Record | None, ticket: Ticket) -> Record:
     return note_callback(ended, ticket.submission)
 
 
-def _running(record: Record, tickets: Sequence[Ticket]) -> Ticket | None:
-    """Returns the first of several tickets that an agent has begun with, or that ended otherwise than by withdrawal."""
+def _taken(record: Record, tickets: Sequence[Ticket]) -> Ticket | None:
+    """Returns the first of several tickets that an agent has begun with, and nobody has cancelled."""
     for ticket in tickets:
         found = record.find(ticket.submission)
-        if found is not None and found.status is not Status.QUEUED and not is_not_accepted(found):
+        if found is not None and _has_begun(found) and found.status not in {Status.CANCELLING, Status.CANCELLED}:
             return ticket
     return None
+
+
+def _has_begun(submission: Submission) -> bool:
+    """Tells whether a submission has reached an agent, as far as its record tells."""
+    return submission.status is not Status.QUEUED and not is_not_accepted(submission)
 
 
 def is_not_accepted(submission: Submission) -> bool:

@@ -9,29 +9,23 @@ from typing import Any, Final
 
 import structlog
 
-from api.aws import UNAVAILABLE, Aws
+from api.aws import UNAVAILABLE
+from api.callbacks import Callbacks
 from api.errors import ApiError, UnavailableError, unknown_task
 from api.links import Links
-from contract.callback import callback_attributes, callback_for, encode_callback
 from contract.identifiers import check_task_id
 from contract.objects import output_prefix, s3_url
-from contract.publications import Publications
 from contract.record import (
     AlreadyEndedError,
     Record,
     Status,
-    Submission,
     UnknownSubmissionError,
-    note_callback,
     request_cancel,
 )
 from contract.store import RecordStore
 
 _SECONDS: Final = 12
 """For one request's calls to AWS."""
-
-_PUBLISHING: Final = 2
-"""Calls to SNS at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -58,12 +52,11 @@ class Cancelled:
 class Tasks:
     """Reads and cancels tasks."""
 
-    def __init__(self, *, aws: Aws, store: RecordStore, links: Links, bucket: str, callback_topic_arn: str) -> None:
-        self._aws = aws
+    def __init__(self, *, store: RecordStore, callbacks: Callbacks, links: Links, bucket: str) -> None:
         self._store = store
+        self._callbacks = callbacks
         self._links = links
         self._bucket = bucket
-        self._callbacks = Publications(aws.sns, callback_topic_arn, seconds=_SECONDS, parallel=_PUBLISHING)
 
     async def read(self, task_id: str) -> Record:
         """Returns a task's record.
@@ -84,16 +77,19 @@ class Tasks:
         return stored.record
 
     async def cancel(self, task_id: str) -> Cancelled:
-        """Asks a task's newest submission to stop. One that had not begun has ended when this returns.
+        """Asks a task's newest submission to stop. One that had not begun has ended when this returns, with a callback.
+
+        Its message may never have gone out, so no agent can be counted on to call back: only a callback that SNS has
+        taken makes the cancel a success. Asked again, it is tried again.
 
         Raises:
             ApiError: 404, there is no such task; 409, it has ended.
-            UnavailableError: S3 is out of reach.
+            UnavailableError: S3 or SNS is out of reach.
         """
         _check_id(task_id)
         try:
             async with asyncio.timeout(_SECONDS):
-                stored = await self._store.change(task_id, lambda record: request_cancel(record, now=datetime.now(UTC)))
+                stored = await self._store.change(task_id, lambda record: _cancelled(record, datetime.now(UTC)))
         except UnknownSubmissionError as error:
             raise unknown_task(task_id) from error
         except AlreadyEndedError as error:
@@ -104,23 +100,15 @@ class Tasks:
         except UNAVAILABLE as error:
             _log.warning("cannot cancel the task", task_id=task_id, error=repr(error))
             raise UnavailableError("the cancel could not be stored; try again") from error
-        at_once = stored.record.current.status is Status.CANCELLED
-        if at_once:
-            await self._call_back(task_id, stored.record.current)
+        current = stored.record.current
+        at_once = current.status is Status.CANCELLED
+        if at_once and not await self._callbacks.send(task_id, current):
+            raise UnavailableError(
+                "the task is cancelled and will not run, but its callback could not be sent yet; cancel it again to "
+                "be sure of it",
+                details={"id": task_id, "status": current.status},
+            )
         return Cancelled(stored.record, at_once)
-
-    async def _call_back(self, task_id: str, submission: Submission) -> None:
-        """Publishes the callback of a task that was cancelled before it ran.
-
-        When this fails, the agent that receives the task finds no callback noted and publishes it then.
-        """
-        callback = callback_for(task_id, submission)
-        try:
-            async with asyncio.timeout(_SECONDS):
-                await self._callbacks.publish(encode_callback(callback), callback_attributes(callback, submission))
-                await self._store.change(task_id, lambda record: note_callback(record, submission.submission))
-        except (*UNAVAILABLE, UnknownSubmissionError) as error:
-            _log.warning("cannot call back for the cancelled task", task_id=task_id, error=repr(error))
 
     async def view(self, record: Record) -> dict[str, Any]:
         """Returns what `GET /v1/tasks/{id}` answers."""
@@ -164,6 +152,17 @@ class Tasks:
                 "error": current.error.message if current.error else "",
             },
         }
+
+
+def _cancelled(record: Record | None, now: datetime) -> Record:
+    """Returns the record of a task that was asked to stop; unchanged when only its callback is not known to be out.
+
+    Raises:
+        AlreadyEndedError, UnknownSubmissionError: as `request_cancel`.
+    """
+    if record is not None and record.current.ended_unstarted_by_cancel and not record.current.callback_sent:
+        return record
+    return request_cancel(record, now=now)
 
 
 def _check_id(task_id: str) -> None:

@@ -116,6 +116,11 @@ class Submission(BaseModel):
         """Attempts that count against the task: each start that nobody excused."""
         return self.attempts - self.excused
 
+    @property
+    def ended_unstarted_by_cancel(self) -> bool:
+        """Whether a cancel ended it before any agent began: whether it has a message in a queue is not known."""
+        return self.status is Status.CANCELLED and not self.attempts
+
 
 class Record(BaseModel):
     """The document at `.tasks/{id}.json`."""

@@ -83,3 +83,17 @@ async def test_another_request_for_the_same_task_leaves_the_earlier_one_as_it_is
     assert (await api.client.post("/v1alpha2", json=changed(id="other", context={"another": 1}))).status_code == 200
 
     assert record_of(api, "other").earlier[before["submission"]].status == "queued"
+
+
+@pytest.mark.usefixtures("slow_to_settle")
+async def test_a_request_that_is_sent_again_after_its_cancel_runs(api: Api) -> None:
+    before = await refuse(api, "anew", "unknown")
+    assert (await api.client.delete("/v1/tasks/anew")).status_code == 200
+
+    assert (await api.client.post("/v1alpha2", json=changed(id="anew"))).status_code == 200
+
+    record = record_of(api, "anew")
+    assert record.earlier[before["submission"]].status == "cancelled"
+    assert record.current.status == "queued"
+    assert api.deployment.callbacks.wait_for("anew").attributes["submission"] == before["submission"]
+    assert record.current.submission in [item["metadata"]["submission"] for item in api.messages("sdruntime", wait=2)]

@@ -19,7 +19,7 @@ from contract.record import Failure, Record, Status
 from contract.store import RecordStore
 from tests.integration.api.conftest import Api, StartApi
 from tests.integration.api.test_errors import fault
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -203,16 +203,80 @@ async def test_cancelling_a_queued_task_ends_it_and_calls_back(api: Api) -> None
     api.messages("sdruntime")
 
 
-async def test_a_cancel_whose_callback_fails_leaves_it_to_the_agent(api: Api) -> None:
+async def called_back(api: Api, task_id: str) -> None:
+    """Returns once a task that did not succeed was called back for; the API, in this very loop, goes on meanwhile."""
+    callback = await asyncio.to_thread(api.deployment.callbacks.wait_for, task_id)
+    assert callback.body["result"] is False
+
+
+async def test_a_cancel_succeeds_once_its_callback_is_out(api: Api) -> None:
     await submit(api, "cancel-mute")
     api.faults.fail["publish"] = 1
 
-    assert (await api.client.delete("/v1/tasks/cancel-mute")).status_code == 200
+    error = fault(await api.client.delete("/v1/tasks/cancel-mute"), 503, "unavailable")
 
+    assert error["details"] == {"id": "cancel-mute", "status": "cancelled"}
     record = json.loads(api.deployment.object(".tasks/cancel-mute.json"))
-    assert record["current"]["status"] == "cancelled"
-    assert record["current"]["callback_sent"] is False
+    assert (record["current"]["status"], record["current"]["callback_sent"]) == ("cancelled", False)
+    assert (await api.client.delete("/v1/tasks/cancel-mute")).status_code == 200
+    await called_back(api, "cancel-mute")
     api.messages("sdruntime")
+
+
+async def test_a_cancel_that_nobody_asks_again_for_is_called_back_for_when_sns_is_back(api: Api) -> None:
+    await submit(api, "cancel-owed")
+    api.faults.fail["publish"] = 2
+
+    fault(await api.client.delete("/v1/tasks/cancel-owed"), 503, "unavailable")
+
+    await called_back(api, "cancel-owed")
+    api.messages("sdruntime")
+
+
+async def submit_until_publishing(
+    api: Api, task_id: str, *, with_key: bool
+) -> tuple[asyncio.Task[httpx.Response], asyncio.Event]:
+    """Sends a task whose message waits at SNS; returns the answer to come, and what lets the message go on."""
+    headers = {"idempotency-key": task_id} if with_key else {}
+    held, before = api.faults.hold.setdefault("publish", asyncio.Event()), api.faults.calls["publish"]
+    sending = asyncio.create_task(api.client.post("/v1/tasks", json=request(task_id), headers=headers))
+    await until(lambda: api.faults.calls["publish"] > before)
+    del api.faults.hold["publish"]
+    return sending, held
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+async def test_a_task_that_is_cancelled_while_its_message_fails_is_accepted_cancelled_and_called_back(
+    api: Api, with_key: bool
+) -> None:
+    task_id = f"cancel-failing-{with_key}"
+    sending, held = await submit_until_publishing(api, task_id, with_key=with_key)
+
+    assert (await api.client.delete(f"/v1/tasks/{task_id}")).status_code == 200
+    api.faults.fail["publish"] = 1
+    held.set()
+
+    assert (await sending).status_code == 202
+    await called_back(api, task_id)
+    assert api.messages("sdruntime") == []
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+async def test_while_sns_is_away_neither_the_task_nor_its_cancel_is_accepted_and_the_callback_still_comes(
+    api: Api, with_key: bool
+) -> None:
+    task_id = f"cancel-away-{with_key}"
+    sending, held = await submit_until_publishing(api, task_id, with_key=with_key)
+    api.faults.fail["publish"] = 100
+
+    fault(await api.client.delete(f"/v1/tasks/{task_id}"), 503, "unavailable")
+    held.set()
+
+    assert fault(await sending, 503, "unavailable")["details"] == {"id": task_id, "fate": "not_accepted"}
+    assert (await api.client.get(f"/v1/tasks/{task_id}")).json()["status"] == "cancelled"
+    api.faults.fail["publish"] = 0
+    await called_back(api, task_id)
+    assert api.messages("sdruntime") == []
 
 
 async def test_cancelling_a_running_task_asks_its_agent(api: Api) -> None:
