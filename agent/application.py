@@ -99,6 +99,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 stuck_after=settings.recycle_stuck_after_seconds,
             ),
             RuntimeMemory(runtime, settings.api_base_url),
+            settings.recycle_file,
         )
 
         process = f"{socket.gethostname()}-{new_ulid()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
@@ -104,17 +105,20 @@ class Settings(BaseSettings):
         Field(
             description="who restarts the runtime between tasks: nobody; exit: who sees this agent end with status 75; "
             "api: the runtime, when asked (SD Web UI: --api-server-stop, ComfyUI: ComfyUI-Manager); "
-            "probe: who sees /runtimez answer 503, such as the liveness probe of the runtime's container"
+            "probe: who sees RECYCLE_FILE, or /runtimez answer 503, as a liveness probe of the runtime's container does"
         ),
     ] = RecycleBy.NOBODY
+    recycle_file: Annotated[
+        Path | None, Field(description="RECYCLE_BY=probe: file that is there while the runtime is to be restarted")
+    ] = None
     recycle_after_tasks: Annotated[
         int, Field(description="runs after which the runtime is restarted; 0: never", ge=0)
     ] = 0
     recycle_above_rss_bytes: Annotated[
         int,
         Field(
-            description="resident bytes of the runtime above which it is restarted; 0: never. Needs a runtime process "
-            "that can be seen (same machine, or pod with shareProcessNamespace, and same user), or SD Web UI",
+            description="resident bytes of the runtime above which it is restarted; 0: never. Needs one that tells "
+            "(SD Web UI, the project's image of ComfyUI, type http), or one on the same machine, of the same user",
             ge=0,
         ),
     ] = 0

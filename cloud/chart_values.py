@@ -100,7 +100,7 @@ def release_values(config: Config, runtime: RuntimeConfig, placement: Placement)
     faults = [*translation.refusals, *_set_by_stacks(own)]
     if faults:
         raise ChartValuesError("\n".join(f"{where}.{fault}" for fault in faults))
-    values = merged(_proposed(own, placement), own)
+    values = merged(_proposed(config, runtime, own, placement), own)
     lines = [f"{where}.{fault}" for fault in schema_faults(merged(chart_defaults(), values))]
     if not lines:
         try:
@@ -108,7 +108,16 @@ def release_values(config: Config, runtime: RuntimeConfig, placement: Placement)
             scaling_of(runtime.model_copy(update={"extra_values": own}), where)
         except ScalingError as error:
             lines = str(error).splitlines()
-        lines += [f"{where}.{fault}" for fault in _slot_faults(runtime, values)]
+        whole = merged(chart_defaults(), values)
+        lines += [
+            f"{where}.{fault}"
+            for fault in (
+                *_slot_faults(runtime, values),
+                *_port_faults(runtime, whole),
+                *_gpu_faults(whole),
+                *_memory_faults(runtime, whole),
+            )
+        ]
     if lines:
         raise ChartValuesError("\n".join(lines))
     return merged(values, _made(config, runtime, placement))
@@ -142,6 +151,17 @@ def schema_faults(values: Values) -> list[str]:
     faults = sorted(_validator().iter_errors(values), key=lambda fault: [str(part) for part in fault.absolute_path])
     return list(dict.fromkeys(line for fault in faults for line in _lines(fault)))
 
+
+RUNTIME_PORTS: Final[dict[RuntimeType, int]] = {
+    RuntimeType.SDWEBUI: 7860,
+    RuntimeType.COMFYUI: 8188,
+    RuntimeType.INVOKEAI: 9090,
+    RuntimeType.HTTP: 8000,
+}
+"""Where a runtime listens unless `inferenceApi.port` says another: as the chart has it."""
+
+_BUILT_HERE: Final = frozenset({RuntimeType.SDWEBUI, RuntimeType.COMFYUI})
+_GPU: Final = "nvidia.com/gpu"
 
 _SET_BY_STACKS: Final[tuple[Path, ...]] = (
     ("global", "awsRegion"),
@@ -180,13 +200,19 @@ def _set_by_stacks(own: Values) -> list[str]:
     return faults
 
 
-def _proposed(own: Values, placement: Placement) -> Values:
+def _proposed(config: Config, runtime: RuntimeConfig, own: Values, placement: Placement) -> Values:
     """Returns what holds unless the runtime's own values say otherwise."""
+    is_ours = not _under(own, "inferenceApi").get("repository") and _is_built_here(config, runtime, placement)
     values: Values = {
         "global": {},
         "karpenter": {},
         "runtime": {
-            "inferenceApi": {"image": _image(placement.runtime_image, _under(own, "inferenceApi"))},
+            "inferenceApi": {
+                "image": _image(placement.runtime_image, _under(own, "inferenceApi")),
+                # What others build may want to be root, and to write beside its code.
+                # (Another chart may not know it.)
+                **({} if is_ours or runtime.chart_repository else {"confinement": "image"}),
+            },
             "queueAgent": {"image": _image(placement.agent_image, _under(own, "queueAgent"))},
         },
     }
@@ -199,6 +225,13 @@ def _proposed(own: Values, placement: Placement) -> Values:
     if placement.snapshot_id and not (isinstance(node, dict) and node.get("imageCache") == "soci"):
         values["karpenter"] = {"nodeTemplate": {"dataVolume": {"snapshotID": placement.snapshot_id}}}
     return values
+
+
+def _is_built_here(config: Config, runtime: RuntimeConfig, placement: Placement) -> bool:
+    """Tells whether an image is one of those that `deploy` builds (local/runtimes): by its repository."""
+    if runtime.type not in _BUILT_HERE:
+        return False
+    return split_image(placement.runtime_image)[0].endswith(f"/{names.repositories(config)[runtime.type]}")
 
 
 def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Values:
@@ -246,6 +279,36 @@ def _slot_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
     return [
         f"runtime.queueAgent.slots: must be 1 for {runtime.name}, since type http takes one run at a time; "
         f"found {slots}: leave it out"
+    ]
+
+
+def _port_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
+    """Returns a line when agent and runtime, which share the pod's ports, would listen on the same one."""
+    port = values["runtime"]["inferenceApi"]["port"] or RUNTIME_PORTS[runtime.type]
+    if values["runtime"]["queueAgent"]["healthPort"] != port:
+        return []
+    return [f"runtime.queueAgent.healthPort: must not be {port}, on which the runtime listens: set another"]
+
+
+def _memory_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
+    """Returns a line when a runtime is to be restarted for its memory, and does not tell it."""
+    if runtime.type is not RuntimeType.INVOKEAI or not values["runtime"]["queueAgent"]["recycle"]["aboveRssBytes"]:
+        return []
+    return [
+        "runtime.queueAgent.recycle.aboveRssBytes: must be 0 with type invokeai, which does not tell how much memory "
+        "it takes; use afterTasks"
+    ]
+
+
+def _gpu_faults(values: Values) -> list[str]:
+    """Returns a line when a pod would ask for other GPUs than it may have, which Kubernetes refuses."""
+    amounts = values["runtime"]["inferenceApi"]["resources"]
+    limit, request = (str(amounts.get(part, {}).get(_GPU, "")) for part in ("limits", "requests"))
+    if request in {"", limit}:
+        return []
+    return [
+        f"runtime.inferenceApi.resources: {_GPU} must be the same among limits and requests, as Kubernetes wants of "
+        f"GPUs; found limits {limit or 'without it'} and requests {request}: set both"
     ]
 
 

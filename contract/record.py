@@ -14,7 +14,7 @@ ended and are crowded out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final
@@ -28,11 +28,6 @@ KEPT_EARLIER: Final = 20
 
 MAX_UNFINISHED: Final = 100
 """Submissions of one task id that may be under way at once; bounds the record's size."""
-
-
-MAX_WARNINGS: Final = 20
-MAX_WARNING: Final = 300
-"""Warnings of one submission that are kept, and characters of each."""
 
 
 class Status(StrEnum):
@@ -102,8 +97,6 @@ class Submission(BaseModel):
     image_url: list[str] = Field(default_factory=list)
     output_url: str = ""
     error: Failure | None = None
-    warnings: list[str] = Field(default_factory=list)
-    """What is missing though the task succeeded, a sentence each."""
     timings: Timings | None = None
     dead_lettered: bool = False
     """The message went to the dead-letter queue."""
@@ -259,7 +252,6 @@ def finish(
     image_url: list[str] | None = None,
     output_url: str = "",
     error: Failure | None = None,
-    warnings: Sequence[str] = (),
     timings: Timings | None = None,
     dead_lettered: bool = False,
 ) -> Record:
@@ -280,7 +272,6 @@ def finish(
             error=error,
             image_url=image_url,
             output_url=output_url,
-            warnings=warnings,
             timings=timings,
             dead_lettered=dead_lettered,
         )
@@ -319,7 +310,6 @@ def _ended(
     error: Failure | None,
     image_url: list[str] | None = None,
     output_url: str = "",
-    warnings: Sequence[str] = (),
     timings: Timings | None = None,
     dead_lettered: bool = False,
 ) -> Submission:
@@ -330,7 +320,6 @@ def _ended(
             "image_url": image_url or [],
             "output_url": output_url,
             "error": error,
-            "warnings": [warning[:MAX_WARNING] for warning in warnings[:MAX_WARNINGS]],
             "timings": timings,
             "dead_lettered": dead_lettered,
             "progress": 1.0 if status is Status.SUCCEEDED else found.progress,

@@ -1,7 +1,7 @@
 """Finds the process that listens on a port of this machine, and reads how much memory it takes (Linux, `/proc`).
 
-A sidecar sees its runtime's process when the pod shares its process namespace (`shareProcessNamespace: true`) and both
-run as the same user; a process of the same machine sees it as it is. Elsewhere there is nothing to see.
+A process of the same machine and user sees it. Containers do not see each other's processes, and must not: whoever sees
+the agent's, and is the same user, reads its credentials out of `/proc`.
 """
 
 from __future__ import annotations

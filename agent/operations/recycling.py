@@ -7,8 +7,9 @@ says who does it (`RECYCLE_BY`):
   `local/harness` understands that, and so does a container restart rule with `RestartAllContainers`.
 - `api`: the server is asked to restart: SD Web UI with `--api-server-stop`, ComfyUI with ComfyUI-Manager. A server that
   ends is started again by whoever keeps it running, such as the kubelet its sidecars.
-- `probe`: `/runtimez` answers 503 until the runtime has gone. A liveness probe of the *runtime's* container that asks
-  the agent's port (the containers of a pod share it) lets the kubelet restart the runtime, without any permission.
+- `probe`: a file is there, and `/runtimez` answers 503, until the runtime has gone. A liveness probe of the *runtime's*
+  container that looks for the file lets the kubelet restart the runtime, without any permission. The file is better: an
+  agent that is away for a while does not answer, and a probe that cannot tell the two apart has to be slow.
 
 No task is lost by any of them: nothing runs at that time, and what was received already goes back to the queue.
 """
@@ -19,6 +20,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -80,12 +82,20 @@ class Recycling:
         by: who restarts the runtime.
         limits: when.
         measure: returns the runtime's resident bytes, if they can be seen.
+        mark: the file that a probe looks for; None: there is none.
     """
 
-    def __init__(self, by: RecycleBy, limits: Limits, measure: Callable[[], Awaitable[int | None]]) -> None:
+    def __init__(
+        self,
+        by: RecycleBy,
+        limits: Limits,
+        measure: Callable[[], Awaitable[int | None]],
+        mark: Path | None = None,
+    ) -> None:
         self._by = by
         self._limits = limits
         self._measure = measure
+        self._mark = mark if by is RecycleBy.PROBE else None
         self._tasks = 0
         self._resident: int | None = None
         self._blind = False
@@ -112,6 +122,8 @@ class Recycling:
     def note_start(self) -> None:
         """Says that the runtime is up, and perhaps another process."""
         self._tasks, self._resident = 0, None
+        # An agent that was killed may have left it.
+        self._set_mark(wanted=False)
 
     def note_run(self) -> None:
         """Says that a task's run has ended, one way or other."""
@@ -131,7 +143,7 @@ class Recycling:
             log.warning(
                 "memory_cannot_be_seen",
                 setting="RECYCLE_ABOVE_RSS_BYTES",
-                way_out="share the pod's process namespace and the user, or use RECYCLE_AFTER_TASKS",
+                way_out="use a runtime that tells (SD Web UI, the project's image of ComfyUI), or RECYCLE_AFTER_TASKS",
             )
 
     def judge(self) -> bool:
@@ -154,6 +166,7 @@ class Recycling:
             end: ends the agent.
         """
         log.warning("runtime_restart_wanted", by=self._by, reason=self.reason)
+        self._set_mark(wanted=True)
         if self._by is RecycleBy.API and not await self._ask(runtime):
             log.error(
                 "runtime_not_restarted",
@@ -171,6 +184,17 @@ class Recycling:
         # Counted anew, gone or not: tasks must not wait for ever for somebody who does not come.
         self.reason = ""
         self.note_start()
+
+    def _set_mark(self, *, wanted: bool) -> None:
+        if self._mark is None:
+            return
+        try:
+            if wanted:
+                self._mark.touch()
+            else:
+                self._mark.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("restart_cannot_be_asked_for", setting="RECYCLE_FILE", error=str(error))
 
     async def _ask(self, runtime: Runtime) -> bool:
         try:

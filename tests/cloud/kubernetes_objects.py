@@ -16,7 +16,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 from celpy import celtypes
-from celpy.adapter import json_to_cel
+from celpy.adapter import CELJSONEncoder, json_to_cel
 
 from cloud.versions import KUBERNETES
 
@@ -110,6 +110,12 @@ def _rule_faults(schema: dict[str, Any], value: Any, path: str = "") -> Iterator
 def holds(rule: str, variables: dict[str, Any]) -> bool:
     """Returns whether a CEL expression is true of some variables (JSON values)."""
     return _holds(rule, json.dumps(variables, sort_keys=True))
+
+
+def value_of(expression: str, variables: dict[str, Any]) -> Any:
+    """Returns what a CEL expression makes of some variables (JSON values), as JSON."""
+    found = _program(expression).evaluate({name: json_to_cel(value) for name, value in variables.items()})
+    return json.loads(json.dumps(found, cls=CELJSONEncoder))
 
 
 @functools.cache

@@ -40,7 +40,7 @@ env:
   (dict "name" "SLOTS" "value" ($agent.slots | toString))
   (dict "name" "RECYCLE_BY" "value" $agent.recycle.by)
   (dict "name" "HEALTH_HOST" "value" "0.0.0.0")
-  (dict "name" "HEALTH_PORT" "value" ($agent.healthPort | toString))
+  (dict "name" "HEALTH_PORT" "value" (include "darkroom.healthPort" .))
   (dict "name" "LOG_LEVEL" "value" $agent.logLevel)
   (dict "name" "POD_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.name")))
   (dict "name" "POD_NAMESPACE" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.namespace")))
@@ -56,6 +56,9 @@ env:
 {{- end -}}
 {{- with $agent.warmUp -}}
 {{- $env = append $env (dict "name" "WARMUP_REQUEST" "value" (toJson .)) -}}
+{{- end -}}
+{{- if eq $agent.recycle.by "probe" -}}
+{{- $env = append $env (dict "name" "RECYCLE_FILE" "value" (include "darkroom.restartFile" .)) -}}
 {{- end -}}
 {{- with $agent.recycle.afterTasks -}}
 {{- $env = append $env (dict "name" "RECYCLE_AFTER_TASKS" "value" (int64 . | toString)) -}}

@@ -49,8 +49,73 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{ .Values.runtime.inferenceApi.port | default (get (dict "sdwebui" 7860 "comfyui" 8188 "invokeai" 9090 "http" 8000) .Values.runtime.type) }}
 {{- end }}
 
+{{/* The agent's port: never the runtime's, since all containers of a pod share their ports. */}}
+{{- define "darkroom.healthPort" -}}
+{{- $port := .Values.runtime.queueAgent.healthPort | int -}}
+{{- if eq $port (include "darkroom.runtimePort" . | int) -}}
+{{- printf "runtime.queueAgent.healthPort: must not be %d, on which the runtime listens: set another" $port | fail -}}
+{{- end -}}
+{{ $port }}
+{{- end }}
+
 {{- define "darkroom.startupPath" -}}
 {{ .Values.runtime.inferenceApi.startupProbe.path | default (get (dict "sdwebui" "/sdapi/v1/options" "comfyui" "/system_stats" "invokeai" "/api/v1/app/version" "http" "/health") .Values.runtime.type) }}
+{{- end }}
+
+{{/* The user of the agent's container, in no other image. */}}
+{{- define "darkroom.agentUser" -}}
+10002
+{{- end }}
+
+{{/* What the agent says to the runtime's liveness probe (RECYCLE_FILE). */}}
+{{- define "darkroom.restartFolder" -}}
+/run/darkroom
+{{- end }}
+{{- define "darkroom.restartFile" -}}
+{{ include "darkroom.restartFolder" . }}/restart
+{{- end }}
+
+{{/* How the runtime's container is held: by `confinement`, and what is set over it. */}}
+{{- define "darkroom.runtimeSecurity" -}}
+{{- $server := .Values.runtime.inferenceApi -}}
+{{- $base := dict -}}
+{{- if eq $server.confinement "strict" -}}
+{{- $base = dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "readOnlyRootFilesystem" true -}}
+{{- end -}}
+{{- mustMergeOverwrite $base $server.securityContext | toYaml -}}
+{{- end }}
+
+{{/* Folders that a read-only runtime may write to, but for those that `extraVolumeMounts` brings. */}}
+{{- define "darkroom.writable" -}}
+{{- $server := .Values.runtime.inferenceApi -}}
+{{- $paths := list -}}
+{{- if eq $server.confinement "strict" -}}
+{{- $mounted := list $server.modelMountPath -}}
+{{- range $server.extraVolumeMounts -}}
+{{- $mounted = append $mounted .mountPath -}}
+{{- end -}}
+{{- $own := get (dict "sdwebui" (list "/var/lib/sdwebui") "comfyui" (list "/var/lib/comfyui")) .Values.runtime.type | default list -}}
+{{- range concat (list "/tmp") $own $server.writablePaths | uniq -}}
+{{- if not (has . $mounted) -}}
+{{- $paths = append $paths . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "paths" $paths | toYaml -}}
+{{- end }}
+
+{{/* The models' volume and claim. Neither may be changed in the cluster, so another content has another name. The size of
+a volume that a StorageClass provides may grow, and its files are in no other place: it keeps its name. */}}
+{{- define "darkroom.modelsName" -}}
+{{- $store := .Values.runtime.persistence -}}
+{{- $content := dict "storageClass" $store.storageClass "accessModes" $store.accessModes "existingVolume" $store.existingVolume "s3" $store.s3.enabled -}}
+{{- if or $store.s3.enabled $store.existingVolume -}}
+{{- $_ := set $content "size" (toString $store.size) -}}
+{{- end -}}
+{{- if $store.s3.enabled -}}
+{{- $content = merge $content (dict "bucket" $store.s3.modelBucket "prefix" $store.s3.prefix "region" .Values.global.awsRegion) -}}
+{{- end -}}
+{{ .Release.Name }}-models-{{ toJson $content | sha256sum | trunc 8 }}
 {{- end }}
 
 {{/* Seconds from SIGTERM to SIGKILL: the agent finishes or hands back (10 s), and its runtime stops after it (5 s). */}}

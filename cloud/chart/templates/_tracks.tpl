@@ -15,6 +15,13 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
 {{- if and (eq $runtime.type "http") (gt $slots 1) -}}
 {{- printf "runtime.queueAgent.slots: must be 1 for %s, since type http takes one run at a time; found %d: leave it out" (include "darkroom.runtime" .) $slots | fail -}}
 {{- end -}}
+{{- $gpu := "nvidia.com/gpu" -}}
+{{- $amounts := $runtime.inferenceApi.resources -}}
+{{- $limit := get ($amounts.limits | default dict) $gpu | toString -}}
+{{- $request := get ($amounts.requests | default dict) $gpu | toString -}}
+{{- if and (ne $request "") (ne $limit $request) -}}
+{{- printf "runtime.inferenceApi.resources: %s must be the same among limits and requests, as Kubernetes wants of GPUs; found limits %q and requests %q: set both" $gpu $limit $request | fail -}}
+{{- end -}}
 {{- $stable := dict
   "name" .Release.Name
   "track" "stable"
@@ -50,10 +57,28 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
 {{- dict "tracks" $tracks | toYaml -}}
 {{- end }}
 
-{{/* The autoscaler's behaviour; a tolerance is a quantity, which in the API is a text. */}}
+{{/* The URL of the queue as KEDA reads it: with a path of two parts, account and name. Emulators write others, such as
+`/queue/us-east-1/000000000000/name`, and take this one too. */}}
+{{- define "darkroom.kedaQueueUrl" -}}
+{{- $url := .Values.runtime.queueAgent.sqsQueueUrl -}}
+{{- if .Values.global.awsEndpoint -}}
+{{- $url = regexReplaceAll "^(https?://[^/]+)/(?:.*/)?([^/]+)/([^/]+)/*$" $url "${1}/${2}/${3}" -}}
+{{- end -}}
+{{ $url }}
+{{- end }}
+
+{{/* The autoscaler's behaviour: what is set, over the defaults that Kubernetes documents ("Default Behavior"). With any
+`behavior`, the controller stabilizes each direction by its own window; with none, both by the highest of the last five
+minutes (`stabilizeRecommendation` in pkg/controller/podautoscaler). A tolerance is a quantity, which in the API is a text. */}}
 {{- define "darkroom.behavior" -}}
+{{- $default := dict
+  "scaleUp" (dict "stabilizationWindowSeconds" 0 "selectPolicy" "Max" "policies" (list
+    (dict "type" "Pods" "value" 4 "periodSeconds" 15) (dict "type" "Percent" "value" 100 "periodSeconds" 15)))
+  "scaleDown" (dict "stabilizationWindowSeconds" 300 "selectPolicy" "Max" "policies" (list
+    (dict "type" "Percent" "value" 100 "periodSeconds" 15)))
+-}}
 {{- $behavior := dict -}}
-{{- range $direction, $rules := . -}}
+{{- range $direction, $rules := mustMergeOverwrite $default . -}}
 {{- $quantity := dict -}}
 {{- if hasKey $rules "tolerance" -}}
 {{- $_ := set $quantity "tolerance" (toString $rules.tolerance) -}}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import tomllib
 from itertools import pairwise
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from cloud import helm
+from contract.scaling.settings import Scaling
 from tests.cloud.chart.releases import Release, environment, released, values_with
 
 # Nodes
@@ -190,22 +193,22 @@ def test_placeholders_hold_as_much_as_a_pod_and_give_way_to_it(complete: Release
 
 
 def test_models_come_read_only_out_of_the_bucket_as_the_pod_itself(usual: Release) -> None:
-    volume = usual.one("PersistentVolume", "sdruntime-models")["spec"]
-    claim = usual.one("PersistentVolumeClaim", "sdruntime-models")["spec"]
+    [(name, volume)] = [(name, item["spec"]) for name, item in usual.all("PersistentVolume").items()]
+    claim = usual.one("PersistentVolumeClaim", name)["spec"]
     assert "read-only" in volume["mountOptions"]
     assert volume["csi"]["volumeAttributes"] == {"bucketName": "darkroom-models", "authenticationSource": "pod"}
-    assert volume["claimRef"] == {"namespace": "default", "name": "sdruntime-models"}
+    assert volume["claimRef"] == {"namespace": "default", "name": name}
     assert volume["storageClassName"] == claim["storageClassName"] == ""
     assert volume["accessModes"] == claim["accessModes"] == ["ReadOnlyMany"]
     [models] = [item for item in usual.pod()["volumes"] if item["name"] == "models"]
-    assert models["persistentVolumeClaim"]["claimName"] == "sdruntime-models"
+    assert models["persistentVolumeClaim"]["claimName"] == claim["volumeName"] == name
     assert usual.pod()["initContainers"][0]["volumeMounts"][0]["mountPath"] == "/opt/ml/code/models"
 
 
 def test_models_come_from_efs_where_the_stacks_say_so() -> None:
     release = released(placed={"storage_class": "efs-model-storage-sc", "model_bucket": ""})
     assert release.all("PersistentVolume") == {}
-    claim = release.one("PersistentVolumeClaim", "sdruntime-models")["spec"]
+    [claim] = [item["spec"] for item in release.all("PersistentVolumeClaim").values()]
     assert (claim["storageClassName"], claim["accessModes"]) == ("efs-model-storage-sc", ["ReadWriteMany"])
     assert "volumeName" not in claim
 
@@ -230,6 +233,86 @@ def test_without_models_or_karpenter_a_release_fits_a_laptops_cluster() -> None:
     [runtime] = release.pod()["initContainers"]
     gpus = {part: amounts["nvidia.com/gpu"] for part, amounts in runtime["resources"].items()}
     assert gpus == {"limits": "0", "requests": "0"}
+
+
+IMMUTABLE = [
+    {"s3": {"modelBucket": "other"}},
+    {"s3": {"prefix": "sd/"}},
+    {"size": "1Ti"},
+    {"accessModes": ["ReadWriteMany"]},
+    {"storageClass": "efs", "s3": {"enabled": False}},
+    {"storageClass": "efs", "s3": {"enabled": False}, "accessModes": ["ReadOnlyMany"]},
+    {"existingVolume": "theirs"},
+    {"existingVolume": "theirs", "size": "1Ti"},
+]
+"""Of a volume or a claim: the API server refuses another (pkg/apis/core/validation of Kubernetes 1.35)."""
+
+
+def test_an_upgrade_changes_no_volume_or_claim_but_makes_others() -> None:
+    seen: dict[tuple[str, str], Any] = {}
+    for values in ({}, *IMMUTABLE):
+        made = helm.render({"runtime": {"persistence": values}}, release="sdruntime")
+        stored = [item for item in made if item["kind"].startswith("PersistentVolume")]
+        assert stored
+        for item in stored:
+            key = (item["kind"], item["metadata"]["name"])
+            assert seen.setdefault(key, item["spec"]) == item["spec"], f"{key} would have to change for {values}"
+        claims = {item["metadata"]["name"] for item in stored if item["kind"] == "PersistentVolumeClaim"}
+        [pod] = [item["spec"]["template"]["spec"] for item in made if item["kind"] == "Deployment"]
+        [models] = [volume for volume in pod["volumes"] if volume["name"] == "models"]
+        assert {models["persistentVolumeClaim"]["claimName"]} == claims
+    assert len(seen) >= len(IMMUTABLE)
+
+
+def test_a_volume_that_a_storage_class_provides_grows_and_keeps_its_files() -> None:
+    def claims(size: str) -> dict[str, Any]:
+        values = {"storageClass": "gp3", "s3": {"enabled": False}, "size": size}
+        return Release(helm.render({"runtime": {"persistence": values}})).all("PersistentVolumeClaim")
+
+    assert set(claims("1Ti")) == set(claims("2Ti"))
+
+
+def test_the_autoscaler_is_told_how_to_behave_by_the_rules_that_the_planner_has(usual: Release) -> None:
+    told = usual.one("ScaledObject")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert Scaling.model_validate({"extraHPAConfig": told}) == Scaling()
+    assert set(told) == {"scaleUp", "scaleDown"}
+    assert all({"stabilizationWindowSeconds", "selectPolicy", "policies"} <= set(rules) for rules in told.values())
+    own = {"scaleDown": {"stabilizationWindowSeconds": 7}}
+    release = released({"runtime": {"scaling": {"extraHPAConfig": own}}})
+    told = release.one("ScaledObject")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert Scaling.model_validate({"extraHPAConfig": told}) == Scaling.model_validate({"extraHPAConfig": own})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        # https://docs.localstack.cloud/aws/services/sqs, "Endpoint strategies": standard, domain, path; and older ones.
+        "http://sqs.us-east-1.localhost.localstack.cloud:4566/000000000000/darkroom-sdruntime",
+        "http://us-east-1.queue.localhost.localstack.cloud:4566/000000000000/darkroom-sdruntime",
+        "http://localhost.localstack.cloud:4566/queue/us-east-1/000000000000/darkroom-sdruntime",
+        "http://localstack:4566/000000000000/darkroom-sdruntime/",
+        # ElasticMQ
+        "http://elasticmq:9324/queue/darkroom-sdruntime",
+    ],
+)
+def test_keda_gets_an_url_that_it_reads_of_every_emulator(url: str) -> None:
+    values = {"global": {"awsEndpoint": "http://emulator:4566"}, "runtime": {"queueAgent": {"sqsQueueUrl": url}}}
+    told = trigger(Release(helm.render(values, release="sdruntime")))["queueURL"]
+    # `getQueueName` of pkg/scalers/aws_sqs_queue_scaler.go, KEDA 2.20: three parts, and the last one is the name.
+    parts = urlsplit(told).path.split("/")
+    assert (len(parts), parts[-1]) == (3, "darkroom-sdruntime")
+    assert urlsplit(told).netloc == urlsplit(url).netloc
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://sqs.cn-northwest-1.amazonaws.com.cn/123456789012/darkroom-sdruntime",
+        "https://sqs.us-gov-west-1.amazonaws.com/123456789012/darkroom-sdruntime",
+    ],
+)
+def test_keda_gets_the_url_of_every_partition_as_it_is(url: str) -> None:
+    assert trigger(released(placed={"queue_url": url}))["queueURL"] == url
 
 
 # As people read it

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.operations.pod import ANNOTATION, DO_NOT_DISRUPT
+from agent.operations.pod import ANNOTATION, BUSY_COST, DO_NOT_DISRUPT, IDLE_COST
 from agent.settings import Settings
 from cloud import versions
-from cloud.chart_values import merged
+from cloud.chart_values import ChartValuesError, merged
 from contract.config import load_config
 from contract.task import RuntimeType
 from tests.cloud.chart.releases import Release, environment, of_runtime, released
-from tests.cloud.kubernetes_objects import CRDS, faults, holds
+from tests.cloud.kubernetes_objects import CRDS, faults, holds, value_of
 from tests.cloud.synthesis import ROOT
 
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "cloud" / "examples").glob("*.yaml"))]
@@ -144,7 +144,11 @@ VALUES = st.fixed_dictionaries(
             ),
             inferenceApi=some(
                 image=IMAGE,
-                port=st.sampled_from([0, 8080]),
+                port=st.sampled_from([0, 8080, 9090]),
+                confinement=st.sampled_from(["strict", "image"]),
+                writablePaths=st.sampled_from([[], ["/data"], ["/tmp"]]),
+                extraVolumeMounts=st.sampled_from([[], [{"name": "nodes", "mountPath": "/tmp"}]]),
+                securityContext=st.sampled_from([{}, {"runAsUser": 0}, {"capabilities": {"add": ["SETUID"]}}]),
                 args=st.just(["--listen"]),
                 commandArguments=st.just("--api --nowebui"),
                 extraEnv=st.just([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
@@ -155,7 +159,10 @@ VALUES = st.fixed_dictionaries(
                 gracePeriodSeconds=st.integers(0, 90),
                 prefetch=st.integers(0, 9),
                 slots=st.integers(1, 4),
-                recycle=st.sampled_from([{"by": "nobody"}, {"by": "api", "aboveRssBytes": 2**40}, {"afterTasks": 9}]),
+                recycle=st.sampled_from(
+                    [{"by": "nobody"}, {"by": "api", "afterTasks": 9}, {"afterTasks": 9}, {"aboveRssBytes": 2**40}]
+                ),
+                healthPort=st.sampled_from([9464, 8080, 9090]),
                 warmUp=st.just({"tasktype": "pipeline", "content": {}}),
             ),
             canary=some(percent=st.integers(0, 90), queueAgent=st.fixed_dictionaries({"image": st.just({"tag": "c"})})),
@@ -175,7 +182,16 @@ VALUES = st.fixed_dictionaries(
 def test_a_cluster_takes_what_is_made_of_any_values(values: dict[str, Any], kind: RuntimeType) -> None:
     if kind is RuntimeType.HTTP:
         values.get("runtime", {}).get("queueAgent", {}).pop("slots", None)  # it takes one run at a time
-    assert all_faults(released(values, type=kind)) == []
+    if values.get("runtime", {}).get("inferenceApi", {}).get("extraVolumeMounts"):
+        values["runtime"]["extraVolumes"] = [{"name": "nodes", "configMap": {"name": "custom-nodes"}}]
+    try:
+        release = released(values, type=kind)
+    except ChartValuesError as error:
+        lines = str(error).splitlines()
+        assert all("on which the runtime listens" in line or "with type invokeai" in line for line in lines), lines
+        return
+    assert all_faults(release) == []
+    assert all(leaks(release, name) == [] for name in release.all("Deployment") if not name.endswith("-headroom"))
 
 
 @pytest.mark.parametrize(
@@ -258,12 +274,22 @@ def test_the_agent_understands_all_that_can_be_said(complete: Release, monkeypat
     assert read.aws_endpoint_url == "http://localstack.default:4566"
     assert read.otel_exporter_otlp_endpoint == "http://collector.observability:4318"
     assert read.warmup_request is not None
-    assert complete.pod()["shareProcessNamespace"] is True
+    assert read.recycle_file is not None
 
 
 def test_the_kubelet_restarts_a_runtime_when_the_agent_says_so(usual: Release) -> None:
     [runtime], [agent] = usual.pod()["initContainers"], usual.pod()["containers"]
-    assert runtime["livenessProbe"]["httpGet"] == {"path": "/runtimez", "port": agent["ports"][0]["containerPort"]}
+    probe, wanted = runtime["livenessProbe"], environment(agent)["RECYCLE_FILE"]
+    assert probe["exec"]["command"] == ["test", "!", "-e", wanted]
+    # The kubelet looks at any moment of a period, then ends the container.
+    assert probe["periodSeconds"] * probe["failureThreshold"] + probe["terminationGracePeriodSeconds"] <= 15
+    folders = [
+        {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}[
+            str(Path(wanted).parent)
+        ]
+        for container in (runtime, agent)
+    ]
+    assert folders == [True, False], "the runtime reads there what the agent writes"
     by_api = released({"runtime": {"queueAgent": {"recycle": {"by": "api"}}}}).pod()["initContainers"][0]
     assert "livenessProbe" not in by_api
 
@@ -297,7 +323,7 @@ def test_a_runtime_gets_volumes_and_registries_of_its_operators() -> None:
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     assert {volume["name"] for volume in pod["volumes"]} >= {"settings", "models"}
     mounted = {mount["name"] for mount in pod["initContainers"][0]["volumeMounts"]}
-    assert mounted == {"settings", "models"}
+    assert mounted >= {"settings", "models"}
     assert "settings" not in {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
 
 
@@ -314,6 +340,93 @@ def test_an_upgrade_leaves_the_number_of_pods_to_the_autoscaler(usual: Release) 
 
 
 # Who may do what
+
+AGENT, FAMILIAR = "queue-agent", {"emptyDir", "persistentVolumeClaim", "configMap"}
+
+
+def leaks(release: Release, name: str) -> list[str]:
+    """Returns by which ways code in the runtime could come by what the agent may do, or be taken for it."""
+    template = release.one("Deployment", name)["spec"]["template"]
+    pod = template["spec"]
+    containers = [*pod["initContainers"], *pod["containers"]]
+    [agent] = [container for container in containers if container["name"] == AGENT]
+    others = [container for container in containers if container["name"] != AGENT]
+    found = [f"pod: {key}" for key in ("hostPID", "hostIPC", "hostNetwork", "shareProcessNamespace") if pod.get(key)]
+    skipped = template["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"].split(",")
+    found += [f"{item['name']}: gets AWS credentials" for item in others if item["name"] not in skipped]
+    if pod["automountServiceAccountToken"]:
+        found.append("pod: mounts the token into every container")
+    volumes = {volume["name"]: set(volume) - {"name"} for volume in pod["volumes"]}
+    for item in others:
+        context = item["securityContext"]
+        if context.get("privileged") or context.get("runAsUser") == agent["securityContext"]["runAsUser"]:
+            found.append(f"{item['name']}: privileged, or as the agent's user")
+        mounts = {mount["name"]: mount for mount in item["volumeMounts"]}
+        found += [f"{item['name']}: {mount}" for mount in mounts if not volumes[mount] <= FAMILIAR]
+        shared = set(mounts) & {mount["name"] for mount in agent["volumeMounts"]}
+        found += [
+            f"{item['name']}: writes to the agent's {mount}" for mount in shared if not mounts[mount].get("readOnly")
+        ]
+        paths = [mount["mountPath"] for mount in item["volumeMounts"]]
+        assert len(paths) == len(set(paths)), "the API server refuses two volumes in one place"
+    ports = [port["containerPort"] for container in containers for port in container["ports"]]
+    assert len(ports) == len(set(ports)), "one pod listens on a port once"
+    return found
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_no_example_lets_the_runtime_at_what_the_agent_may_do(path: Path) -> None:
+    config = load_config(path)
+    for runtime in config.runtimes:
+        assert leaks(of_runtime(config, runtime), runtime.name) == []
+
+
+@pytest.mark.parametrize("kind", RuntimeType)
+def test_nor_does_any_way_to_restart_a_runtime(kind: RuntimeType) -> None:
+    limits = {"afterTasks": 9} | ({} if kind is RuntimeType.INVOKEAI else {"aboveRssBytes": 2**34})
+    for by in ("api", "probe"):
+        release = released({"runtime": {"queueAgent": {"recycle": {"by": by, **limits}}}}, type=kind)
+        assert leaks(release, "sdruntime") == []
+
+
+def test_the_agent_has_a_user_that_no_other_image_of_ours_has(usual: Release) -> None:
+    users = {
+        path.parent.relative_to(ROOT): int(line.split()[1])
+        for path in ROOT.glob("*/**/Dockerfile")
+        if not path.parts[len(ROOT.parts)].startswith(".")
+        for line in path.read_text().splitlines()
+        if line.startswith("USER ")
+    }
+    agent = users.pop(Path("agent"))
+    assert usual.pod()["containers"][0]["securityContext"]["runAsUser"] == agent
+    assert agent not in users.values()
+
+
+def test_our_own_images_are_held_strictly_and_others_as_they_are_made() -> None:
+    def context(**options: Any) -> dict[str, Any]:
+        found: dict[str, Any] = released(**options).pod()["initContainers"][0]["securityContext"]
+        return found
+
+    strict = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "readOnlyRootFilesystem": True}
+    always = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert context() == strict | always
+    foreign = {"runtime": {"inferenceApi": {"image": {"repository": "theirs/sdwebui"}}}}
+    assert context(extra_values=foreign) == context(placed={"runtime_image": "theirs/webui:1"}) == always
+    assert context(type="invokeai") == context(type="http") == always
+    asked = {"runtime": {"inferenceApi": {"confinement": "strict", "securityContext": {"runAsUser": 65532}}}}
+    assert context(extra_values=asked, type="http") == strict | always | {"runAsUser": 65532}
+
+
+def test_a_strict_runtime_writes_where_the_image_does_and_nowhere_else() -> None:
+    values = {"runtime": {"inferenceApi": {"writablePaths": ["/opt/cache"]}}}
+    pod = released(values, type="comfyui", placed={"runtime_image": "r.example/darkroom/comfyui:1"}).pod()
+    empty = {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
+    written = {
+        mount["mountPath"]
+        for mount in pod["initContainers"][0]["volumeMounts"]
+        if mount["name"] in empty and not mount.get("readOnly")
+    }
+    assert written == {"/tmp", "/var/lib/comfyui", "/opt/cache"}
 
 
 def test_the_runtime_gets_no_credentials_and_no_token(usual: Release) -> None:
@@ -337,8 +450,32 @@ def test_the_agent_may_patch_pods_and_nothing_else(usual: Release) -> None:
     assert subject == {"kind": "ServiceAccount", "name": usual.pod()["serviceAccountName"], "namespace": "default"}
 
 
-POD = {"metadata": {"name": "sdruntime-1", "labels": {"a": "b"}, "annotations": {}}, "spec": {"nodeName": "n"}}
-BUSY = merged(POD, {"metadata": {"annotations": {ANNOTATION: "100", DO_NOT_DISRUPT: "true"}}})
+SKIP = "eks.amazonaws.com/skip-containers"
+POD: dict[str, Any] = {
+    "metadata": {
+        "name": "sdruntime-1",
+        "labels": {"a": "b"},
+        "annotations": {SKIP: "inference-api"},
+        "ownerReferences": [{"kind": "ReplicaSet", "name": "sdruntime"}],
+    },
+    "spec": {"nodeName": "n"},
+    "status": {"phase": "Running"},
+}
+
+
+def with_metadata(**changed: Any) -> dict[str, Any]:
+    return merged(POD, {"metadata": changed})
+
+
+def with_annotations(changed: dict[str, str]) -> dict[str, Any]:
+    return with_metadata(annotations=changed)
+
+
+def without(field: str) -> dict[str, Any]:
+    return POD | {"metadata": {key: value for key, value in POD["metadata"].items() if key != field}}
+
+
+BUSY = with_annotations({ANNOTATION: "100", DO_NOT_DISRUPT: "true"})
 
 
 @pytest.mark.parametrize(
@@ -348,24 +485,59 @@ BUSY = merged(POD, {"metadata": {"annotations": {ANNOTATION: "100", DO_NOT_DISRU
         ("sdruntime", ["sdruntime-2"], BUSY, False),
         ("sdruntime", [], BUSY, False),
         ("sdruntime", ["sdruntime-1"], merged(POD, {"spec": {"nodeName": "other"}}), False),
-        ("sdruntime", ["sdruntime-1"], merged(POD, {"metadata": {"labels": {"a": "c"}}}), False),
+        ("sdruntime", ["sdruntime-1"], with_metadata(labels={"a": "c"}), False),
+        ("sdruntime", ["sdruntime-1"], with_metadata(labels={"a": "b", "c": "d"}), False),
+        ("sdruntime", ["sdruntime-1"], with_metadata(finalizers=["x.example/stay"]), False),
+        ("sdruntime", ["sdruntime-1"], with_metadata(ownerReferences=[]), False),
+        ("sdruntime", ["sdruntime-1"], without("ownerReferences"), False),
+        ("sdruntime", ["sdruntime-1"], without("labels"), False),
+        ("sdruntime", ["sdruntime-1"], merged(POD, {"spec": {"activeDeadlineSeconds": 1}}), False),
+        ("sdruntime", ["sdruntime-1"], merged(POD, {"status": {"phase": "Succeeded"}}), False),
+        ("sdruntime", ["sdruntime-1"], with_annotations({ANNOTATION: "2147483647"}), False),
+        ("sdruntime", ["sdruntime-1"], with_annotations({DO_NOT_DISRUPT: "false"}), False),
+        (
+            "sdruntime",
+            ["sdruntime-1"],
+            with_annotations({"cluster-autoscaler.kubernetes.io/safe-to-evict": "no"}),
+            False,
+        ),
+        ("sdruntime", ["sdruntime-1"], with_annotations({SKIP: ""}), False),
+        ("sdruntime", ["sdruntime-1"], without("annotations"), False),
         ("somebody-else", [], BUSY, True),
+        ("somebody-else", [], with_metadata(finalizers=["x.example/stay"]), True),
     ],
-    ids=["own pod", "another pod", "no pod's token", "spec", "labels", "somebody else"],
 )
 def test_an_agent_marks_its_own_pod_alone(
     usual: Release, who: str, asking: list[str], wanted: dict[str, Any], is_allowed: bool
 ) -> None:
-    spec = usual.one("ValidatingAdmissionPolicy", "sdruntime-own-pod")["spec"]
+    assert verdict(usual, who, asking, POD, wanted) is is_allowed
+
+
+@pytest.mark.parametrize("before", [{}, {ANNOTATION: "0"}, {ANNOTATION: "100", DO_NOT_DISRUPT: "true"}])
+@pytest.mark.parametrize("busy", [True, False])
+def test_an_agent_may_always_say_whether_it_is_busy(usual: Release, before: dict[str, str], busy: bool) -> None:
+    """As `agent/operations/pod.py` does: both annotations at once, the second one taken away when idle (RFC 7396)."""
+    cost = str(BUSY_COST if busy else IDLE_COST)
+    after = {ANNOTATION: cost} | ({DO_NOT_DISRUPT: "true"} if busy else {})
+    bare = without("annotations")
+    old = merged(bare, {"metadata": {"annotations": before}}) if before else bare
+    new = merged(bare, {"metadata": {"annotations": after}})
+    assert verdict(usual, "sdruntime", ["sdruntime-1"], old, new)
+
+
+def verdict(release: Release, who: str, asking: list[str], before: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Returns whether the admission policy lets an update of a pod through."""
+    spec = release.one("ValidatingAdmissionPolicy", "sdruntime-own-pod")["spec"]
     extra = {"authentication.kubernetes.io/pod-name": asking} if asking else {"x": []}
-    variables = {
+    known = {
         "request": {"userInfo": {"username": f"system:serviceaccount:default:{who}", "extra": extra}},
         "object": wanted,
-        "oldObject": POD,
+        "oldObject": before,
     }
-    applies = all(holds(condition["expression"], variables) for condition in spec["matchConditions"])
-    verdict = not applies or all(holds(rule["expression"], variables) for rule in spec["validations"])
-    assert verdict is is_allowed
+    if not all(holds(condition["expression"], known) for condition in spec["matchConditions"]):
+        return True
+    known["variables"] = {item["name"]: value_of(item["expression"], known) for item in spec["variables"]}
+    return all(holds(rule["expression"], known) for rule in spec["validations"])
 
 
 def lets_out(release: Release, address: str, port: int) -> bool:

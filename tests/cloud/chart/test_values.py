@@ -190,7 +190,22 @@ def test_what_the_stacks_set_cannot_be_set(path: str) -> None:
         ("karpenter.nodeTemplate.dataVolume.volumeInitializationRate", 50, "must be 0, or 100 to 300"),
         ("karpenter.provisioner.instanceType", ["xlarge"], "must be an EC2 instance type"),
         ("karpenter.provisioner.capacityType", {"spot": False, "onDemand": False}, "must allow spot, onDemand"),
+        ("karpenter.provisioner.instanceType", ["g5g.xlarge"], "must be of x86-64"),
+        ("karpenter.provisioner.instanceType", ["p6e-gb200.36xlarge"], "must be of x86-64"),
         ("networkPolicy.clusterCidrs", [], "non-empty"),
+        ("runtime.inferenceApi.securityContext.privileged", True, "must be false"),
+        ("runtime.inferenceApi.securityContext.runAsUser", 10002, "must not be 10002, the agent's"),
+        ("runtime.inferenceApi.securityContext.capabilities.add", ["SYS_PTRACE"], "Pod Security Standards"),
+        ("runtime.inferenceApi.extraVolumeMounts", [{"name": "api-access", "mountPath": "/x"}], "the agent's alone"),
+        ("runtime.extraVolumes", [{"name": "a", "hostPath": {"path": "/var/lib/kubelet"}}], "must be below /mnt"),
+        ("runtime.extraVolumes", [{"name": "a", "hostPath": {"path": "/mnt/../proc"}}], "must be below /mnt"),
+        (
+            "runtime.extraVolumes",
+            [{"name": "a", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}],
+            "the runtime gets no token",
+        ),
+        ("runtime.extraVolumes", [{"name": "models", "emptyDir": {}}], "must be another name"),
+        ("runtime.podAnnotations", {"eks.amazonaws.com/skip-containers": ""}, "keeps the AWS credentials"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_path_here_and_by_helm(path: str, value: Any, says: str) -> None:
@@ -231,6 +246,21 @@ def test_a_wrong_value_is_refused_by_its_path_here_and_by_helm(path: str, value:
             "nobody would restart the runtime",
         ),
         ({"runtime": {"scaling": {"minReplicaCount": 30}}}, "runtime.scaling", "minReplicaCount (30) must not exceed"),
+        (
+            {"runtime": {"inferenceApi": {"port": 9464}}},
+            "runtime.queueAgent.healthPort",
+            "must not be 9464, on which the runtime listens",
+        ),
+        (
+            {"runtime": {"queueAgent": {"healthPort": 7860}}},
+            "runtime.queueAgent.healthPort",
+            "must not be 7860, on which the runtime listens",
+        ),
+        (
+            {"runtime": {"inferenceApi": {"resources": {"limits": {"nvidia.com/gpu": "2"}}}}},
+            "runtime.inferenceApi.resources",
+            "must be the same among limits and requests",
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused_here_and_by_helm(
@@ -242,6 +272,16 @@ def test_values_that_contradict_each_other_are_refused_here_and_by_helm(
     assert says in str(refused.value)
     with pytest.raises(helm.HelmError):
         helm.render(values)
+
+
+def test_the_memory_of_a_runtime_that_does_not_tell_it_is_no_reason_to_restart_it() -> None:
+    values = {"runtime": {"queueAgent": {"recycle": {"aboveRssBytes": 2**34}}}}
+    with pytest.raises(ChartValuesError, match="must be 0 with type invokeai"):
+        values_with(merged(values, {}), type="invokeai")
+    with pytest.raises(helm.HelmError):
+        helm.render(merged(values, {"runtime": {"type": "invokeai"}}))
+    for kind in set(RuntimeType) - {RuntimeType.INVOKEAI}:
+        assert values_with(values, type=kind)
 
 
 @pytest.mark.parametrize("kind", RuntimeType)

@@ -139,21 +139,29 @@ def test_a_runtime_that_takes_too_much_memory_is_restarted_after_its_task(stack:
     assert len(pod.fake.runs(task_id)) == 1
 
 
-def test_a_liveness_probe_of_the_runtime_sees_that_its_restart_is_wanted(stack: Stack, runtime: str) -> None:
-    port = free_port()
-    pod = stack.start_pod(runtime, fake=stack.start_fake(port=port), RECYCLE_BY="probe", RECYCLE_AFTER_TASKS=1)
+def test_a_liveness_probe_of_the_runtime_sees_that_its_restart_is_wanted(
+    stack: Stack, runtime: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    port, mark = free_port(), tmp_path_factory.mktemp("shared") / "restart"
+    pod = stack.start_pod(
+        runtime,
+        fake=stack.start_fake(port=port),
+        RECYCLE_BY="probe",
+        RECYCLE_FILE=str(mark),
+        RECYCLE_AFTER_TASKS=1,
+    )
 
     def probe() -> int:
         return http().get(f"{pod.health}/runtimez", timeout=5).status_code
 
     assert probe() == 200
     first = stack.submit(runtime)
-    eventually(lambda: probe() == 503)
+    eventually(lambda: probe() == 503 and mark.exists())
     second = stack.submit(runtime)
     # What the kubelet does with a container whose liveness probe fails.
     pod.fake.process.kill()
     # No real runtime is back within the quarter of a second between two looks of the agent; a fake one may be.
-    eventually(lambda: probe() == 200)
+    eventually(lambda: probe() == 200 and not mark.exists())
     stack.start_fake(port=port)
     for task_id in (first, second):
         assert stack.wait_ended_once(task_id, Status.SUCCEEDED, drained=False).attempts == 1

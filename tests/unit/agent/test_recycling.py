@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import runpy
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from agent.operations import recycling as module
 from agent.operations.process_memory import listener_of, local_port, resident_bytes
 from agent.operations.recycling import Limits, RecycleBy, Recycling, RuntimeMemory, due
 from contract.task import RuntimeType
+from tests.support.processes import ROOT
+from tests.support.waiting import until
 from tests.unit.agent.runtime_support import Handler, adapter_of, drop_posts, web_server
 from tests.unit.fake_runtime.support import serving
 
@@ -118,6 +124,39 @@ async def test_by_probe_the_agent_asks_until_the_runtime_has_gone() -> None:
     assert (wanted.reason, wanted.exiting) == ("", False)
 
 
+async def test_a_probe_finds_a_file_while_a_restart_is_wanted_and_only_then(tmp_path: Path) -> None:
+    mark = tmp_path / "restart"
+    mark.touch()
+    wanted = Recycling(RecycleBy.PROBE, Limits(), nothing, mark)
+    wanted.note_start()
+    assert not mark.exists(), "an agent that was killed had left it"
+    gone = asyncio.Event()
+
+    async def mortal(request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({}, status=503 if gone.is_set() else 200)
+
+    async with web_server(mortal) as origin, adapter(origin) as runtime:
+        wanted.want("it is stuck")
+        assert not mark.exists(), "something may still run"
+        asking = asyncio.create_task(wanted.restart(runtime, lambda: None))
+        await until(mark.exists)
+        assert not asking.done()
+        gone.set()
+        async with asyncio.timeout(30):
+            await asking
+    assert not mark.exists()
+
+
+async def test_a_folder_that_is_not_there_stops_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GONE_WITHIN", 0.05)
+    wanted = Recycling(RecycleBy.PROBE, Limits(), nothing, tmp_path / "nowhere" / "restart")
+    wanted.want("it is stuck")
+    with capture_logs() as lines:
+        async with serving(type="sdwebui") as webui, adapter(webui.url) as runtime:
+            await wanted.restart(runtime, lambda: None)
+    assert [line["setting"] for line in lines if line["event"] == "restart_cannot_be_asked_for"] == ["RECYCLE_FILE"]
+
+
 async def test_when_nobody_comes_the_agent_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GONE_WITHIN", 0.05)
     wanted = recycling(RecycleBy.PROBE, tasks=1)
@@ -170,3 +209,26 @@ async def test_comfyui_tells_of_the_whole_machine_only_so_its_memory_stays_unkno
         await blind.look()
         blind.note_run()
         assert not blind.judge()
+
+
+async def test_our_image_of_comfyui_tells_the_memory_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a custom node, which adds its route to the server's as ComfyUI has them (server.py, `PromptServer.routes`)."""
+    routes = web.RouteTableDef()
+    server = ModuleType("server")
+    server.PromptServer = SimpleNamespace(instance=SimpleNamespace(routes=routes))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "server", server)
+    node = runpy.run_path(str(ROOT / "local/runtimes/comfyui/custom_nodes/darkroom_memory.py"))
+    assert node["NODE_CLASS_MAPPINGS"] == {}
+    application = web.Application()
+    application.add_routes(routes)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with adapter_of(RuntimeType.COMFYUI, f"http://127.0.0.1:{runner.addresses[0][1]}") as runtime:
+            told, seen = await runtime.resident_bytes(), resident_bytes(os.getpid())
+    finally:
+        await runner.cleanup()
+    assert told is not None
+    assert seen is not None
+    assert told == pytest.approx(seen, rel=0.2)
