@@ -26,6 +26,8 @@ Serves the HTTP API. Everything is set by environment variables:
   S3_BUCKET               the output bucket; required
   API_KEYS                name=key,name2=key2; empty: everybody may call
   HOST, PORT              where to listen (127.0.0.1, 8000; port 0: a free one)
+  ALLOWED_HOSTS           host names that it answers to, besides localhost and IP addresses; empty: no others
+                          when HOST is a loopback address, otherwise any; `*`: any
   ROOT_PATH               a gateway's prefix, such as /prod
   MAX_BODY_BYTES          largest request body (20971520)
   CDN_BASE_URL            links to results go there instead of to S3

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from api.aws import Aws, open_aws
 from api.errors import ApiError
+from api.hosts import Hosts
 from api.middleware import Gate, Observation, Paths, internal_error
 from api.openapi import openapi_document
 from api.pages import Pages
@@ -76,8 +77,9 @@ def create_app(
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _fault},
     )
     gate = Gate(app, front.keys, front.throttle, front.metrics)
+    hosts = Hosts(gate, settings.hosts())
     return Paths(
-        Observation(gate, front.metrics, front.tracer, {route.endpoint: route.path for route in routes}),
+        Observation(hosts, front.metrics, front.tracer, {route.endpoint: route.path for route in routes}),
         settings.root_path,
     )
 

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from contract.hosts import AllowedHosts
+
 MIB: Final = 1024 * 1024
 
 
@@ -40,6 +42,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """0: a free one."""
+    allowed_hosts: str = ""
+    """The host names that it answers to, with commas between them; see `contract/hosts.py`."""
     root_path: str = ""
     """A path that a gateway puts in front of every route, such as `/prod`; accepted with it and without."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * MIB)] = 20 * MIB
@@ -105,6 +109,18 @@ class Settings(BaseSettings):
         if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sns" or not parts[5]:
             raise ValueError("must be an SNS topic's ARN, such as arn:aws:sns:us-east-1:000000000000:darkroom-tasks")
         return value
+
+    @model_validator(mode="after")
+    def _host_names(self) -> Self:
+        try:
+            self.hosts()
+        except ValueError as error:
+            raise ValueError(f"ALLOWED_HOSTS: {error}") from error
+        return self
+
+    def hosts(self) -> AllowedHosts:
+        """Returns the host names that the API answers to."""
+        return AllowedHosts.of(self.allowed_hosts, listening_on=self.host)
 
     @model_validator(mode="after")
     def _different_topics(self) -> Self:

@@ -21,6 +21,7 @@ from api.unsettled import Ticket, Unsettled
 from contract.config import Config
 from contract.identifiers import new_ulid
 from contract.objects import output_prefix, payload_key, s3_url
+from contract.outages import is_gone
 from contract.publications import Publications
 from contract.record import (
     Failure,
@@ -76,13 +77,20 @@ class Fate(StrEnum):
     """It may run, and be called back for."""
 
 
+GONE: Final = (
+    "AWS answers, but has no such topic or bucket (an emulator keeps its state in memory: one that was started again "
+    "has lost all tasks and images, and needs `python -m local provision`; Compose and `up` do that by themselves)"
+)
+
+
 class NotAcceptedError(UnavailableError):
     """503 to a submission: AWS is out of reach."""
 
-    def __init__(self, task_id: str, fate: Fate) -> None:
+    def __init__(self, task_id: str, fate: Fate, cause: BaseException | None = None) -> None:
         text = "will not run" if fate is Fate.NOT_ACCEPTED else "may run or not"
+        why = GONE if cause is not None and is_gone(cause) else "AWS is out of reach"
         super().__init__(
-            f"AWS is out of reach; this submission {text}; send it again with the same id",
+            f"{why}; this submission {text}; send it again with the same id",
             details={"id": task_id, "fate": fate},
         )
 
@@ -165,7 +173,7 @@ class Acceptance:
                 taken = await self._record(request, ticket, instead_of)
         except UNAVAILABLE as error:
             _log.warning("cannot write the task", task_id=ticket.task_id, error=repr(error))
-            raise NotAcceptedError(ticket.task_id, Fate.UNKNOWN if instead_of else Fate.NOT_ACCEPTED) from error
+            raise NotAcceptedError(ticket.task_id, Fate.UNKNOWN if instead_of else Fate.NOT_ACCEPTED, error) from error
         if taken is not ticket:
             return self.accepted(request, taken)
         try:
@@ -175,7 +183,7 @@ class Acceptance:
             _log.warning("cannot publish the task", task_id=ticket.task_id, error=repr(error))
             fate = await (withdraw() if withdraw else self.withdraw(ticket))
             if fate is not None:
-                raise NotAcceptedError(ticket.task_id, fate) from error
+                raise NotAcceptedError(ticket.task_id, fate, error) from error
         return self.accepted(request, ticket)
 
     async def settle(self) -> None:

@@ -59,6 +59,16 @@ OUTAGES: Final = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError,
 """What a call may raise when AWS is out of reach; `is_outage` decides."""
 
 
+_GONE_CODES: Final = frozenset(
+    {"NoSuchBucket", "NotFound", "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
+)
+
+
+def is_gone(error: BaseException) -> bool:
+    """Tells whether AWS answers, but has no such topic, queue or bucket: it is an emulator that was started again."""
+    return isinstance(error, ClientError) and error_code(error) in _GONE_CODES
+
+
 def is_outage(error: BaseException) -> bool:
     """Tells whether an error may go away by itself, or once somebody has put AWS right."""
     if isinstance(error, ClientError):

@@ -53,6 +53,8 @@ def add_routes(app: web.Application, gpu: Gpu, faults: FaultBook, runtime_type: 
     registry.register(GpuCollector(gpu))
 
     async def order_fault(request: web.Request) -> web.Response:
+        if request.content_type != "application/json":  # which no page of another site can send unasked
+            return json_response({"error": "send the header 'Content-Type: application/json'"}, 415)
         try:
             fault = Fault.from_fields(orjson.loads(await request.read()))
             check_order(fault, runtime_type)

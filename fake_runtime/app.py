@@ -16,6 +16,7 @@ from fake_runtime.faults import Fault, FaultBook
 from fake_runtime.gpu.device import Gpu, leave_at_once
 from fake_runtime.gpu.latency import LatencyModel
 from fake_runtime.gpu.memory import GIB
+from fake_runtime.hosts import AllowedHosts, guard
 from fake_runtime.invokeai.routes import InvokeAi
 from fake_runtime.sdwebui.routes import WebUi
 from fake_runtime.settings import Settings
@@ -67,6 +68,7 @@ def create_app(
             app = ComfyUi(settings, gpu, book, Files(base, settings.keep_outputs)).application()
     if scratch is not None:
         app.on_cleanup.append(_remover(scratch))
+    app.middlewares.insert(0, guard(AllowedHosts.of(settings.allowed_hosts, settings.host)))
     app[GPU_KEY] = gpu
     app[FAULTS_KEY] = book
     admin.add_routes(app, gpu, book, settings.type)

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     type: Literal["sdwebui", "comfyui", "invokeai"] = Field("sdwebui", description="Whose API to speak")
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container")
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    allowed_hosts: str = Field(
+        "",
+        description="Host names to answer to besides localhost and IP addresses, with commas between them; '*': any; "
+        "empty: no others when listening on a loopback address, otherwise any",
+    )
     latency: float = Field(1.0, ge=0, description="Factor on all modelled times; 0 answers at once")
     seconds_per_task: float | None = Field(
         None, ge=0, description="Each task takes exactly this long, whatever it asks for; models load at once"

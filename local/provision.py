@@ -62,6 +62,17 @@ def provision(place: Topology, clients: Clients) -> Iterator[Change]:
     yield from _subscriptions(clients, place)
 
 
+def account_of(clients: Clients, place: Topology) -> str:
+    """Returns the account that an emulator plays, as the ARN of the task topic says; makes the topic.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: it cannot be reached.
+        botocore.exceptions.ClientError: it refuses the call.
+    """
+    arn: str = clients.sns.create_topic(Name=place.task_topic)["TopicArn"]
+    return arn.split(":")[4]
+
+
 def differing(wanted: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, str]:
     """Returns the attributes to be set, encoded as AWS takes them.
 

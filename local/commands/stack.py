@@ -70,7 +70,8 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
         int | None, typer.Option(min=1, max=65535, help="Count all ports from here; otherwise 8000, 8001, 4566, 8010 …")
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="Use the LocalStack that already runs there, instead of starting one.")
+        str | None,
+        typer.Option(help="Use the emulator of AWS that already runs there, instead of starting LocalStack."),
     ] = None,
     state: Annotated[
         Path | None,
@@ -123,14 +124,23 @@ def sink(
     endpoint: EndpointOption = None,
     host: Annotated[str, typer.Option(envvar="SINK_HOST")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="SINK_PORT", min=0, max=65535)] = 8001,
+    allowed_hosts: Annotated[
+        str, typer.Option(envvar="ALLOWED_HOSTS", help="Host names that it answers to, besides localhost.")
+    ] = "",
 ) -> None:
     """Show the callbacks that arrive, on a page and in the terminal."""
+    from contract.hosts import AllowedHosts
     from local.sink.run import run_sink
+
+    try:
+        hosts = AllowedHosts.of(allowed_hosts, listening_on=host)
+    except ValueError as error:
+        _fail(f"ALLOWED_HOSTS: {error}", USAGE)
 
     clients = _clients(endpoint)
     place = _place(_loaded(config), clients)
     try:
-        asyncio.run(run_sink(clients, place, host=host, port=port, say=typer.echo))
+        asyncio.run(run_sink(clients, place, host=host, port=port, hosts=hosts, say=typer.echo))
     except OSError as error:
         _fail(f"the sink cannot listen on {host}:{port}: {error.strerror}; choose another --port", USAGE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -15,9 +16,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from contract.config import Config, ConfigError, load_config
+from contract.objects import RECORDS
 from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from contract.topology import Topology, topology
 from local.clients import Clients, make_clients
+from local.emulator import UnfitEmulatorError, check, name_of
 from local.folders import state_folder
 from local.harness import plan
 from local.harness.autoscale import Fleet, LocalAutoscaling, read_backlog
@@ -41,7 +44,7 @@ from local.harness.state import (
 from local.harness.supervisor import StartFailedError, Supervisor
 from local.localstack.environment import EnvironmentFailedError, ensure_environment
 from local.localstack.process import SERVE, serve_environment
-from local.provision import Action, provision
+from local.provision import Action, account_of, provision
 
 ENDED: Final = 0
 FAILED: Final = 1
@@ -51,6 +54,9 @@ INTERRUPTED: Final = 130
 
 FOLLOW_STARTER: Final = "DARKROOM_FOLLOW_STARTER"
 """The variable with which a starter that must not be outlived says so."""
+
+_LAST_LOOK: Final = 1.0
+"""Seconds that the end waits to hear whether there is something to lose."""
 
 _FOLLOW_INTERVAL: Final = 0.5
 """Seconds."""
@@ -102,6 +108,8 @@ class Stack:
         self._folder = state_folder() / "localstack" / f"run-{ports.localstack}"
         self._printer = Printer(console, list(_wanted(config, options, ports)))
         self._supervisor = Supervisor(self._printer, RestartPolicy())
+        self._clients: Clients | None = None
+        self._emulator = "LocalStack"
         self._queues: dict[str, str] = {}
         self._dead_letters: dict[str, str] = {}
         self._components: list[plan.Component] = []
@@ -133,6 +141,7 @@ class Stack:
                 await asyncio.gather(starting, stopping, return_exceptions=True)
                 if signalled.is_set():
                     say("ending … (Ctrl-C again: at once)")
+                    await self._say_what_is_lost()
         finally:
             await asyncio.to_thread(forget_state, self._options.state, os.getpid())
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
@@ -143,7 +152,7 @@ class Stack:
         """Returns the exit status of a start that is over; says what went wrong with it."""
         try:
             starting.result()
-        except (StartFailedError, EnvironmentFailedError, BotoCoreError, ClientError) as error:
+        except (StartFailedError, EnvironmentFailedError, UnfitEmulatorError, BotoCoreError, ClientError) as error:
             self._printer.say(str(error), style="bold red")
             return FAILED
         return ENDED
@@ -176,9 +185,12 @@ class Stack:
             for component in fakes:
                 await self._launch(component)
         # Making the clients takes nearly a second of reading models; LocalStack starts meanwhile.
-        clients = await asyncio.to_thread(make_clients, self._endpoint)
+        clients = self._clients = await asyncio.to_thread(make_clients, self._endpoint)
         if options.endpoint is None:
             await self._supervisor.wait_until_ready("localstack", within=options.start_timeout)
+        else:
+            await self._adopt_account(clients)
+        self._emulator = await asyncio.to_thread(name_of, self._endpoint)
         await asyncio.to_thread(self._provision, clients)
         self._printer.say(f"topics, queues and buckets are there ({time.monotonic() - began:.1f} s)")
         agents = plan.agents(
@@ -216,6 +228,16 @@ class Stack:
             )
         self._announce(time.monotonic() - began)
 
+    async def _adopt_account(self, clients: Clients) -> None:
+        """Takes the account from the emulator's own answer: not every one plays LocalStack's."""
+        account = await asyncio.to_thread(account_of, clients, self._place)
+        if account == self._place.account:
+            return
+        self._place = topology(self._config, account=account)
+        await self._supervisor.retire("api")
+        self._components = [component for component in self._components if component.stage is not plan.Stage.API]
+        await self._launch(plan.api(self._place, self._options, self._ports, os.environ, endpoint=self._endpoint))
+
     async def _start_localstack(self) -> None:
         python = await asyncio.to_thread(ensure_environment, state_folder(), say=self._printer.say)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
@@ -230,7 +252,7 @@ class Stack:
     async def _localstack_is_back(self) -> None:
         try:
             await asyncio.to_thread(self._provision, make_clients(self._endpoint))
-        except (BotoCoreError, ClientError) as error:
+        except (UnfitEmulatorError, BotoCoreError, ClientError) as error:
             self._printer.say(f"LocalStack cannot be provisioned again: {error}", style="red")
             return
         self._printer.say("LocalStack keeps all in memory: tasks and images from before are gone", style="yellow")
@@ -241,8 +263,10 @@ class Stack:
             await asyncio.to_thread(write_state, self._options.state, self._state())
 
     def _provision(self, clients: Clients) -> None:
-        """Makes topics, queues and buckets; a thread's work."""
+        """Makes topics, queues and buckets, and sees that a message gets through; a thread's work."""
         changes = list(provision(self._place, clients))
+        for sentence in check(clients, self._place, self._emulator):
+            self._printer.say(sentence, style="bold yellow")
         done = sum(change.action is not Action.UNCHANGED for change in changes)
         self._printer.say(f"provisioned {len(changes)} resources, {done} of them new or changed", style="dim")
         for queue in self._place.queues:
@@ -290,7 +314,7 @@ class Stack:
         say(f"ready after {seconds:.1f} s", style="bold green")
         say(f"  API         http://127.0.0.1:{ports.api}  (page; /docs for its routes)")
         say(f"  callbacks   http://127.0.0.1:{ports.sink}")
-        say(f"  LocalStack  {self._endpoint}")
+        say(f"  {self._emulator.split()[0]:<11} {self._endpoint}")
         for component in self._components:
             if component.stage is plan.Stage.RUNTIME:
                 say(f"  runtime     {component.url}  ({component.name})")
@@ -307,7 +331,23 @@ class Stack:
         if line is not None:
             say("a first task:")
             self._printer.plain(f"\n  {line}\n")
+        if self._options.endpoint is None:
+            say(f"{self._emulator} keeps its state in memory: tasks and images are gone when it ends")
         say("Ctrl-C ends it all")
+
+    async def _say_what_is_lost(self) -> None:
+        """Tells whoever ends the stack what goes with it, if there is anything."""
+        clients = self._clients
+        if clients is None or self._options.endpoint is not None:
+            return
+
+        def holds_tasks() -> bool:
+            bucket = self._place.output_bucket
+            return bool(clients.s3.list_objects_v2(Bucket=bucket, Prefix=RECORDS, MaxKeys=1).get("Contents"))
+
+        with contextlib.suppress(TimeoutError, BotoCoreError, ClientError):
+            if await asyncio.wait_for(asyncio.to_thread(holds_tasks), _LAST_LOOK):
+                self._printer.say("tasks and images were in LocalStack's memory, and go with it", style="yellow")
 
 
 def _described(fleet: Fleet, pids: Mapping[str, int], options: Options) -> Replicas:

@@ -10,6 +10,13 @@
 - With `--leash` it ends when its standard input does, so that it never outlives whoever started it, not even
   by SIGKILL.
 
+Two more things are mended:
+
+- LocalStack calls itself by `localhost`, SNS for each delivery to a queue. Listening on another address alone, it
+  answers 200 to all that is published and delivers nothing. So then it listens on 127.0.0.1 as well.
+- Any web page that a developer opens could read the buckets under a host name of its own (DNS rebinding), and write to
+  them by a form. A host name that is none of ours is refused, and with it what pages of other sites would change.
+
 One fault of LocalStack's is mended too: the long poll of a client that has gone (a killed agent) lives on for up to
 20 s, and a message that arrives meanwhile is handed to nobody, and stays invisible for its visibility timeout.
 """
@@ -18,16 +25,29 @@ One fault of LocalStack's is mended too: the long poll of a client that has gone
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 PORT_IN_USE = 98
 """Exit status."""
+
+ITSELF = "127.0.0.1"
+"""The address by which LocalStack calls itself."""
+
+OWN_DOMAINS = ("localhost", "localhost.localstack.cloud")
+"""Names of this machine, buckets' names in front included: by RFC 6761, and by LocalStack's DNS."""
+
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d*)?")
 
 
 def main() -> None:
@@ -44,14 +64,46 @@ def main() -> None:
     if arguments.leash:
         threading.Thread(target=_end_with_standard_input, daemon=True).start()
     try:
-        listener = _listener(arguments)
+        listeners = _listeners(arguments)
     except OSError as error:
         sys.stderr.write(f"LocalStack cannot listen on {arguments.host}:{arguments.port}: {error.strerror}\n")
         sys.exit(PORT_IN_USE)
-    port = listener.getsockname()[1]
+    address, port = listeners[0].getsockname()[:2]
     for name, value in settings(port).items():
         os.environ.setdefault(name, value)
-    _serve(listener)
+    _serve(listeners, allowed_hosts(os.environ.get("ALLOWED_HOSTS", ""), address))
+
+
+def allowed_hosts(setting: str, listening_on: str) -> frozenset[str] | None:
+    """Returns the host names that are answered to besides IP addresses; None: any.
+
+    Args:
+        setting: names, with commas between them; `*` for any. Empty: the names of this machine when it listens on a
+            loopback address, otherwise any.
+        listening_on: the address.
+    """
+    names = frozenset(part.strip().lower() for part in setting.split(",") if part.strip())
+    if "*" in names or (not names and not ip_address(listening_on).is_loopback):
+        return None
+    return names.union(OWN_DOMAINS)
+
+
+def first_refused(allowed: frozenset[str], hosts: Iterable[str]) -> str | None:
+    """Returns the first host, with or without a port, that is no address, and none of these names nor below one."""
+    for host in hosts:
+        parts = _HOST.fullmatch(host.strip().lower())
+        name = parts[1].removesuffix(".") if parts else host
+        if name and not _is_address(name) and not any(name == own or name.endswith(f".{own}") for own in allowed):
+            return host
+    return None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def settings(port: int) -> dict[str, str]:
@@ -73,17 +125,33 @@ def settings(port: int) -> dict[str, str]:
     }
 
 
-def _listener(arguments: argparse.Namespace) -> socket.socket:
-    if arguments.fd is not None:
-        return socket.socket(fileno=arguments.fd)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _listeners(arguments: argparse.Namespace) -> list[socket.socket]:
+    """Returns the socket that was asked for, and one on LocalStack's own address where that is not among its own."""
+    first = (
+        socket.socket(fileno=arguments.fd) if arguments.fd is not None else _listening(arguments.host, arguments.port)
+    )
+    address, port = first.getsockname()[:2]
+    if address in {ITSELF, "0.0.0.0"}:  # noqa: S104 - asked whether somebody chose it
+        return [first]
+    try:
+        return [first, _listening(ITSELF, port)]
+    except OSError as error:
+        sys.stderr.write(
+            f"LocalStack cannot listen on {ITSELF}:{port} ({error.strerror}), and without it SNS delivers nothing "
+            f"to any queue: end what listens there, or take another port\n"
+        )
+        sys.exit(PORT_IN_USE)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((arguments.host, arguments.port))
+    listener.bind((host, port))
     listener.listen(1024)
     return listener
 
 
-def _serve(listener: socket.socket) -> None:
+def _serve(listeners: list[socket.socket], allowed: frozenset[str] | None) -> None:
     # ruff: noqa: PLC0415 - LocalStack reads its environment when it is imported, so it is imported last.
     from localstack.logging.setup import setup_logging_from_config
     from localstack.runtime import current, runtime
@@ -91,13 +159,39 @@ def _serve(listener: socket.socket) -> None:
     from twisted.internet import reactor
 
     def take_over_listener(self: runtime.LocalstackRuntime) -> None:
-        listener.setblocking(False)
-        reactor.adoptStreamPort(listener.fileno(), listener.family, TwistedGateway(self.components.gateway))
+        gateway = self.components.gateway
+        if allowed is not None:
+            gateway.request_handlers.insert(0, _host_guard(allowed))
+        for listener in listeners:
+            listener.setblocking(False)
+            reactor.adoptStreamPort(listener.fileno(), listener.family, TwistedGateway(gateway))
 
     runtime.LocalstackRuntime._init_gateway_server = take_over_listener
     _end_long_polls_with_their_clients()
     setup_logging_from_config()
     current.initialize_runtime().run()
+
+
+def _host_guard(allowed: frozenset[str]) -> Callable[[Any, Any, Any], None]:
+    """Returns the handler that refuses host names which are none of ours, before LocalStack looks at a request."""
+
+    def guard(chain: Any, context: Any, response: Any) -> None:
+        headers = context.request.headers
+        refused = first_refused(allowed, headers.getlist("Host"))
+        if refused is None and context.request.method not in {"GET", "HEAD", "OPTIONS"}:
+            # A page of another site reads what the bucket's CORS rules let it read, and changes nothing.
+            origins = [urlsplit(origin).netloc or origin for origin in headers.getlist("Origin")]
+            refused = first_refused(allowed, origins)
+        if refused is None:
+            return
+        message = f"the host {refused[:80]!r} is not allowed: use localhost or 127.0.0.1, or name it in ALLOWED_HOSTS"
+        error = {"code": "host_not_allowed", "message": message, "details": {"host": refused[:80]}}
+        response.status_code = 403
+        response.headers["Content-Type"] = "application/json"
+        response.set_response(json.dumps({"error": error}))
+        chain.terminate()
+
+    return guard
 
 
 def _end_long_polls_with_their_clients() -> None:

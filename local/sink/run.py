@@ -8,13 +8,16 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from contract.hosts import AllowedHosts
 from contract.topology import Topology
 from local.clients import Clients
 from local.sink.server import Memory, make_app, sentence
 from local.sink.subscription import Heard, Listener
 
 
-async def run_sink(clients: Clients, place: Topology, *, host: str, port: int, say: Callable[[str], None]) -> None:
+async def run_sink(
+    clients: Clients, place: Topology, *, host: str, port: int, hosts: AllowedHosts, say: Callable[[str], None]
+) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Raises:
@@ -34,7 +37,7 @@ async def run_sink(clients: Clients, place: Topology, *, host: str, port: int, s
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     listener = Listener(clients, place, hear)
-    runner = web.AppRunner(make_app(memory, listener), access_log=None, shutdown_timeout=0.2)
+    runner = web.AppRunner(make_app(memory, listener, hosts), access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from contract.hosts import AllowedHosts, refusal
 from local.sink.picture import cat_png
 from local.sink.subscription import Heard, Listener
 
@@ -51,9 +53,18 @@ class Memory:
             self._waiting.discard(queue)
 
 
-def make_app(memory: Memory, listener: Listener) -> web.Application:
-    """Returns the web application."""
-    app = web.Application()
+def make_app(memory: Memory, listener: Listener, hosts: AllowedHosts) -> web.Application:
+    """Returns the web application, which answers to these host names."""
+
+    @web.middleware
+    async def known_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+        refused = hosts.first_refused(request.headers.getall("Host", []))
+        if refused is None:
+            return await handler(request)
+        error = {"code": "host_not_allowed", "message": refusal(refused), "details": {"host": refused[:80]}}
+        return web.json_response({"error": error}, status=403)
+
+    app = web.Application(middlewares=[known_host])
 
     async def page(_: web.Request) -> web.StreamResponse:
         return web.FileResponse(_PAGE)

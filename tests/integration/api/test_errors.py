@@ -292,3 +292,25 @@ async def test_a_fault_of_ours_is_500_in_the_shape_with_an_id_for_the_log(
     error = fault(answer, 500, "internal_error")
     assert error["details"]["error_id"] in error["message"]
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/runtimes", "/", "/healthz", "/v1/tasks/x/events", "/nowhere"])
+async def test_a_host_name_that_is_not_ours_is_refused(api: Api, path: str) -> None:
+    error = fault(await api.client.get(path, headers={"host": "evil.example:8000"}), 403, "host_not_allowed")
+
+    assert "ALLOWED_HOSTS" in error["message"]
+    assert (await api.client.get("/healthz", headers={"host": "localhost:1"})).status_code == 200
+
+
+async def test_host_names_can_be_allowed(start_api: StartApi) -> None:
+    api = await start_api(allowed_hosts="studio.example")
+
+    assert (await api.client.get("/healthz", headers={"host": "studio.example"})).status_code == 200
+    fault(await api.client.get("/healthz", headers={"host": "api.studio.example"}), 403, "host_not_allowed")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize("path", ["/v1alpha2", "/v1alpha1", "/task", "/v1/tasks"])
+async def test_what_a_page_of_another_site_can_send_unasked_is_415(api: Api, path: str, content_type: str) -> None:
+    headers = {"content-type": content_type, "origin": "http://evil.example"}
+    fault(await api.client.post(path, content=json.dumps(TASK), headers=headers), 415, "unsupported_media_type")

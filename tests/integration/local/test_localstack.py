@@ -10,16 +10,21 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from contract.config import parse_config
+from contract.topology import topology
 from local.clients import make_clients
+from local.emulator import Findings, examine, name_of
 from local.folders import state_folder
 from local.localstack.environment import ensure_environment
-from local.localstack.process import LocalStack, LocalStackFailedError
-from tests.support.deployment import Deployment
-from tests.support.waiting import eventually
+from local.localstack.process import SERVE, LocalStack, LocalStackFailedError, serve_environment
+from local.provision import provision
+from tests.support.deployment import CONFIG, Deployment
+from tests.support.waiting import eventually, free_port
 
 
 def test_it_listens_on_this_machine_alone(localstack_process: LocalStack) -> None:
@@ -29,6 +34,45 @@ def test_it_listens_on_this_machine_alone(localstack_process: LocalStack) -> Non
         if item.status == psutil.CONN_LISTEN
     ]
     assert {(address.ip, address.port) for address in listening} == {("127.0.0.1", localstack_process.port)}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", {"Host": "evil.example"}, 403),
+        ("GET", {"Origin": "http://evil.example"}, 200),
+        ("PUT", {"Origin": "http://evil.example"}, 403),
+        ("POST", {"Origin": "http://evil.example"}, 403),
+        ("POST", {"Origin": "null"}, 403),
+    ],
+)
+def test_a_page_of_another_site_neither_reads_under_its_own_name_nor_writes(
+    deployment: Deployment, method: str, headers: dict[str, str], status: int
+) -> None:
+    form = {"files": {"key": (None, "theirs"), "file": b"x"}} if method == "POST" else {}
+    path = f"/{deployment.place.output_bucket}" + ("/theirs" if method == "PUT" else "")
+    answer = httpx.request(method, deployment.endpoint + path, headers=headers, **form)  # type: ignore[arg-type]
+    assert answer.status_code == status
+    # What reads without asking gives nothing to the page: the browser is not told that it may.
+    assert "access-control-allow-origin" not in answer.headers
+    assert "Contents" not in deployment.clients.s3.list_objects_v2(Bucket=deployment.place.output_bucket)
+
+
+def test_bound_to_another_address_it_delivers_all_the_same(tmp_path: Path) -> None:
+    python = ensure_environment(state_folder(), say=print)
+    port = free_port()
+    command = [str(python), "-I", str(SERVE), "--leash", "--host", "127.0.0.2", "--port", str(port)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=serve_environment(python, tmp_path))
+    endpoint = f"http://127.0.0.2:{port}"
+    try:
+        eventually(lambda: name_of(endpoint).startswith("LocalStack"))
+        clients = make_clients(endpoint)
+        place = topology(parse_config(CONFIG.format(stack="elsewhere")))
+        list(provision(place, clients))
+        assert examine(clients, place) == Findings()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_it_writes_nothing_outside_its_folder(localstack_process: LocalStack) -> None:

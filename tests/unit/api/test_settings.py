@@ -50,6 +50,7 @@ def test_keys_are_split_at_the_first_equals_sign_and_never_shown(monkeypatch: py
         ("TASK_TOPIC_ARN", REQUIRED["CALLBACK_TOPIC_ARN"], "must not be the same topic"),
         ("CDN_BASE_URL", "cdn", "CDN_BASE_URL: must be an http:// or https:// address"),
         ("ROOT_PATH", "prod", "ROOT_PATH: must start with a slash"),
+        ("ALLOWED_HOSTS", "http://a.example", "ALLOWED_HOSTS: 'http://a.example' is no host name"),
     ],
 )
 def test_a_wrong_one_is_named_in_one_line_without_the_secret(

@@ -114,6 +114,29 @@ async def test_a_wrong_order_is_refused_with_the_way_out(webui: Server, order: o
     assert told in body["error"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "application/json", "Origin": "http://evil.example"}, 403),
+        ({"Content-Type": "application/json", "Origin": "null"}, 403),
+        ({"Content-Type": "application/json", "Host": "evil.example"}, 403),
+        ({"Content-Type": "application/json", "Origin": "http://localhost:5173", "Host": "localhost"}, 201),
+    ],
+)
+async def test_a_page_of_another_site_cannot_order_a_crash(webui: Server, headers: dict[str, str], status: int) -> None:
+    order = b'{"name": "exit-in-the-middle"}'
+    answered, _ = await webui.send("POST", "/fake/faults", data=order, headers=headers)
+    assert answered == status
+    assert len(await webui.get("/fake/faults")) == (status == 201)
+
+
+async def test_a_page_of_another_site_cannot_use_the_real_servers_routes(webui: Server) -> None:
+    status, body = await webui.send("POST", "/sdapi/v1/interrupt", headers={"Origin": "http://evil.example"})
+    assert (status, body["error"]["code"]) == (403, "host_not_allowed")
+
+
 async def test_metrics_count_busy_seconds_jobs_loads_and_memory() -> None:
     async with serving(seconds_per_task=0.05) as webui:
         for _ in range(2):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import struct
 import zlib
 from datetime import UTC, datetime
+from typing import cast
 
+from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.hosts import AllowedHosts
 from local.sink.picture import SIZE, cat_png
-from local.sink.server import KEPT, Memory, sentence
-from local.sink.subscription import Heard, parse
+from local.sink.server import KEPT, Memory, make_app, sentence
+from local.sink.subscription import Heard, Listener, parse
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -38,6 +41,14 @@ def test_the_newest_are_kept_and_come_first() -> None:
     found = memory.newest_first()
     assert [len(found), found[0].body["number"], found[-1].body["number"]] == [KEPT, KEPT + 1, 2]
     assert {item.body["id"] for item in memory.newest_first("1")} == {"1"}
+
+
+async def test_it_answers_to_names_of_this_machine_alone() -> None:
+    app = make_app(Memory(), cast("Listener", None), AllowedHosts.of("", listening_on="127.0.0.1"))
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.get("/callbacks")).status == 200
+        refused = await client.get("/callbacks", headers={"Host": "evil.example"})
+        assert (refused.status, (await refused.json())["error"]["code"]) == (403, "host_not_allowed")
 
 
 def test_the_sample_picture_is_a_png() -> None:

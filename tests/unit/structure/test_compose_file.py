@@ -29,3 +29,14 @@ def test_every_runtime_of_the_config_has_an_agent_on_its_own_queue() -> None:
         assert agent["SNS_TOPIC_ARN"] == place.callback_topic_arn
         assert agent["S3_BUCKET"] == place.output_bucket
     assert services["api"]["environment"]["TASK_TOPIC_ARN"] == place.task_topic_arn
+
+
+def test_each_of_our_servers_answers_to_the_names_of_the_services_and_to_no_others() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    told = {
+        name: service["environment"].get("ALLOWED_HOSTS") or service["environment"].get("FAKE_RUNTIME_ALLOWED_HOSTS")
+        for name, service in services.items()
+        if name in {"localstack", "api", "sink"} or "FAKE_RUNTIME_TYPE" in service.get("environment", {})
+    }
+    for hosts in told.values():
+        assert {*(hosts or "").split(",")} == {*told, "${ALLOWED_HOSTS:-}"}
