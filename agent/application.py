@@ -83,7 +83,8 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
         inputs = Inputs(
             fetch.Fetcher(_input_limits(settings), fetch.parse_origins(settings.input_allowed_origins)),
             clients.s3,
-            (settings.s3_bucket, *settings.input_s3_buckets),
+            settings.s3_bucket,
+            settings.input_s3_buckets,
         )
         runtime = make_runtime(settings.runtime_type, settings.api_base_url, session, inputs, settings.dynamic_sd_model)
         stack.push_async_callback(runtime.close)

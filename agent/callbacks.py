@@ -10,6 +10,7 @@ import structlog
 
 from agent.aws import CALL_TIMEOUT, persist
 from contract.callback import callback_attributes, callback_for, encode_callback
+from contract.identifiers import TaskRef
 from contract.publications import Publications
 from contract.record import Submission
 from contract.task import SNS_MESSAGE_LIMIT
@@ -37,14 +38,14 @@ class Callbacks:
 
     def __init__(self, sns: SNSClient, topic: str, *, finishing: Callable[[], int]) -> None:
         self._publications = Publications(sns, topic, seconds=CALL_TIMEOUT, expected=finishing, linger=PUBLISH_LINGER)
-        # By both: a foreign publisher's submissions may be told apart by their tasks' ids alone.
-        self._published: OrderedDict[tuple[str, str], None] = OrderedDict()
+        # By both: a foreign publisher's submissions may be told apart by their tasks alone.
+        self._published: OrderedDict[tuple[TaskRef, str], None] = OrderedDict()
 
-    def was_published(self, task_id: str, submission: Submission) -> bool:
+    def was_published(self, task: TaskRef, submission: Submission) -> bool:
         """Tells whether an ended submission's callback is known to have gone out."""
-        return submission.callback_sent or (task_id, submission.submission) in self._published
+        return submission.callback_sent or (task, submission.submission) in self._published
 
-    async def publish(self, task_id: str, submission: Submission) -> bool:
+    async def publish(self, task: TaskRef, submission: Submission) -> bool:
         """Publishes an ended submission's callback, with others that are due, however long SNS is out of reach.
 
         Returns:
@@ -53,17 +54,17 @@ class Callbacks:
         Raises:
             botocore.exceptions.ClientError: SNS refuses it.
         """
-        if self.was_published(task_id, submission):
+        if self.was_published(task, submission):
             return False
-        callback = callback_for(task_id, submission)
+        callback = callback_for(task.id, submission)
         message = encode_callback(callback)
         if len(message.encode()) > SNS_MESSAGE_LIMIT - 2048:
             # The user's own context is the only part that can be so long. A callback without it beats none.
             log.warning("callback_context_dropped", bytes=len(message))
             message = encode_callback(callback.model_copy(update={"context": None}))
-        attributes = callback_attributes(callback, submission)
+        attributes = callback_attributes(callback, submission, task.tenant)
         await persist(lambda: self._publications.publish(message, attributes), "sns:Publish", seconds=None)
-        self._published[task_id, submission.submission] = None
+        self._published[task, submission.submission] = None
         while len(self._published) > _REMEMBERED:
             self._published.popitem(last=False)
         return True

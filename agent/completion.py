@@ -145,11 +145,11 @@ class Completion:
         """
         submission = held.submission
         if held.stored is not None and may_have_orphans(submission):
-            await self._outputs.sweep(held.stored.record, submission)
-        if submission.dead_lettered and not self._callbacks.was_published(held.metadata.id, submission):
+            await self._outputs.sweep(held.metadata.ref, held.stored.record, submission)
+        if submission.dead_lettered and not self._callbacks.was_published(held.metadata.ref, submission):
             await self._send_dead_letter(held, submission.error.message if submission.error else "failed")
         began = time.monotonic()
-        published = await self._callbacks.publish(held.metadata.id, submission)
+        published = await self._callbacks.publish(held.metadata.ref, submission)
         self._metrics.phases.labels("callback").observe(time.monotonic() - began)
         if not submission.dead_lettered:  # a dead letter may be sent back, and then needs its content
             # Before the message: should this agent die in between, the message comes back, and is settled again.
@@ -193,7 +193,7 @@ class Completion:
         began = time.monotonic()
         try:
             result = await self._outputs.store(
-                held.metadata.id, held.submission, outcome.answer, is_mine=partial(self._reread_is_mine, held)
+                held.metadata.ref, held.submission, outcome.answer, is_mine=partial(self._reread_is_mine, held)
             )
         except ClientError as error:
             log.error("results_refused", error=describe(error))  # noqa: TRY400 - no trace: AWS's own words say it all
@@ -245,7 +245,7 @@ class Completion:
     async def _send_dead_letter(self, held: Held, reason: str) -> None:
         attributes = {"reason": reason, "runtime": self._runtime_name}
         if held.task is not None:
-            attributes |= {"task_id": held.metadata.id, "submission": held.submission_id}
+            attributes |= held.named
         sent = await persist(lambda: self._queue.send_dead_letter(held.delivery.body, attributes), "sqs:SendMessage")
         if not sent:
             log.error("no_dead_letter_queue", reason=reason[:500], message_id=held.delivery.message_id)
@@ -338,7 +338,7 @@ class Completion:
         except OvertakenError:
             return
         if held.stored is not None and held.submission.status.terminal:
-            await self._outputs.sweep(held.stored.record, held.submission)
+            await self._outputs.sweep(held.metadata.ref, held.stored.record, held.submission)
 
     def _abandon(self) -> str:
         log.warning("task_overtaken")
@@ -351,12 +351,12 @@ class Completion:
         async def change() -> None:
             nonlocal known
             trusted, known = known, None  # after a failed try, only a fresh read is trusted
-            held.keep(await self._store.change(held.metadata.id, transition, known=trusted))
+            held.keep(await self._store.change(held.metadata.ref, transition, known=trusted))
 
         await persist(change, "s3:PutObject record")
 
     async def _reread(self, held: Held) -> None:
-        stored = await persist(lambda: self._store.read(held.metadata.id), "s3:GetObject record")
+        stored = await persist(lambda: self._store.read(held.metadata.ref), "s3:GetObject record")
         if stored is None or stored.record.find(held.submission_id) is None:
             raise OvertakenError("the record is gone")
         held.keep(stored)

@@ -112,6 +112,12 @@ class Held:
         return self.task.metadata
 
     @property
+    def named(self) -> dict[str, str]:
+        """What its lines of the log carry."""
+        tenant = {"tenant": self.metadata.tenant} if self.metadata.tenant else {}
+        return {"task_id": self.metadata.id, **tenant, "submission": self.submission_id}
+
+    @property
     def submission(self) -> Submission:
         """The submission as last seen; only once the record was read."""
         found = self.stored.record.find(self.submission_id) if self.stored is not None else None
@@ -178,7 +184,7 @@ class Holdings:
                 if other is not held
                 and other.task is not None
                 and other.submission_id == held.submission_id
-                and other.metadata.id == held.metadata.id
+                and other.metadata.ref == held.metadata.ref
             ),
             None,
         )

@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 from agent.aws import CALL_TIMEOUT, persist
 from agent.media import content_type_of, extension_of
 from agent.runtimes.base import Answer
-from contract.objects import answer_key, image_key, output_prefix, rand4, s3_url
+from contract.identifiers import TaskRef
+from contract.objects import answer_key, image_key, s3_url, submission_prefix
 from contract.record import Record, Submission
 from contract.store import is_absent, is_lost_race
 
@@ -50,12 +51,12 @@ class Outputs:
         self._bucket = bucket
 
     async def store(
-        self, task_id: str, submission: Submission, answer: Answer, *, is_mine: Callable[[], Awaitable[bool]]
+        self, task: TaskRef, submission: Submission, answer: Answer, *, is_mine: Callable[[], Awaitable[bool]]
     ) -> StoredAnswer:
         """Uploads every output and the full answer, in parallel.
 
         Args:
-            task_id: whose results.
+            task: whose results.
             submission: names the keys.
             answer: what the run made.
             is_mine: asks the record whether this attempt still holds the task; asked only when an object is in the way.
@@ -68,9 +69,9 @@ class Outputs:
         uploads: list[tuple[str, bytes, str]] = []
         for number, output in enumerate(answer.outputs, 1):
             extension = extension_of(output.data)
-            key = image_key(prefix, task_id, name, number, extension)
+            key = image_key(prefix, task, name, number, extension)
             uploads.append((key, output.data, content_type_of(output.data)))
-        output_key = answer_key(prefix, task_id, name)
+        output_key = answer_key(prefix, task, name)
         images = [s3_url(self._bucket, key) for key, _, _ in uploads]
         uploads.append((output_key, answer.raw, "application/json"))
 
@@ -86,7 +87,7 @@ class Outputs:
                 raise result
         return StoredAnswer(images, s3_url(self._bucket, output_key))
 
-    async def sweep(self, record: Record, submission: Submission) -> list[str]:
+    async def sweep(self, task: TaskRef, record: Record, submission: Submission) -> list[str]:
         """Deletes this submission's objects that the record does not name: what attempts that died left behind.
 
         Returns:
@@ -95,7 +96,7 @@ class Outputs:
         Raises:
             botocore.exceptions.ClientError: S3 refuses.
         """
-        prefix = f"{output_prefix(submission.prefix, record.id)}/{record.id}-{rand4(submission.submission)}"
+        prefix = submission_prefix(submission.prefix, task, submission.submission)
         named: set[str] = set()
         for item in (record.current, *record.earlier.values()):
             named |= {*item.image_url, item.output_url}

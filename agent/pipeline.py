@@ -296,7 +296,7 @@ class Pipeline:
             turn, held.stage = self._turns.take(held), Stage.RUNNING
             self._changed.set()
             self._note()
-            with structlog.contextvars.bound_contextvars(task_id=held.metadata.id, submission=held.submission_id):
+            with structlog.contextvars.bound_contextvars(**held.named):
                 outcome = await self._running.run(held, turn)
             if isinstance(outcome, Answered | Answering):
                 self._pace.note_run(outcome.seconds)
@@ -356,7 +356,7 @@ class Pipeline:
         """Completes a message; an answer takes one of `_results` until it is stored, and is not kept any longer."""
         structlog.contextvars.clear_contextvars()
         if held.task is not None:
-            structlog.contextvars.bind_contextvars(task_id=held.metadata.id, submission=held.submission_id)
+            structlog.contextvars.bind_contextvars(**held.named)
         holds_result = isinstance(outcome, Answered | Answering)
         try:
             if after_run:

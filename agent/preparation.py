@@ -60,7 +60,7 @@ class Preparation:
         held.task = task
         # A foreign publisher knows of no submissions; the message's own id is as unique.
         held.submission_id = task.metadata.submission or held.delivery.message_id
-        structlog.contextvars.bind_contextvars(task_id=task.metadata.id, submission=held.submission_id)
+        structlog.contextvars.bind_contextvars(**held.named)
         return None
 
     async def prepare(self, held: Held) -> Outcome | None:
@@ -119,12 +119,12 @@ class Preparation:
         if error is not None:
             raise error
         content = await self._payloads.content_of(task)
-        held.prepared = await self._runtime.prepare(task.metadata.tasktype, content)
+        held.prepared = await self._runtime.prepare(task.metadata.tasktype, content, tenant=task.metadata.tenant)
 
     async def _read_record(self, task: TaskMessage, submission_id: str) -> Stored:
         """Returns the record, made now when somebody else than the API has published the task."""
         metadata = task.metadata
-        stored = await persist(lambda: self._store.read(metadata.id), "s3:GetObject record")
+        stored = await persist(lambda: self._store.read(metadata.ref), "s3:GetObject record")
         if stored is not None and stored.record.find(submission_id) is not None:
             return stored
         new = Submission(
@@ -137,8 +137,8 @@ class Preparation:
         )
         return await persist(
             lambda: self._store.change(
-                metadata.id,
-                lambda record: submit(record, metadata.id, new),
+                metadata.ref,
+                lambda record: submit(record, metadata.ref, new),
                 known=stored,
                 expect_absent=stored is None,
             ),

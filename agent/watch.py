@@ -91,7 +91,7 @@ class RecordWatch:
 
     async def _refresh(self, held: Held) -> None:
         known = held.stored
-        _keep(held, await self._store.read(held.metadata.id, known=known), known=known)
+        _keep(held, await self._store.read(held.metadata.ref, known=known), known=known)
 
     def _has_news(self, held: Held) -> bool:
         is_due = time.monotonic() >= self._reports[held].due
@@ -107,7 +107,7 @@ class RecordWatch:
             progress=round(progress, 3),
         )
         try:
-            _keep(held, await self._store.change(held.metadata.id, transition, known=known), known=known)
+            _keep(held, await self._store.change(held.metadata.ref, transition, known=known), known=known)
         except TransitionError:
             held.interrupt(Interruption.OVERTAKEN)
             held.checked_at = time.monotonic()

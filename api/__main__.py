@@ -24,7 +24,9 @@ Serves the HTTP API. Everything is set by environment variables:
   TASK_TOPIC_ARN          where tasks are published; required
   CALLBACK_TOPIC_ARN      where callbacks are published; required
   S3_BUCKET               the output bucket; required
-  API_KEYS                name=key,name2=key2; empty: everybody may call
+  API_KEYS                name=key,name2=key2; a name is a tenant with tasks of its own; empty: everybody may call
+  API_ADMIN_KEYS          the same for keys that may read and cancel every tenant's tasks
+  API_KEYS_SHARED         true: all keys share one space of tasks (false)
   HOST, PORT              where to listen (127.0.0.1, 8000; port 0: a free one)
   ALLOWED_HOSTS           host names that it answers to, besides localhost and IP addresses; empty: no others
                           when HOST is a loopback address, otherwise any; `*`: any

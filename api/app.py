@@ -51,7 +51,7 @@ def create_app(
         async with aws(settings) as clients:
             services = app.state.services = make_services(front, clients)
             if front.keys.open:
-                _log.warning("API_KEYS is empty: this API is OPEN to everybody who can reach it")
+                _log.warning("API_KEYS and API_ADMIN_KEYS are empty: this API is OPEN to everybody who can reach it")
             loops = {asyncio.create_task(loop()) for loop in (services.acceptance.settle, services.callbacks.run)}
             yield
             for loop in loops:

@@ -1,32 +1,62 @@
-"""Tells which API key a request carries."""
+"""Tells who calls: whose API key a request carries, and which tenant's tasks it is about."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-ANONYMOUS: Final = ""
-"""The owner of every request when no keys are configured."""
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request."""
+
+    name: str
+    """The name of the API key: it has a throttle and idempotency keys of its own."""
+    tenant: str
+    """Whose tasks it submits and sees; empty: the shared space."""
+    admin: bool = False
+    """It may also read and cancel every other tenant's tasks."""
+
+
+ANONYMOUS = Caller("", "")
+"""Everybody, when no keys are configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedKey:
+    """One configured API key. Several may have one name, so that a key can be replaced by another."""
+
+    name: str
+    key: SecretStr
+    admin: bool = False
 
 
 class KeyRing:
-    """The named API keys of a deployment."""
+    """The API keys of a deployment.
 
-    def __init__(self, keys: Mapping[str, SecretStr]) -> None:
+    Args:
+        keys: none: everybody may call.
+        shared: all keys share one space of tasks; otherwise a key's name is its tenant.
+    """
+
+    def __init__(self, keys: Iterable[NamedKey], *, shared: bool = False) -> None:
         # Digests have one length, so that comparing them tells nothing about a key's length either.
-        self._digests = tuple((name, _digest(key.get_secret_value())) for name, key in keys.items())
+        self._callers = tuple(
+            (_digest(item.key.get_secret_value()), Caller(item.name, "" if shared else item.name, item.admin))
+            for item in keys
+        )
 
     @property
     def open(self) -> bool:
         """Whether everybody may call, because no keys are configured."""
-        return not self._digests
+        return not self._callers
 
-    def owner(self, presented: str | None) -> str | None:
-        """Returns the name of the key that was presented, or None when it is none of ours.
+    def caller(self, presented: str | None) -> Caller | None:
+        """Returns whose key was presented, or None when it is none of ours.
 
         Every key is compared, and each in constant time: the time taken does not tell how near a guess was, nor to
         which key.
@@ -36,10 +66,10 @@ class KeyRing:
         if presented is None:
             return None
         candidate = _digest(presented)
-        found: str | None = None
-        for name, digest in self._digests:
+        found: Caller | None = None
+        for digest, caller in self._callers:
             if hmac.compare_digest(digest, candidate):
-                found = name
+                found = caller
         return found
 
 

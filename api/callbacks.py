@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from api.aws import UNAVAILABLE
 from contract.callback import callback_attributes, callback_for, encode_callback
+from contract.identifiers import TaskRef
 from contract.outages import is_outage
 from contract.publications import Publications, SnsClient
 from contract.record import Submission, UnknownSubmissionError, note_callback
@@ -47,9 +48,9 @@ class Callbacks:
     def __init__(self, *, sns: SnsClient, topic_arn: str, store: RecordStore) -> None:
         self._publications = Publications(sns, topic_arn, seconds=_SECONDS, parallel=_PUBLISHING)
         self._store = store
-        self._owed: OrderedDict[tuple[str, str], Submission] = OrderedDict()
+        self._owed: OrderedDict[tuple[TaskRef, str], Submission] = OrderedDict()
 
-    async def send(self, task_id: str, submission: Submission) -> bool:
+    async def send(self, task: TaskRef, submission: Submission) -> bool:
         """Calls back for a submission that its record says has ended, unless that is noted already.
 
         Returns:
@@ -59,9 +60,9 @@ class Callbacks:
         Raises:
             ValueError: the submission has not ended.
         """
-        if submission.callback_sent or await self._publish(task_id, submission):
+        if submission.callback_sent or await self._publish(task, submission):
             return True
-        self._owed[task_id, submission.submission] = submission
+        self._owed[task, submission.submission] = submission
         if len(self._owed) > _MOST:
             self._owed.popitem(last=False)
         return False
@@ -78,19 +79,20 @@ class Callbacks:
                 if not sent:
                     break
 
-    async def _publish(self, task_id: str, submission: Submission) -> bool:
-        callback = callback_for(task_id, submission)
+    async def _publish(self, task: TaskRef, submission: Submission) -> bool:
+        callback = callback_for(task.id, submission)
         try:
             async with asyncio.timeout(_SECONDS):
-                await self._publications.publish(encode_callback(callback), callback_attributes(callback, submission))
+                attributes = callback_attributes(callback, submission, task.tenant)
+                await self._publications.publish(encode_callback(callback), attributes)
         except UNAVAILABLE as error:
             say = _log.warning if is_outage(error) else _log.error
-            say("cannot call back", task_id=task_id, submission=submission.submission, error=repr(error))
+            say("cannot call back", task_id=task.id, submission=submission.submission, error=repr(error))
             return False
         try:
             async with asyncio.timeout(_SECONDS):
-                await self._store.change(task_id, lambda record: note_callback(record, submission.submission))
+                await self._store.change(task, lambda record: note_callback(record, submission.submission))
         except (*UNAVAILABLE, UnknownSubmissionError, ValidationError) as error:
             # The agent that receives the task's message calls back once more: the same callback, which harms nobody.
-            _log.warning("cannot note the callback", task_id=task_id, error=repr(error))
+            _log.warning("cannot note the callback", task_id=task.id, error=repr(error))
         return True

@@ -84,7 +84,7 @@ async def task_events(
         except TimeoutError:
             silent += interval
         try:
-            record = await tasks.read(record.id)
+            record = await tasks.read(record.ref)
         except ApiError as error:
             if error.status == 404:
                 return

@@ -18,12 +18,14 @@ import structlog
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
+from api.auth import Caller
 from api.aws import AWS_ERRORS, Aws
 from api.digest import digest
 from api.errors import ApiError, InvalidRequestError, UnavailableError
 from api.requests import TaskRequest
 from api.submit import Acceptance, Accepted, Fate, NotAcceptedError, new_ticket
 from api.unsettled import Ticket
+from contract.identifiers import TaskRef, Tenant
 from contract.objects import idempotency_key
 from contract.store import is_absent, is_lost_race
 
@@ -42,6 +44,7 @@ class Note(BaseModel):
     request: str
     """SHA-256 of the request."""
     task_id: str
+    tenant: Tenant = ""
     submission: str
     submitted_at: datetime
     published: bool = False
@@ -51,7 +54,7 @@ class Note(BaseModel):
     @property
     def ticket(self) -> Ticket:
         """What was decided."""
-        return Ticket(self.task_id, self.submission, self.submitted_at)
+        return Ticket(TaskRef(self.task_id, self.tenant), self.submission, self.submitted_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +82,16 @@ class Idempotency:
         self._acceptance = acceptance
         self._bucket = bucket
 
-    async def accept(self, owner: str, key: str, request: TaskRequest, document: Any, *, trace: str) -> Accepted:
+    async def accept(self, caller: Caller, key: str, request: TaskRequest, document: Any, *, trace: str) -> Accepted:
         """Accepts a request, or returns the answer that its first sending deserved.
 
         Raises:
             ApiError: 409, the key was used for another request.
             UnavailableError: AWS is out of reach.
         """
-        place = idempotency_key(owner, key)
+        place = idempotency_key(caller.tenant, caller.name, key)
         wanted = digest(document)
-        stored = await self._claim(place, wanted, request)
+        stored = await self._claim(place, wanted, request, caller.tenant)
         if stored.note.request != wanted:
             raise ApiError(
                 409, "idempotency_conflict", "this Idempotency-Key was used for another request; use a new one"
@@ -119,14 +122,15 @@ class Idempotency:
             return None
         return await self._acceptance.withdraw(ours.ticket)
 
-    async def _claim(self, place: str, wanted: str, request: TaskRequest) -> _Stored:
+    async def _claim(self, place: str, wanted: str, request: TaskRequest, tenant: str) -> _Stored:
         """Returns the note that counts: ours if there was none, or if the one there led to nothing."""
         try:
             for _ in range(_TRIES):
-                ticket = new_ticket(request)
+                ticket = new_ticket(request, tenant)
                 ours = Note(
                     request=wanted,
                     task_id=ticket.task_id,
+                    tenant=tenant,
                     submission=ticket.submission,
                     submitted_at=ticket.submitted_at,
                 )

@@ -40,9 +40,8 @@ class Metrics:
             cache(seconds.labels),
             cache(accepted.labels),
         )
-        self.throttled = Counter(
-            "darkroom_api_throttled", "Requests refused with 429.", ("owner",), registry=self.registry
-        )
+        # Not by key: whoever may read the metrics need not know whose keys there are. The log names them.
+        self.throttled = Counter("darkroom_api_throttled", "Requests refused with 429.", registry=self.registry)
         self.streams = Gauge("darkroom_api_event_streams", "Event streams open.", registry=self.registry)
 
     def text(self) -> bytes:

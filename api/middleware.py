@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import ANONYMOUS, KeyRing
+from api.auth import ANONYMOUS, Caller, KeyRing
 from api.errors import ApiError, UnavailableError
 from api.metrics import Metrics
 from api.submit import Fate
@@ -46,13 +46,15 @@ _log = structlog.get_logger("api.request")
 class RequestState:
     """What is known about a request beside its bytes."""
 
-    owner: str
-    """The name of its API key."""
+    caller: Caller
+    """Whose API key it carries."""
     trace: str
     """Its X-Ray trace header."""
     templates: Mapping[object, str]
     """The path of each route's function."""
     task_id: str | None = None
+    tenant: str | None = None
+    """Another one than the caller's own, whose task an admin looks at."""
     error_id: str | None = None
     """Of a fault of ours; the log has it too."""
     stream: bool = False
@@ -106,7 +108,7 @@ class Observation:
             await send(message)
 
         with self._tracer.request(scope["method"], header(scope, TRACE_HEADER)) as (trace, span):
-            state = scope[STATE] = RequestState(owner=ANONYMOUS, trace=trace, templates=self._templates)
+            state = scope[STATE] = RequestState(caller=ANONYMOUS, trace=trace, templates=self._templates)
             try:
                 await self._app(scope, receive, observed)
             except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, it becomes a 500 and a line
@@ -130,10 +132,12 @@ class Observation:
         if route in _QUIET and status < 400:
             return
         line: dict[str, Any] = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
-        if state.owner:
-            line["key"] = state.owner
+        if state.caller.name:
+            line["key"] = state.caller.name
         if state.task_id:
             line["task_id"] = state.task_id
+        if state.tenant is not None:
+            line["tenant"] = state.tenant
         line["trace"] = state.trace
         _log.info("request", **line)
 
@@ -162,8 +166,8 @@ class Gate:
 
     def _admit(self, scope: Scope) -> None:
         presented = header(scope, "x-api-key")
-        owner = self._keys.owner(presented)
-        if owner is None:
+        caller = self._keys.caller(presented)
+        if caller is None:
             problem = "the API key is not known" if presented else "an API key is required"
             raise ApiError(
                 401,
@@ -171,10 +175,10 @@ class Gate:
                 f"{problem}; send it in the header x-api-key",
                 headers={"www-authenticate": 'ApiKey header="x-api-key"'},
             )
-        request_state(scope).owner = owner
-        wait = self._throttle.admit(owner)
+        request_state(scope).caller = caller
+        wait = self._throttle.admit(caller.name)
         if wait > 0:
-            self._metrics.throttled.labels(owner).inc()
+            self._metrics.throttled.inc()
             raise ApiError(
                 429,
                 "throttled",

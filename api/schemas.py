@@ -112,6 +112,7 @@ class Task(BaseModel):
     """The answer of `GET /v1/tasks/{id}`: the task's newest submission."""
 
     id: str
+    tenant: Annotated[str, Field(description="Whose task it is; empty where all share one space.")]
     status: Status
     runtime: str
     tasktype: TaskType

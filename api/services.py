@@ -62,7 +62,7 @@ def make_front(settings: Settings, config: Config) -> Front:
     return Front(
         settings=settings,
         config=config,
-        keys=KeyRing(settings.api_keys),
+        keys=KeyRing(settings.keys, shared=settings.api_keys_shared),
         throttle=Throttle(throttle.rate_limit, throttle.burst_limit, time.monotonic),
         metrics=metrics,
         streams=Streams(metrics.streams),

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.auth import NamedKey
 from contract.hosts import AllowedHosts
+from contract.identifiers import check_tenant
 
 MIB: Final = 1024 * 1024
 
@@ -31,8 +33,12 @@ class Settings(BaseSettings):
     """Where the callback of a task that was cancelled before it ran is published."""
     s3_bucket: str
     """The output bucket: records, payloads, results."""
-    api_keys: Annotated[dict[str, SecretStr], NoDecode] = {}
-    """`name=key,name2=key2`; empty: everybody may call."""
+    api_keys: Annotated[tuple[NamedKey, ...], NoDecode] = ()
+    """`name=key,name2=key2`; a name is a tenant, and may have several keys. Neither these nor admins: open to all."""
+    api_admin_keys: Annotated[tuple[NamedKey, ...], NoDecode] = ()
+    """The same for keys that may read and cancel every tenant's tasks."""
+    api_keys_shared: bool = False
+    """All keys share one space of tasks, as one team wants it; each has a throttle of its own still."""
     cdn_base_url: str = ""
     """When set, links to results are this address and the object's key instead of presigned S3 addresses."""
     public_s3_endpoint_url: str = ""
@@ -59,28 +65,10 @@ class Settings(BaseSettings):
     max_event_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Event streams open at once."""
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "api_admin_keys", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        keys: dict[str, SecretStr] = {}
-        for number, part in enumerate((item.strip() for item in value.split(",")), start=1):
-            if not part:
-                continue
-            name, separator, key = part.partition("=")
-            name, key = name.strip(), key.strip()
-            # The entry itself is never shown: without a '=' it is most likely a bare key.
-            if not separator or not name or not key:
-                raise ValueError(f"entry {number} is not name=key")
-            if not (name.isprintable() and key.isascii() and key.isprintable()):
-                raise ValueError(f"entry {number} holds characters that a header cannot carry")
-            if name in keys:
-                raise ValueError(f"the name {name!r} is there twice")
-            if any(key == other.get_secret_value() for other in keys.values()):
-                raise ValueError(f"the key of {name!r} is there under another name too")
-            keys[name] = SecretStr(key)
-        return keys
+    def _split_keys(cls, value: object, info: ValidationInfo) -> object:
+        return _named_keys(value, admin=info.field_name == "api_admin_keys") if isinstance(value, str) else value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -109,6 +97,22 @@ class Settings(BaseSettings):
         if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sns" or not parts[5]:
             raise ValueError("must be an SNS topic's ARN, such as arn:aws:sns:us-east-1:000000000000:darkroom-tasks")
         return value
+
+    @property
+    def keys(self) -> tuple[NamedKey, ...]:
+        """All API keys."""
+        return self.api_keys + self.api_admin_keys
+
+    @model_validator(mode="after")
+    def _usable_keys(self) -> Self:
+        seen: dict[str, NamedKey] = {}
+        for item in self.keys:
+            other = seen.setdefault(item.key.get_secret_value(), item)
+            if other is not item:
+                raise ValueError(f"API_KEYS: {_twice(other, item)}")
+            if not self.api_keys_shared:
+                _check_name(item)
+        return self
 
     @model_validator(mode="after")
     def _host_names(self) -> Self:
@@ -139,6 +143,39 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error))) from error
+
+
+def _named_keys(text: str, *, admin: bool) -> tuple[NamedKey, ...]:
+    keys = []
+    for number, part in enumerate((item.strip() for item in text.split(",")), start=1):
+        if not part:
+            continue
+        name, separator, key = part.partition("=")
+        name, key = name.strip(), key.strip()
+        # The entry itself is never shown: without a '=' it is most likely a bare key.
+        if not separator or not name or not key:
+            raise ValueError(f"entry {number} is not name=key")
+        if not (name.isprintable() and key.isascii() and key.isprintable()):
+            raise ValueError(f"entry {number} holds characters that a header cannot carry")
+        keys.append(NamedKey(name, SecretStr(key), admin))
+    return tuple(keys)
+
+
+def _twice(one: NamedKey, other: NamedKey) -> str:
+    if one.name == other.name:
+        return f"a key of {one.name!r} is there twice"
+    return f"one key is there under two names, {one.name!r} and {other.name!r}"
+
+
+def _check_name(item: NamedKey) -> None:
+    variable = "API_ADMIN_KEYS" if item.admin else "API_KEYS"
+    try:
+        check_tenant(item.name)
+    except ValueError as error:
+        raise ValueError(
+            f"{variable}: {item.name!r} is no tenant: {error}. With API_KEYS_SHARED=true, names are free, and all keys "
+            "share one space of tasks"
+        ) from error
 
 
 def _lines(error: ValidationError) -> list[str]:

@@ -19,7 +19,7 @@ from api.errors import ApiError, UnavailableError
 from api.requests import TaskRequest
 from api.unsettled import Ticket, Unsettled
 from contract.config import Config
-from contract.identifiers import new_ulid
+from contract.identifiers import TaskRef, new_ulid
 from contract.objects import output_prefix, payload_key, s3_url
 from contract.outages import is_gone
 from contract.publications import Publications
@@ -63,9 +63,9 @@ class Accepted:
     output_location: str
 
 
-def new_ticket(request: TaskRequest) -> Ticket:
-    """Returns a ticket for a new submission."""
-    return Ticket(request.task_id or new_ulid(), new_ulid(), datetime.now(UTC))
+def new_ticket(request: TaskRequest, tenant: str) -> Ticket:
+    """Returns a ticket for a new submission of a tenant."""
+    return Ticket(TaskRef(request.task_id or new_ulid(), tenant), new_ulid(), datetime.now(UTC))
 
 
 class Fate(StrEnum):
@@ -111,17 +111,17 @@ class Acceptance:
 
     def accepted(self, request: TaskRequest, ticket: Ticket) -> Accepted:
         """Returns what is answered for a task that is on its way."""
-        location = s3_url(self._bucket, output_prefix(request.prefix, ticket.task_id))
+        location = s3_url(self._bucket, output_prefix(request.prefix, ticket.task))
         return Accepted(request, ticket, location)
 
-    async def accept_once(self, request: TaskRequest, *, trace: str) -> Accepted:
+    async def accept_once(self, request: TaskRequest, tenant: str, *, trace: str) -> Accepted:
         """Puts a new task on its way, and sees to it that no earlier sending that was answered 503 runs besides.
 
         Raises:
             ApiError: as `accept`.
         """
-        ticket = new_ticket(request)
-        earlier = self._unsettled.take(request, ticket.task_id)
+        ticket = new_ticket(request, tenant)
+        earlier = self._unsettled.take(request, ticket.task)
         try:
             return await self.accept(request, ticket, trace=trace, instead_of=earlier)
         except ApiError:
@@ -158,7 +158,8 @@ class Acceptance:
             ApiError: 409, too many submissions of this task id are under way.
         """
         metadata = Metadata(
-            id=ticket.task_id,
+            id=ticket.task.id,
+            tenant=ticket.task.tenant,
             runtime=request.runtime.name,
             tasktype=request.task_type,
             prefix=request.prefix,
@@ -212,7 +213,7 @@ class Acceptance:
             message = encode_task_message(TaskMessage(metadata=metadata, content=request.content))
             if len(message) * 4 <= INLINE_LIMIT or len(message.encode()) <= INLINE_LIMIT:
                 return message
-        key = payload_key(metadata.id, metadata.submission)
+        key = payload_key(metadata.ref, metadata.submission)
         await self._aws.s3.put_object(Bucket=self._bucket, Key=key, Body=content, ContentType="application/json")
         return encode_task_message(TaskMessage(metadata=metadata, content_ref=s3_url(self._bucket, key)))
 
@@ -233,10 +234,10 @@ class Acceptance:
                     record = _withdrawn(record, earlier)
             if record is not None and _taken(record, instead_of) is not None:
                 return record
-            return submit(record, ticket.task_id, new)
+            return submit(record, ticket.task, new)
 
         try:
-            stored = await self._store.change(ticket.task_id, transition, expect_absent=not instead_of)
+            stored = await self._store.change(ticket.task, transition, expect_absent=not instead_of)
         except TooManyUnfinishedError as error:
             raise ApiError(409, "too_many_submissions", str(error), details={"id": ticket.task_id}) from error
         return _taken(stored.record, instead_of) or ticket
@@ -253,7 +254,7 @@ class Acceptance:
         """
         try:
             async with asyncio.timeout(_STEP_SECONDS):
-                stored = await self._store.change(ticket.task_id, lambda record: _withdrawn(record, ticket))
+                stored = await self._store.change(ticket.task, lambda record: _withdrawn(record, ticket))
         except UnknownSubmissionError:
             return Fate.NOT_ACCEPTED
         except UNAVAILABLE as failure:
@@ -261,7 +262,7 @@ class Acceptance:
             return Fate.UNKNOWN
         found = stored.record.find(ticket.submission)
         if found is not None and found.ended_unstarted_by_cancel:
-            return None if await self._callbacks.send(ticket.task_id, found) else Fate.NOT_ACCEPTED
+            return None if await self._callbacks.send(ticket.task, found) else Fate.NOT_ACCEPTED
         return None if found is not None and _has_begun(found) else Fate.NOT_ACCEPTED
 
 

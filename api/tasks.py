@@ -13,7 +13,7 @@ from api.aws import UNAVAILABLE
 from api.callbacks import Callbacks
 from api.errors import ApiError, UnavailableError, unknown_task
 from api.links import Links
-from contract.identifiers import check_task_id
+from contract.identifiers import TaskRef, check_task_id, check_tenant_if_any
 from contract.objects import output_prefix, s3_url
 from contract.record import (
     AlreadyEndedError,
@@ -58,25 +58,25 @@ class Tasks:
         self._links = links
         self._bucket = bucket
 
-    async def read(self, task_id: str) -> Record:
+    async def read(self, task: TaskRef) -> Record:
         """Returns a task's record.
 
         Raises:
             ApiError: 404, there is none.
             UnavailableError: S3 is out of reach.
         """
-        _check_id(task_id)
+        _check(task)
         try:
             async with asyncio.timeout(_SECONDS):
-                stored = await self._store.read(task_id)
+                stored = await self._store.read(task)
         except UNAVAILABLE as error:
-            _log.warning("cannot read the record", task_id=task_id, error=repr(error))
+            _log.warning("cannot read the record", task_id=task.id, error=repr(error))
             raise UnavailableError("the task's record could not be read; try again") from error
         if stored is None:
-            raise unknown_task(task_id)
+            raise unknown_task(task.id)
         return stored.record
 
-    async def cancel(self, task_id: str) -> Cancelled:
+    async def cancel(self, task: TaskRef) -> Cancelled:
         """Asks a task's newest submission to stop. One that had not begun has ended when this returns, with a callback.
 
         Its message may never have gone out, so no agent can be counted on to call back: only a callback that SNS has
@@ -86,27 +86,27 @@ class Tasks:
             ApiError: 404, there is no such task; 409, it has ended.
             UnavailableError: S3 or SNS is out of reach.
         """
-        _check_id(task_id)
+        _check(task)
         try:
             async with asyncio.timeout(_SECONDS):
-                stored = await self._store.change(task_id, lambda record: _cancelled(record, datetime.now(UTC)))
+                stored = await self._store.change(task, lambda record: _cancelled(record, datetime.now(UTC)))
         except UnknownSubmissionError as error:
-            raise unknown_task(task_id) from error
+            raise unknown_task(task.id) from error
         except AlreadyEndedError as error:
             status = error.submission.status if error.submission else None
             raise ApiError(
                 409, "already_ended", f"the task has already ended: it is {status}", details={"status": status}
             ) from error
         except UNAVAILABLE as error:
-            _log.warning("cannot cancel the task", task_id=task_id, error=repr(error))
+            _log.warning("cannot cancel the task", task_id=task.id, error=repr(error))
             raise UnavailableError("the cancel could not be stored; try again") from error
         current = stored.record.current
         at_once = current.status is Status.CANCELLED
-        if at_once and not await self._callbacks.send(task_id, current):
+        if at_once and not await self._callbacks.send(task, current):
             raise UnavailableError(
                 "the task is cancelled and will not run, but its callback could not be sent yet; cancel it again to "
                 "be sure of it",
-                details={"id": task_id, "status": current.status},
+                details={"id": task.id, "status": current.status},
             )
         return Cancelled(stored.record, at_once)
 
@@ -115,6 +115,7 @@ class Tasks:
         current = record.current
         return {
             "id": record.id,
+            "tenant": record.tenant,
             "status": current.status,
             "runtime": current.runtime,
             "tasktype": current.tasktype,
@@ -124,7 +125,7 @@ class Tasks:
             "finished_at": current.finished_at,
             "attempts": current.attempts,
             "progress": current.progress,
-            "output_location": s3_url(self._bucket, output_prefix(current.prefix, record.id)),
+            "output_location": s3_url(self._bucket, output_prefix(current.prefix, record.ref)),
             "images": [{"url": await self._links.link(address), "s3": address} for address in current.image_url],
             "output": (
                 {"url": await self._links.link(current.output_url), "s3": current.output_url}
@@ -164,9 +165,10 @@ def _cancelled(record: Record | None, now: datetime) -> Record:
     return request_cancel(record, now=now)
 
 
-def _check_id(task_id: str) -> None:
+def _check(task: TaskRef) -> None:
     try:
-        check_task_id(task_id)
+        check_task_id(task.id)
+        check_tenant_if_any(task.tenant)
     except ValueError as error:
-        # No task can have this id, so there is none.
-        raise unknown_task(task_id) from error
+        # No task can be named so, so there is none.
+        raise unknown_task(task.id) from error

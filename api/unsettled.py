@@ -14,6 +14,7 @@ from typing import Final
 
 from api.digest import digest
 from api.requests import TaskRequest
+from contract.identifiers import TaskRef
 
 _MOST: Final = 10_000
 """Submissions that are remembered, the newest: minutes of an outage at the default throttle."""
@@ -23,9 +24,14 @@ _MOST: Final = 10_000
 class Ticket:
     """What is decided about a request before anything is written; writing it twice changes nothing."""
 
-    task_id: str
+    task: TaskRef
     submission: str
     submitted_at: datetime
+
+    @property
+    def task_id(self) -> str:
+        """The id of the task within its tenant."""
+        return self.task.id
 
 
 class Unsettled:
@@ -39,13 +45,13 @@ class Unsettled:
 
     def note(self, request: TaskRequest, ticket: Ticket) -> None:
         """Remembers the ticket of a request that is answered 503."""
-        self.put_back(ticket, _digest(request, ticket.task_id))
+        self.put_back(ticket, _digest(request, ticket.task))
 
-    def take(self, request: TaskRequest, task_id: str) -> list[Ticket]:
+    def take(self, request: TaskRequest, task: TaskRef) -> list[Ticket]:
         """Returns the tickets of the same request's earlier sendings; they are the caller's now."""
         if not self._noted:
             return []
-        wanted = _digest(request, task_id)
+        wanted = _digest(request, task)
         found = [ticket for ticket, of in self._noted.items() if of == wanted]
         for ticket in found:
             del self._noted[ticket]
@@ -62,5 +68,15 @@ class Unsettled:
             self._noted.popitem(last=False)
 
 
-def _digest(request: TaskRequest, task_id: str) -> str:
-    return digest([task_id, request.runtime.name, request.task_type, request.prefix, request.context, request.content])
+def _digest(request: TaskRequest, task: TaskRef) -> str:
+    return digest(
+        [
+            task.tenant,
+            task.id,
+            request.runtime.name,
+            request.task_type,
+            request.prefix,
+            request.context,
+            request.content,
+        ]
+    )

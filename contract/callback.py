@@ -42,11 +42,18 @@ def encode_callback(callback: Callback) -> str:
     return escape_for_sqs(callback.model_dump_json())
 
 
-def callback_attributes(callback: Callback, submission: Submission) -> dict[str, str]:
-    """Returns the SNS message attributes that let subscribers filter and de-duplicate."""
-    return {
+def callback_attributes(callback: Callback, submission: Submission, tenant: str) -> dict[str, str]:
+    """Returns the SNS message attributes that let subscribers filter and de-duplicate.
+
+    Args:
+        callback: what is published.
+        submission: that has ended.
+        tenant: whose task it is; empty: the shared space, and no such attribute.
+    """
+    attributes = {
         "id": callback.id,
         "runtime": submission.runtime,
         "result": "true" if callback.result else "false",
         "submission": submission.submission,
     }
+    return attributes | {"tenant": tenant} if tenant else attributes

@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from pydantic import AfterValidator
 from ulid import ULID
 
 MAX_TASK_ID_BYTES: Final = 256
-"""An S3 key is at most 1,024 bytes of UTF-8 and holds the task id twice, the prefix once, and a short ending."""
+"""An S3 key is at most 1,024 bytes of UTF-8 and holds the tenant and the prefix once, the task id twice, and a short
+ending."""
 
 MAX_PREFIX_BYTES: Final = 400
+
+TENANT: Final = re.compile(r"[a-z0-9][-_a-z0-9]{0,62}", re.ASCII)
+"""A tenant is a folder of the output bucket, and of no other writing: there are stores that do not tell upper case from
+lower case."""
 
 RUNTIME_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,51}[a-z0-9])?", re.ASCII)
 """A runtime names a Helm release (53 characters) and Kubernetes objects (RFC 1123 label)."""
 
 STACK_NAME: Final = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,39}", re.ASCII)
 """CloudFormation's rule for stack names, shortened so that derived bucket and queue names fit their limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRef:
+    """Which task is meant: its id, which is unique within its tenant alone."""
+
+    id: str
+    tenant: str = ""
+    """Empty: the space that all share where there are no tenants."""
+
+    def __str__(self) -> str:
+        """As errors name it."""
+        return f"{self.id!r} of tenant {self.tenant}" if self.tenant else repr(self.id)
+
 
 # Control, format (bidirectional overrides, zero-width), surrogate, private use, unassigned, separators of lines.
 _REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -75,6 +95,29 @@ def check_prefix(value: str) -> str:
     return stripped
 
 
+def check_tenant(value: str) -> str:
+    """Returns a tenant's name unchanged when it is safe as the first segment of an S3 key.
+
+    Raises:
+        ValueError: it is not 1 to 63 lower-case letters, digits, dashes and underscores, with a letter or digit first.
+    """
+    if not TENANT.fullmatch(value):
+        raise ValueError(
+            "a tenant's name is 1 to 63 lower-case letters, digits, dashes and underscores, with a letter or digit "
+            "first, because it becomes part of S3 keys"
+        )
+    return value
+
+
+def check_tenant_if_any(value: str) -> str:
+    """Returns a tenant's name, or an empty one for the shared space, unchanged.
+
+    Raises:
+        ValueError: as `check_tenant`.
+    """
+    return check_tenant(value) if value else value
+
+
 def check_runtime_name(value: str) -> str:
     """Returns a runtime's name unchanged when Kubernetes and Helm accept it.
 
@@ -104,5 +147,7 @@ def check_stack_name(value: str) -> str:
 
 TaskId = Annotated[str, AfterValidator(check_task_id)]
 Prefix = Annotated[str, AfterValidator(check_prefix)]
+Tenant = Annotated[str, AfterValidator(check_tenant_if_any)]
+"""Empty: the shared space."""
 RuntimeName = Annotated[str, AfterValidator(check_runtime_name)]
 StackName = Annotated[str, AfterValidator(check_stack_name)]

@@ -1,9 +1,20 @@
-"""Names every object in the output bucket, so that writers and readers cannot disagree."""
+"""Names every object in the output bucket, so that writers and readers cannot disagree.
+
+    .tasks/{id}.json              .tasks/{tenant}/{id}.json              a task's record
+    .payloads/{id}/…              .payloads/{tenant}/{id}/…              a content too large for SNS
+    .idempotency/{digest}.json    .idempotency/{tenant}/{digest}.json    a note about an `Idempotency-Key`
+    {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
+
+The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
+slash. All that is a tenant's lies in its own four folders.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from typing import Final
+
+from contract.identifiers import TaskRef
 
 RECORDS: Final = ".tasks/"
 PAYLOADS: Final = ".payloads/"
@@ -12,20 +23,33 @@ IDEMPOTENCY: Final = ".idempotency/"
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 
-def record_key(task_id: str) -> str:
+def tenant_folder(tenant: str) -> str:
+    """Returns what stands before the rest of each key of a tenant: its name and a slash; nothing for the shared space.
+
+    The keys of its results begin with it, and those of no other tenant. A prefix in the shared space may spell it.
+    """
+    return f"{tenant}/" if tenant else ""
+
+
+def record_key(task: TaskRef) -> str:
     """Returns the key of a task's record."""
-    return f"{RECORDS}{task_id}.json"
+    return f"{RECORDS}{tenant_folder(task.tenant)}{task.id}.json"
 
 
-def payload_key(task_id: str, submission: str) -> str:
+def payload_folder(task: TaskRef) -> str:
+    """Returns where a task's payloads lie, with a trailing slash; they lie in it directly."""
+    return f"{PAYLOADS}{tenant_folder(task.tenant)}{task.id}/"
+
+
+def payload_key(task: TaskRef, submission: str) -> str:
     """Returns the key under which a content too large for SNS waits for the agent."""
-    return f"{PAYLOADS}{task_id}/{submission}.json"
+    return f"{payload_folder(task)}{submission}.json"
 
 
-def idempotency_key(owner: str, key: str) -> str:
+def idempotency_key(tenant: str, owner: str, key: str) -> str:
     """Returns the key of the note about one `Idempotency-Key` of one API key's owner."""
     digest = hashlib.sha256(f"{owner}\x00{key}".encode()).hexdigest()
-    return f"{IDEMPOTENCY}{digest}.json"
+    return f"{IDEMPOTENCY}{tenant_folder(tenant)}{digest}.json"
 
 
 def rand4(submission: str) -> str:
@@ -37,19 +61,24 @@ def rand4(submission: str) -> str:
     return "".join(_ALPHABET[byte % 32] for byte in digest[:4])
 
 
-def output_prefix(prefix: str, task_id: str) -> str:
+def output_prefix(prefix: str, task: TaskRef) -> str:
     """Returns the folder of a task's results, without a trailing slash."""
-    return f"{prefix}/{task_id}"
+    return f"{tenant_folder(task.tenant)}{prefix}/{task.id}"
 
 
-def image_key(prefix: str, task_id: str, submission: str, number: int, extension: str) -> str:
+def submission_prefix(prefix: str, task: TaskRef, submission: str) -> str:
+    """Returns how the keys of all results of one submission begin."""
+    return f"{output_prefix(prefix, task)}/{task.id}-{rand4(submission)}"
+
+
+def image_key(prefix: str, task: TaskRef, submission: str, number: int, extension: str) -> str:
     """Returns the key of the `number`-th image (from 1); the extension comes without a dot."""
-    return f"{prefix}/{task_id}/{task_id}-{rand4(submission)}-{number}.{extension}"
+    return f"{submission_prefix(prefix, task, submission)}-{number}.{extension}"
 
 
-def answer_key(prefix: str, task_id: str, submission: str) -> str:
+def answer_key(prefix: str, task: TaskRef, submission: str) -> str:
     """Returns the key of the runtime's full answer."""
-    return f"{prefix}/{task_id}/{task_id}-{rand4(submission)}.out"
+    return f"{submission_prefix(prefix, task, submission)}.out"
 
 
 def s3_url(bucket: str, key: str) -> str:

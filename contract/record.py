@@ -21,6 +21,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from contract.identifiers import TaskRef
 from contract.task import TaskType
 
 KEPT_EARLIER: Final = 20
@@ -116,14 +117,20 @@ class Submission(BaseModel):
 
 
 class Record(BaseModel):
-    """The document at `.tasks/{id}.json`."""
+    """The document at `.tasks/{id}.json`, or `.tasks/{tenant}/{id}.json`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     version: int = 1
     id: str
+    tenant: str = ""
     current: Submission
     earlier: dict[str, Submission] = Field(default_factory=dict)
+
+    @property
+    def ref(self) -> TaskRef:
+        """Which task it is."""
+        return TaskRef(self.id, self.tenant)
 
     def find(self, submission: str) -> Submission | None:
         """Returns one submission, or None when this record does not know it."""
@@ -166,25 +173,27 @@ Transition = Callable[[Record | None], Record]
 """A change to a record; None stands for 'no record yet'. Raises TransitionError when it is not allowed."""
 
 
-def submit(record: Record | None, task_id: str, new: Submission) -> Record:
+def submit(record: Record | None, task: TaskRef, new: Submission) -> Record:
     """Returns the record with a new submission as its current one; one that is known already changes nothing.
 
     Raises:
         TooManyUnfinishedError: `MAX_UNFINISHED` submissions of this id are under way.
     """
     if record is None:
-        return Record(id=task_id, current=new)
+        return Record(id=task.id, tenant=task.tenant, current=new)
     if record.find(new.submission) is not None:
         return record
     earlier = {**record.earlier, record.current.submission: record.current}
     unfinished = {key: value for key, value in earlier.items() if not value.status.terminal}
     if len(unfinished) >= MAX_UNFINISHED:
         raise TooManyUnfinishedError(
-            f"{len(unfinished)} submissions of task {task_id!r} are under way; wait for one to end, or use another id"
+            f"{len(unfinished)} submissions of task {task} are under way; wait for one to end, or use another id"
         )
     ended = [key for key, value in earlier.items() if value.status.terminal]
     kept = set(ended[-KEPT_EARLIER:]) | set(unfinished)
-    return Record(id=record.id, current=new, earlier={key: value for key, value in earlier.items() if key in kept})
+    return record.model_copy(
+        update={"current": new, "earlier": {key: value for key, value in earlier.items() if key in kept}}
+    )
 
 
 def _known(record: Record | None, submission: str) -> tuple[Record, Submission]:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
+from contract.identifiers import TaskRef
 from contract.objects import record_key
 from contract.record import Record, Transition
 
@@ -59,11 +60,11 @@ class RecordStore:
         self._s3 = s3
         self._bucket = bucket
 
-    async def read(self, task_id: str, *, known: Stored | None = None) -> Stored | None:
+    async def read(self, task: TaskRef, *, known: Stored | None = None) -> Stored | None:
         """Returns a task's record, or None when there is none.
 
         Args:
-            task_id: whose record.
+            task: whose record.
             known: the record as read before. It is returned itself when nobody has changed it since (`If-None-Match`),
                 so that watching a record costs no transfer and no parsing.
 
@@ -73,7 +74,7 @@ class RecordStore:
         """
         condition = {} if known is None else {"IfNoneMatch": known.etag}
         try:
-            answer = await self._s3.get_object(Bucket=self._bucket, Key=record_key(task_id), **condition)
+            answer = await self._s3.get_object(Bucket=self._bucket, Key=record_key(task), **condition)
             async with answer["Body"] as body:
                 document = await body.read()
         except ClientError as error:
@@ -85,12 +86,12 @@ class RecordStore:
         return Stored(Record.model_validate_json(document), answer["ETag"])
 
     async def change(
-        self, task_id: str, transition: Transition, *, known: Stored | None = None, expect_absent: bool = False
+        self, task: TaskRef, transition: Transition, *, known: Stored | None = None, expect_absent: bool = False
     ) -> Stored:
         """Applies a transition until it wins, and returns the record as it then stands.
 
         Args:
-            task_id: whose record.
+            task: whose record.
             transition: a pure function; it is asked again with the newer record whenever another writer was faster.
             known: the record as read before; saves one request when it is still current.
             expect_absent: there is most likely no record yet: write first, and read only when that is refused.
@@ -100,28 +101,26 @@ class RecordStore:
             ContendedRecordError: other writers won too many times in a row.
             botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
         """
-        stored = known if known is not None or expect_absent else await self.read(task_id)
+        stored = known if known is not None or expect_absent else await self.read(task)
         for attempt in range(_ATTEMPTS):
             changed = transition(stored.record if stored else None)
             if stored is not None and changed == stored.record:
                 return stored
-            won = await self._put(task_id, changed, stored)
+            won = await self._put(task, changed, stored)
             if won is not None:
                 return won
             # Full jitter: writers of one record come in bursts and must not stay in step.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**attempt)))  # noqa: S311 - no secret
-            stored = await self.read(task_id)
-        raise ContendedRecordError(
-            f"the record of task {task_id!r} changed {_ATTEMPTS} times while it was being replaced"
-        )
+            stored = await self.read(task)
+        raise ContendedRecordError(f"the record of task {task} changed {_ATTEMPTS} times while it was being replaced")
 
-    async def _put(self, task_id: str, record: Record, replaced: Stored | None) -> Stored | None:
+    async def _put(self, task: TaskRef, record: Record, replaced: Stored | None) -> Stored | None:
         """Writes a record if nobody was faster; returns None when somebody was."""
         condition = {"IfNoneMatch": "*"} if replaced is None else {"IfMatch": replaced.etag}
         try:
             answer = await self._s3.put_object(
                 Bucket=self._bucket,
-                Key=record_key(task_id),
+                Key=record_key(task),
                 Body=record.model_dump_json().encode(),
                 ContentType="application/json",
                 **condition,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import from_json, to_json
 
-from contract.identifiers import Prefix, RuntimeName, TaskId
+from contract.identifiers import Prefix, RuntimeName, TaskId, TaskRef, Tenant
 
 SNS_MESSAGE_LIMIT: Final = 256 * 1024
 """Bytes of one SNS or SQS message, attributes counted (Amazon SNS quotas, "Message size")."""
@@ -72,6 +72,8 @@ class Metadata(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     id: TaskId
+    tenant: Tenant = ""
+    """Whose task it is; empty: the shared space."""
     runtime: RuntimeName
     tasktype: TaskType
     prefix: Prefix
@@ -81,6 +83,11 @@ class Metadata(BaseModel):
     submitted_at: datetime | None = None
     trace: str | None = Field(default=None, max_length=400)
     """The X-Ray trace header of the request (`Root=…;Parent=…;Sampled=…`)."""
+
+    @property
+    def ref(self) -> TaskRef:
+        """Which task it is."""
+        return TaskRef(self.id, self.tenant)
 
 
 class TaskMessage(BaseModel):
@@ -142,6 +149,8 @@ def encode_task_message(message: TaskMessage) -> str:
     characters that it refuses too are escaped by JSON itself.
     """
     absent = {name for name, value in message.metadata if value is None and name != "context"}
+    if not message.metadata.tenant:
+        absent.add("tenant")
     other = "content" if message.content is None else "content_ref"
     return escape_for_sqs(message.model_dump_json(exclude={"metadata": absent, other: True}))
 

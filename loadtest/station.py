@@ -16,6 +16,7 @@ from gevent.pool import Group
 from gevent.queue import JoinableQueue
 from pydantic import ValidationError
 
+from contract.identifiers import TaskRef
 from contract.objects import record_key
 from contract.record import Record
 from loadtest.arrivals import arrivals, length, share_of
@@ -29,7 +30,7 @@ from loadtest.polling import poll, polling_rate
 from loadtest.scenario import Scenario, Wait
 from loadtest.target import Aws, Target, connect
 from loadtest.tasks import Book, Heard, Seen, Task
-from loadtest.watch import WatchError, ask, follow
+from loadtest.watch import WatchError, ask, follow, tenant_of
 
 _READERS: Final = 2
 _GENTLE: Final = 0.05
@@ -112,6 +113,8 @@ class Station:
         self._chance = random.Random(scenario.seed)
         self._aws: Aws | None = None
         self._inbox: Inbox | None = None
+        self._tenant: str | None = None
+        """The API key's; None: not known yet."""
         self._unread: JoinableQueue[Task] = JoinableQueue()
         self._stopping = False
         self._ends: dict[str, Event] = {}
@@ -289,11 +292,16 @@ class Station:
         try:
             if self._aws is None or self.target.place is None:
                 return ask(self.target, task.id)
-            answer = self._aws.s3.get_object(Bucket=self.target.place.bucket, Key=record_key(task.id))
+            answer = self._aws.s3.get_object(Bucket=self.target.place.bucket, Key=record_key(self._ref(task)))
             return Seen.of(Record.model_validate_json(answer["Body"].read()).current)
         except (BotoCoreError, ClientError, ValidationError, WatchError) as error:
             _log.warning("the record of %s cannot be read: %s", task.id, error)
             return None
+
+    def _ref(self, task: Task) -> TaskRef:
+        if self._tenant is None:
+            self._tenant = tenant_of(self.target, task.id) if self.target.api_key else ""
+        return TaskRef(task.id, self._tenant)
 
     def _see(self, task: Task, seen: Seen) -> None:
         self.book.see(task, seen)

@@ -32,6 +32,16 @@ def ask(target: Target, task_id: str) -> Seen:
         return seen_in(json.load(answer))
 
 
+def tenant_of(target: Target, task_id: str) -> str:
+    """Returns whose tasks the target's API key submits, by one of them; empty: all share one space.
+
+    Raises:
+        WatchError: the API does not say.
+    """
+    with _open(target, f"/v1/tasks/{quote(task_id, safe='')}") as answer:
+        return str(json.load(answer).get("tenant", ""))
+
+
 def follow(target: Target, task_id: str) -> Seen:
     """Returns how a task ended, once it has.
 

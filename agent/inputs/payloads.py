@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from agent.aws import CALL_TIMEOUT, persist
 from agent.documents import decode_json
 from agent.errors import PermanentError
-from contract.objects import PAYLOADS, split_s3_url
+from contract.objects import payload_folder, split_s3_url
 from contract.store import is_absent
 from contract.task import TaskMessage
 
@@ -37,7 +37,9 @@ class Payloads:
         if task.content_ref is None:
             return None
         bucket, key = split_s3_url(task.content_ref)
-        if bucket != self._bucket or not key.startswith(f"{PAYLOADS}{task.metadata.id}/"):
+        folder = payload_folder(task.metadata.ref)
+        # Directly in it: the folder of a task may spell the folder of a tenant.
+        if bucket != self._bucket or not key.startswith(folder) or "/" in key.removeprefix(folder):
             raise PermanentError("content_ref_refused", "content_ref must name the payload of this very task")
         return key
 

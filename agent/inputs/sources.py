@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from agent.errors import PermanentError, TaskError, TransientError, deciding_error
 from agent.inputs.fetch import Budget, Fetcher, check_type, refuse_scheme, shown, too_large
 from agent.media import SIGNATURE_SIZE
-from contract.objects import is_reserved_key, split_s3_url
+from contract.objects import is_reserved_key, split_s3_url, tenant_folder
 from contract.store import error_code, is_absent
 
 _CHUNK: Final = 256 * 1024
@@ -22,8 +22,13 @@ _INVALID: Final = frozenset({"InvalidObjectState", "KeyTooLongError", "InvalidBu
 class InputSource(Protocol):
     """Where the adapters get what links name."""
 
-    async def fetch_all(self, links: Iterable[str]) -> dict[str, bytes]:
+    async def fetch_all(self, links: Iterable[str], *, tenant: str = "") -> dict[str, bytes]:
         """Returns what each link names.
+
+        Args:
+            links: of one task.
+            tenant: whose task it is: of the output bucket, its links may name this tenant's results alone. Empty: the
+                shared space, whose tasks may name whatever lies there.
 
         Raises:
             PermanentError: a link is refused, or what it names cannot be used.
@@ -44,16 +49,18 @@ class Inputs:
     Args:
         fetcher: fetches http(s) links; its limits hold for S3 too.
         s3: an aiobotocore S3 client.
-        buckets: the only buckets that links may name. Keys that start with a dot are the service's own, in any bucket.
+        results: the output bucket, of which links may name what lies in their tenant's folder.
+        buckets: the only other buckets that links may name. Keys that start with a dot are the service's own, in any.
     """
 
-    def __init__(self, fetcher: Fetcher, s3: S3Reader, buckets: Iterable[str]) -> None:
+    def __init__(self, fetcher: Fetcher, s3: S3Reader, results: str, buckets: Iterable[str] = ()) -> None:
         self._fetcher = fetcher
         self._limits = fetcher.limits
         self._s3 = s3
-        self._buckets = frozenset(buckets)
+        self._results = results
+        self._buckets = frozenset({results, *buckets})
 
-    async def fetch_all(self, links: Iterable[str]) -> dict[str, bytes]:
+    async def fetch_all(self, links: Iterable[str], *, tenant: str = "") -> dict[str, bytes]:
         """See `InputSource`."""
         wanted = list(dict.fromkeys(links))
         if len(wanted) > self._limits.links:
@@ -65,7 +72,7 @@ class Inputs:
 
         async def fetch(link: str) -> bytes:
             async with slots:
-                return await self._fetch(link, budget)
+                return await self._fetch(link, budget, tenant)
 
         try:
             async with asyncio.timeout(self._limits.seconds_per_task), asyncio.TaskGroup() as group:
@@ -79,17 +86,17 @@ class Inputs:
             ) from None
         return {link: task.result() for link, task in tasks.items()}
 
-    async def _fetch(self, link: str, budget: Budget) -> bytes:
+    async def _fetch(self, link: str, budget: Budget, tenant: str) -> bytes:
         match link.strip().partition(":")[0].lower():
             case "http" | "https":
                 return await self._fetcher.fetch(link.strip(), budget)
             case "s3":
-                return await self._fetch_object(link.strip(), budget)
+                return await self._fetch_object(link.strip(), budget, tenant)
             case _:
                 raise refuse_scheme(link)
 
-    async def _fetch_object(self, link: str, budget: Budget) -> bytes:
-        bucket, key = self._checked_place(link)
+    async def _fetch_object(self, link: str, budget: Budget, tenant: str) -> bytes:
+        bucket, key = self._checked_place(link, tenant)
         try:
             async with asyncio.timeout(self._limits.seconds_per_link):
                 return await self._read_object(bucket, key, link, budget)
@@ -98,7 +105,7 @@ class Inputs:
         except (BotoCoreError, TimeoutError, OSError) as error:
             raise TransientError("input_unavailable", f"S3 cannot be reached for the link {shown(link)}") from error
 
-    def _checked_place(self, link: str) -> tuple[str, str]:
+    def _checked_place(self, link: str, tenant: str) -> tuple[str, str]:
         try:
             bucket, key = split_s3_url(link)
         except ValueError as error:
@@ -114,6 +121,11 @@ class Inputs:
         # S3 itself takes dots and slashes as they are, but emulators and proxies resolve them.
         if is_reserved_key(key) or key.startswith("/") or {".", ".."} & set(key.split("/")):
             raise PermanentError("input_refused", f"the link {shown(link)} names a reserved key; use another key")
+        if bucket == self._results and not key.startswith(own := tenant_folder(tenant)):
+            raise PermanentError(
+                "input_refused",
+                f"the link {shown(link)} is not one of this tenant's results, which begin with s3://{bucket}/{own}",
+            )
         return bucket, key
 
     async def _read_object(self, bucket: str, key: str, link: str, budget: Budget) -> bytes:

@@ -90,10 +90,15 @@ class Runtime(Protocol):
     async def is_alive(self) -> bool:
         """Tells whether the server answers now."""
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
         """Fetches the links in a task's content and checks it, without the GPU.
 
         It works without the server too, but may bring it inputs ahead when it is there.
+
+        Args:
+            task_type: what the content asks for.
+            content: the task's.
+            tenant: whose results links may name; see `InputSource`.
 
         Raises:
             PermanentError: the content or one of its links is refused.

@@ -45,9 +45,9 @@ async def accept(
     task = understand(document, services.front.config)
     state.task_id = task.task_id
     if idempotency_key is None:
-        accepted = await services.acceptance.accept_once(task, trace=state.trace)
+        accepted = await services.acceptance.accept_once(task, state.caller.tenant, trace=state.trace)
     else:
-        accepted = await services.idempotency.accept(state.owner, idempotency_key, task, document, trace=state.trace)
+        accepted = await services.idempotency.accept(state.caller, idempotency_key, task, document, trace=state.trace)
     state.task_id = accepted.ticket.task_id
     services.front.metrics.accepted(task.runtime.name, task.task_type, dialect).inc()
     return accepted

@@ -8,9 +8,9 @@ from starlette.routing import Route
 
 from api.answers import json_answer
 from api.errors import InvalidRequestError
-from api.middleware import request_state
 from api.requests import from_task
 from api.routes.accepting import accept, document_of
+from api.routes.asking import task_of
 from api.services import services_of
 
 
@@ -26,9 +26,8 @@ async def query(request: Request) -> Response:
     task_id = request.query_params.get("taskId", "")
     if not task_id:
         raise InvalidRequestError("taskId", "is required: GET /task?taskId=…")
-    request_state(request.scope).task_id = task_id
     tasks = services_of(request).tasks
-    return json_answer(await tasks.task_view(await tasks.read(task_id)))
+    return json_answer(await tasks.task_view(await tasks.read(task_of(request, task_id))))
 
 
 ROUTES = (

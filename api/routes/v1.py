@@ -17,7 +17,9 @@ from api.idempotency import check_key
 from api.middleware import request_state
 from api.requests import from_v1
 from api.routes.accepting import accept, document_of
+from api.routes.asking import task_of
 from api.services import services_of
+from contract.identifiers import TaskRef
 from contract.record import Record
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -51,20 +53,20 @@ async def submit(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """Tells how a task stands, with links to its images."""
     tasks = services_of(request).tasks
-    return json_answer(await tasks.view(await tasks.read(_task_id(request))), headers={"cache-control": "no-store"})
+    return json_answer(await tasks.view(await tasks.read(_task(request))), headers={"cache-control": "no-store"})
 
 
 async def cancel(request: Request) -> Response:
     """Cancels a task: 200 when it will not run, 202 when its agent was asked to stop it."""
     tasks = services_of(request).tasks
-    cancelled = await tasks.cancel(_task_id(request))
+    cancelled = await tasks.cancel(_task(request))
     return json_answer(await tasks.view(cancelled.record), status=200 if cancelled.at_once else 202)
 
 
 async def events(request: Request) -> Response:
     """Tells each change of a task until it has ended."""
     services = services_of(request)
-    record = await services.tasks.read(_task_id(request))
+    record = await services.tasks.read(_task(request))
     last_event_id = request.headers.get("last-event-id", "")
     if has_seen_the_end(record, last_event_id):
         return Response(status_code=204)
@@ -95,10 +97,8 @@ async def runtimes(request: Request) -> Response:
     return json_answer({"runtimes": await services_of(request).runtimes.describe()})
 
 
-def _task_id(request: Request) -> str:
-    task_id: str = request.path_params["task_id"]
-    request_state(request.scope).task_id = task_id
-    return task_id
+def _task(request: Request) -> TaskRef:
+    return task_of(request, request.path_params["task_id"])
 
 
 ROUTES = (

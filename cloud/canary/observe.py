@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from cloud.aws import Aws
 from cloud.canary.verdict import CANARY, STABLE, Sample
+from contract.identifiers import TaskRef
 from contract.objects import record_key
 from contract.record import Record
 from contract.store import is_absent
@@ -87,7 +88,7 @@ class CallbackListener:
         if submission in self._heard:
             return None
         self._heard.add(submission)
-        record = self._record(attributes.get("id", ""))
+        record = self._record(TaskRef(attributes.get("id", ""), attributes.get("tenant", "")))
         found = record.find(submission) if record else None
         if found is None or not found.holder:
             return None  # cancelled or refused before any pod ran it
@@ -97,9 +98,9 @@ class CallbackListener:
             seconds=found.timings.generation if found.timings else None,
         )
 
-    def _record(self, task_id: str) -> Record | None:
+    def _record(self, task: TaskRef) -> Record | None:
         try:
-            answer = self._aws.client("s3").get_object(Bucket=self._bucket, Key=record_key(task_id))
+            answer = self._aws.client("s3").get_object(Bucket=self._bucket, Key=record_key(task))
         except ClientError as error:
             if is_absent(error):
                 return None

@@ -24,6 +24,7 @@ from cloud.redrive.letters import (
     resubmitted,
     way_back,
 )
+from contract.identifiers import TaskRef
 from contract.objects import record_key, split_s3_url
 from contract.record import Record, TransitionError, submit
 from contract.store import ContendedRecordError, RecordStore, is_absent
@@ -133,26 +134,26 @@ class DeadLetterQueue:
         task = letter.task
         if task is None:
             return letter.body
-        way = way_back(self._record(task.metadata.id), task)
+        way = way_back(self._record(task.metadata.ref), task)
         if way is not Way.TO_SETTLE:
             self._check_content(task)
         if way is not Way.ANEW:
             return letter.body
         now = datetime.now(UTC)
         again = resubmitted(task, next_submission(letter), now)
-        transition = partial(submit, task_id=task.metadata.id, new=as_submission(again, now))
+        transition = partial(submit, task=task.metadata.ref, new=as_submission(again, now))
         try:
-            asyncio.run(self._store.change(task.metadata.id, transition))
+            asyncio.run(self._store.change(task.metadata.ref, transition))
         except (TransitionError, ContendedRecordError) as error:
             raise CannotRedriveError(f"{task.metadata.id}: {error}") from error
         return encode_task_message(again)
 
-    def _record(self, task_id: str) -> Record | None:
+    def _record(self, task: TaskRef) -> Record | None:
         try:
-            stored = asyncio.run(self._store.read(task_id))
+            stored = asyncio.run(self._store.read(task))
         except ValidationError as error:
             raise CannotRedriveError(
-                f"{task_id}: its record s3://{self.bucket}/{record_key(task_id)} cannot be read; "
+                f"{task.id}: its record s3://{self.bucket}/{record_key(task)} cannot be read; "
                 "delete that object, and redrive again"
             ) from error
         return stored.record if stored else None

@@ -155,7 +155,7 @@ def _write_record(stage: Stage, message: TaskMessage) -> None:
     )
     stage.clients.s3.put_object(
         Bucket=stage.place.output_bucket,
-        Key=record_key(metadata.id),
-        Body=submit(None, metadata.id, new).model_dump_json().encode(),
+        Key=record_key(metadata.ref),
+        Body=submit(None, metadata.ref, new).model_dump_json().encode(),
         ContentType="application/json",
     )

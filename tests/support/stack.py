@@ -14,6 +14,7 @@ import httpx
 
 from contract.callback import callback_for
 from contract.config import Config
+from contract.identifiers import TaskRef
 from contract.objects import output_prefix, record_key, split_s3_url
 from contract.record import Record, Status, Submission
 from contract.task import RuntimeType
@@ -280,7 +281,7 @@ class Stack:
     def record(self, task_id: str) -> Record | None:
         """Returns a task's record as it lies in S3, or None."""
         try:
-            return Record.model_validate_json(self.deployment.object(record_key(task_id)))
+            return Record.model_validate_json(self.deployment.object(record_key(TaskRef(task_id))))
         except self.deployment.clients.s3.exceptions.NoSuchKey:
             return None
 
@@ -341,7 +342,7 @@ class Stack:
             assert callback.body == json.loads(wanted.model_dump_json())
             assert callback.attributes["submission"] == submission.submission
         named = {split_s3_url(url)[1] for url in [*wanted.image_url, wanted.output_url] if url}
-        stored = self.deployment.object_keys(output_prefix(submission.prefix, task_id) + "/")
+        stored = self.deployment.object_keys(output_prefix(submission.prefix, TaskRef(task_id)) + "/")
         assert set(stored) == named, "objects that no callback names, or the other way round"
         assert self.deployment.object_keys(f".payloads/{task_id}/") == []
 

@@ -127,12 +127,12 @@ class ComfyUi:
         """See `Runtime`."""
         return await self._server.is_alive()
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
         """See `Runtime`. Links become names of files, which are uploaded now if the server is there."""
         workflow = read_workflow(content)
         nodes, uploads = workflow.nodes, list[Upload]()
         if links := workflow_links(nodes):
-            fetched = await self._inputs.fetch_all(links)
+            fetched = await self._inputs.fetch_all(links, tenant=tenant)
             nodes, uploads = await asyncio.to_thread(with_uploads, nodes, fetched)
             # Whatever is wrong here, the run will meet it again, and say so.
             with suppress(TaskError, TimeoutError):

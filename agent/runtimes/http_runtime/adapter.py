@@ -77,9 +77,9 @@ class HttpRuntime:
         """See `Runtime`."""
         return await self._server.is_alive()
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
         """See `Runtime`. Links become base64; what is in the content besides is the runtime's own affair."""
-        localised = await localise(content, self._inputs)
+        localised = await localise(content, self._inputs, tenant=tenant)
         return Prepared(task_type, {}, body=await encode_json({"type": task_type.value, "content": localised}))
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:

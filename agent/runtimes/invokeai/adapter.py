@@ -102,12 +102,12 @@ class InvokeAi:
         """See `Runtime`."""
         return await self._server.is_alive()
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
         """See `Runtime`. Links in the place of images' names become names of files to upload."""
         batch = read_graph(content)
         uploads = list[Upload]()
         if links := graph_links(batch):
-            fetched = await self._inputs.fetch_all(links)
+            fetched = await self._inputs.fetch_all(links, tenant=tenant)
             batch, uploads = await asyncio.to_thread(with_uploads, batch, fetched)
         return Prepared(task_type, batch, uploads=uploads)
 

@@ -97,10 +97,10 @@ class SdWebUi:
         """See `Runtime`."""
         return await self._server.is_alive()
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
         """See `Runtime`. Links become base64."""
         request, checkpoint = request_body(task_type, content)
-        body = await encode_json(await localise(request, self._inputs))
+        body = await encode_json(await localise(request, self._inputs, tenant=tenant))
         return Prepared(task_type, {}, checkpoint if task_type in GENERATING else None, body)
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:

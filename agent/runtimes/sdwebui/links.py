@@ -22,12 +22,12 @@ def is_text_field(name: str) -> bool:
     return name.endswith(_TEXT_ENDINGS) or name in _TEXT_FIELDS
 
 
-async def localise(body: dict[str, Any], inputs: InputSource) -> dict[str, Any]:
+async def localise(body: dict[str, Any], inputs: InputSource, *, tenant: str) -> dict[str, Any]:
     """Returns the request without links."""
     links = find_links(body, is_text=is_text_field, is_link=starts_as_link)
     if not links:
         return body
-    fetched = await inputs.fetch_all(links)
+    fetched = await inputs.fetch_all(links, tenant=tenant)
     encoded = await asyncio.to_thread(
         lambda: {link: base64.b64encode(data).decode("ascii") for link, data in fetched.items()}
     )

@@ -22,7 +22,7 @@ from cloud.canary.release import pods_trouble
 from cloud.canary.state import read_all
 from cloud.canary.verdict import CANARY, STABLE, Limits, Outcome, Sample, judge, p95, wilson_lower
 from contract.callback import callback_attributes, callback_for
-from contract.identifiers import new_ulid
+from contract.identifiers import TaskRef, new_ulid
 from contract.objects import record_key
 from contract.record import Record, Status, Submission, Timings
 from contract.task import TaskType
@@ -125,11 +125,11 @@ class Place:
         )
         place, clients = self.deployment.place, self.deployment.clients
         record = Record(id=task_id, current=submission).model_dump_json().encode()
-        clients.s3.put_object(Bucket=place.output_bucket, Key=record_key(task_id), Body=record)
+        clients.s3.put_object(Bucket=place.output_bucket, Key=record_key(TaskRef(task_id)), Body=record)
         callback = callback_for(task_id, submission)
         attributes: Any = {
             name: {"DataType": "String", "StringValue": value}
-            for name, value in callback_attributes(callback, submission).items()
+            for name, value in callback_attributes(callback, submission, "").items()
         }
         return {"Id": task_id, "Message": callback.model_dump_json(), "MessageAttributes": attributes}
 

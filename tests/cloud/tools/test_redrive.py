@@ -25,7 +25,7 @@ from cloud.redrive.letters import (
     next_submission,
     way_back,
 )
-from contract.identifiers import new_ulid
+from contract.identifiers import TaskRef, new_ulid
 from contract.objects import record_key
 from contract.record import Record, Status
 from contract.task import parse_task_message
@@ -157,7 +157,7 @@ def test_a_letter_whose_record_was_spoilt_is_one_line_and_the_others_go_back(
 ) -> None:
     place = stack.deployment
     metadata = {"id": "spoilt", "runtime": "dynamicruntime", "tasktype": "text-to-image", "prefix": "output"}
-    place.clients.s3.put_object(Bucket=place.place.output_bucket, Key=record_key("spoilt"), Body=b"no record")
+    place.clients.s3.put_object(Bucket=place.place.output_bucket, Key=record_key(TaskRef("spoilt")), Body=b"no record")
     bury(stack, json.dumps({"metadata": metadata, "content": {}}), "out of memory")
     bury(stack, "no json", "unreadable")
     result = redrive("--all")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from aiobotocore.session import get_session
 
 from agent.callbacks import Callbacks
+from contract.identifiers import TaskRef
 from contract.record import Status, Submission
 from contract.task import TaskType
 from tests.support.deployment import Deployment
@@ -36,8 +37,10 @@ async def test_each_of_many_callbacks_arrives_with_its_own_body_and_attributes(d
     ) as sns:
         callbacks = Callbacks(sns, deployment.place.callback_topic_arn, finishing=lambda: 1)
 
-        published = await asyncio.gather(*(callbacks.publish(f"task-{number}", ended(number)) for number in range(12)))
-        again = await callbacks.publish("task-0", ended(0))
+        published = await asyncio.gather(
+            *(callbacks.publish(TaskRef(f"task-{number}"), ended(number)) for number in range(12))
+        )
+        again = await callbacks.publish(TaskRef("task-0"), ended(0))
 
     assert published == [True] * 12
     assert again is False

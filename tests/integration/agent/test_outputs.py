@@ -9,11 +9,13 @@ import pytest
 
 from agent.outputs import Outputs, OvertakenError
 from agent.runtimes.base import Answer, Output
+from contract.identifiers import TaskRef
 from contract.objects import image_key, split_s3_url
 from contract.record import Record, Status, Submission
 from contract.task import TaskType
 from tests.support.deployment import Deployment
 
+TASK = TaskRef("t")
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
 GIF = b"GIF89a" + b"\0" * 32
 
@@ -47,7 +49,7 @@ async def outputs(deployment: Deployment) -> AsyncIterator[Outputs]:
 
 
 async def test_images_are_numbered_and_named_after_their_bytes(outputs: Outputs, deployment: Deployment) -> None:
-    stored = await outputs.store("t", submission(), answer(PNG, GIF), is_mine=mine)
+    stored = await outputs.store(TASK, submission(), answer(PNG, GIF), is_mine=mine)
 
     assert [url.rpartition("-")[2] for url in stored.image_url] == ["1.png", "2.gif"]
     assert stored.output_url.endswith(".out")
@@ -58,28 +60,28 @@ async def test_images_are_numbered_and_named_after_their_bytes(outputs: Outputs,
 
 
 async def test_a_second_attempt_overwrites_what_the_first_has_left(outputs: Outputs, deployment: Deployment) -> None:
-    first = await outputs.store("t", submission(), answer(PNG), is_mine=mine)
-    second = await outputs.store("t", submission(), answer(PNG + b"second"), is_mine=mine)
+    first = await outputs.store(TASK, submission(), answer(PNG), is_mine=mine)
+    second = await outputs.store(TASK, submission(), answer(PNG + b"second"), is_mine=mine)
 
     assert first == second
     assert deployment.object(split_s3_url(first.image_url[0])[1]) == PNG + b"second"
 
 
 async def test_an_attempt_that_was_overtaken_overwrites_nothing(outputs: Outputs, deployment: Deployment) -> None:
-    stored = await outputs.store("t", submission(), answer(PNG), is_mine=mine)
+    stored = await outputs.store(TASK, submission(), answer(PNG), is_mine=mine)
 
     with pytest.raises(OvertakenError):
-        await outputs.store("t", submission(), answer(PNG + b"late"), is_mine=not_mine)
+        await outputs.store(TASK, submission(), answer(PNG + b"late"), is_mine=not_mine)
 
     assert deployment.object(split_s3_url(stored.image_url[0])[1]) == PNG
 
 
 async def test_what_an_earlier_attempt_made_too_many_of_is_swept(outputs: Outputs, deployment: Deployment) -> None:
-    await outputs.store("t", submission(), answer(PNG, PNG, PNG), is_mine=mine)
-    stored = await outputs.store("t", submission(), answer(PNG), is_mine=mine)
+    await outputs.store(TASK, submission(), answer(PNG, PNG, PNG), is_mine=mine)
+    stored = await outputs.store(TASK, submission(), answer(PNG), is_mine=mine)
     ended = submission(status=Status.SUCCEEDED, attempts=2, image_url=stored.image_url, output_url=stored.output_url)
 
-    await outputs.sweep(Record(id="t", current=ended), ended)
+    await outputs.sweep(TASK, Record(id="t", current=ended), ended)
 
     keys = [split_s3_url(url)[1] for url in [*stored.image_url, stored.output_url]]
     assert deployment.object_keys("output/") == sorted(keys)
@@ -89,11 +91,11 @@ async def test_a_failed_task_leaves_nothing_and_other_submissions_keep_theirs(
     outputs: Outputs, deployment: Deployment
 ) -> None:
     other = submission(submission="01J00000000000000000000001")
-    kept = await outputs.store("t", other, answer(PNG), is_mine=mine)
-    await outputs.store("t", submission(), answer(PNG, PNG), is_mine=mine)
+    kept = await outputs.store(TASK, other, answer(PNG), is_mine=mine)
+    await outputs.store(TASK, submission(), answer(PNG, PNG), is_mine=mine)
     failed = submission(status=Status.FAILED, attempts=1)
 
-    await outputs.sweep(Record(id="t", current=failed), failed)
+    await outputs.sweep(TASK, Record(id="t", current=failed), failed)
 
     keys = [split_s3_url(url)[1] for url in [*kept.image_url, kept.output_url]]
     assert deployment.object_keys("output/") == sorted(keys)
@@ -101,10 +103,10 @@ async def test_a_failed_task_leaves_nothing_and_other_submissions_keep_theirs(
 
 async def test_sweeping_touches_no_object_that_only_looks_alike(outputs: Outputs, deployment: Deployment) -> None:
     name = submission().submission
-    stranger = image_key("output", "t", name, 1, "png") + ".bak"
+    stranger = image_key("output", TASK, name, 1, "png") + ".bak"
     deployment.clients.s3.put_object(Bucket=deployment.place.output_bucket, Key=stranger, Body=b"x")
     failed = submission(status=Status.FAILED, attempts=1)
 
-    await outputs.sweep(Record(id="t", current=failed), failed)
+    await outputs.sweep(TASK, Record(id="t", current=failed), failed)
 
     assert deployment.object_keys("output/") == [stranger]

@@ -24,8 +24,8 @@ async def s3(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         yield (await open_clients(stack, region=place.region, bucket=place.output_bucket, emulated=True)).s3
 
 
-def inputs(s3: S3Reader, *buckets: str, limits: Limits | None = None) -> Inputs:
-    return Inputs(Fetcher(limits or Limits(), resolve=no_dns), s3, buckets)
+def inputs(s3: S3Reader, bucket: str, limits: Limits | None = None) -> Inputs:
+    return Inputs(Fetcher(limits or Limits(), resolve=no_dns), s3, bucket)
 
 
 async def test_an_object_of_an_allowed_bucket_arrives_as_it_is(deployment: Deployment, s3: S3Reader) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import pytest
 
+from contract.identifiers import TaskRef
 from contract.objects import record_key
 from contract.record import Record
 from tests.integration.api.conftest import Api, StartApi
@@ -98,7 +99,7 @@ async def test_a_first_sending_that_died_while_it_withdrew_is_withdrawn_by_the_r
 
     answer = await api.client.post("/v1/tasks", json=request("half"), headers=headers)
 
-    record = Record.model_validate_json(api.deployment.object(record_key("half")))
+    record = Record.model_validate_json(api.deployment.object(record_key(TaskRef("half"))))
     assert record.earlier[before["submission"]].status == "failed"
     assert record.current.submission == answer.json()["submission"]
     assert submissions(api) == [answer.json()["submission"]]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api import submit
+from contract.identifiers import TaskRef
 from contract.objects import record_key
 from contract.record import Record
 from tests.integration.api.conftest import Api
@@ -27,7 +28,7 @@ async def refuse(api: Api, task_id: str, fate: str) -> dict[str, Any]:
 
 
 def record_of(api: Api, task_id: str) -> Record:
-    return Record.model_validate_json(api.deployment.object(record_key(task_id)))
+    return Record.model_validate_json(api.deployment.object(record_key(TaskRef(task_id))))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from aiobotocore.session import get_session
 
 from contract import record as transitions
+from contract.identifiers import TaskRef
 from contract.record import Failure, Record, Status
 from contract.store import RecordStore
 from tests.integration.api.conftest import Api, StartApi
@@ -42,7 +43,7 @@ async def change(api: Api, task_id: str, transition: transitions.Transition) -> 
     """Changes a record as an agent does."""
     async with get_session().create_client("s3", endpoint_url=api.deployment.endpoint) as s3:
         store = RecordStore(s3, api.deployment.place.output_bucket)
-        return (await store.change(task_id, transition)).record
+        return (await store.change(TaskRef(task_id), transition)).record
 
 
 async def start(api: Api, task: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from contract.identifiers import TaskRef
 from contract.record import (
     AlreadyEndedError,
     NotHolderError,
@@ -41,17 +42,17 @@ async def store(deployment: Deployment) -> AsyncIterator[RecordStore]:
 
 
 @pytest.fixture
-def task_id() -> str:
-    return f"task-{uuid.uuid4().hex[:8]}"
+def task() -> TaskRef:
+    return TaskRef(f"task-{uuid.uuid4().hex[:8]}")
 
 
-async def test_a_record_that_is_not_there_is_none(store: RecordStore, task_id: str) -> None:
-    assert await store.read(task_id) is None
+async def test_a_record_that_is_not_there_is_none(store: RecordStore, task: TaskRef) -> None:
+    assert await store.read(task) is None
 
 
-async def test_of_many_agents_that_finish_one_attempt_only_one_wins(store: RecordStore, task_id: str) -> None:
-    await store.change(task_id, lambda record: submit(record, task_id, new("s")))
-    await store.change(task_id, lambda record: start(record, "s", holder="agent", now=NOW))
+async def test_of_many_agents_that_finish_one_attempt_only_one_wins(store: RecordStore, task: TaskRef) -> None:
+    await store.change(task, lambda record: submit(record, task, new("s")))
+    await store.change(task, lambda record: start(record, "s", holder="agent", now=NOW))
 
     async def end(number: int) -> int | None:
         def transition(record: Record | None) -> Record:
@@ -59,63 +60,63 @@ async def test_of_many_agents_that_finish_one_attempt_only_one_wins(store: Recor
             return finish(record, "s", holder="agent", attempt=1, status=Status.SUCCEEDED, now=NOW, output_url=url)
 
         try:
-            await store.change(task_id, transition)
+            await store.change(task, transition)
         except AlreadyEndedError:
             return None
         return number
 
     winners = [number for number in await asyncio.gather(*(end(number) for number in range(20))) if number is not None]
-    stored = await store.read(task_id)
+    stored = await store.read(task)
     assert stored is not None
     assert len(winners) == 1
     assert stored.record.current.output_url == f"s3://bucket/{winners[0]}"
 
 
-async def test_submissions_of_one_id_at_once_are_all_kept(store: RecordStore, task_id: str) -> None:
+async def test_submissions_of_one_id_at_once_are_all_kept(store: RecordStore, task: TaskRef) -> None:
     names = [f"s{number}" for number in range(8)]
     async with asyncio.TaskGroup() as group:
         for name in names:
-            group.create_task(store.change(task_id, partial(submit, task_id=task_id, new=new(name))))
-    stored = await store.read(task_id)
+            group.create_task(store.change(task, partial(submit, task=task, new=new(name))))
+    stored = await store.read(task)
     assert stored is not None
     assert all(stored.record.find(name) for name in names)
 
 
 async def test_an_agent_that_was_overtaken_cannot_finish_even_with_the_record_it_knew(
-    store: RecordStore, task_id: str
+    store: RecordStore, task: TaskRef
 ) -> None:
-    await store.change(task_id, lambda record: submit(record, task_id, new("s")))
-    known = await store.change(task_id, lambda record: start(record, "s", holder="frozen", now=NOW))
-    await store.change(task_id, lambda record: start(record, "s", holder="next", now=NOW))
+    await store.change(task, lambda record: submit(record, task, new("s")))
+    known = await store.change(task, lambda record: start(record, "s", holder="frozen", now=NOW))
+    await store.change(task, lambda record: start(record, "s", holder="next", now=NOW))
     with pytest.raises(NotHolderError):
         await store.change(
-            task_id,
+            task,
             lambda record: finish(record, "s", holder="frozen", attempt=1, status=Status.SUCCEEDED, now=NOW),
             known=known,
         )
 
 
-async def test_a_transition_that_is_not_allowed_writes_nothing(store: RecordStore, task_id: str) -> None:
+async def test_a_transition_that_is_not_allowed_writes_nothing(store: RecordStore, task: TaskRef) -> None:
     with pytest.raises(TransitionError):
-        await store.change(task_id, lambda record: start(record, "s", holder="a", now=NOW))
-    assert await store.read(task_id) is None
+        await store.change(task, lambda record: start(record, "s", holder="a", now=NOW))
+    assert await store.read(task) is None
 
 
-async def test_a_writer_that_expected_no_record_does_not_overwrite_one(store: RecordStore, task_id: str) -> None:
+async def test_a_writer_that_expected_no_record_does_not_overwrite_one(store: RecordStore, task: TaskRef) -> None:
     for name in ("first", "second"):
-        await store.change(task_id, lambda record, name=name: submit(record, task_id, new(name)), expect_absent=True)  # type: ignore[misc]
+        await store.change(task, lambda record, name=name: submit(record, task, new(name)), expect_absent=True)  # type: ignore[misc]
 
-    stored = await store.read(task_id)
+    stored = await store.read(task)
 
     assert stored is not None
     assert stored.record.current.submission == "second"
     assert "first" in stored.record.earlier
 
 
-async def test_a_record_that_did_not_change_is_not_transferred_again(store: RecordStore, task_id: str) -> None:
-    written = await store.change(task_id, lambda record: submit(record, task_id, new("s")))
+async def test_a_record_that_did_not_change_is_not_transferred_again(store: RecordStore, task: TaskRef) -> None:
+    written = await store.change(task, lambda record: submit(record, task, new("s")))
 
-    assert await store.read(task_id, known=written) is written
+    assert await store.read(task, known=written) is written
 
-    changed = await store.change(task_id, lambda record: start(record, "s", holder="a", now=NOW))
-    assert await store.read(task_id, known=written) == changed
+    changed = await store.change(task, lambda record: start(record, "s", holder="a", now=NOW))
+    assert await store.read(task, known=written) == changed

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.decisions import LAST_RECEIVES
-from contract.identifiers import new_ulid
+from contract.identifiers import TaskRef, new_ulid
 from contract.objects import output_prefix, rand4
 from contract.record import Status
 from contract.topology import MAX_RECEIVE_COUNT
@@ -120,7 +120,7 @@ def test_a_task_id_that_is_submitted_again_after_it_ended_is_generated_again_int
     assert second.status is Status.SUCCEEDED
     assert record.earlier[first.submission] == first
     assert len(pod.fake.runs(task_id)) == 2
-    keys = stack.deployment.object_keys(output_prefix("output", task_id) + "/")
+    keys = stack.deployment.object_keys(output_prefix("output", TaskRef(task_id)) + "/")
     for submission in (first.submission, second.submission):
         assert len([key for key in keys if f"-{rand4(submission)}" in key]) == 2
     assert len(keys) == 4

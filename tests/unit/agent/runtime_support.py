@@ -118,7 +118,7 @@ class Links:
         self.known = known
         self.asked: list[str] = []
 
-    async def fetch_all(self, links: Iterable[str]) -> dict[str, bytes]:
+    async def fetch_all(self, links: Iterable[str], *, tenant: str = "") -> dict[str, bytes]:
         wanted = list(links)
         self.asked += wanted
         await asyncio.sleep(0)

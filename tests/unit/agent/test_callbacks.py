@@ -11,6 +11,7 @@ import pytest
 
 from agent.aws import persist
 from agent.callbacks import Callbacks
+from contract.identifiers import TaskRef
 from contract.record import Status, Submission
 from contract.task import TaskType
 from tests.support.waiting import until
@@ -46,7 +47,7 @@ def submission(**changes: Any) -> Submission:
 async def test_characters_that_sqs_refuses_are_escaped_in_the_context() -> None:
     topic = Topic()
     callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 1)
-    assert await callbacks.publish("t", submission(context="a\uffff\ufffeb"))
+    assert await callbacks.publish(TaskRef("t"), submission(context="a\uffff\ufffeb"))
     (message,) = topic.messages
     assert not {"\uffff", "\ufffe"} & set(message)
     assert json.loads(message)["context"] == "a\uffff\ufffeb"
@@ -56,7 +57,7 @@ async def test_each_task_is_called_back_once_although_a_foreign_publisher_names_
     topic = Topic()
     callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 1)
 
-    published = [await callbacks.publish(task_id, submission()) for task_id in ("a", "b", "a")]
+    published = [await callbacks.publish(TaskRef(task_id), submission()) for task_id in ("a", "b", "a")]
 
     assert published == [True, True, False]
     assert [json.loads(message)["id"] for message in topic.messages] == ["a", "b"]
@@ -70,10 +71,10 @@ async def test_a_callback_that_waits_for_those_before_it_is_published_once_howev
     topic.seconds = 0.2
     monkeypatch.setitem(cast("Any", persist).__kwdefaults__, "seconds", 0.3)
     callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 0)
-    first = asyncio.create_task(callbacks.publish("a", submission()))
+    first = asyncio.create_task(callbacks.publish(TaskRef("a"), submission()))
     await until(lambda: topic.messages)
 
-    assert await callbacks.publish("b", submission())
+    assert await callbacks.publish(TaskRef("b"), submission())
 
     await first
     assert [json.loads(message)["id"] for message in topic.messages] == ["a", "b"]

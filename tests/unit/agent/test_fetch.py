@@ -275,7 +275,7 @@ async def test_an_unknown_host_is_the_senders_mistake_and_a_silent_dns_is_not() 
 
 
 async def test_each_link_of_a_task_is_fetched_once_and_their_number_is_limited(site: Site) -> None:
-    inputs = Inputs(fetcher_for([site.origin]), ClosedS3(), [])
+    inputs = Inputs(fetcher_for([site.origin]), ClosedS3(), "output")
     link = f"{site.origin}/good"
     assert await inputs.fetch_all([link, link]) == {link: png()}
     assert len(site.seen) == 1
@@ -284,16 +284,16 @@ async def test_each_link_of_a_task_is_fetched_once_and_their_number_is_limited(s
 
 
 async def test_a_refusal_decides_over_a_passing_trouble(site: Site) -> None:
-    inputs = Inputs(fetcher_for([site.origin]), ClosedS3(), [])
+    inputs = Inputs(fetcher_for([site.origin]), ClosedS3(), "output")
     with pytest.raises(PermanentError, match="html"):
         await inputs.fetch_all([f"{site.origin}/status?is=500", f"{site.origin}/html"])
 
 
 async def test_all_links_of_a_task_share_a_deadline_and_a_budget(site: Site) -> None:
-    slow = Inputs(fetcher_for([site.origin], Limits(seconds_per_task=0.2)), ClosedS3(), [])
+    slow = Inputs(fetcher_for([site.origin], Limits(seconds_per_task=0.2)), ClosedS3(), "output")
     with pytest.raises(PermanentError, match="together"):
         await slow.fetch_all([f"{site.origin}/slow"])
-    small = Inputs(fetcher_for([site.origin], Limits(bytes_per_task=500_000)), ClosedS3(), [])
+    small = Inputs(fetcher_for([site.origin], Limits(bytes_per_task=500_000)), ClosedS3(), "output")
     with pytest.raises(PermanentError, match="together"):
         await small.fetch_all([f"{site.origin}/large?1", f"{site.origin}/large?2"])
 

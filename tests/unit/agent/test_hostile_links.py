@@ -155,7 +155,7 @@ def test_the_table_is_long_enough() -> None:
 @pytest.mark.usefixtures("closed_doors")
 @pytest.mark.parametrize(("link", "reason"), HOSTILE, ids=[repr(link) for link, _ in HOSTILE])
 async def test_a_hostile_link_is_refused_with_a_reason(link: str, reason: str) -> None:
-    inputs = Inputs(Fetcher(Limits(), resolve=names(DNS)), ClosedS3(), ["output"])
+    inputs = Inputs(Fetcher(Limits(), resolve=names(DNS)), ClosedS3(), "output")
     with pytest.raises(PermanentError) as refusal:
         await inputs.fetch_all([link])
     assert refusal.value.code == "input_refused"

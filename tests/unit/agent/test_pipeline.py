@@ -127,7 +127,7 @@ class Runtime:
     async def is_alive(self) -> bool:
         return self.alive
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any]) -> Prepared:
+    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
         return Prepared(task_type, content)
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:

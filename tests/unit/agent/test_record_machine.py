@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agent.decisions import MAX_EXCUSES_FOR_CRASHES, Arrival, Fail, begin, exhausted, on_arrival, on_error
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from contract.identifiers import TaskRef
 from contract.record import (
     AlreadyEndedError,
     Failure,
@@ -63,7 +64,7 @@ class TaskLife(RuleBasedStateMachine):
         self.tokens = count(1)
         self.record = submit(
             None,
-            "t",
+            TaskRef("t"),
             Submission(
                 submission="s",
                 runtime="sdruntime",

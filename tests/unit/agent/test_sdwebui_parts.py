@@ -84,6 +84,7 @@ class TestRequest:
                 "alwayson_scripts": {"adetailer": {"args": [{"ad_prompt": "http://words/cat"}, LINK]}},
             },
             inputs,
+            tenant="",
         )
         cat, dog = base64.b64encode(png(1)).decode(), base64.b64encode(png(2)).decode()
         assert body == {
@@ -99,7 +100,7 @@ class TestRequest:
     @pytest.mark.parametrize("link", ["http://127.0.0.1/a dog.png", " http://127.0.0.1/a\nb", "http://", "FILE:/etc/x"])
     async def test_whatever_the_server_would_take_for_a_link_is_one(self, link: str) -> None:
         inputs = Links()
-        await localise({"init_images": [link], "prompt": link}, inputs)
+        await localise({"init_images": [link], "prompt": link}, inputs, tenant="")
         assert inputs.asked == [link]
 
 

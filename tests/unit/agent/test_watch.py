@@ -13,6 +13,7 @@ from agent import watch as watch_module
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
 from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
 from agent.watch import RecordWatch
+from contract.identifiers import TaskRef
 from contract.record import Record, Status, Submission, Transition, end_unstarted, finish, request_cancel, start
 from contract.store import RecordStore, Stored
 from contract.task import TaskMessage, TaskType
@@ -33,14 +34,14 @@ class Store(RecordStore):
         self.broken = False
         self.reads = 0
 
-    async def read(self, task_id: str, *, known: Stored | None = None) -> Stored | None:
+    async def read(self, task: TaskRef, *, known: Stored | None = None) -> Stored | None:
         self.reads += 1
         if self.broken:
             raise TimeoutError
         return known if known is not None and known.etag == self.stored.etag else self.stored
 
     async def change(
-        self, task_id: str, transition: Transition, *, known: Stored | None = None, expect_absent: bool = False
+        self, task: TaskRef, transition: Transition, *, known: Stored | None = None, expect_absent: bool = False
     ) -> Stored:
         return self.write(transition)
 
@@ -180,7 +181,7 @@ async def test_a_write_of_progress_that_is_answered_late_does_not_undo_the_end_o
     watched = Watched(Stage.RUNNING)
     written, answer = asyncio.Event(), asyncio.Event()
 
-    async def change(task_id: str, transition: Transition, **_: object) -> Stored:
+    async def change(task: TaskRef, transition: Transition, **_: object) -> Stored:
         stored = watched.store.write(transition)
         written.set()
         await answer.wait()

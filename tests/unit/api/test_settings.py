@@ -16,7 +16,16 @@ REQUIRED = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("API_KEYS", "AWS_ENDPOINT_URL", "CONFIG_FILE", "PORT", "AWS_REGION", "AWS_DEFAULT_REGION"):
+    for name in (
+        "API_KEYS",
+        "API_ADMIN_KEYS",
+        "API_KEYS_SHARED",
+        "AWS_ENDPOINT_URL",
+        "CONFIG_FILE",
+        "PORT",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)
@@ -26,7 +35,8 @@ def test_the_required_ones_are_enough() -> None:
     settings = load_settings()
 
     assert (settings.host, settings.port, settings.max_body_bytes) == ("127.0.0.1", 8000, 20 * 1024 * 1024)
-    assert settings.api_keys == {}
+    assert settings.keys == ()
+    assert not settings.api_keys_shared
 
 
 def test_keys_are_split_at_the_first_equals_sign_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,16 +44,46 @@ def test_keys_are_split_at_the_first_equals_sign_and_never_shown(monkeypatch: py
 
     settings = load_settings()
 
-    assert {name: key.get_secret_value() for name, key in settings.api_keys.items()} == {"alice": "abc==", "bob": "def"}
+    assert [(item.name, item.key.get_secret_value()) for item in settings.keys] == [("alice", "abc=="), ("bob", "def")]
     assert "abc" not in repr(settings)
+
+
+def test_a_tenant_may_have_several_keys_and_admins_have_a_variable_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("API_KEYS", "alice=old,alice=new")
+    monkeypatch.setenv("API_ADMIN_KEYS", "ops=admin")
+
+    keys = load_settings().keys
+
+    assert [(item.name, item.admin) for item in keys] == [("alice", False), ("alice", False), ("ops", True)]
+
+
+def test_names_are_free_where_all_keys_share_one_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", "Alice Smith=abc")
+    monkeypatch.setenv("API_KEYS_SHARED", "true")
+
+    assert [item.name for item in load_settings().keys] == ["Alice Smith"]
+
+
+def test_a_key_that_is_an_admins_too_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", "alice=a-secret")
+    monkeypatch.setenv("API_ADMIN_KEYS", "ops=a-secret")
+
+    with pytest.raises(SettingsError, match=r"^API_KEYS: one key is there under two names, 'alice' and 'ops'$"):
+        load_settings()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("API_KEYS", "just-a-secret", "API_KEYS: entry 1 is not name=key"),
-        ("API_KEYS", "a=just-a-secret,a=other", "API_KEYS: the name 'a' is there twice"),
-        ("API_KEYS", "a=just-a-secret,b=just-a-secret", "API_KEYS: the key of 'b' is there under another name too"),
+        ("API_ADMIN_KEYS", "a=1,just-a-secret", "API_ADMIN_KEYS: entry 2 is not name=key"),
+        ("API_KEYS", "a=just-a-secret,a=just-a-secret", "API_KEYS: a key of 'a' is there twice"),
+        ("API_KEYS", "a=just-a-secret,b=just-a-secret", "API_KEYS: one key is there under two names, 'a' and 'b'"),
+        ("API_KEYS", "../b=just-a-secret", "API_KEYS: '../b' is no tenant: a tenant's name is 1 to 63 lower-case"),
+        ("API_KEYS", "Alice=just-a-secret", "API_KEYS_SHARED=true"),
+        ("API_ADMIN_KEYS", "a/b=just-a-secret", "API_ADMIN_KEYS: 'a/b' is no tenant"),
         ("PORT", "many", "PORT: "),
         ("TASK_TOPIC_ARN", "tasks", "TASK_TOPIC_ARN: must be an SNS topic's ARN"),
         ("TASK_TOPIC_ARN", "", "TASK_TOPIC_ARN: is required and missing"),

@@ -13,37 +13,43 @@ from api.requests import TaskRequest
 from api.submit import new_ticket
 from api.unsettled import Unsettled
 from contract.config import parse_config
+from contract.identifiers import TaskRef
 from contract.task import TaskType
 
 CONFIG = parse_config("modelBucketArn: arn:aws:s3:::models\nmodelsRuntime:\n- {name: sdruntime, type: sdwebui}\n")
 REQUEST = TaskRequest(None, CONFIG.runtimes[0], TaskType.TEXT_TO_IMAGE, "output", None, {"prompt": "a dog"}, None)
 
 
-@given(st.lists(st.sampled_from("abc"), max_size=12), st.sampled_from("abc"))
-def test_exactly_the_tickets_of_the_same_task_are_found_again_and_only_once(noted: list[str], wanted: str) -> None:
+TASKS = st.builds(TaskRef, st.sampled_from("abc"), st.sampled_from(["", "alice"]))
+
+
+@given(st.lists(TASKS, max_size=12), TASKS)
+def test_exactly_the_tickets_of_the_same_task_are_found_again_and_only_once(
+    noted: list[TaskRef], wanted: TaskRef
+) -> None:
     unsettled = Unsettled()
-    tickets = [new_ticket(replace(REQUEST, task_id=task_id)) for task_id in noted]
+    tickets = [new_ticket(replace(REQUEST, task_id=task.id), task.tenant) for task in noted]
     for ticket in tickets:
         unsettled.note(REQUEST, ticket)
 
-    assert unsettled.take(REQUEST, wanted) == [ticket for ticket in tickets if ticket.task_id == wanted]
+    assert unsettled.take(REQUEST, wanted) == [ticket for ticket in tickets if ticket.task == wanted]
     assert unsettled.take(REQUEST, wanted) == []
     rest = [oldest[0] for _ in range(len(unsettled)) if (oldest := unsettled.take_oldest())]
-    assert rest == [ticket for ticket in tickets if ticket.task_id != wanted]
+    assert rest == [ticket for ticket in tickets if ticket.task != wanted]
 
 
 def test_a_request_of_other_content_is_another_one() -> None:
     unsettled = Unsettled()
-    unsettled.note(REQUEST, new_ticket(replace(REQUEST, task_id="a")))
+    unsettled.note(REQUEST, new_ticket(replace(REQUEST, task_id="a"), ""))
 
-    assert unsettled.take(replace(REQUEST, content={"prompt": "a cat"}), "a") == []
-    assert len(unsettled.take(REQUEST, "a")) == 1
+    assert unsettled.take(replace(REQUEST, content={"prompt": "a cat"}), TaskRef("a")) == []
+    assert len(unsettled.take(REQUEST, TaskRef("a"))) == 1
 
 
 def test_the_newest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST", 2)
     unsettled = Unsettled()
-    tickets = [new_ticket(REQUEST) for _ in range(3)]
+    tickets = [new_ticket(REQUEST, "") for _ in range(3)]
     for ticket in tickets:
         unsettled.note(REQUEST, ticket)
 

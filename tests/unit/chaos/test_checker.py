@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.callback import callback_for
+from contract.identifiers import TaskRef
 from contract.objects import answer_key, image_key, s3_url
 from contract.record import (
     Failure,
@@ -76,7 +77,7 @@ class World:
             context={"request": request},
             submitted_at=NOW,
         )
-        self.change(task, "api", lambda record: submit(record, task, new))
+        self.change(task, "api", lambda record: submit(record, TaskRef(task), new))
         self.add(Kind.REQUEST, request=request, task=task, outcome="accepted", status=200)
         return name
 
@@ -87,7 +88,7 @@ class World:
         self.add(Kind.RUN, who=runtime, request=f"{task}/1", began=self.now, ended=self.now, outcome="succeeded")
 
     def store(self, task: str, name: str, who: str = "agent-0-1") -> list[str]:
-        keys = [image_key("output", task, name, 1, "png"), answer_key("output", task, name)]
+        keys = [image_key("output", TaskRef(task), name, 1, "png"), answer_key("output", TaskRef(task), name)]
         for key in keys:
             self.objects[key] = f"by {who}"
             self.add(Kind.OBJECT, who=who, key=key, deleted=False, etag=f"by {who}")

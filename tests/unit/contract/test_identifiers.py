@@ -5,10 +5,19 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contract.identifiers import check_prefix, check_runtime_name, check_stack_name, check_task_id, new_ulid
+from contract.identifiers import (
+    TaskRef,
+    check_prefix,
+    check_runtime_name,
+    check_stack_name,
+    check_task_id,
+    check_tenant,
+    check_tenant_if_any,
+    new_ulid,
+)
 from contract.objects import answer_key, image_key
 
 ANY_TEXT = st.text(st.characters(), max_size=300)
@@ -56,17 +65,31 @@ def test_dangerous_prefixes_are_refused(bad: str) -> None:
         check_prefix(bad)
 
 
-@given(ANY_TEXT, ANY_TEXT)
-def test_whatever_passes_makes_keys_that_s3_takes(prefix: str, task_id: str) -> None:
+@given(ANY_TEXT, ANY_TEXT, st.sampled_from(["", "alice", "x" * 63]) | ANY_TEXT)
+@example("p" * 400, "i" * 256, "t" * 63)
+def test_whatever_passes_makes_keys_that_s3_takes(prefix: str, task_id: str, tenant: str) -> None:
     try:
-        prefix, task_id = check_prefix(prefix), check_task_id(task_id)
+        prefix, task = check_prefix(prefix), TaskRef(check_task_id(task_id), check_tenant_if_any(tenant))
     except ValueError:
         return
-    for key in (image_key(prefix, task_id, new_ulid(), 1000, "png"), answer_key(prefix, task_id, new_ulid())):
+    for key in (image_key(prefix, task, new_ulid(), 10_000, "webp"), answer_key(prefix, task, new_ulid())):
         assert len(key.encode()) <= 1024
         assert not {"", ".", ".."} & set(key.split("/"))
         assert not key.startswith(".")
         assert unicodedata.is_normalized("NFC", key)
+
+
+@pytest.mark.parametrize("good", ["a", "0", "alice", "team_a-2", "a" * 63, "a1b2c3d4e5"])
+def test_ordinary_tenants_pass_unchanged(good: str) -> None:
+    assert check_tenant(good) == good
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "Alice", "a/b", ".a", "..", "-a", "_a", "a" * 64, "a.b", "ä", "a\n", "a b", "a\x00"]
+)
+def test_a_tenant_that_is_no_folder_of_its_own_is_refused(bad: str) -> None:
+    with pytest.raises(ValueError, match="tenant"):
+        check_tenant(bad)
 
 
 @pytest.mark.parametrize("bad", ["", "A", "a_b", "-a", "a-", "a" * 54, "a.b", "ä", "a\n"])

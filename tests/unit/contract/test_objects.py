@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.identifiers import TaskRef
 from contract.objects import (
+    IDEMPOTENCY,
+    PAYLOADS,
+    RECORDS,
     answer_key,
     idempotency_key,
     image_key,
@@ -18,7 +23,15 @@ from contract.objects import (
     record_key,
     s3_url,
     split_s3_url,
+    tenant_folder,
 )
+
+# Few of each, and some that spell one another's folders: what could meet does.
+NAMES = st.sampled_from(["alice", "bob", "a", "x", "output"])
+TENANTS = st.sampled_from(["", "alice", "bob", "a", "x", "output"])
+TASKS = st.builds(TaskRef, NAMES, TENANTS)
+PREFIXES = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+SUBMISSIONS = st.sampled_from(["01J00000000000000000000000", "01J00000000000000000000001"])
 
 
 @given(st.text(min_size=1, max_size=40))
@@ -28,14 +41,59 @@ def test_four_characters_depend_on_the_submission_alone(submission: str) -> None
 
 
 def test_names_have_the_reference_designs_form() -> None:
-    assert re.fullmatch(r"output/test-t2i/test-t2i-\w{4}-1\.png", image_key("output", "test-t2i", "s", 1, "png"))
-    assert re.fullmatch(r"output/test-t2i/test-t2i-\w{4}\.out", answer_key("output", "test-t2i", "s"))
+    task = TaskRef("test-t2i")
+    assert re.fullmatch(r"output/test-t2i/test-t2i-\w{4}-1\.png", image_key("output", task, "s", 1, "png"))
+    assert re.fullmatch(r"output/test-t2i/test-t2i-\w{4}\.out", answer_key("output", task, "s"))
+
+
+def test_what_was_written_before_there_were_tenants_lies_where_it_lay() -> None:
+    task = TaskRef("t")
+    assert record_key(task) == ".tasks/t.json"
+    assert payload_key(task, "s") == ".payloads/t/s.json"
+    assert idempotency_key("", "key", "k") == f".idempotency/{hashlib.sha256(b'key\0k').hexdigest()}.json"
 
 
 def test_our_own_objects_are_reserved() -> None:
-    for key in (record_key("t"), payload_key("t", "s"), idempotency_key("key", "k")):
-        assert is_reserved_key(key)
-    assert not is_reserved_key(image_key("output", "t", "s", 1, "png"))
+    for tenant in ("", "alice"):
+        task = TaskRef("t", tenant)
+        for key in (record_key(task), payload_key(task, "s"), idempotency_key(tenant, "key", "k")):
+            assert is_reserved_key(key)
+        assert not is_reserved_key(image_key("output", task, "s", 1, "png"))
+
+
+def private_keys(task: TaskRef, submission: str) -> list[str]:
+    return [record_key(task), payload_key(task, submission), idempotency_key(task.tenant, task.tenant, task.id)]
+
+
+def results(prefix: str, task: TaskRef, submission: str) -> list[str]:
+    return [image_key(prefix, task, submission, 1, "png"), answer_key(prefix, task, submission)]
+
+
+@given(TASKS, TASKS, PREFIXES, PREFIXES, SUBMISSIONS)
+def test_two_tasks_share_no_object(one: TaskRef, other: TaskRef, prefix: str, second: str, submission: str) -> None:
+    keys = [*private_keys(one, submission), *results(prefix, one, submission)]
+    others = [*private_keys(other, submission), *results(second, other, submission)]
+    if one == other:
+        return
+    # A prefix of the shared space may spell a tenant's folder: only where there are no tenants is it in use.
+    shared = "" in {one.tenant, other.tenant} and one.tenant != other.tenant
+    assert not set(keys[:3] if shared else keys) & set(others)
+
+
+@given(TASKS, PREFIXES, SUBMISSIONS, NAMES)
+def test_all_that_is_a_tenants_lies_in_its_folders_and_nothing_of_another_tenant_does(
+    task: TaskRef, prefix: str, submission: str, tenant: str
+) -> None:
+    folder = tenant_folder(tenant)
+    folders = tuple(f"{root}{folder}" for root in ("", RECORDS, PAYLOADS, IDEMPOTENCY))
+    for key in [*private_keys(task, submission), *results(prefix, task, submission)]:
+        if task.tenant:
+            assert key.startswith(folders) == (task.tenant == tenant)
+
+
+@given(TASKS, NAMES)
+def test_one_listing_is_one_tenants_records(task: TaskRef, tenant: str) -> None:
+    assert record_key(task).startswith(f"{RECORDS}{tenant_folder(tenant)}") == (task.tenant == tenant)
 
 
 @given(st.from_regex(r"[a-z0-9][-a-z0-9]{2,20}", fullmatch=True), st.text(min_size=1, max_size=40))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from contract.callback import callback_attributes, callback_for
+from contract.identifiers import TaskRef
 from contract.record import (
     KEPT_EARLIER,
     MAX_UNFINISHED,
@@ -31,6 +32,7 @@ from contract.record import (
 from contract.task import TaskType
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TASK = TaskRef("t")
 
 
 def new(submission: str = "s1") -> Submission:
@@ -45,7 +47,7 @@ def new(submission: str = "s1") -> Submission:
 
 
 def queued() -> Record:
-    return submit(None, "t", new())
+    return submit(None, TASK, new())
 
 
 def running(holder: str = "a") -> Record:
@@ -71,12 +73,13 @@ def test_a_run_that_succeeds_ends_with_its_images() -> None:
         "output_url": "s3://b/o",
         "context": {"abc": 123},
     }
-    assert callback_attributes(callback, done.current) == {
+    assert callback_attributes(callback, done.current, "") == {
         "id": "t",
         "runtime": "sdruntime",
         "result": "true",
         "submission": "s1",
     }
+    assert callback_attributes(callback, done.current, "alice")["tenant"] == "alice"
 
 
 def test_there_is_no_callback_before_the_end() -> None:
@@ -140,21 +143,21 @@ def test_an_unknown_task_or_submission_is_said_to_be_unknown() -> None:
 
 
 def test_the_same_id_may_be_submitted_again_and_both_submissions_end_for_themselves() -> None:
-    record = submit(running(), "t", new("s2"))
+    record = submit(running(), TASK, new("s2"))
     assert record.current.submission == "s2"
     record = finish(
         record, "s1", holder="a", attempt=1, status=Status.FAILED, now=NOW, error=Failure(code="x", message="y")
     )
     assert record.current.status is Status.QUEUED
     assert record.earlier["s1"].status is Status.FAILED
-    assert submit(record, "t", new("s2")) == record
+    assert submit(record, TASK, new("s2")) == record
 
 
 def test_ended_submissions_are_crowded_out_and_unfinished_ones_never() -> None:
-    record = submit(None, "t", new("open"))
+    record = submit(None, TASK, new("open"))
     for number in range(60):
         name = f"s{number}"
-        record = end_unstarted(submit(record, "t", new(name)), name, status=Status.FAILED, now=NOW)
+        record = end_unstarted(submit(record, TASK, new(name)), name, status=Status.FAILED, now=NOW)
     assert record.find("open") is not None
     assert len(record.earlier) <= KEPT_EARLIER + 1
     assert record.find("s58") is not None
@@ -164,9 +167,9 @@ def test_ended_submissions_are_crowded_out_and_unfinished_ones_never() -> None:
 def test_the_number_of_unfinished_submissions_is_bounded() -> None:
     record: Record | None = None
     for number in range(MAX_UNFINISHED):
-        record = submit(record, "t", new(f"s{number}"))
+        record = submit(record, TASK, new(f"s{number}"))
     with pytest.raises(TooManyUnfinishedError, match="another id"):
-        submit(record, "t", new("one-more"))
+        submit(record, TASK, new("one-more"))
 
 
 def test_a_noted_callback_stays_noted() -> None:

@@ -1,0 +1,31 @@
+"""What every route about a task that is there does: find out which task of which tenant is meant."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+
+from api.errors import ApiError
+from api.middleware import request_state
+from contract.identifiers import TaskRef
+
+TENANT: Final = "tenant"
+"""The query parameter by which an admin names a tenant; empty: the shared space."""
+
+
+def task_of(request: Request, task_id: str) -> TaskRef:
+    """Returns which task a request is about: the caller's own, or an admin's choice.
+
+    Raises:
+        ApiError: 403, a caller who is no admin names a tenant. It is refused whether there is such a task or not.
+    """
+    state = request_state(request.scope)
+    state.task_id = task_id
+    tenant = request.query_params.get(TENANT)
+    if tenant is None or tenant == state.caller.tenant:
+        return TaskRef(task_id, state.caller.tenant)
+    if not state.caller.admin:
+        raise ApiError(403, "forbidden", f"only an admin's API key may name a tenant; leave {TENANT} out")
+    state.tenant = tenant
+    return TaskRef(task_id, tenant)
