@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -63,13 +64,14 @@ def provision(place: Topology, clients: Clients) -> Iterator[Change]:
 
 
 def account_of(clients: Clients, place: Topology) -> str:
-    """Returns the account that an emulator plays, as the ARN of the task topic says; makes the topic.
+    """Returns the account that an emulator plays, as the ARN of a topic says, which is there for that moment only.
 
     Raises:
         botocore.exceptions.BotoCoreError: it cannot be reached.
         botocore.exceptions.ClientError: it refuses the call.
     """
-    arn: str = clients.sns.create_topic(Name=place.task_topic)["TopicArn"]
+    arn: str = clients.sns.create_topic(Name=f"{place.task_topic}-probe-{secrets.token_hex(4)}")["TopicArn"]
+    clients.sns.delete_topic(TopicArn=arn)
     return arn.split(":")[4]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -107,16 +109,41 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
 def provision(
     config: ConfigOption = CONFIG,
     endpoint: EndpointOption = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for LocalStack.")] = 30.0,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the emulator.")] = 30.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and do it again whenever the emulator has been started anew.")
+    ] = False,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="--watch: a file that is there while all is well, for a health check.")
+    ] = None,
 ) -> None:
-    """Make topics, queues and buckets on LocalStack; run again, it changes only what differs."""
+    """Make topics, queues and buckets on an emulator; run again, it changes only what differs."""
+    from contract.topology import LOCAL_ACCOUNT, topology
+    from local.emulator import UnfitEmulatorError, check, name_of
+    from local.keeper import Keeper
+    from local.provision import account_of
     from local.provision import provision as apply
 
     clients = _clients(endpoint)
-    place = _place(_loaded(config), clients)
+    loaded = _loaded(config)
+    place = _place(loaded, clients)
     _wait_for(clients, wait)
+    name, account = name_of(clients.endpoint), account_of(clients, place)
+    if account != LOCAL_ACCOUNT:
+        typer.echo(f"{name} plays the account {account}, not {LOCAL_ACCOUNT}: it is in every ARN and the bucket's name")
+        place = topology(loaded, region=clients.region, account=account)
     for change in apply(place, clients):
-        typer.echo(str(change))
+        if not (watch and change.action == "unchanged"):
+            typer.echo(str(change))
+    try:
+        for sentence in check(clients, place, name):
+            typer.echo(sentence, err=True)
+    except UnfitEmulatorError as error:
+        _fail(str(error), 1)
+    if watch:
+        # The first process of a container ends by no signal that it has not asked for.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        Keeper(clients, place, say=typer.echo, ready=ready_file).run()
 
 
 def sink(

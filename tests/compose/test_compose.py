@@ -7,12 +7,16 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from contract.config import load_config
 from tests.compose.conftest import ROOT, Compose
 from tests.journeys.journeys import JOURNEYS
 from tests.journeys.target import Inbox, Target
+from tests.support.waiting import eventually
+
+METADATA = {"runtime": "sdruntime", "tasktype": "text-to-image", "prefix": "output"}
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
@@ -86,3 +90,28 @@ def test_images_hold_no_build_tools_and_no_secret(image: str, compose: Compose) 
     given = re.findall(r"(?:^|\s)(?:ENV|ARG)\s+(\w+)|^\|\d+ (\w+)=", history, re.MULTILINE)
     assert given
     assert not [name for names in given for name in names if re.search("SECRET|TOKEN|PASSWORD|CREDENTIAL", name)]
+
+
+def test_a_localstack_that_was_killed_takes_tasks_again_without_a_person(
+    compose: Compose, target: Target
+) -> None:  # the last one: what the others left is gone
+    def status() -> int:
+        task = {"task": {"metadata": METADATA, "content": {"prompt": "A dog", "alwayson_scripts": {}}}}
+        try:
+            return httpx.post(f"{target.api}/v1/tasks", json=task, timeout=20).status_code
+        except httpx.TransportError:
+            return 0
+
+    assert status() == 202
+    (name,) = compose.run("ps", "--format", "{{.Name}}", "localstack").split()
+    before = subprocess.run(["docker", "inspect", "-f", "{{.RestartCount}}", name], capture_output=True, check=True)
+    compose.run("exec", "localstack", "python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
+    eventually(
+        lambda: (
+            before.stdout
+            != subprocess.run(
+                ["docker", "inspect", "-f", "{{.RestartCount}}", name], capture_output=True, check=True
+            ).stdout
+        )
+    )
+    eventually(lambda: status() == 202, within=60, every=1)
