@@ -1,7 +1,9 @@
-"""Tells images, animations, videos and sounds by their first bytes."""
+"""Tells what a file is: by its first bytes, and by the name that a server gave it."""
 
 from __future__ import annotations
 
+import mimetypes
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +41,39 @@ MP3: Final = MediaType("mp3", "audio/mpeg")
 AAC: Final = MediaType("aac", "audio/aac")
 OGG: Final = MediaType("ogg", "audio/ogg")
 UNKNOWN: Final = MediaType("bin", "application/octet-stream")
+
+# What runtimes save besides, and Python's own table lacks: IANA's names where there are such, else the usual ones.
+_NAMED: Final = {
+    kind.extension: kind
+    for kind in (
+        *(PNG, JPEG, GIF, WEBP, AVIF, HEIC, BMP, TIFF, EXR, MP4, MOV, WEBM, MKV, AVI, M4A, FLAC, WAV, MP3, AAC, OGG),
+        MediaType("jpeg", "image/jpeg"),
+        MediaType("jxl", "image/jxl"),
+        MediaType("hdr", "image/vnd.radiance"),
+        MediaType("psd", "image/vnd.adobe.photoshop"),
+        MediaType("tga", "image/x-tga"),
+        MediaType("opus", "audio/ogg"),
+        MediaType("aiff", "audio/aiff"),
+        MediaType("mpg", "video/mpeg"),
+        MediaType("ts", "video/mp2t"),
+        MediaType("glb", "model/gltf-binary"),
+        MediaType("gltf", "model/gltf+json"),
+        MediaType("obj", "model/obj"),
+        MediaType("stl", "model/stl"),
+        MediaType("ply", "model/ply"),
+        MediaType("fbx", "application/vnd.autodesk.fbx"),
+        MediaType("usdz", "model/vnd.usdz+zip"),
+        MediaType("srt", "application/x-subrip"),
+        MediaType("yaml", "application/yaml"),
+    )
+}
+_ENDING: Final = re.compile(r"[a-z0-9]{1,10}")
+_MEANS_NOTHING: Final = frozenset({"bin", "dat", "tmp"})
+_TYPES: Final = mimetypes.MimeTypes(filenames=())  # Python's own table: the system's files differ
+
+ACTIVE: Final = frozenset({"htm", "html", "js", "mjs", "shtml", "svg", "svgz", "swf", "xht", "xhtml", "xml"})
+"""Endings of files that a browser may run. They are stored for download: whoever writes a workflow must not run a
+program under the address of somebody's bucket or CDN."""
 
 # W3C PNG 5.2; ISO/IEC 10918-1 B.1.1.3 (SOI and the next marker); GIF89a 17; TIFF 6.0 section 2; OpenEXR file layout;
 # RFC 9639 section 6 (FLAC); RFC 3533 section 6 (Ogg); id3.org v2.4 section 3.1.
@@ -89,6 +124,29 @@ def media_type_of(data: bytes) -> MediaType | None:
     if data[:2] == b"BM" and data[6:10] == b"\x00\x00\x00\x00":
         return BMP
     return _mpeg_audio(data)
+
+
+def output_type(name: str, data: bytes) -> MediaType:
+    """Returns the format of a file that a server made.
+
+    Its name decides, since the server knows what it wrote; only what claims to be a picture is believed by its bytes.
+
+    Args:
+        name: the server's own; empty when it gave none.
+        data: at least `SIGNATURE_SIZE` bytes, where there are so many.
+    """
+    found = media_type_of(data)
+    ending = name.rpartition(".")[2].lower() if "." in name else ""
+    if not _ENDING.fullmatch(ending) or ending in _MEANS_NOTHING:
+        return found or UNKNOWN
+    claimed = _NAMED.get(ending) or MediaType(
+        ending, _TYPES.guess_type(f"file.{ending}", strict=False)[0] or UNKNOWN.content_type
+    )
+    if found is not None and claimed.content_type.startswith("image/"):
+        return found
+    if ending in ACTIVE and claimed.content_type != "image/svg+xml":
+        return MediaType(ending, UNKNOWN.content_type)
+    return claimed
 
 
 def extension_of(data: bytes) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import structlog
 from botocore.exceptions import ClientError
 
 from agent.aws import CALL_TIMEOUT, persist
-from agent.media import content_type_of, extension_of
+from agent.media import ACTIVE, SIGNATURE_SIZE, output_type
 from agent.runtimes.base import Answer
 from contract.identifiers import TaskRef
 from contract.objects import answer_key, image_key, s3_url, submission_prefix
@@ -26,6 +28,9 @@ log = structlog.get_logger()
 
 _PARALLEL: Final = 8
 """Uploads at once."""
+
+_NAME_KEPT: Final = 100
+"""Characters of a server's own file name that are kept, from its end: each may become nine in a header."""
 
 _BYTES_PER_SECOND: Final = 1_000_000
 """Each upload may take `CALL_TIMEOUT`, and longer by this rate."""
@@ -66,20 +71,23 @@ class Outputs:
             botocore.exceptions.ClientError: S3 refuses an object.
         """
         prefix, name = submission.prefix, submission.submission
-        uploads: list[tuple[str, bytes, str]] = []
+        uploads: list[tuple[str, bytes, dict[str, str]]] = []
         for number, output in enumerate(answer.outputs, 1):
-            extension = extension_of(output.data)
-            key = image_key(prefix, task, name, number, extension)
-            uploads.append((key, output.data, content_type_of(output.data)))
+            kind = output_type(output.name, output.data[:SIGNATURE_SIZE])
+            key = image_key(prefix, task, name, number, kind.extension)
+            headers = {"ContentType": kind.content_type}
+            if disposition := _disposition(output.name, active=kind.extension in ACTIVE):
+                headers["ContentDisposition"] = disposition
+            uploads.append((key, output.data, headers))
         output_key = answer_key(prefix, task, name)
         images = [s3_url(self._bucket, key) for key, _, _ in uploads]
-        uploads.append((output_key, answer.raw, "application/json"))
+        uploads.append((output_key, answer.raw, {"ContentType": "application/json"}))
 
         parallel = asyncio.Semaphore(_PARALLEL)
 
-        async def upload(key: str, data: bytes, content_type: str) -> None:
+        async def upload(key: str, data: bytes, headers: dict[str, str]) -> None:
             async with parallel:
-                await self._put(key, data, content_type, is_mine)
+                await self._put(key, data, headers, is_mine)
 
         results = await asyncio.gather(*(upload(*item) for item in uploads), return_exceptions=True)
         for result in results:
@@ -123,9 +131,11 @@ class Outputs:
         )
         return [item["Key"] for item in answer.get("Contents", [])]
 
-    async def _put(self, key: str, data: bytes, content_type: str, is_mine: Callable[[], Awaitable[bool]]) -> None:
+    async def _put(
+        self, key: str, data: bytes, headers: dict[str, str], is_mine: Callable[[], Awaitable[bool]]
+    ) -> None:
         """Writes an object: freely where there is none, over an older one only while the task is ours."""
-        arguments: dict[str, Any] = {"Bucket": self._bucket, "Key": key, "Body": data, "ContentType": content_type}
+        arguments: dict[str, Any] = {"Bucket": self._bucket, "Key": key, "Body": data, **headers}
         condition: dict[str, Any] = {"IfNoneMatch": "*"}
         while True:
             try:
@@ -152,6 +162,19 @@ class Outputs:
                 return None
             raise
         return str(answer["ETag"])
+
+
+def _disposition(name: str, *, active: bool) -> str:
+    """Returns the Content-Disposition (RFC 6266) by which a download gets the server's own file name; empty: none."""
+    kind = "attachment" if active else "inline"
+    name = re.split(r"[/\\]", name)[-1][-_NAME_KEPT:]
+    plain = "".join(
+        letter if letter.isascii() and letter.isprintable() and letter not in '"\\%' else "_" for letter in name
+    )
+    if not name:
+        return kind if active else ""
+    exact = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+    return f'{kind}; filename="{plain}"{exact}'
 
 
 def _is_output(key: str, prefix: str) -> bool:

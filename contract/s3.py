@@ -23,7 +23,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 if TYPE_CHECKING:
-    from obstore import PutMode
+    from obstore import Attributes, PutMode
     from obstore.store import ClientConfig, S3Credential
 
 _BYTES_PER_SECOND: Final = 1_000_000
@@ -120,6 +120,7 @@ class S3:
         Key: str,  # noqa: N803
         Body: bytes,  # noqa: N803
         ContentType: str,  # noqa: N803
+        ContentDisposition: str = "",  # noqa: N803
         IfNoneMatch: str | None = None,  # noqa: N803
         IfMatch: str | None = None,  # noqa: N803
     ) -> dict[str, Any]:
@@ -134,10 +135,13 @@ class S3:
             mode = "create"
         elif IfMatch is not None:
             mode = {"e_tag": IfMatch}
+        attributes: Attributes = {"Content-Type": ContentType}
+        if ContentDisposition:
+            attributes["Content-Disposition"] = ContentDisposition
         with _botocores_errors("PutObject"):
             async with asyncio.timeout(self._seconds + len(Body) / _BYTES_PER_SECOND):
                 result = await obstore.put_async(
-                    self._store, Key, Body, attributes={"Content-Type": ContentType}, mode=mode, use_multipart=False
+                    self._store, Key, Body, attributes=attributes, mode=mode, use_multipart=False
                 )
         return {"ETag": result["e_tag"]}
 

@@ -59,6 +59,23 @@ async def test_images_are_numbered_and_named_after_their_bytes(outputs: Outputs,
     assert head["ContentType"] == "image/gif"
 
 
+async def test_a_file_keeps_the_name_that_its_server_gave_and_is_downloaded_when_a_browser_would_run_it(
+    outputs: Outputs, deployment: Deployment
+) -> None:
+    made = Answer([Output(b"glTF", "sub/mesh_00001_.glb"), Output(b"<svg/>", "Z\u00fcrich 1.svg")], raw=b"{}")
+    stored = await outputs.store("t", submission(), made, is_mine=mine)
+
+    assert [url.rpartition("-")[2] for url in stored.image_url] == ["1.glb", "2.svg"]
+    heads = [
+        deployment.clients.s3.head_object(Bucket=deployment.place.output_bucket, Key=split_s3_url(url)[1])
+        for url in stored.image_url
+    ]
+    assert [(head["ContentType"], head["ContentDisposition"]) for head in heads] == [
+        ("model/gltf-binary", 'inline; filename="mesh_00001_.glb"'),
+        ("image/svg+xml", "attachment; filename=\"Z_rich 1.svg\"; filename*=UTF-8''Z%C3%BCrich%201.svg"),
+    ]
+
+
 async def test_a_second_attempt_overwrites_what_the_first_has_left(outputs: Outputs, deployment: Deployment) -> None:
     first = await outputs.store(TASK, submission(), answer(PNG), is_mine=mine)
     second = await outputs.store(TASK, submission(), answer(PNG + b"second"), is_mine=mine)

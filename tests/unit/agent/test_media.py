@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from agent.media import content_type_of, extension_of, media_type_of
+from agent.media import content_type_of, extension_of, media_type_of, output_type
 
 
 def image(kind: str) -> bytes:
@@ -77,3 +77,40 @@ def test_anything_else_is_unknown(data: bytes) -> None:
 @given(st.binary(max_size=100))
 def test_any_bytes_get_an_extension_that_fits_into_a_name(data: bytes) -> None:
     assert extension_of(data).isalnum()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "extension", "content_type"),
+    [
+        ("mesh_00001_.glb", b"glTF\2\0\0\0", "glb", "model/gltf-binary"),
+        ("cloud.ply", b"ply\n", "ply", "model/ply"),
+        ("drawing.svg", b"<svg/>", "svg", "image/svg+xml"),
+        ("words.txt", b"a fox", "txt", "text/plain"),
+        ("words.txt", b"", "txt", "text/plain"),
+        ("boxes.json", b"{}", "json", "application/json"),
+        ("ComfyUI_00001_.latent", b"\x08\0\0\0", "latent", "application/octet-stream"),
+        ("layers.psd", b"8BPS", "psd", "image/vnd.adobe.photoshop"),
+        ("photo.jxl", b"\xff\x0a", "jxl", "image/jxl"),
+        ("old.mov", b"\0\0\0\x08wide", "mov", "video/quicktime"),
+        ("clip.mov", boxes(b"isom"), "mov", "video/quicktime"),
+        ("A.PNG", image("PNG"), "png", "image/png"),
+        ("a.png", image("WEBP"), "webp", "image/webp"),
+        ("a.jpeg", image("JPEG"), "jpg", "image/jpeg"),
+        ("a.bin", image("PNG"), "png", "image/png"),
+        ("a", image("PNG"), "png", "image/png"),
+        ("", image("PNG"), "png", "image/png"),
+        ("a.what is this", b"?", "bin", "application/octet-stream"),
+        ("a.custom", b"?", "custom", "application/octet-stream"),
+        ("page.html", b"<script>", "html", "application/octet-stream"),
+    ],
+)
+def test_a_servers_own_name_decides_and_bytes_overrule_it_among_pictures_only(
+    name: str, data: bytes, extension: str, content_type: str
+) -> None:
+    kind = output_type(name, data)
+    assert (kind.extension, kind.content_type) == (extension, content_type)
+
+
+@given(st.text(max_size=40), st.binary(max_size=100))
+def test_any_output_gets_an_extension_that_fits_into_a_key(name: str, data: bytes) -> None:
+    assert output_type(name, data).extension.isalnum()
