@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -207,6 +207,7 @@ class Completion:
             Status.SUCCEEDED,
             image_url=result.image_url,
             output_url=result.output_url,
+            warnings=outcome.answer.warnings,
             timings=_timings(held, generation=outcome.seconds, upload=upload),
         )
         return None
@@ -267,6 +268,7 @@ class Completion:
         error: Failure | None = None,
         image_url: list[str] | None = None,
         output_url: str = "",
+        warnings: Sequence[str] = (),
         timings: Timings | None = None,
         dead_lettered: bool = False,
     ) -> None:
@@ -301,6 +303,7 @@ class Completion:
             image_url=image_url,
             output_url=output_url,
             error=error,
+            warnings=warnings,
             timings=timings,
             dead_lettered=dead_lettered,
         )

@@ -127,6 +127,7 @@ class Task(BaseModel):
     output: Annotated[ResultLink | None, Field(description="The runtime's full answer.")]
     error: FailureView | None
     context: JsonValue
+    warnings: Annotated[list[str], Field(description="What is missing though the task succeeded, a sentence each.")]
     timings: TimingsView | None
     dead_lettered: bool
 

@@ -133,6 +133,7 @@ class Tasks:
                 else None
             ),
             "error": current.error.model_dump() if current.error else None,
+            "warnings": current.warnings,
             "context": current.context,
             "timings": current.timings.model_dump() if current.timings else None,
             "dead_lettered": current.dead_lettered,

@@ -14,7 +14,7 @@ ended and are crowded out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final
@@ -29,6 +29,11 @@ KEPT_EARLIER: Final = 20
 
 MAX_UNFINISHED: Final = 100
 """Submissions of one task id that may be under way at once; bounds the record's size."""
+
+
+MAX_WARNINGS: Final = 20
+MAX_WARNING: Final = 300
+"""Warnings of one submission that are kept, and characters of each."""
 
 
 class Status(StrEnum):
@@ -98,6 +103,8 @@ class Submission(BaseModel):
     image_url: list[str] = Field(default_factory=list)
     output_url: str = ""
     error: Failure | None = None
+    warnings: list[str] = Field(default_factory=list)
+    """What is missing though the task succeeded, a sentence each."""
     timings: Timings | None = None
     dead_lettered: bool = False
     """The message went to the dead-letter queue."""
@@ -261,6 +268,7 @@ def finish(
     image_url: list[str] | None = None,
     output_url: str = "",
     error: Failure | None = None,
+    warnings: Sequence[str] = (),
     timings: Timings | None = None,
     dead_lettered: bool = False,
 ) -> Record:
@@ -281,6 +289,7 @@ def finish(
             error=error,
             image_url=image_url,
             output_url=output_url,
+            warnings=warnings,
             timings=timings,
             dead_lettered=dead_lettered,
         )
@@ -319,6 +328,7 @@ def _ended(
     error: Failure | None,
     image_url: list[str] | None = None,
     output_url: str = "",
+    warnings: Sequence[str] = (),
     timings: Timings | None = None,
     dead_lettered: bool = False,
 ) -> Submission:
@@ -329,6 +339,7 @@ def _ended(
             "image_url": image_url or [],
             "output_url": output_url,
             "error": error,
+            "warnings": [warning[:MAX_WARNING] for warning in warnings[:MAX_WARNINGS]],
             "timings": timings,
             "dead_lettered": dead_lettered,
             "progress": 1.0 if status is Status.SUCCEEDED else found.progress,

@@ -49,6 +49,8 @@ class Answer:
     """In the runtime's order, which is the order of their numbers."""
     raw: bytes
     """The runtime's full answer, JSON."""
+    warnings: tuple[str, ...] = ()
+    """What is missing though the run succeeded, a sentence each: files that the server names and does not hand out."""
 
     @property
     def size(self) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -306,8 +307,14 @@ class Executor:
             except Exception as error:  # noqa: BLE001 - whatever a node raises becomes an event, as in the original
                 self._tell_error(run, node_id, values, error)
                 return False
-            if node_id in run.signatures:
+            if node_id in run.signatures and not result.sent and not result.goes_on:
                 self._cache[run.signatures[node_id]] = result
+            for picture in result.sent:
+                self._sockets.send_picture(picture)
+            if result.goes_on:
+                self._queue.put(
+                    run.item.number, str(uuid.uuid4()), run.item.prompt, run.item.extra_data, run.item.outputs
+                )
             self._show(run, node_id, result.shown)
             maximum = run.progress[node_id]["max"]
             self._show_progress(run, node_id, "finished", maximum, maximum)

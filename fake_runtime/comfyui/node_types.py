@@ -71,6 +71,10 @@ class Result:
 
     values: tuple[Any, ...] = ()
     shown: dict[str, Any] | None = None
+    sent: tuple[bytes, ...] = ()
+    """Pictures (PNG) that go through the client's WebSocket instead of into a file."""
+    goes_on: bool = False
+    """The node queues the prompt once more, in the client's name, as VHS's meta batches do."""
 
 
 @dataclass(frozen=True, slots=True)

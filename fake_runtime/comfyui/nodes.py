@@ -347,6 +347,15 @@ _ALL = (
         display_name="Preview Image",
     ),
     NodeClass(
+        "SaveImageWebsocket",
+        (),
+        saving.send,
+        {"images": _link("IMAGE")},
+        output_node=True,
+        category="api/image",
+        python_module="custom_nodes.websocket_image_save",
+    ),
+    NodeClass(
         "SaveAnimatedWEBP",
         (),
         saving.save_animation("WEBP", ".webp"),

@@ -29,6 +29,11 @@ def saver(folder: FolderType) -> Callable[[Context, Values], Result]:
     return save
 
 
+def send(_context: Context, values: Values) -> Result:
+    """SaveImageWebsocket: nothing is written."""
+    return Result(sent=tuple(images.encode_png(picture, {}) for picture in values["images"]))
+
+
 def save_animation(kind: str, suffix: str) -> Callable[[Context, Values], Result]:
     """SaveAnimatedWEBP and SaveAnimatedPNG."""
 

@@ -13,6 +13,7 @@ SEND_TIMEOUT_SECONDS = 30.0
 PREVIEW_IMAGE = 1
 PREVIEW_IMAGE_WITH_METADATA = 4
 _JPEG = 1
+_PNG = 2
 
 FEATURES = {"supports_preview_metadata": True, "max_upload_size": 104857600}
 
@@ -20,6 +21,11 @@ FEATURES = {"supports_preview_metadata": True, "max_upload_size": 104857600}
 def preview_frame(jpeg: bytes) -> bytes:
     """A binary frame of kind 1: big-endian kind, image type, image."""
     return struct.pack(">II", PREVIEW_IMAGE, _JPEG) + jpeg
+
+
+def picture_frame(png: bytes) -> bytes:
+    """A binary frame of kind 1 with a finished picture."""
+    return struct.pack(">II", PREVIEW_IMAGE, _PNG) + png
 
 
 def preview_frame_with_metadata(jpeg: bytes, metadata: dict[str, Any]) -> bytes:
@@ -68,6 +74,11 @@ class Sockets:
             self._outgoing.put_nowait((preview_frame_with_metadata(jpeg, metadata), self.client_id))
         else:
             self._outgoing.put_nowait((preview_frame(jpeg), self.client_id))
+
+    def send_picture(self, png: bytes) -> None:
+        """Queues a finished picture for the client whose prompt runs; the others of its socket are previews."""
+        if self.client_id is not None:
+            self._outgoing.put_nowait((picture_frame(png), self.client_id))
 
     async def publish(self) -> None:
         """Sends what is queued, for ever."""

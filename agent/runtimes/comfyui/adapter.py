@@ -21,11 +21,11 @@ from agent.documents import encode_json, json_object, read_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.runtimes.answers import Answers
-from agent.runtimes.base import Answer, Arriving, Prepared, Upload
-from agent.runtimes.comfyui.events import Ending, Watch
+from agent.runtimes.base import Answer, Arriving, Output, Prepared, Upload
+from agent.runtimes.comfyui.events import Ending, Watch, last_nodes, senders
 from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes, may_lack_input
 from agent.runtimes.comfyui.files import has_output, output_files
-from agent.runtimes.comfyui.queue import Queued, read_queue
+from agent.runtimes.comfyui.queue import Queued, prompts_of, read_queue
 from agent.runtimes.comfyui.workflow import (
     UPLOAD_FOLDER,
     read_workflow,
@@ -33,7 +33,7 @@ from agent.runtimes.comfyui.workflow import (
     with_uploads,
     workflow_links,
 )
-from agent.runtimes.downloads import download
+from agent.runtimes.downloads import Downloads, download, nothing_fetched
 from agent.runtimes.http import TRANSFER_TIMEOUT, Interrupts, Reply, Server, WebSocket, ask_to_restart
 from contract.task import TaskType
 
@@ -113,7 +113,7 @@ class ComfyUi:
                 if self._left:
                     left = next(iter(self._left))
                     await left.settle()
-                    if await self._stop_once(left.prompt_id):
+                    if await self._stop_once(left):
                         await asyncio.sleep(LEFT_INTERVAL)
                     else:
                         self._left.discard(left)
@@ -144,7 +144,8 @@ class ComfyUi:
         """See `Runtime`.
 
         A workflow that was run before comes from the server's cache, with the outputs of that time. When there are
-        none (files deleted, an older server), it runs once more under other file names.
+        none (files deleted, an older server), it runs once more under other file names. What did not come from the
+        cache would come to the same again.
         """
         if self.left_running:
             raise RuntimeUnavailableError("runtime_busy", f"{TITLE} is still at a prompt that was given up")
@@ -164,21 +165,20 @@ class ComfyUi:
         again = False
         while True:
             try:
-                watch = await self._run_prompt(prompt, run_id, progress)
-                if watch.owns_outputs:
-                    return _Arriving(partial(self._answer, watch))
-                answer = await self._answer(watch)
+                watches = await self._run_prompt(prompt, run_id, progress)
+                if len(watches) == 1 and watches[0].owns_outputs:
+                    return _Arriving(partial(self._answer, watches))
+                answer = await self._answer(watches)
             except _SpoiledError:
                 log.info("an interrupt of another prompt hit this one; it runs once more", run_id=run_id)
                 continue
-            except _NoFilesError:
-                if again:
-                    break
+            except _NoFilesError as error:
+                if again or not error.may_come:
+                    raise error.meaning from error
                 log.info("the server answered from its cache, without files", run_id=run_id)
                 prompt, again = await self._past_the_cache(prompt), True
             else:
                 return answer
-        raise PermanentError("no_outputs", "the workflow ended without an output; end it with a node that saves")
 
     async def resident_bytes(self) -> int | None:
         """See `Runtime`. A custom node of our image tells it; `/system_stats` is about the whole machine."""
@@ -197,8 +197,8 @@ class ComfyUi:
         """See `Runtime`. The session belongs to whoever opened it."""
         await self._interrupts.close()
 
-    async def _run_prompt(self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]) -> Watch:
-        """Runs a prompt to its good end; returns what the events have told of it.
+    async def _run_prompt(self, prompt: dict[str, Any], run_id: str, progress: Callable[[float], None]) -> list[Watch]:
+        """Runs a prompt to its good end, and those that its nodes queue to go on; returns what was told of each.
 
         Raises:
             _SpoiledError: an older server took the interrupt of another prompt for this one.
@@ -208,11 +208,19 @@ class ComfyUi:
         client_id = f"{CLIENT}{prompt_id}"
         log.debug("submitting", run_id=run_id, prompt_id=prompt_id)
         body = await encode_json({**prompt, "client_id": client_id, "prompt_id": prompt_id})
-        watch = Watch(prompt_id, frozenset(prompt["prompt"]))
-        submission = _Submission(self._server, body, prompt_id, spoiled=bool(self._stopping))
+        nodes = prompt["prompt"]
+        rising = _rising(progress)
+        watches: list[Watch] = []
+        submission = _Submission(self._server, body, prompt_id, client_id, spoiled=bool(self._stopping))
         self._sent.add(submission)
         try:
-            await self._follow(watch, submission, f"/ws?clientId={client_id}", _rising(progress, watch))
+            following: str | None = prompt_id
+            while following is not None:
+                watch = Watch(following, frozenset(nodes), senders=senders(nodes), last_nodes=last_nodes(nodes))
+                watches.append(watch)
+                await self._follow(watch, submission, f"/ws?clientId={client_id}", partial(rising, watch))
+                following = await self._successor(watches, client_id) if watch.is_unfinished else None
+                submission.prompt_id = following or submission.prompt_id
             if watch.goes_on:
                 await self._stop(submission)
         except (asyncio.CancelledError, TaskError) as error:
@@ -229,19 +237,51 @@ class ComfyUi:
                 raise _SpoiledError
             case Ending.INTERRUPTED:
                 raise TransientError("interrupted", f"somebody interrupted the prompt on {TITLE}")
-        return watch
+        return watches
 
-    async def _answer(self, watch: Watch) -> Answer:
-        """Returns what a prompt that has ended has made.
+    async def _successor(self, watches: Sequence[Watch], client_id: str) -> str:
+        """Returns the id of the prompt in which the last one goes on; a node has queued it in our name.
+
+        Raises:
+            TransientError: there is none: somebody has emptied the queue.
+        """
+        followed = {watch.prompt_id for watch in watches}
+        for pause in PATIENCE:
+            await asyncio.sleep(pause)
+            queued = await self._read_queue()
+            found = [name for name, item in queued.items() if item.client_id == client_id]
+            if not set(found) - followed:
+                reply = await self._server.request("GET", "/history?max_items=10", timeout=TRANSFER_TIMEOUT)
+                found = prompts_of(await _ANSWERS.mapping(reply, "/history"), client_id)
+            for prompt_id in found:
+                if prompt_id not in followed:
+                    return prompt_id
+        raise TransientError("prompt_deleted", f"a batch goes on in a prompt that is not in the queue of {TITLE}")
+
+    def _why_nothing(self, watches: Sequence[Watch], found: Downloads) -> TaskError:
+        if any(watch.forgotten for watch in watches):
+            return TransientError("output_lost", f"{TITLE} has forgotten the run, and its outputs with it")
+        if any(watch.missed_pictures for watch in watches):
+            return TransientError("output_lost", f"the connection to {TITLE} broke while it sent pictures through it")
+        return nothing_fetched(found, TITLE) or PermanentError(
+            "no_outputs", "the workflow ended without an output; end it with a node that saves"
+        )
+
+    async def _answer(self, watches: Sequence[Watch]) -> Answer:
+        """Returns what a prompt that has ended has made, or several that are one work.
 
         Raises:
             _NoFilesError: nothing, or files that are not there any more.
         """
-        raw = await self._read_history(watch)
-        files = await download(self._server, [file.remote for file in output_files(watch.outputs)])
-        if files is None or not has_output(watch.outputs):
-            raise _NoFilesError
-        return Answer(files, raw)
+        raws = [await self._read_history(watch) for watch in watches]
+        files = dict.fromkeys(file for watch in watches for file in output_files(watch.outputs))
+        found = await download(self._server, [file.remote for file in files])
+        outputs = [*found.outputs, *(Output(data, "picture.png") for watch in watches for data in watch.pictures)]
+        if not outputs and (found.refused or not any(has_output(watch.outputs) for watch in watches)):
+            gone = not found.refused or 404 in found.refused.values()
+            cached = any(watch.came_from_cache for watch in watches)
+            raise _NoFilesError(self._why_nothing(watches, found), may_come=gone and cached)
+        return Answer(outputs, raws[0] if len(raws) == 1 else await _merged(raws), found.warnings)
 
     async def _follow(self, watch: Watch, submission: _Submission, path: str, report: Callable[[], None]) -> None:
         """Returns once the prompt has ended. Connects as often as it takes while the server lives.
@@ -262,6 +302,7 @@ class ComfyUi:
                 lost = await self._server.why_lost()
                 if isinstance(lost, RuntimeUnavailableError) or not submission.accepted:
                     raise lost from error
+            watch.missed = watch.missed or watch.ending is None
             if watch.ending is None:
                 # The socket is gone; whether the server is, HTTP tells.
                 await self._ask(watch, lost=True)
@@ -282,8 +323,7 @@ class ComfyUi:
                         watch.feed(read_json(message.data))
                     report()
                 case aiohttp.WSMsgType.BINARY:
-                    # Previews.
-                    continue
+                    watch.feed_frame(message.data)
                 case _:
                     return
 
@@ -316,7 +356,8 @@ class ComfyUi:
             if (found := await self._history(watch.prompt_id)) is not None:
                 watch.read_history(found[1])
                 return found[0]
-        # Deleted by somebody; the events have told the same.
+        # Deleted by somebody, or the server was started again; the events have told the same.
+        watch.forgotten = True
         return await encode_json({watch.prompt_id: {"outputs": watch.outputs}})
 
     async def _history(self, prompt_id: str) -> tuple[bytes, dict[str, Any]] | None:
@@ -340,7 +381,7 @@ class ComfyUi:
             with suppress(TimeoutError, TaskError):
                 async with asyncio.timeout(INTERRUPT_GRACE):
                     await submission.settle()
-                    while await self._stop_once(submission.prompt_id):  # noqa: ASYNC110 - the server sends no event
+                    while await self._stop_once(submission):  # noqa: ASYNC110 - the server sends no event
                         await asyncio.sleep(INTERRUPT_INTERVAL)
                     stopped = True
         finally:
@@ -363,25 +404,35 @@ class ComfyUi:
                 ]:
                     log.warning("stopping what another agent has left", prompts=len(orphans))
                     for prompt_id in orphans:
-                        await self._stop_once(prompt_id)
+                        await self._take_out(prompt_id)
                     await asyncio.sleep(INTERRUPT_INTERVAL)
 
-    async def _stop_once(self, prompt_id: str) -> bool:
-        """Takes the prompt out of the queue or interrupts it; returns whether it was still there.
+    async def _stop_once(self, submission: _Submission) -> bool:
+        """Stops a prompt and what its nodes have queued in its name; returns whether any of it was still there."""
+        found = [
+            prompt_id
+            for prompt_id, queued in (await self._read_queue()).items()
+            if prompt_id == submission.prompt_id or queued.client_id == submission.client_id
+        ]
+        for prompt_id in found:
+            await self._take_out(prompt_id)
+        return bool(found)
+
+    async def _take_out(self, prompt_id: str) -> None:
+        """Takes a prompt out of the queue, or interrupts it.
 
         The queue is asked first, since the answers to both are 200 whatever happened, and since an older server takes
         every interrupt for the running prompt, whomever it belongs to.
         """
         queued = (await self._read_queue()).get(prompt_id)
         if queued is None:
-            return False
+            return
         if queued.running:
             for other in self._sent:
                 other.spoiled = other.spoiled or other.prompt_id != prompt_id
             await self._interrupts.send("/interrupt", await encode_json({"prompt_id": prompt_id}))
         else:
             await self._server.request("POST", "/queue", body=await encode_json({"delete": [prompt_id]}))
-        return True
 
     async def _past_the_cache(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """Returns the prompt such that it really runs; frees the cache when no file name can be varied."""
@@ -431,7 +482,17 @@ class _SpoiledError(Exception):
 
 
 class _NoFilesError(Exception):
-    """A prompt has ended well, and there is nothing of it."""
+    """A prompt has ended well, and there is nothing of it.
+
+    Attributes:
+        meaning: what this means for the task.
+        may_come: whether it came from the cache, so that a run past it may give more.
+    """
+
+    def __init__(self, meaning: TaskError, *, may_come: bool) -> None:
+        super().__init__(str(meaning))
+        self.meaning = meaning
+        self.may_come = may_come
 
 
 class _Arriving:
@@ -445,7 +506,7 @@ class _Arriving:
         try:
             return await self._read()
         except _NoFilesError as error:
-            raise TransientError("output_lost", f"somebody deleted the outputs from {TITLE}") from error
+            raise error.meaning from error
 
     def drop(self) -> None:
         """See `Arriving`. Nothing is open."""
@@ -454,12 +515,13 @@ class _Arriving:
 class _Submission:
     """One `POST /prompt`, which a cancellation must not cut off: the server might take it unseen."""
 
-    def __init__(self, server: Server, body: bytes, prompt_id: str, *, spoiled: bool) -> None:
+    def __init__(self, server: Server, body: bytes, prompt_id: str, client_id: str, *, spoiled: bool) -> None:
         self._server = server
         self._body = body
         self._request: asyncio.Task[Reply] | None = None
         self.prompt_id = prompt_id
-        """Ours, unless it is an old server."""
+        """Ours, unless it is an old server, or the prompt goes on in another one."""
+        self.client_id = client_id
         self.accepted = False
         self.spoiled = spoiled
         """Whether an interrupt that was meant for another prompt may hit this one."""
@@ -493,11 +555,19 @@ class _Submission:
             await asyncio.wait({self._request})
 
 
-def _rising(progress: Callable[[float], None], watch: Watch) -> Callable[[], None]:
+async def _merged(raws: Sequence[bytes]) -> bytes:
+    """Returns several answers of `/history` as one."""
+    merged: dict[str, Any] = {}
+    for raw in raws:
+        merged |= read_json(raw)
+    return await encode_json(merged)
+
+
+def _rising(progress: Callable[[float], None]) -> Callable[[Watch], None]:
     """Returns a function that reports a watch's progress when it has grown."""
     reported = 0.0
 
-    def report() -> None:
+    def report(watch: Watch) -> None:
         nonlocal reported
         if watch.progress > reported:
             reported = watch.progress

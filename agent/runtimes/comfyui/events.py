@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from agent.runtimes.comfyui.files import has_output, output_files
+from agent.runtimes.comfyui.files import has_output, is_unfinished, output_files
 
 
 class Ending(StrEnum):
@@ -25,6 +26,30 @@ _ENDINGS = {
 }
 
 
+_SENDERS: Final = re.compile("web_?socket", re.IGNORECASE)
+"""Classes of nodes that send their pictures through the socket and write no file: SaveImageWebsocket and its kin."""
+
+_PICTURE: Final = b"\0\0\0\1\0\0\0\2"
+"""How the frame of a PNG begins: BinaryEventTypes.PREVIEW_IMAGE, then 2, both big-endian (ComfyUI's protocol.py and
+`send_image`). Previews of a sampler are JPEG: 1."""
+
+
+def senders(prompt: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the nodes of a prompt whose outputs come through the socket."""
+    return frozenset(name for name, node in prompt.items() if _SENDERS.search(node["class_type"]))
+
+
+def last_nodes(prompt: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the nodes of a prompt that no other one uses."""
+    used = {
+        str(value[0])
+        for node in prompt.values()
+        for value in node.get("inputs", {}).values()
+        if isinstance(value, list) and value
+    }
+    return frozenset(prompt) - used
+
+
 @dataclass
 class Watch:
     """What is known of a prompt so far.
@@ -37,8 +62,18 @@ class Watch:
     nodes: frozenset[str]
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Node id → its output, of the nodes that made some, now or in an earlier run."""
+    senders: frozenset[str] = frozenset()
+    """Nodes whose pictures come through the socket."""
+    last_nodes: frozenset[str] = frozenset()
+    """Nodes that no other one uses: what saves is among them. Empty: not known."""
+    pictures: list[bytes] = field(default_factory=list)
+    """What they have sent, PNG."""
     cached: set[str] = field(default_factory=set)
     """Nodes that did not run, since their outputs of an earlier run serve."""
+    forgotten: bool = False
+    """Whether the history knew nothing of the prompt when it was asked."""
+    missed: bool = False
+    """Whether the socket broke, so that frames may be lost; events are in the history too."""
     ending: Ending | None = None
     failure: Mapping[str, Any] = field(default_factory=dict)
     """The data of `execution_error`."""
@@ -56,7 +91,7 @@ class Watch:
 
         One that comes from the cache may be gone, and one whose name is always the same would be the next prompt's.
         """
-        made = has_output(self.outputs) and not self.cached & self.outputs.keys()
+        made = has_output(self.outputs) and not self.cached & self.outputs.keys() and not self.is_unfinished
         return made and all(file.is_unique for file in output_files(self.outputs))
 
     @property
@@ -66,6 +101,26 @@ class Watch:
         See `execution_block_cb` in ComfyUI's execution.py.
         """
         return self.failure.get("exception_type") == "ExecutionBlocked"
+
+    @property
+    def came_from_cache(self) -> bool:
+        """Whether a node at the end of the workflow did not run, so that another run may make what is missing."""
+        return bool(self.cached & self.last_nodes) if self.last_nodes else bool(self.cached)
+
+    @property
+    def missed_pictures(self) -> bool:
+        """Whether pictures that were sent through the socket may be lost."""
+        return self.missed and bool(self.senders)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a node has queued another prompt, in which the work goes on (meta batches of VHS)."""
+        return self.ending is Ending.SUCCEEDED and is_unfinished(self.outputs)
+
+    def feed_frame(self, frame: bytes) -> None:
+        """Takes one binary frame: a picture that is an output, or a preview, which is dropped."""
+        if self._current in self.senders and frame.startswith(_PICTURE):
+            self.pictures.append(frame[len(_PICTURE) :])
 
     def feed(self, message: Any) -> None:
         """Takes one event, decoded."""

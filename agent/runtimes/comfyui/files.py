@@ -9,8 +9,20 @@ from typing import Any, Final
 
 from agent.runtimes.downloads import RemoteFile
 
-_COUNTED: Final = re.compile(r"_\d{5,}_?\.[^.]+$")
-"""How names end that a server gives once: with a counter, as `get_save_image_path` makes it and most nodes use it."""
+_GIVEN_ONCE: Final = re.compile(r"_(?:\d{5,}_?|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^.]+$")
+"""How names end that a server gives once: with a counter, as `get_save_image_path` makes it and most nodes use it, or
+with a UUID, as previews in 3D have it."""
+
+_RESULT: Final = "result"
+"""The key under which Preview3D and its kin name the file that they show, as a bare path within the output folder."""
+
+_MODEL: Final = re.compile(
+    r"[^\x00-\x1f]{1,300}\.(?:glb|gltf|obj|fbx|stl|ply|splat|ksplat|spz|usdz)(?P<folder> \[(?:output|input|temp)\])?",
+    re.IGNORECASE,
+)
+
+_UNFINISHED: Final = "unfinished_batch"
+"""What VHS_VideoCombine puts out when a meta batch goes on in another prompt."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class FileReference:
     @property
     def is_unique(self) -> bool:
         """Whether no other run writes to a file of this name."""
-        return _COUNTED.search(self.filename) is not None
+        return _GIVEN_ONCE.search(self.filename) is not None
 
     @property
     def remote(self) -> RemoteFile:
@@ -35,7 +47,16 @@ class FileReference:
 
 def has_output(outputs: Mapping[str, Any]) -> bool:
     """Tells whether any node put out anything, be it a file or a text; an empty list of images is nothing."""
-    return any(any(output.values()) for output in outputs.values() if isinstance(output, dict))
+    return any(
+        any(items for key, items in output.items() if key != _UNFINISHED)
+        for output in outputs.values()
+        if isinstance(output, dict)
+    )
+
+
+def is_unfinished(outputs: Mapping[str, Any]) -> bool:
+    """Tells whether a node has put another prompt into the queue, which goes on where this one ended."""
+    return any(output.get(_UNFINISHED) for output in outputs.values() if isinstance(output, dict))
 
 
 def output_files(outputs: Mapping[str, Any]) -> list[FileReference]:
@@ -46,12 +67,23 @@ def output_files(outputs: Mapping[str, Any]) -> list[FileReference]:
     """
     found: dict[FileReference, None] = {}
     for output in outputs.values():
-        for items in output.values() if isinstance(output, dict) else ():
+        for key, items in output.items() if isinstance(output, dict) else ():
             for item in items if isinstance(items, list) else ():
-                if isinstance(item, dict) and isinstance(item.get("filename"), str) and item["filename"]:
-                    reference = FileReference(
-                        item["filename"], str(item.get("subfolder") or ""), str(item.get("type") or "output")
-                    )
+                if (reference := _reference(key, item)) is not None:
                     found.setdefault(reference)
     saved = [reference for reference in found if reference.type == "output"]
     return saved or list(found)
+
+
+def _reference(key: str, item: Any) -> FileReference | None:
+    """Returns the file that one item of a node's output names; None when it names none."""
+    if isinstance(item, dict):
+        name = item.get("filename")
+        if not isinstance(name, str) or not name:
+            return None
+        return FileReference(name, str(item.get("subfolder") or ""), str(item.get("type") or "output"))
+    if key != _RESULT or not isinstance(item, str) or (named := _MODEL.fullmatch(item)) is None:
+        return None
+    folder = named["folder"] or " [output]"
+    subfolder, _, name = item.removesuffix(named["folder"] or "").replace("\\", "/").rpartition("/")
+    return FileReference(name, subfolder, folder[2:-1])

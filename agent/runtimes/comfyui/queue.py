@@ -26,7 +26,22 @@ def read_queue(document: Mapping[str, Any]) -> dict[str, Queued]:
     for part, running in (("queue_pending", False), ("queue_running", True)):
         for item in document.get(part) or ():
             if isinstance(item, list) and len(item) > 1 and isinstance(item[1], str):
-                extra = item[3] if len(item) > 3 else None
-                client = extra.get("client_id") if isinstance(extra, dict) else None
-                found[item[1]] = Queued(running, client if isinstance(client, str) else "")
+                found[item[1]] = Queued(running, _client_of(item))
     return found
+
+
+def prompts_of(history: Mapping[str, Any], client_id: str) -> list[str]:
+    """Returns the ids of one client's prompts in `GET /history`, whose entries hold the items of the queue."""
+    return [
+        prompt_id
+        for prompt_id, entry in history.items()
+        if isinstance(entry, dict)
+        and isinstance(entry.get("prompt"), list)
+        and _client_of(entry["prompt"]) == client_id
+    ]
+
+
+def _client_of(item: list[Any]) -> str:
+    extra = item[3] if len(item) > 3 else None
+    client = extra.get("client_id") if isinstance(extra, dict) else None
+    return client if isinstance(client, str) else ""

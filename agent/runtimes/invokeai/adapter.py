@@ -17,7 +17,7 @@ from agent.inputs import InputSource
 from agent.media import content_type_of
 from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Prepared, Upload
-from agent.runtimes.downloads import RemoteFile, download
+from agent.runtimes.downloads import RemoteFile, download, nothing_fetched
 from agent.runtimes.http import TRANSFER_TIMEOUT, Server, look_at
 from agent.runtimes.invokeai.failures import TITLE, failure_of, failure_of_item
 from agent.runtimes.invokeai.graph import graph_links, image_names, read_graph, with_names, with_uploads
@@ -178,12 +178,14 @@ class InvokeAi:
                 raise _GoneError
             raise failure_of_item(run.item)
         names = await self._outputs_of(run.item, named)
-        outputs = await download(self._server, [RemoteFile(name, f"{_IMAGES}/i/{name}/full") for name in names])
-        if outputs is None:
+        found = await download(self._server, [RemoteFile(name, f"{_IMAGES}/i/{name}/full") for name in names])
+        if 404 in found.refused.values():
             raise _GoneError
-        if not outputs:
-            raise PermanentError("no_outputs", "the graph ended without an image; end it with a node that makes one")
-        return Answer(outputs, raw)
+        if not found.outputs:
+            raise nothing_fetched(found, TITLE) or PermanentError(
+                "no_outputs", "the graph ended without an image; end it with a node that makes one"
+            )
+        return Answer(found.outputs, raw, found.warnings)
 
     async def _ended(self, run: _Run) -> str:
         """Returns how the run ended: `completed`, `failed` or `canceled`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, Tra
 from agent.runtimes import Answer, Runtime
 from agent.runtimes.comfyui import adapter as module
 from contract.task import RuntimeType, TaskType
+from fake_runtime.comfyui.node_types import Context, Input, NodeClass, Result, Values
+from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.websocket import Sockets
+from fake_runtime.gpu.work import Work
 from tests.support.workflows import Workflow, diffusion, plain
 from tests.unit.agent.fake_process import fake_process
 from tests.unit.agent.runtime_support import Links, adapter_of, cancel, png, whole
@@ -176,17 +179,114 @@ async def test_the_next_prompt_runs_while_the_files_of_the_last_one_are_still_at
     assert first.outputs[0].data != second.outputs[0].data
 
 
-async def test_files_that_are_deleted_before_they_were_fetched_are_worth_another_try(
-    runtime: Runtime, tmp_path: Path
+def saving(*classes: str) -> Workflow:
+    """A workflow in which one picture goes to output nodes of several classes."""
+    nodes = Workflow().node("1", "EmptyImage", width=64, height=48, batch_size=2, color=0)
+    for number, name in enumerate(classes, start=2):
+        prefix = {"filename_prefix": "made"} if name == "SaveImage" else {}
+        nodes.node(str(number), name, images=["1", 0], **prefix)
+    return nodes
+
+
+def output_node(name: str, run: Callable[[Context, Values], Result], work: Work) -> NodeClass:
+    return NodeClass(name, (), run, {"images": Input("IMAGE")}, output_node=True, work=lambda *_: work)
+
+
+def save_as(suffix: str, data: bytes, key: str = "files") -> Callable[[Context, Values], Result]:
+    return lambda context, _: Result((), {key: [context.files.save("output", "made", suffix, data)]})
+
+
+def preview_3d(context: Context, _: Values) -> Result:
+    saved = context.files.save("output", "3d/preview", ".glb", b"glTF\2\0\0\0")
+    return Result((), {"result": [f"{saved['subfolder']}/{saved['filename']}", None, None]})
+
+
+@pytest.fixture
+def classes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Adds classes of output nodes to the fake."""
+
+    def add(work: Work | None = None, **more: Callable[[Context, Values], Result]) -> None:
+        for name, act in more.items():
+            monkeypatch.setitem(NODE_CLASSES, name, output_node(name, act, work or Work()))
+
+    return add
+
+
+async def test_files_of_any_kind_come_back_under_the_servers_own_names(
+    runtime: Runtime, classes: Callable[..., None]
 ) -> None:
+    classes(Glb=save_as(".glb", b"glTF", "3d"), Text=save_as(".txt", b"", "text"), Preview3D=preview_3d)
+    answer = await run(runtime, saving("Glb", "Text", "Preview3D"))
+    assert [(output.name, output.data) for output in answer.outputs] == [
+        ("made_00001_.glb", b"glTF"),
+        ("made_00002_.txt", b""),
+        ("preview_00001_.glb", b"glTF\2\0\0\0"),
+    ]
+
+
+async def test_pictures_that_come_through_the_socket_are_outputs(tmp_path: Path) -> None:
+    async with serving(tmp_path, type="comfyui", previews=True) as comfyui, adapter(comfyui.url) as runtime:
+        nodes = diffusion()
+        nodes["9"] = {"class_type": "SaveImageWebsocket", "inputs": nodes["9"]["inputs"]}
+        answer = await run(runtime, nodes)
+        assert [output.data[:8] for output in answer.outputs] == [b"\x89PNG\r\n\x1a\n"], "previews are none"
+        assert len(await comfyui.jobs()) == 1
+
+
+async def test_a_file_that_the_server_refuses_is_named_and_the_others_are_delivered_by_one_run(
+    comfyui: Server, runtime: Runtime, classes: Callable[..., None]
+) -> None:
+    outside = {"filename": "there.png", "subfolder": "/mnt/elsewhere", "type": "output"}
+    classes(Outside=lambda *_: Result((), {"images": [outside]}))
+    answer = await run(runtime, saving("SaveImage", "Outside"))
+    assert len(answer.outputs) == 2
+    assert answer.warnings == ("the output 'there.png' could not be fetched: the server answers 403",)
+    with pytest.raises(PermanentError, match=r"does not hand out its output 'there.png' \(403\)"):
+        await run(runtime, saving("Outside"))
+    assert len(await comfyui.jobs()) == 2
+
+
+async def test_a_batch_that_goes_on_in_further_prompts_is_followed_to_its_end(
+    comfyui: Server, runtime: Runtime, classes: Callable[..., None]
+) -> None:
+    rounds = iter(range(3))
+
+    def combine(context: Context, values: Values) -> Result:
+        if next(rounds) < 2:
+            return Result((), {"unfinished_batch": [True]}, goes_on=True)
+        return save_as(".mp4", b"video", "gifs")(context, values)
+
+    seen: list[float] = []
+    classes(VHS_VideoCombine=combine)
+    answer = await run(runtime, saving("VHS_VideoCombine"), seen)
+    assert [output.data for output in answer.outputs] == [b"video"]
+    assert len(json.loads(answer.raw)) == len(await comfyui.jobs()) == 3
+    assert seen == sorted(seen)
+
+
+async def test_a_cancelled_batch_leaves_no_prompt_behind(tmp_path: Path, classes: Callable[..., None]) -> None:
+    steps = Work(steps=10, seconds=0.03)
+    classes(steps, VHS_VideoCombine=lambda *_: Result((), {"unfinished_batch": [True]}, goes_on=True))
+    async with serving(tmp_path, type="comfyui") as comfyui, adapter(comfyui.url) as runtime:
+        running = asyncio.create_task(run(runtime, saving("VHS_VideoCombine")))
+        async with asyncio.timeout(30):
+            while len(await comfyui.jobs()) < 3:  # noqa: ASYNC110 - the server sends no event
+                await asyncio.sleep(0.02)
+        await cancel(running)
+        assert await comfyui.get("/queue") == {"queue_running": [], "queue_pending": []}
+
+
+async def test_outputs_that_the_server_forgot_are_worth_another_try(
+    comfyui: Server, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", (0.0,))
     prepared = await runtime.prepare(TaskType.PIPELINE, plain())
     ended = await runtime.run(prepared, run_id="r", progress=lambda _: None)
     remove(tmp_path, "probe*.png")
+    await comfyui.send("POST", "/history", json={"clear": True})
 
-    with pytest.raises(TransientError, match="deleted the outputs"):
+    with pytest.raises(TransientError, match="forgotten"):
         await whole(ended)
-
-    assert len((await run(runtime, plain())).outputs) == 1
 
 
 async def test_a_workflow_from_the_cache_still_yields_its_outputs(runtime: Runtime) -> None:
@@ -194,9 +294,8 @@ async def test_a_workflow_from_the_cache_still_yields_its_outputs(runtime: Runti
     assert [output.data for output in second.outputs] == [output.data for output in first.outputs]
 
 
-@pytest.mark.parametrize("fault", ["cached-and-empty", "zero-images"])
-async def test_an_empty_answer_from_the_cache_is_asked_for_again(comfyui: Server, runtime: Runtime, fault: str) -> None:
-    await comfyui.order(fault)
+async def test_an_empty_answer_from_the_cache_is_asked_for_again(comfyui: Server, runtime: Runtime) -> None:
+    await comfyui.order("cached-and-empty")
     assert len((await run(runtime, plain())).outputs) == 1
 
 
@@ -227,10 +326,11 @@ async def test_answers_that_are_json_to_python_alone_are_read(runtime: Runtime) 
     assert len(answer.outputs) == 1
 
 
-async def test_a_workflow_that_never_puts_out_anything_is_an_error(comfyui: Server, runtime: Runtime) -> None:
-    await comfyui.order("zero-images", count=2)
+async def test_a_workflow_that_puts_out_nothing_is_an_error_after_one_run(comfyui: Server, runtime: Runtime) -> None:
+    await comfyui.order("zero-images")
     with pytest.raises(PermanentError, match="without an output"):
         await run(runtime, plain())
+    assert len(await comfyui.jobs()) == 1
 
 
 @pytest.mark.parametrize(
@@ -296,7 +396,7 @@ async def test_a_prompt_that_runs_on_after_its_failure_is_stopped(
         ("error", {"at": "submit"}, TransientError),
         ("error", {"at": "submit", "body": "text", "status": 503}, TransientError),
         ("error", {"at": "history"}, TransientError),
-        ("error", {"at": "view"}, TransientError),
+        ("error", {"at": "view", "count": 3}, TransientError),
         ("garbage", {"at": "submit"}, TransientError),
         ("garbage", {"at": "history"}, TransientError),
     ],

@@ -1,4 +1,4 @@
-"""A run's files are fetched a few at a time, in order, and all of them or none."""
+"""A run's files are fetched a few at a time, in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from agent.errors import TransientError
+from agent.errors import PermanentError, TaskError, TransientError
+from agent.runtimes import downloads
 from agent.runtimes.downloads import PARALLEL, RemoteFile, download
 from agent.runtimes.http import Server, open_session
 from tests.unit.agent.runtime_support import web_server
@@ -30,23 +31,37 @@ async def test_so_many_at_once_and_no_more_and_in_order() -> None:
         return web.Response(body=request.query["file"].encode())
 
     async with web_server(view) as url, open_session() as session, asyncio.timeout(30):
-        outputs = await download(Server(session, url, title="it", ready_path="/"), FILES)
-    assert outputs is not None
-    assert [(output.name, output.data.decode()) for output in outputs] == [
+        found = await download(Server(session, url, title="it", ready_path="/"), FILES)
+    assert [(output.name, output.data.decode()) for output in found.outputs] == [
         (file.name, str(number)) for number, file in enumerate(FILES)
     ]
     assert most == PARALLEL
 
 
-@pytest.mark.parametrize(("status", "body"), [(404, b"gone"), (500, b"no"), (200, b"")])
-async def test_one_that_is_gone_spoils_all_and_one_that_is_not_handed_out_is_an_error(status: int, body: bytes) -> None:
+@pytest.mark.parametrize(("status", "asked"), [(404, 1), (403, 1), (500, 3)])
+async def test_one_that_is_refused_does_not_spoil_the_others_and_is_asked_for_again_if_that_may_help(
+    status: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "PAUSES", (0.0, 0.0))
+    seen = 0
+
     async def view(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(status=status, body=body) if request.query["file"] == "5" else web.Response(body=b"image")
+        nonlocal seen
+        if request.query["file"] != "5":
+            return web.Response(body=b"image")
+        seen += 1
+        return web.Response(status=status)
 
     async with web_server(view) as url, open_session() as session:
-        server = Server(session, url, title="it", ready_path="/")
-        if status == 404:
-            assert await download(server, FILES) is None
-        else:
-            with pytest.raises(TransientError, match="it does not hand out its output"):
-                await download(server, FILES)
+        found = await download(Server(session, url, title="it", ready_path="/"), FILES)
+    assert (len(found.outputs), found.refused, seen) == (len(FILES) - 1, {"5.png": status}, asked)
+    assert found.warnings == (f"the output '5.png' could not be fetched: the server answers {status}",)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, PermanentError), (403, PermanentError), (500, TransientError)])
+def test_a_run_is_repeated_only_if_its_files_may_come_then(status: int, kind: type[TaskError]) -> None:
+    found = downloads.Downloads([], {"a.png": status, "b.png": status})
+    error = downloads.nothing_fetched(found, "it")
+    assert type(error) is kind
+    assert error.message == f"it does not hand out its output 'a.png' and 1 more ({status})"
+    assert downloads.nothing_fetched(downloads.Downloads([], {}), "it") is None

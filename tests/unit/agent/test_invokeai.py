@@ -217,7 +217,7 @@ async def test_an_input_that_is_no_image_is_refused(invokeai: Server) -> None:
         ("error", {"at": "submit"}, TransientError),
         ("error", {"at": "submit", "body": "text", "status": 503}, TransientError),
         ("error", {"at": "history"}, TransientError),
-        ("error", {"at": "view"}, TransientError),
+        ("error", {"at": "view", "count": 3}, TransientError),
         ("garbage", {"at": "submit"}, TransientError),
         ("garbage", {"at": "history"}, TransientError),
         ("zero-images", {}, PermanentError),
