@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote, urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -24,6 +25,8 @@ type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_AFTER_HOST: Final = re.compile(r"[^:/?#]+://[^/?#]*([^#]*)")
+_ASCII: Final = "".join(chr(code) for code in range(0x21, 0x7F))
 _CHUNK: Final = 64 * 1024
 _HEADERS: Final = {
     "Accept": "image/*, video/*, audio/*",
@@ -307,6 +310,9 @@ def _only_to(addresses: Sequence[str]) -> Callable[[tuple[Any, ...]], socket.soc
 def _parse(text: str, link: str, base: URL | None = None) -> URL:
     """Reads an address, or the target of a redirect.
 
+    The host is yarl's, which is judged; path and query go out byte for byte, since a signature may cover them. Only what
+    is not ASCII is escaped.
+
     Raises:
         PermanentError: it is none that may be fetched.
     """
@@ -315,7 +321,8 @@ def _parse(text: str, link: str, base: URL | None = None) -> URL:
     if not text or _UNPRINTABLE.search(text):
         raise _refused(link, f"{where} holds spaces, control characters or backslashes, or is empty", "encode them")
     try:
-        url = URL(text) if base is None else base.join(URL(text))
+        text = text if base is None else urljoin(str(base), text)
+        url = URL(text)
         port = url.port
     except (ValueError, IndexError) as error:  # yarl's own for "http://[::1]@"
         raise _refused(link, f"{where} cannot be read", "check its spelling") from error
@@ -325,7 +332,9 @@ def _parse(text: str, link: str, base: URL | None = None) -> URL:
         raise _refused(link, f"{where} has no host", "check its spelling")
     if url.raw_user is not None or url.raw_password is not None:
         raise _refused(link, f"{where} holds a user or password", "use a presigned address instead")
-    return url.with_fragment(None)
+    rest = _AFTER_HOST.match(text)
+    exact = quote(rest[1] if rest else "", safe=_ASCII)
+    return URL(f"{url.scheme}://{url.raw_authority}{exact if exact.startswith('/') else f'/{exact}'}", encoded=True)
 
 
 def _refused(link: str, why: str, way_out: str) -> PermanentError:

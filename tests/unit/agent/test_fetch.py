@@ -112,6 +112,35 @@ async def test_nothing_about_us_goes_along(site: Site, monkeypatch: pytest.Monke
         assert not {"Cookie", "Authorization", "Referer", "Proxy-Authorization"} & set(request.headers)
 
 
+EXACT = [
+    "/photo%20%281%29.png?response-content-type=image%2Fpng&sig=a%2Bb%3D%3d",
+    "/a%2Fb/%7Euser//x.png?q=%E4%B8%AD&empty=&plus=a+b",
+    "/p(1),[2]!$&'*;=:@.png?x=(1)&y=[2]&z=%zz",
+    "?only=a%20query",
+]
+
+
+@pytest.mark.parametrize("rest", EXACT)
+@pytest.mark.parametrize("redirected", [False, True])
+async def test_a_link_goes_out_byte_for_byte_since_a_signature_may_cover_it(rest: str, redirected: bool) -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.raw_path == "/moved":
+            return web.Response(status=302, headers={"Location": origin + rest if "?only" in rest else rest})
+        seen.append(request.raw_path)
+        return web.Response(body=png())
+
+    async with web_server(answer) as origin:
+        await fetch(fetcher_for([origin]), origin + ("/moved" if redirected else rest))
+    assert seen == [rest if rest.startswith("/") else f"/{rest}"]
+
+
+async def test_only_what_is_not_ascii_is_escaped_and_a_fragment_stays_here(site: Site) -> None:
+    await fetch(fetcher_for([site.origin]), f"{site.origin}/good?Z\u00fcrich=%C3%BC#part")
+    assert site.seen[0].raw_path == "/good?Z%C3%BCrich=%C3%BC"
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_followed(site: Site, status: int) -> None:
     fetcher = fetcher_for([site.origin])
