@@ -29,7 +29,7 @@ _AFTER_HOST: Final = re.compile(r"[^:/?#]+://[^/?#]*([^#]*)")
 _ASCII: Final = "".join(chr(code) for code in range(0x21, 0x7F))
 _CHUNK: Final = 64 * 1024
 _HEADERS: Final = {
-    "Accept": "image/*, video/*, audio/*",
+    "Accept": "image/*, video/*, audio/*, */*;q=0.5",
     # A compressed body could unpack to any size; images are compressed already.
     "Accept-Encoding": "identity",
     "User-Agent": "darkroom-agent",
@@ -132,8 +132,13 @@ class Fetcher:
     tls: ssl.SSLContext | None = None
     """Whom to trust; None for the system's certificates."""
 
-    async def fetch(self, link: str, budget: Budget) -> bytes:
-        """Returns the image, video or sound behind a link.
+    async def fetch(self, link: str, budget: Budget, *, is_media: bool = True) -> bytes:
+        """Returns the file behind a link.
+
+        Args:
+            link: its address.
+            budget: of the task.
+            is_media: whether it must be an image, video or sound.
 
         Raises:
             PermanentError: the link is refused, or what it names is not there, too large, too slow or of another kind.
@@ -141,16 +146,16 @@ class Fetcher:
         """
         try:
             async with asyncio.timeout(self.limits.seconds_per_link):
-                return await self._follow(_parse(link, link), link, budget)
+                return await self._follow(_parse(link, link), link, budget, is_media=is_media)
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
             raise _too_slow(link, error) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _network_failure(link, error) from error
 
-    async def _follow(self, url: URL, link: str, budget: Budget) -> bytes:
+    async def _follow(self, url: URL, link: str, budget: Budget, *, is_media: bool) -> bytes:
         for _ in range(self.limits.redirects + 1):
             addresses = await self._checked_addresses(url, link)
-            found = await self._get(url, addresses, link, budget)
+            found = await self._get(url, addresses, link, budget, is_media=is_media)
             if isinstance(found, bytes):
                 return found
             if url.scheme == "https" and found.scheme == "http":
@@ -195,7 +200,9 @@ class Fetcher:
             raise _unknown_host(link)
         return addresses
 
-    async def _get(self, url: URL, addresses: Sequence[str], link: str, budget: Budget) -> bytes | URL:
+    async def _get(
+        self, url: URL, addresses: Sequence[str], link: str, budget: Budget, *, is_media: bool
+    ) -> bytes | URL:
         """Asks one host, and returns what it sent or where it points."""
         connector = aiohttp.TCPConnector(
             resolver=_Pinned(addresses),
@@ -221,16 +228,16 @@ class Fetcher:
                 return _parse(response.headers.get("Location", ""), link, base=url)
             if response.status != 200:
                 raise _refused_by_host(link, response.status)
-            return await self._read(response, link, budget)
+            return await self._read(response, link, budget, is_media=is_media)
 
-    async def _read(self, response: aiohttp.ClientResponse, link: str, budget: Budget) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, link: str, budget: Budget, *, is_media: bool) -> bytes:
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
             raise _refused(link, "sends a compressed body", "serve the file as it is")
         most = self.limits.bytes_per_link
         if (response.content_length or 0) > most:
             raise too_large(link, most)
         data = bytearray()
-        checked = False
+        checked = not is_media
         async for chunk in response.content.iter_chunked(_CHUNK):
             data += chunk
             if len(data) > most:
@@ -240,7 +247,8 @@ class Fetcher:
                 # Early: what is of the wrong kind need not be read to its end.
                 check_type(data, link)
                 checked = True
-        check_type(data, link)
+        if is_media:
+            check_type(data, link)
         return bytes(data)
 
 
@@ -310,8 +318,8 @@ def _only_to(addresses: Sequence[str]) -> Callable[[tuple[Any, ...]], socket.soc
 def _parse(text: str, link: str, base: URL | None = None) -> URL:
     """Reads an address, or the target of a redirect.
 
-    The host is yarl's, which is judged; path and query go out byte for byte, since a signature may cover them. Only what
-    is not ASCII is escaped.
+    The host is yarl's, which is judged. Path and query go out byte for byte, since a signature may cover them; only
+    what is not ASCII is escaped.
 
     Raises:
         PermanentError: it is none that may be fetched.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,13 +22,16 @@ _INVALID: Final = frozenset({"InvalidObjectState", "KeyTooLongError", "InvalidBu
 class InputSource(Protocol):
     """Where the adapters get what links name."""
 
-    async def fetch_all(self, links: Iterable[str], *, tenant: str = "") -> dict[str, bytes]:
+    async def fetch_all(
+        self, links: Iterable[str], *, tenant: str = "", of_any_kind: Collection[str] = ()
+    ) -> dict[str, bytes]:
         """Returns what each link names.
 
         Args:
-            links: of one task.
+            links: of one task; one that is there twice is fetched once.
             tenant: whose task it is: of the output bucket, its links may name this tenant's results alone. Empty: the
                 shared space, whose tasks may name whatever lies there.
+            of_any_kind: those of them that need not be an image, video or sound.
 
         Raises:
             PermanentError: a link is refused, or what it names cannot be used.
@@ -60,7 +63,9 @@ class Inputs:
         self._results = results
         self._buckets = frozenset({results, *buckets})
 
-    async def fetch_all(self, links: Iterable[str], *, tenant: str = "") -> dict[str, bytes]:
+    async def fetch_all(
+        self, links: Iterable[str], *, tenant: str = "", of_any_kind: Collection[str] = ()
+    ) -> dict[str, bytes]:
         """See `InputSource`."""
         wanted = list(dict.fromkeys(links))
         if len(wanted) > self._limits.links:
@@ -72,7 +77,7 @@ class Inputs:
 
         async def fetch(link: str) -> bytes:
             async with slots:
-                return await self._fetch(link, budget, tenant)
+                return await self._fetch(link, budget, tenant, is_media=link not in of_any_kind)
 
         try:
             async with asyncio.timeout(self._limits.seconds_per_task), asyncio.TaskGroup() as group:
@@ -86,20 +91,20 @@ class Inputs:
             ) from None
         return {link: task.result() for link, task in tasks.items()}
 
-    async def _fetch(self, link: str, budget: Budget, tenant: str) -> bytes:
+    async def _fetch(self, link: str, budget: Budget, tenant: str, *, is_media: bool) -> bytes:
         match link.strip().partition(":")[0].lower():
             case "http" | "https":
-                return await self._fetcher.fetch(link.strip(), budget)
+                return await self._fetcher.fetch(link.strip(), budget, is_media=is_media)
             case "s3":
-                return await self._fetch_object(link.strip(), budget, tenant)
+                return await self._fetch_object(link.strip(), budget, tenant, is_media=is_media)
             case _:
                 raise refuse_scheme(link)
 
-    async def _fetch_object(self, link: str, budget: Budget, tenant: str) -> bytes:
+    async def _fetch_object(self, link: str, budget: Budget, tenant: str, *, is_media: bool) -> bytes:
         bucket, key = self._checked_place(link, tenant)
         try:
             async with asyncio.timeout(self._limits.seconds_per_link):
-                return await self._read_object(bucket, key, link, budget)
+                return await self._read_object(bucket, key, link, budget, is_media=is_media)
         except ClientError as error:
             raise _s3_failure(error, link) from error
         except (BotoCoreError, TimeoutError, OSError) as error:
@@ -128,7 +133,7 @@ class Inputs:
             )
         return bucket, key
 
-    async def _read_object(self, bucket: str, key: str, link: str, budget: Budget) -> bytes:
+    async def _read_object(self, bucket: str, key: str, link: str, budget: Budget, *, is_media: bool) -> bytes:
         most = self._limits.bytes_per_link
         answer = await self._s3.get_object(Bucket=bucket, Key=key)
         data = bytearray()
@@ -140,9 +145,10 @@ class Inputs:
                 if len(data) > most:
                     raise too_large(link, most)
                 budget.take(len(chunk), link)
-                if len(data) >= SIGNATURE_SIZE:
+                if is_media and len(data) >= SIGNATURE_SIZE:
                     check_type(data, link)
-        check_type(data, link)
+        if is_media:
+            check_type(data, link)
         return bytes(data)
 
 

@@ -14,6 +14,7 @@ class Upload:
     """A file that the runtime gets before the run; the content names it already."""
 
     name: str
+    """With its folder, where the server has some."""
     data: bytes
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 import structlog
@@ -25,13 +26,22 @@ from agent.runtimes.base import Answer, Arriving, Output, Prepared, Upload
 from agent.runtimes.comfyui.events import Ending, Watch, last_nodes, senders
 from agent.runtimes.comfyui.failures import TITLE, failure_of, failure_of_execution, failure_of_nodes, may_lack_input
 from agent.runtimes.comfyui.files import has_output, output_files
+from agent.runtimes.comfyui.inputs import (
+    FileInput,
+    Takes,
+    Takings,
+    candidates,
+    classes_to_ask,
+    decode,
+    file_inputs,
+    name_of,
+    read_inputs,
+)
 from agent.runtimes.comfyui.queue import Queued, prompts_of, read_queue
 from agent.runtimes.comfyui.workflow import (
-    UPLOAD_FOLDER,
     read_workflow,
     with_other_prefixes,
     with_uploads,
-    workflow_links,
 )
 from agent.runtimes.downloads import Downloads, download, nothing_fetched
 from agent.runtimes.http import TRANSFER_TIMEOUT, Interrupts, Reply, Server, WebSocket, ask_to_restart
@@ -95,6 +105,8 @@ class ComfyUi:
         self._interrupts = Interrupts(self._server)
         self._uploaded: OrderedDict[str, None] = OrderedDict()
         """Names of inputs that the server has, unless somebody has tidied up since."""
+        self._told: dict[str, Takings] = {}
+        """What the server has told of classes of nodes."""
 
     @property
     def left_running(self) -> bool:
@@ -103,7 +115,8 @@ class ComfyUi:
 
     async def wait_until_ready(self) -> None:
         """See `Runtime`. The prompt that was given up is asked for, and stopped again, until it is gone."""
-        self._uploaded.clear()  # it may be another one now, with an empty disk
+        self._uploaded.clear()  # it may be another one now, with an empty disk and other nodes
+        self._told.clear()
         await self._server.wait_until_ready()
         if not self._met:
             self._met = True
@@ -128,17 +141,43 @@ class ComfyUi:
         return await self._server.is_alive()
 
     async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
-        """See `Runtime`. Links become names of files, which are uploaded now if the server is there."""
+        """See `Runtime`. Links become names of files, which are uploaded now if the server is there.
+
+        Which strings are files, the server tells; for classes that are not known by heart it is waited for.
+        """
         workflow = read_workflow(content)
         nodes, uploads = workflow.nodes, list[Upload]()
-        if links := workflow_links(nodes):
-            fetched = await self._inputs.fetch_all(links, tenant=tenant)
-            nodes, uploads = await asyncio.to_thread(with_uploads, nodes, fetched)
+        found = candidates(nodes)
+        if files := file_inputs(nodes, found, await self._ask_for(classes_to_ask(nodes, found))):
+            contents = await self._contents(files, tenant)
+            nodes, uploads = await asyncio.to_thread(with_uploads, nodes, files, contents)
             # Whatever is wrong here, the run will meet it again, and say so.
             with suppress(TaskError, TimeoutError):
                 async with asyncio.timeout(AHEAD_TIMEOUT):
                     await self._upload(uploads)
         return Prepared(task_type, {**workflow.extra, "prompt": nodes}, uploads=uploads)
+
+    async def _ask_for(self, classes: set[str]) -> Mapping[str, Takings]:
+        """Returns what the inputs of some classes take; of a class that the server lacks, nothing."""
+        if classes - self._told.keys():
+            await self._server.wait_until_ready()
+        for name in classes - self._told.keys():
+            path = f"/object_info/{quote(name, safe='')}"
+            document = await _ANSWERS.mapping(await self._server.request("GET", path, timeout=SUBMIT_TIMEOUT), path)
+            self._told[name] = read_inputs(document.get(name))
+        return self._told
+
+    async def _contents(self, files: Sequence[FileInput], tenant: str) -> dict[str, tuple[str, bytes]]:
+        """Returns name and content of each file, by the value that stands for it."""
+        links = {file.value: file for file in files if file.is_link}
+        pictures = {file.value for file in files if file.takes in {Takes.PICTURE, Takes.OUTPUT_PICTURE}}
+        anything = links.keys() - pictures
+        fetched = await self._inputs.fetch_all(links, tenant=tenant, of_any_kind=anything) if links else {}
+        contents = {link: (name_of(link), data) for link, data in fetched.items()}
+        for file in files:
+            if not file.is_link and file.value not in contents:
+                contents[file.value] = await asyncio.to_thread(decode, file)
+        return contents
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:
         """See `Runtime`.
@@ -465,16 +504,20 @@ class ComfyUi:
             raise TransientError("garbage_answer", f"{TITLE} stored the input {upload.name} under another name")
 
     async def _store(self, upload: Upload, *, overwrite: bool) -> str:
-        """Uploads a file; returns the name that the server gave it. Without `overwrite` it compares the bytes first."""
+        """Uploads a file; returns the name that the server gave it, with its folder.
+
+        Without `overwrite` it compares the bytes first.
+        """
+        folder, _, name = upload.name.rpartition("/")
         form = aiohttp.FormData()
-        form.add_field("image", upload.data, filename=upload.name, content_type="application/octet-stream")
+        form.add_field("image", upload.data, filename=name, content_type="application/octet-stream")
         form.add_field("type", "input")
-        form.add_field("subfolder", UPLOAD_FOLDER)
+        form.add_field("subfolder", folder)
         if overwrite:
             form.add_field("overwrite", "true")
         reply = await self._server.request("POST", "/upload/image", body=form, timeout=TRANSFER_TIMEOUT)
         stored = await _ANSWERS.mapping(reply, "/upload/image")
-        return str(stored.get("name"))
+        return "/".join(filter(None, (folder, str(stored.get("name")))))
 
 
 class _SpoiledError(Exception):

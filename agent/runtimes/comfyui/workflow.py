@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from agent.errors import PermanentError
-from agent.inputs.links import find_links, replace_links
-from agent.media import extension_of
+from agent.media import output_type
 from agent.runtimes.base import Upload
-
-UPLOAD_FOLDER: Final = "darkroom"
-"""The folder within the server's input folder that holds what links named."""
-
-_TEXT_CLASSES: Final = re.compile(r"(?:Text|String|Prompt|Note)s?(?![a-z])")
-_TEXT_INPUTS: Final = frozenset(
-    {"text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl", "positive", "negative", "string", "caption", "title"}
-)
-_TEXT_ENDINGS: Final = ("prompt", "prompts", "_text", "_prefix")
+from agent.runtimes.comfyui.inputs import FileInput, Takes
 
 
 @dataclass(frozen=True)
@@ -78,25 +68,29 @@ def _read_extra(content: Mapping[str, Any]) -> dict[str, Any]:
     return extra
 
 
-def workflow_links(nodes: Mapping[str, Any]) -> list[str]:
-    """Returns each link that a node loads from, once. Texts of prompts are never links."""
-    found: dict[str, None] = {}
-    for _, inputs in _loading(nodes):
-        found |= dict.fromkeys(find_links(inputs, is_text=is_text_input))
-    return list(found)
+def with_uploads(
+    nodes: Mapping[str, Any], files: Sequence[FileInput], contents: Mapping[str, tuple[str, bytes]]
+) -> tuple[dict[str, Any], list[Upload]]:
+    """Returns the workflow with the names of uploaded files in the places of their links, and the files.
 
+    Files are named by their content: the same input is stored once on the server, and its cache keeps working. The
+    ending is that of the file's own name, since nodes go by it; a picture's is that of its bytes.
 
-def with_uploads(nodes: Mapping[str, Any], fetched: Mapping[str, bytes]) -> tuple[dict[str, Any], list[Upload]]:
-    """Returns the workflow with file names instead of links, and the files.
-
-    Files are named by their content: the same input is stored once on the server, and its cache keeps working.
+    Args:
+        nodes: the workflow.
+        files: the values that stand for files.
+        contents: for each of those values a file name and the file.
     """
-    uploads = {link: Upload(_upload_name(data), data) for link, data in fetched.items()}
-    names = {link: f"{UPLOAD_FOLDER}/{upload.name}" for link, upload in uploads.items()}
+    plain = {value: _upload_name(name, data) for value, (name, data) in contents.items()}
+    uploads: dict[str, Upload] = {}
     changed = dict(nodes)
-    for name, inputs in _loading(nodes):
-        changed[name] = {**nodes[name], "inputs": replace_links(inputs, names, is_text=is_text_input)}
-    return changed, list({upload.name: upload for upload in uploads.values()}.values())
+    for file in files:
+        name = file.folder + plain[file.value]
+        uploads[name] = Upload(name, contents[file.value][1])
+        if file.takes is Takes.OUTPUT_PICTURE:
+            name = f"{name} [input]"
+        changed[file.node] = {**changed[file.node], "inputs": {**changed[file.node]["inputs"], file.name: name}}
+    return changed, list(uploads.values())
 
 
 def with_other_prefixes(nodes: Mapping[str, Any], suffix: str) -> dict[str, Any] | None:
@@ -109,18 +103,5 @@ def with_other_prefixes(nodes: Mapping[str, Any], suffix: str) -> dict[str, Any]
     return changed if changed != nodes else None
 
 
-def is_text_input(name: str) -> bool:
-    """Tells whether an input of that name holds words or a name, in which an address is just words."""
-    name = name.lower()
-    return name in _TEXT_INPUTS or name.endswith(_TEXT_ENDINGS)
-
-
-def _loading(nodes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields id and inputs of the nodes that may load something: not those that only hold text."""
-    for name, node in nodes.items():
-        if not _TEXT_CLASSES.search(node["class_type"]):
-            yield name, node.get("inputs", {})
-
-
-def _upload_name(data: bytes) -> str:
-    return f"{hashlib.sha256(data).hexdigest()[:32]}.{extension_of(data)}"
+def _upload_name(name: str, data: bytes) -> str:
+    return f"{hashlib.sha256(data).hexdigest()[:32]}.{output_type(name, data).extension}"

@@ -9,14 +9,15 @@ from typing import Any, Final
 from agent.inputs import InputSource
 from agent.inputs.links import find_links, replace_links, starts_as_link
 
-_TEXT_ENDINGS: Final = ("prompt", "prompts")
-_TEXT_FIELDS: Final = frozenset({"styles", "infotext", "comments", "sampler_name", "sampler_index", "script_name"})
+_TEXT_ENDINGS: Final = ("prompt", "prompts", "text", "name", "url", "uri", "endpoint", "webhook")
+_TEXT_FIELDS: Final = frozenset({"styles", "comments", "sampler_index", "override_settings", "title", "caption"})
 
 
 def is_text_field(name: str) -> bool:
-    """Tells whether a field holds words for the model, in which an address is just words.
+    """Tells whether a field holds words, names or settings, in which an address is no file to be fetched.
 
-    Scripts name theirs after the server's own: `ad_prompt`, `hr_negative_prompt`.
+    Scripts name theirs after the server's own: `ad_prompt`, `hr_negative_prompt`, `wildcard_text`. In every other field
+    what begins as an address is fetched by the agent or refused: SD Web UI would open it as a picture, unguarded.
     """
     name = name.lower()
     return name.endswith(_TEXT_ENDINGS) or name in _TEXT_FIELDS

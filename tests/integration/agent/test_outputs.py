@@ -63,7 +63,7 @@ async def test_a_file_keeps_the_name_that_its_server_gave_and_is_downloaded_when
     outputs: Outputs, deployment: Deployment
 ) -> None:
     made = Answer([Output(b"glTF", "sub/mesh_00001_.glb"), Output(b"<svg/>", "Z\u00fcrich 1.svg")], raw=b"{}")
-    stored = await outputs.store("t", submission(), made, is_mine=mine)
+    stored = await outputs.store(TASK, submission(), made, is_mine=mine)
 
     assert [url.rpartition("-")[2] for url in stored.image_url] == ["1.glb", "2.svg"]
     heads = [

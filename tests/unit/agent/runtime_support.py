@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -118,7 +118,9 @@ class Links:
         self.known = known
         self.asked: list[str] = []
 
-    async def fetch_all(self, links: Iterable[str], *, tenant: str = "") -> dict[str, bytes]:
+    async def fetch_all(
+        self, links: Iterable[str], *, tenant: str = "", of_any_kind: Collection[str] = ()
+    ) -> dict[str, bytes]:
         wanted = list(links)
         self.asked += wanted
         await asyncio.sleep(0)

@@ -112,6 +112,24 @@ async def test_links_of_loaders_are_uploaded_and_texts_stay(comfyui: Server) -> 
     assert "cat.png" not in answer.raw.decode()
 
 
+async def test_what_an_input_takes_is_asked_of_the_server_and_words_are_left_to_the_node(
+    comfyui: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(context: Context, values: Values) -> Result:
+        assert context.files.find(values["mesh"]) is not None
+        return Result((), {"text": [values["mesh"], values["url"]]})
+
+    inputs = {"mesh": Input("COMBO", {}, lambda shelf: shelf.files.input_names()), "url": Input("STRING")}
+    mesh = NodeClass("Custom Mesh/Loader", (), load, inputs, output_node=True)
+    monkeypatch.setitem(NODE_CLASSES, mesh.name, mesh)
+    nodes = Workflow().node("1", mesh.name, mesh="https://host.example/cube.obj", url="http://127.0.0.1/own")
+    async with adapter(comfyui.url, Links(cube=b"v 0 0 0")) as runtime:
+        answer = await run(runtime, nodes)
+    (entry,) = json.loads(answer.raw).values()
+    name, url = entry["outputs"]["1"]["text"]
+    assert (name.rpartition(".")[2], url) == ("obj", "http://127.0.0.1/own")
+
+
 def loading() -> Workflow:
     nodes = Workflow().node("1", "LoadImage", image="https://host.example/cat.png")
     return nodes.node("2", "SaveImage", images=["1", 0], filename_prefix="loaded")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -20,10 +19,10 @@ from agent.runtimes.comfyui.failures import (
     without_paths,
 )
 from agent.runtimes.comfyui.files import FileReference, has_output, output_files
+from agent.runtimes.comfyui.inputs import candidates, file_inputs
 from agent.runtimes.comfyui.queue import Queued, read_queue
-from agent.runtimes.comfyui.workflow import read_workflow, with_other_prefixes, with_uploads, workflow_links
+from agent.runtimes.comfyui.workflow import read_workflow, with_other_prefixes
 from tests.support.workflows import Workflow, diffusion, plain
-from tests.unit.agent.runtime_support import png
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
@@ -81,38 +80,7 @@ class TestWorkflows:
             workflow = read_workflow(content)
         except PermanentError:
             return
-        workflow_links(workflow.nodes)
-
-    def test_links_are_found_in_loaders_of_every_kind_and_never_in_texts(self) -> None:
-        nodes = (
-            Workflow()
-            .node("1", "LoadImage", image="https://h/a.png")
-            .node("2", "VHS_LoadVideo", video="s3://b/v.mp4", frame_rate=8)
-            .node("3", "LoadAudio", audio="https://h/s.flac")
-            .node("4", "LoadImageMask", image="https://h/a.png", channel="red")
-            .node("5", "CLIPTextEncode", text="https://h/words", clip=["9", 1])
-            .node("6", "CLIPTextEncodeSDXL", anything="https://h/words")
-            .node("7", "PrimitiveStringMultiline", value="https://h/words")
-            .node("8", "SomeSampler", positive="https://h/words", prompt="https://h/w", filename_prefix="http://w/x")
-            .node("9", "LoadTexture", image="https://h/t.png", lora={"nested": ["https://h/n.png"]})
-            .node("10", "LoadImage", image="see https://h/a.png")
-        )
-        nodes["11"] = {"class_type": "NoInputs", "_meta": {"title": "https://h/title"}}
-        assert workflow_links(nodes) == [
-            "https://h/a.png",
-            "s3://b/v.mp4",
-            "https://h/s.flac",
-            "https://h/t.png",
-            "https://h/n.png",
-        ]
-
-    def test_uploads_are_named_by_their_content_and_kind(self) -> None:
-        nodes = Workflow().node("1", "LoadImage", image="https://h/a").node("2", "LoadImage", image="s3://b/k.jpg")
-        changed, uploads = with_uploads(nodes, {"https://h/a": png(), "s3://b/k.jpg": png()})
-        name = f"{hashlib.sha256(png()).hexdigest()[:32]}.png"
-        assert [upload.name for upload in uploads] == [name]
-        assert changed["1"]["inputs"]["image"] == changed["2"]["inputs"]["image"] == f"darkroom/{name}"
-        assert nodes["1"]["inputs"]["image"] == "https://h/a"
+        file_inputs(workflow.nodes, candidates(workflow.nodes), {})
 
     def test_other_prefixes_make_saving_run_again(self) -> None:
         changed = with_other_prefixes(plain("sub/probe"), "ab12")
@@ -396,7 +364,7 @@ class TestFailures:
 
 
 def test_the_default_workflow_has_no_links() -> None:
-    assert workflow_links(diffusion()) == []
+    assert candidates(diffusion()) == []
 
 
 class TestQueue:

@@ -97,6 +97,14 @@ class TestRequest:
         }
         assert inputs.asked == [LINK, "s3://b/dog.png"]
 
+    async def test_words_names_and_settings_of_scripts_are_left_alone(self) -> None:
+        body = {
+            "imageList": [{"data": "iVBORw0KGgo=", "name": "https://host.example/a.png"}],
+            "override_settings": {"some_endpoint": "http://127.0.0.1:9000"},
+            "alwayson_scripts": {"wildcards": {"args": [{"wildcard_text": "https://x y", "callback_url": LINK}]}},
+        }
+        assert await localise(body, Links(), tenant="") is body
+
     @pytest.mark.parametrize("link", ["http://127.0.0.1/a dog.png", " http://127.0.0.1/a\nb", "http://", "FILE:/etc/x"])
     async def test_whatever_the_server_would_take_for_a_link_is_one(self, link: str) -> None:
         inputs = Links()
