@@ -354,12 +354,15 @@ class Completion:
         async def change() -> None:
             nonlocal known
             trusted, known = known, None  # after a failed try, only a fresh read is trusted
-            held.keep(await self._store.change(held.metadata.ref, transition, known=trusted))
+            changed = await self._store.change(held.metadata.ref, transition, known=trusted, about=held.submission_id)
+            held.keep(changed)
 
         await persist(change, "s3:PutObject record")
 
     async def _reread(self, held: Held) -> None:
-        stored = await persist(lambda: self._store.read(held.metadata.ref), "s3:GetObject record")
+        stored = await persist(
+            lambda: self._store.read(held.metadata.ref, about=held.submission_id), "s3:GetObject record"
+        )
         if stored is None or stored.record.find(held.submission_id) is None:
             raise OvertakenError("the record is gone")
         held.keep(stored)

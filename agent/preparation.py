@@ -122,9 +122,12 @@ class Preparation:
         held.prepared = await self._runtime.prepare(task.metadata.tasktype, content, tenant=task.metadata.tenant)
 
     async def _read_record(self, task: TaskMessage, submission_id: str) -> Stored:
-        """Returns the record, made now when somebody else than the API has published the task."""
+        """Returns the record, made now when somebody else than the API has published the task.
+
+        A submission that has ended long ago is asked about, for it must not be taken for a new one.
+        """
         metadata = task.metadata
-        stored = await persist(lambda: self._store.read(metadata.ref), "s3:GetObject record")
+        stored = await persist(lambda: self._store.read(metadata.ref, about=submission_id), "s3:GetObject record")
         if stored is not None and stored.record.find(submission_id) is not None:
             return stored
         new = Submission(
@@ -141,6 +144,7 @@ class Preparation:
                 lambda record: submit(record, metadata.ref, new),
                 known=stored,
                 expect_absent=stored is None,
+                about=submission_id,
             ),
             "s3:PutObject record",
         )

@@ -91,7 +91,9 @@ class Callbacks:
             return False
         try:
             async with asyncio.timeout(_SECONDS):
-                await self._store.change(task, lambda record: note_callback(record, submission.submission))
+                await self._store.change(
+                    task, lambda record: note_callback(record, submission.submission), about=submission.submission
+                )
         except (*UNAVAILABLE, UnknownSubmissionError, ValidationError) as error:
             # The agent that receives the task's message calls back once more: the same callback, which harms nobody.
             _log.warning("cannot note the callback", task_id=task.id, error=repr(error))

@@ -123,7 +123,7 @@ class Acceptance:
         ticket = new_ticket(request, tenant)
         earlier = self._unsettled.take(request, ticket.task)
         try:
-            return await self.accept(request, ticket, trace=trace, instead_of=earlier)
+            return await self.accept(request, ticket, trace=trace, is_new=True, instead_of=earlier)
         except ApiError:
             # The record of a task that will not run may still say that it is queued, when S3's answer was lost.
             for unsettled in [*earlier, ticket]:
@@ -136,6 +136,7 @@ class Acceptance:
         ticket: Ticket,
         *,
         trace: str,
+        is_new: bool = False,
         instead_of: Sequence[Ticket] = (),
         withdraw: Callable[[], Awaitable[Fate | None]] | None = None,
     ) -> Accepted:
@@ -147,6 +148,7 @@ class Acceptance:
             request: what is wanted.
             ticket: what was decided about it.
             trace: the X-Ray header of the request.
+            is_new: nobody has written this ticket before, so that it need not be looked for among what has ended.
             instead_of: tickets of the same request whose fate is not known. Each is withdrawn in the same write, unless
                 it runs or has run after all: then that is what this sending is told of. One that was cancelled
                 meanwhile stands for nothing: who sends the request after that wants it anew.
@@ -171,7 +173,7 @@ class Acceptance:
         try:
             async with asyncio.timeout(_STEP_SECONDS):
                 message = await self._message(metadata, request)
-                taken = await self._record(request, ticket, instead_of)
+                taken = await self._record(request, ticket, instead_of, is_new=is_new)
         except UNAVAILABLE as error:
             _log.warning("cannot write the task", task_id=ticket.task_id, error=repr(error))
             raise NotAcceptedError(ticket.task_id, Fate.UNKNOWN if instead_of else Fate.NOT_ACCEPTED, error) from error
@@ -217,7 +219,9 @@ class Acceptance:
         await self._aws.s3.put_object(Bucket=self._bucket, Key=key, Body=content, ContentType="application/json")
         return encode_task_message(TaskMessage(metadata=metadata, content_ref=s3_url(self._bucket, key)))
 
-    async def _record(self, request: TaskRequest, ticket: Ticket, instead_of: Sequence[Ticket]) -> Ticket:
+    async def _record(
+        self, request: TaskRequest, ticket: Ticket, instead_of: Sequence[Ticket], *, is_new: bool
+    ) -> Ticket:
         """Writes the submission into the record; returns its ticket, or the one of `instead_of` that runs already."""
         new = Submission(
             submission=ticket.submission,
@@ -237,7 +241,9 @@ class Acceptance:
             return submit(record, ticket.task, new)
 
         try:
-            stored = await self._store.change(ticket.task, transition, expect_absent=not instead_of)
+            stored = await self._store.change(
+                ticket.task, transition, expect_absent=not instead_of, about="" if is_new else ticket.submission
+            )
         except TooManyUnfinishedError as error:
             raise ApiError(409, "too_many_submissions", str(error), details={"id": ticket.task_id}) from error
         return _taken(stored.record, instead_of) or ticket
@@ -254,7 +260,9 @@ class Acceptance:
         """
         try:
             async with asyncio.timeout(_STEP_SECONDS):
-                stored = await self._store.change(ticket.task, lambda record: _withdrawn(record, ticket))
+                stored = await self._store.change(
+                    ticket.task, lambda record: _withdrawn(record, ticket), about=ticket.submission
+                )
         except UnknownSubmissionError:
             return Fate.NOT_ACCEPTED
         except UNAVAILABLE as failure:

@@ -1,12 +1,13 @@
 """Names every object in the output bucket, so that writers and readers cannot disagree.
 
     .tasks/{id}.json              .tasks/{tenant}/{id}.json              a task's record
+    .ended/{id}/…                 .ended/{tenant}/{id}/…                 submissions crowded out of a record
     .payloads/{id}/…              .payloads/{tenant}/{id}/…              a content too large for SNS
     .idempotency/{digest}.json    .idempotency/{tenant}/{digest}.json    a note about an `Idempotency-Key`
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
 
 The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
-slash. All that is a tenant's lies in its own four folders.
+slash. All that is a tenant's lies in its own five folders.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 from contract.identifiers import TaskRef
 
 RECORDS: Final = ".tasks/"
+ENDED: Final = ".ended/"
 PAYLOADS: Final = ".payloads/"
 IDEMPOTENCY: Final = ".idempotency/"
 
@@ -34,6 +36,12 @@ def tenant_folder(tenant: str) -> str:
 def record_key(task: TaskRef) -> str:
     """Returns the key of a task's record."""
     return f"{RECORDS}{tenant_folder(task.tenant)}{task.id}.json"
+
+
+def ended_key(task: TaskRef, submission: str) -> str:
+    """Returns the key of an ended submission that was crowded out of its record; a foreign one's id may be any text."""
+    name = hashlib.sha256(submission.encode()).hexdigest()[:32]
+    return f"{ENDED}{tenant_folder(task.tenant)}{task.id}/{name}.json"
 
 
 def payload_folder(task: TaskRef) -> str:

@@ -9,7 +9,7 @@ writers never both win.
       └─request_cancel──▶ cancelled
 
 A task id may be submitted again. The newest submission is `current`; earlier ones stay in `earlier` until they have
-ended and are crowded out.
+ended and are crowded out. `contract.store` keeps those beside the record: their messages may still come.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from contract.identifiers import TaskRef
 from contract.task import TaskType
 
 KEPT_EARLIER: Final = 20
-"""Ended earlier submissions of one task id that are kept in its record."""
+"""Ended earlier submissions of one task id that are kept in its record; bounds the record's size."""
 
 MAX_UNFINISHED: Final = 100
 """Submissions of one task id that may be under way at once; bounds the record's size."""
@@ -144,6 +144,10 @@ class Record(BaseModel):
         if self.current.submission == submission:
             return self.current
         return self.earlier.get(submission)
+
+    def submissions(self) -> dict[str, Submission]:
+        """Returns every submission that this record knows, by its id."""
+        return {**self.earlier, self.current.submission: self.current}
 
     def replace(self, changed: Submission) -> Record:
         """Returns the record with one known submission replaced."""

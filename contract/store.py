@@ -1,6 +1,10 @@
 """Reads and writes task records with S3's conditional writes.
 
 It lies in `contract` because API and agent must not each have an idea of their own of how a record is replaced.
+
+A record is bounded: a submission that has ended is crowded out by later ones of the same task id. Its message may still
+wait somewhere, for as long as SQS keeps it. So the submission is put into an object of its own first, and whoever asks
+about it (`about`) finds it in the record as before.
 """
 
 from __future__ import annotations
@@ -14,8 +18,8 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import ClientError
 
 from contract.identifiers import TaskRef
-from contract.objects import record_key
-from contract.record import Record, Transition
+from contract.objects import ended_key, record_key
+from contract.record import Record, Submission, Transition
 
 _ATTEMPTS: Final = 12
 """Tries to replace a record before giving up; only submissions of one and the same task id ever contend."""
@@ -60,13 +64,14 @@ class RecordStore:
         self._s3 = s3
         self._bucket = bucket
 
-    async def read(self, task: TaskRef, *, known: Stored | None = None) -> Stored | None:
+    async def read(self, task: TaskRef, *, known: Stored | None = None, about: str = "") -> Stored | None:
         """Returns a task's record, or None when there is none.
 
         Args:
             task: whose record.
             known: the record as read before. It is returned itself when nobody has changed it since (`If-None-Match`),
                 so that watching a record costs no transfer and no parsing.
+            about: a submission that must be in the answer though it was crowded out; costs a request only if it was.
 
         Raises:
             botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
@@ -83,10 +88,17 @@ class RecordStore:
             if known is not None and error_code(error) in _UNCHANGED:
                 return known
             raise
-        return Stored(Record.model_validate_json(document), answer["ETag"])
+        stored = Stored(Record.model_validate_json(document), answer["ETag"])
+        return await self._knowing(stored, about) if about else stored
 
     async def change(
-        self, task: TaskRef, transition: Transition, *, known: Stored | None = None, expect_absent: bool = False
+        self,
+        task: TaskRef,
+        transition: Transition,
+        *,
+        known: Stored | None = None,
+        expect_absent: bool = False,
+        about: str = "",
     ) -> Stored:
         """Applies a transition until it wins, and returns the record as it then stands.
 
@@ -95,23 +107,26 @@ class RecordStore:
             transition: a pure function; it is asked again with the newer record whenever another writer was faster.
             known: the record as read before; saves one request when it is still current.
             expect_absent: there is most likely no record yet: write first, and read only when that is refused.
+            about: a submission that the transition must see though it was crowded out, as in `read`.
 
         Raises:
             contract.record.TransitionError: what the transition raised.
             ContendedRecordError: other writers won too many times in a row.
             botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
         """
-        stored = known if known is not None or expect_absent else await self.read(task)
+        stored = known if known is not None or expect_absent else await self.read(task, about=about)
         for attempt in range(_ATTEMPTS):
             changed = transition(stored.record if stored else None)
             if stored is not None and changed == stored.record:
                 return stored
+            if stored is not None:
+                await self._keep_crowded_out(stored.record, changed)
             won = await self._put(task, changed, stored)
             if won is not None:
                 return won
             # Full jitter: writers of one record come in bursts and must not stay in step.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**attempt)))  # noqa: S311 - no secret
-            stored = await self.read(task)
+            stored = await self.read(task, about=about)
         raise ContendedRecordError(f"the record of task {task} changed {_ATTEMPTS} times while it was being replaced")
 
     async def _put(self, task: TaskRef, record: Record, replaced: Stored | None) -> Stored | None:
@@ -130,6 +145,34 @@ class RecordStore:
                 return None
             raise
         return Stored(record, answer["ETag"])
+
+    async def _knowing(self, stored: Stored, submission: str) -> Stored:
+        """Returns a record with a submission in it that was crowded out; unchanged when it was not."""
+        record = stored.record
+        if record.find(submission) is not None:
+            return stored
+        try:
+            answer = await self._s3.get_object(Bucket=self._bucket, Key=ended_key(record.ref, submission))
+            async with answer["Body"] as body:
+                ended = Submission.model_validate_json(await body.read())
+        except ClientError as error:
+            if is_absent(error):
+                return stored
+            raise
+        earlier = {ended.submission: ended, **record.earlier}
+        return Stored(record.model_copy(update={"earlier": earlier}), stored.etag)
+
+    async def _keep_crowded_out(self, before: Record, after: Record) -> None:
+        """Puts what a change has crowded out of a record beside it, before the record is replaced."""
+        kept = after.submissions()
+        for name, submission in before.submissions().items():
+            if name not in kept:
+                await self._s3.put_object(
+                    Bucket=self._bucket,
+                    Key=ended_key(before.ref, name),
+                    Body=submission.model_dump_json().encode(),
+                    ContentType="application/json",
+                )
 
 
 def error_code(error: ClientError) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.objects import IDEMPOTENCY, PAYLOADS, RECORDS
+from contract.objects import ENDED, IDEMPOTENCY, PAYLOADS, RECORDS
 
 if TYPE_CHECKING:  # the agent needs names from here, and neither the deployment's schema nor YAML
     from contract.config import Config, RuntimeConfig
@@ -36,7 +36,8 @@ MAX_ATTEMPTS: Final = 3
 """Runs that may fail for transient reasons before the task fails for good."""
 
 RECORD_DAYS: Final = 30
-"""Days after which records, payloads and idempotency notes expire; longer than `RETENTION`."""
+"""Days after which records, ended submissions, payloads and idempotency notes expire; longer than `RETENTION`, in which
+a message may still come for any of them."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         # Bucket names are global, hence the account in it.
         output_bucket=f"{stack.lower()}-output-{account}",
         model_bucket=config.model_bucket,
-        expiring_prefixes=(RECORDS, PAYLOADS, IDEMPOTENCY),
+        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY),
         expiry_days=RECORD_DAYS,
         queues=tuple(
             Queue(

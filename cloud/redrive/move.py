@@ -24,11 +24,10 @@ from cloud.redrive.letters import (
     resubmitted,
     way_back,
 )
-from contract.identifiers import TaskRef
 from contract.objects import record_key, split_s3_url
 from contract.record import Record, TransitionError, submit
 from contract.store import ContendedRecordError, RecordStore, is_absent
-from contract.task import TaskMessage, encode_task_message
+from contract.task import Metadata, TaskMessage, encode_task_message
 
 _HELD: Final = 900
 """Seconds for which letters are ours: ten thousand are moved in that time. Each is renewed before it is moved."""
@@ -134,7 +133,7 @@ class DeadLetterQueue:
         task = letter.task
         if task is None:
             return letter.body
-        way = way_back(self._record(task.metadata.ref), task)
+        way = way_back(self._record(task.metadata), task)
         if way is not Way.TO_SETTLE:
             self._check_content(task)
         if way is not Way.ANEW:
@@ -148,9 +147,10 @@ class DeadLetterQueue:
             raise CannotRedriveError(f"{task.metadata.id}: {error}") from error
         return encode_task_message(again)
 
-    def _record(self, task: TaskRef) -> Record | None:
+    def _record(self, metadata: Metadata) -> Record | None:
+        task = metadata.ref
         try:
-            stored = asyncio.run(self._store.read(task))
+            stored = asyncio.run(self._store.read(task, about=metadata.submission))
         except ValidationError as error:
             raise CannotRedriveError(
                 f"{task.id}: its record s3://{self.bucket}/{record_key(task)} cannot be read; "

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from contract.objects import IDEMPOTENCY, RECORDS
+from contract.objects import ENDED, IDEMPOTENCY, RECORDS
 from contract.record import Status
 from local.folders import state_folder
 from local.localstack.environment import ensure_environment
@@ -423,7 +423,7 @@ def _final(deployment: Deployment) -> dict[str, Any]:
                 "body": message["Body"][:2000],
             }
     return {
-        "objects": {key: etag for key, etag in objects.items() if not key.startswith((RECORDS, IDEMPOTENCY))},
+        "objects": {key: etag for key, etag in objects.items() if not key.startswith((RECORDS, ENDED, IDEMPOTENCY))},
         "records": records,
         "dead_letters": list(letters.values()),
         "waiting": list(deployment.queue_counts(deployment.queue_url(RUNTIME))),

@@ -12,13 +12,16 @@ import pytest
 
 from contract.identifiers import TaskRef
 from contract.record import (
+    KEPT_EARLIER,
     AlreadyEndedError,
     NotHolderError,
     Record,
     Status,
     Submission,
     TransitionError,
+    end_unstarted,
     finish,
+    note_callback,
     start,
     submit,
 )
@@ -120,3 +123,34 @@ async def test_a_record_that_did_not_change_is_not_transferred_again(store: Reco
 
     changed = await store.change(task, lambda record: start(record, "s", holder="a", now=NOW))
     assert await store.read(task, known=written) == changed
+
+
+async def test_an_ended_submission_is_found_however_many_came_after_it(store: RecordStore, task: TaskRef) -> None:
+    async def end(name: str) -> None:
+        await store.change(task, partial(submit, task=task, new=new(name)))
+        await store.change(task, partial(end_unstarted, submission=name, status=Status.CANCELLED, now=NOW))
+
+    odd = "../somebody's: own \N{SNOWMAN}"
+    for name in ("first", odd, *(f"s{number}" for number in range(KEPT_EARLIER + 1))):
+        await end(name)
+
+    stored = await store.read(task)
+    assert stored is not None
+    assert stored.record.find("first") is None
+    for name in ("first", odd):
+        found = await store.read(task, about=name)
+        assert found is not None
+        assert found.record.submissions()[name].status is Status.CANCELLED
+        again = await store.change(task, partial(submit, task=task, new=new(name)), about=name)
+        assert again.etag == stored.etag, "it is not submitted anew"
+    with pytest.raises(AlreadyEndedError):
+        await store.change(task, lambda record: start(record, "first", holder="a", now=NOW), about="first")
+    # What is learned about it later stays, too.
+    await store.change(task, partial(note_callback, submission="first"), about="first")
+    await end("one more")
+    await end("and one more")
+    found = await store.read(task, about="first")
+    assert found is not None
+    assert found.record.submissions()["first"].callback_sent
+    assert len(found.record.earlier) <= KEPT_EARLIER + 1
+    assert (await store.read(task, about="never heard of")) == await store.read(task)

@@ -10,7 +10,7 @@ import pytest
 from agent.decisions import LAST_RECEIVES
 from contract.identifiers import TaskRef, new_ulid
 from contract.objects import output_prefix, rand4
-from contract.record import Status
+from contract.record import KEPT_EARLIER, Status
 from contract.topology import MAX_RECEIVE_COUNT
 from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
@@ -139,6 +139,25 @@ def test_a_task_id_that_is_submitted_again_while_it_runs_ends_twice(stack: Stack
     assert [item.status for item in (record.current, *record.earlier.values())] == [Status.SUCCEEDED] * 2
     assert len(pod.fake.runs(task_id)) == 2
     assert len(stack.deployment.object_keys(f"output/{task_id}/")) == 4
+
+
+def test_a_submission_that_has_ended_never_comes_back_however_often_its_id_is_used_before_its_message_is_read(
+    stack: Stack, runtime: str
+) -> None:
+    too_large_for_a_message = "blurred " * 40_000
+    task_id = stack.submit(runtime, negative_prompt=too_large_for_a_message)
+    for number in range(KEPT_EARLIER + 2):
+        assert stack.cancel(task_id).status_code == 200
+        stack.submit(runtime, task_id=task_id, seed=number)
+    pod = stack.start_pod(runtime)
+    stack.wait_drained(runtime)
+    assert len(pod.fake.runs(task_id)) == 1
+    results = [body["result"] for bodies in callbacks_by_submission(stack, task_id).values() for body in bodies]
+    assert sorted(results) == [False] * (KEPT_EARLIER + 2) + [True]
+    record = stack.record(task_id)
+    assert record is not None
+    assert record.current.status is Status.SUCCEEDED
+    assert not stack.deployment.object_keys(f".payloads/{task_id}/")
 
 
 def callbacks_by_submission(stack: Stack, task_id: str) -> dict[str, list[dict[str, Any]]]:

@@ -34,14 +34,20 @@ class Store(RecordStore):
         self.broken = False
         self.reads = 0
 
-    async def read(self, task: TaskRef, *, known: Stored | None = None) -> Stored | None:
+    async def read(self, task: TaskRef, *, known: Stored | None = None, about: str = "") -> Stored | None:
         self.reads += 1
         if self.broken:
             raise TimeoutError
         return known if known is not None and known.etag == self.stored.etag else self.stored
 
     async def change(
-        self, task: TaskRef, transition: Transition, *, known: Stored | None = None, expect_absent: bool = False
+        self,
+        task: TaskRef,
+        transition: Transition,
+        *,
+        known: Stored | None = None,
+        expect_absent: bool = False,
+        about: str = "",
     ) -> Stored:
         return self.write(transition)
 
