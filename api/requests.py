@@ -41,6 +41,9 @@ TASK_APIS: Final[Mapping[str, TaskType]] = {
 
 V1ALPHA1_TYPES: Final = (TaskType.TEXT_TO_IMAGE, TaskType.IMAGE_TO_IMAGE)
 
+_BESIDE_A_WORKFLOW: Final = ("extra_data", "partial_execution_targets")
+"""What ComfyUI's `POST /prompt` takes beside the workflow and the agent passes on."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
@@ -202,9 +205,7 @@ def from_task(document: Any, config: Config) -> TaskRequest:
         )
     content, checkpoint = request.payload, None
     if task_type is TaskType.PIPELINE:
-        # ComfyUI's own POST /prompt wraps the workflow; only the workflow is the task.
-        content = content.get("prompt", content)
-        _check_workflow("payload.prompt", content)
+        content = _from_prompt(content)
         runtime = _first_of_type("api", RuntimeType.COMFYUI, config)
     else:
         checkpoint = _checked_checkpoint("payload", requested_checkpoint(content))
@@ -222,6 +223,18 @@ def from_task(document: Any, config: Config) -> TaskRequest:
         content=content,
         checkpoint=checkpoint,
     )
+
+
+def _from_prompt(payload: dict[str, Any]) -> dict[str, Any]:
+    """Returns what of a body of ComfyUI's own `POST /prompt` is the task: its ids and its place in the queue are not.
+
+    Raises:
+        ApiError: 400, naming the field.
+    """
+    workflow = payload.get("prompt", payload)
+    _check_workflow("payload.prompt", workflow)
+    besides = {name: payload[name] for name in _BESIDE_A_WORKFLOW if payload.get(name) is not None}
+    return {"prompt": workflow, **besides} if besides and workflow is not payload else workflow
 
 
 def _from_task(task: _Task[Any], config: Config) -> TaskRequest:

@@ -38,6 +38,7 @@ from agent.runtimes.comfyui.inputs import (
     read_inputs,
 )
 from agent.runtimes.comfyui.queue import Queued, prompts_of, read_queue
+from agent.runtimes.comfyui.secrets import without_secrets
 from agent.runtimes.comfyui.workflow import (
     read_workflow,
     with_other_prefixes,
@@ -206,8 +207,8 @@ class ComfyUi:
             try:
                 watches = await self._run_prompt(prompt, run_id, progress)
                 if len(watches) == 1 and watches[0].owns_outputs:
-                    return _Arriving(partial(self._answer, watches))
-                answer = await self._answer(watches)
+                    return _Arriving(partial(self._answer, watches, prompt.get("extra_data")))
+                answer = await self._answer(watches, prompt.get("extra_data"))
             except _SpoiledError:
                 log.info("an interrupt of another prompt hit this one; it runs once more", run_id=run_id)
                 continue
@@ -306,7 +307,7 @@ class ComfyUi:
             "no_outputs", "the workflow ended without an output; end it with a node that saves"
         )
 
-    async def _answer(self, watches: Sequence[Watch]) -> Answer:
+    async def _answer(self, watches: Sequence[Watch], extra_data: Any) -> Answer:
         """Returns what a prompt that has ended has made, or several that are one work.
 
         Raises:
@@ -320,7 +321,8 @@ class ComfyUi:
             gone = not found.refused or 404 in found.refused.values()
             cached = any(watch.came_from_cache for watch in watches)
             raise _NoFilesError(self._why_nothing(watches, found), may_come=gone and cached)
-        return Answer(outputs, raws[0] if len(raws) == 1 else await _merged(raws), found.warnings)
+        raw = raws[0] if len(raws) == 1 else await _merged(raws)
+        return Answer(outputs, without_secrets(raw, extra_data), found.warnings)
 
     async def _follow(self, watch: Watch, submission: _Submission, path: str, report: Callable[[], None]) -> None:
         """Returns once the prompt has ended. Connects as often as it takes while the server lives.

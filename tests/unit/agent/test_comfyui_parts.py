@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,7 @@ from agent.runtimes.comfyui.failures import (
 from agent.runtimes.comfyui.files import FileReference, has_output, output_files
 from agent.runtimes.comfyui.inputs import candidates, file_inputs
 from agent.runtimes.comfyui.queue import Queued, read_queue
+from agent.runtimes.comfyui.secrets import without_secrets
 from agent.runtimes.comfyui.workflow import read_workflow, with_other_prefixes
 from tests.support.workflows import Workflow, diffusion, plain
 
@@ -380,3 +381,27 @@ class TestQueue:
     )
     def test_no_answer_breaks_it(self, document: dict[str, Any]) -> None:
         assert isinstance(read_queue(document), dict)
+
+
+class TestSecrets:
+    EXTRA: Final = {
+        "api_key_comfy_org": "comfyui-\u00e4-1234",
+        "client_id": "me",
+        "extra_pnginfo": {"workflow": {"nodes": []}},
+        "mine": [{"token": "ab"}],
+    }
+
+    @pytest.mark.parametrize("ascii_only", [True, False])
+    def test_secrets_of_a_request_are_hidden_in_what_is_stored(self, ascii_only: bool) -> None:
+        history = {
+            "p": {"prompt": [0, "p", {}, self.EXTRA, []], "outputs": {"1": {"text": ["comfyui-\u00e4-1234", "ab"]}}}
+        }
+        raw = without_secrets(json.dumps(history, ensure_ascii=ascii_only).encode(), self.EXTRA)
+        (entry,) = json.loads(raw).values()
+        assert entry["prompt"][3] == self.EXTRA | {"api_key_comfy_org": "***", "mine": [{"token": "***"}]}
+        assert entry["outputs"]["1"]["text"] == ["***", "ab"], "a short word is hidden under its own name alone"
+
+    def test_without_secrets_the_answer_stays_as_it_came(self) -> None:
+        raw = b'{"a" : NaN}'
+        assert without_secrets(raw, {"client_id": "x"}) is raw
+        assert without_secrets(raw, None) is raw

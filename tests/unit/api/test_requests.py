@@ -136,6 +136,16 @@ def test_task_finds_the_runtime_by_the_checkpoint_that_the_payload_names() -> No
     assert (task.runtime.name, task.checkpoint) == ("dynamicruntime", "other.safetensors")
 
 
+def test_a_prompt_keeps_what_comfyui_takes_beside_its_workflow_and_no_place_in_the_queue() -> None:
+    workflow = seed("v1alpha2-pipeline")["task"]["content"]
+    besides = {"extra_data": {"api_key_comfy_org": "k"}, "partial_execution_targets": ["9"]}
+    payload = {"prompt": workflow, **besides, "client_id": "x", "prompt_id": "y", "number": -1, "front": True}
+    assert from_task({"api": "/prompt", "payload": payload}, config(STATIC, COMFY)).content == {
+        "prompt": workflow,
+        **besides,
+    }
+
+
 def test_task_says_which_paths_there_are_and_which_runtime_is_missing() -> None:
     assert refusal(from_task, {"api": "/sdapi/v1/options", "payload": {}}).details[0]["allowed"] == list(TASK_APIS)
     error = refusal(from_task, {"api": "/prompt", "payload": {"1": {"class_type": "A"}}}, config(STATIC))
