@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from contract.identifiers import check_tenant
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -33,6 +35,51 @@ class NamedKey:
     name: str
     key: SecretStr
     admin: bool = False
+
+
+def parse_keys(text: str, *, admin: bool) -> tuple[NamedKey, ...]:
+    """Reads `name=key,name2=key2`.
+
+    Raises:
+        ValueError: an entry is something else; the text tells which one by its number.
+    """
+    keys = []
+    for number, part in enumerate((item.strip() for item in text.split(",")), start=1):
+        if not part:
+            continue
+        name, separator, key = part.partition("=")
+        name, key = name.strip(), key.strip()
+        # The entry itself is never shown: without a '=' it is most likely a bare key.
+        if not separator or not name or not key:
+            raise ValueError(f"entry {number} is not name=key")
+        if not (name.isprintable() and key.isascii() and key.isprintable()):
+            raise ValueError(f"entry {number} holds characters that a header cannot carry")
+        keys.append(NamedKey(name, SecretStr(key), admin))
+    return tuple(keys)
+
+
+def check_keys(keys: Iterable[NamedKey], *, shared: bool) -> None:
+    """Checks that no key is there twice, and that names are tenants where they have to be.
+
+    Raises:
+        ValueError: the text names the variable and the names; no key is in it.
+    """
+    seen: dict[str, NamedKey] = {}
+    for item in keys:
+        other = seen.setdefault(item.key.get_secret_value(), item)
+        if other is not item:
+            twice = (
+                f"two names, {other.name!r} and {item.name!r}" if other.name != item.name else f"{item.name!r} twice"
+            )
+            raise ValueError(f"API_KEYS: one key is there under {twice}")
+        try:
+            if not shared:
+                check_tenant(item.name)
+        except ValueError as error:
+            raise ValueError(
+                f"{'API_ADMIN_KEYS' if item.admin else 'API_KEYS'}: {item.name!r} is no tenant: {error}. "
+                "With API_KEYS_SHARED=true names are free, and all keys share one space of tasks"
+            ) from error
 
 
 class KeyRing:

@@ -14,8 +14,9 @@ from contract.config import Config
 DESCRIPTION: Final = """Asynchronous image generation with Stable Diffusion.
 
 A task is accepted at once; its images come later. Ask `GET /v1/tasks/{id}`, follow `GET /v1/tasks/{id}/events`, or
-subscribe to the callback topic. Every answer that is no success has one shape:
-`{"error": {"code", "message", "details"}}`.
+subscribe to the callback topic. An API key sees the tasks of its own tenant alone.
+
+Every answer that is no success has one shape: `{"error": {"code", "message", "details"}}`.
 """
 
 _REQUESTS: Final[tuple[type[BaseModel], ...]] = (RequestV1, RequestV1Alpha2, RequestV1Alpha1, RequestTask)
@@ -35,6 +36,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
 _FAULTS: Final = {
     400: "Malformed or invalid; the message names the field.",
     401: "No API key, or one that is not known.",
+    403: "Only an admin's API key may name a tenant.",
     404: "There is no such task.",
     405: "This path does not have this method.",
     409: "A conflict with how things stand.",
@@ -169,6 +171,13 @@ _IDEMPOTENCY_KEY: Final = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
     "description": "The same key with the same body happens once, however often it is sent; with another body: 409.",
 }
+_TENANT: Final = {
+    "name": "tenant",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "For an admin's API key: whose task is meant, where it is another one than the key's own.",
+}
 _LAST_EVENT_ID: Final = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -201,10 +210,11 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 "getTask",
                 "Ask for a task",
                 {200: build.json("How it stands.", schemas.Task)},
+                403,
                 404,
                 503,
                 tag="tasks",
-                parameters=[_TASK_ID],
+                parameters=[_TASK_ID, _TENANT],
             ),
             "delete": build.operation(
                 "cancelTask",
@@ -213,11 +223,12 @@ def _paths(build: _Builder) -> dict[str, Any]:
                     200: build.json("It had not begun, and will not.", schemas.Task),
                     202: build.json("It runs; its agent was asked to stop it.", schemas.Task),
                 },
+                403,
                 404,
                 409,
                 503,
                 tag="tasks",
-                parameters=[_TASK_ID],
+                parameters=[_TASK_ID, _TENANT],
             ),
         },
         "/v1/tasks/{task_id}/events": {
@@ -228,11 +239,12 @@ def _paths(build: _Builder) -> dict[str, Any]:
                     200: _text("Server-sent events named after the states; data is the task.", "text/event-stream"),
                     204: {"description": "The client has seen the end."},
                 },
+                403,
                 404,
                 503,
                 tag="tasks",
                 description="Ends when the task has ended.",
-                parameters=[_TASK_ID, _LAST_EVENT_ID],
+                parameters=[_TASK_ID, _TENANT, _LAST_EVENT_ID],
             )
         },
         "/v1/runtimes": {
@@ -275,6 +287,7 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 "Ask for a task",
                 {200: build.json("How it stands.", schemas.TaskState)},
                 400,
+                403,
                 404,
                 503,
                 tag="tasks",
@@ -285,7 +298,8 @@ def _paths(build: _Builder) -> dict[str, Any]:
                         "required": True,
                         "schema": {"type": "string", "minLength": 1},
                         "description": "As answered by POST /task.",
-                    }
+                    },
+                    _TENANT,
                 ],
             ),
         },

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from api.auth import NamedKey
+from api.auth import NamedKey, check_keys, parse_keys
 from contract.hosts import AllowedHosts
-from contract.identifiers import check_tenant
 
 MIB: Final = 1024 * 1024
 
@@ -68,7 +67,7 @@ class Settings(BaseSettings):
     @field_validator("api_keys", "api_admin_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: object, info: ValidationInfo) -> object:
-        return _named_keys(value, admin=info.field_name == "api_admin_keys") if isinstance(value, str) else value
+        return parse_keys(value, admin=info.field_name == "api_admin_keys") if isinstance(value, str) else value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -105,13 +104,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _usable_keys(self) -> Self:
-        seen: dict[str, NamedKey] = {}
-        for item in self.keys:
-            other = seen.setdefault(item.key.get_secret_value(), item)
-            if other is not item:
-                raise ValueError(f"API_KEYS: {_twice(other, item)}")
-            if not self.api_keys_shared:
-                _check_name(item)
+        check_keys(self.keys, shared=self.api_keys_shared)
         return self
 
     @model_validator(mode="after")
@@ -143,39 +136,6 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error))) from error
-
-
-def _named_keys(text: str, *, admin: bool) -> tuple[NamedKey, ...]:
-    keys = []
-    for number, part in enumerate((item.strip() for item in text.split(",")), start=1):
-        if not part:
-            continue
-        name, separator, key = part.partition("=")
-        name, key = name.strip(), key.strip()
-        # The entry itself is never shown: without a '=' it is most likely a bare key.
-        if not separator or not name or not key:
-            raise ValueError(f"entry {number} is not name=key")
-        if not (name.isprintable() and key.isascii() and key.isprintable()):
-            raise ValueError(f"entry {number} holds characters that a header cannot carry")
-        keys.append(NamedKey(name, SecretStr(key), admin))
-    return tuple(keys)
-
-
-def _twice(one: NamedKey, other: NamedKey) -> str:
-    if one.name == other.name:
-        return f"a key of {one.name!r} is there twice"
-    return f"one key is there under two names, {one.name!r} and {other.name!r}"
-
-
-def _check_name(item: NamedKey) -> None:
-    variable = "API_ADMIN_KEYS" if item.admin else "API_KEYS"
-    try:
-        check_tenant(item.name)
-    except ValueError as error:
-        raise ValueError(
-            f"{variable}: {item.name!r} is no tenant: {error}. With API_KEYS_SHARED=true, names are free, and all keys "
-            "share one space of tasks"
-        ) from error
 
 
 def _lines(error: ValidationError) -> list[str]:

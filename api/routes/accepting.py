@@ -8,8 +8,10 @@ from typing import Any
 from starlette.requests import Request
 
 from api.body import read_json
+from api.errors import InvalidRequestError
 from api.middleware import request_state
 from api.requests import TaskRequest
+from api.routes.asking import TENANT
 from api.services import services_of
 from api.submit import Accepted
 from contract.config import Config
@@ -42,6 +44,8 @@ async def accept(
         ApiError: 400, 409 or 503.
     """
     services, state = services_of(request), request_state(request.scope)
+    if TENANT in request.query_params:
+        raise InvalidRequestError(TENANT, "a task is always submitted for the API key's own tenant; leave it out")
     task = understand(document, services.front.config)
     state.task_id = task.task_id
     if idempotency_key is None:

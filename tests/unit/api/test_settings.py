@@ -79,7 +79,7 @@ def test_a_key_that_is_an_admins_too_is_refused(monkeypatch: pytest.MonkeyPatch)
     [
         ("API_KEYS", "just-a-secret", "API_KEYS: entry 1 is not name=key"),
         ("API_ADMIN_KEYS", "a=1,just-a-secret", "API_ADMIN_KEYS: entry 2 is not name=key"),
-        ("API_KEYS", "a=just-a-secret,a=just-a-secret", "API_KEYS: a key of 'a' is there twice"),
+        ("API_KEYS", "a=just-a-secret,a=just-a-secret", "API_KEYS: one key is there under 'a' twice"),
         ("API_KEYS", "a=just-a-secret,b=just-a-secret", "API_KEYS: one key is there under two names, 'a' and 'b'"),
         ("API_KEYS", "../b=just-a-secret", "API_KEYS: '../b' is no tenant: a tenant's name is 1 to 63 lower-case"),
         ("API_KEYS", "Alice=just-a-secret", "API_KEYS_SHARED=true"),
