@@ -57,10 +57,11 @@ async def test_each_task_is_called_back_once_although_a_foreign_publisher_names_
     topic = Topic()
     callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 1)
 
-    published = [await callbacks.publish(TaskRef(task_id), submission()) for task_id in ("a", "b", "a")]
+    tasks = (TaskRef("a"), TaskRef("b"), TaskRef("a", "alice"), TaskRef("a"), TaskRef("a", "alice"))
+    published = [await callbacks.publish(task, submission()) for task in tasks]
 
-    assert published == [True, True, False]
-    assert [json.loads(message)["id"] for message in topic.messages] == ["a", "b"]
+    assert published == [True, True, True, False, False]
+    assert [json.loads(message)["id"] for message in topic.messages] == ["a", "b", "a"]
 
 
 async def test_a_callback_that_waits_for_those_before_it_is_published_once_however_slow_sns_is(
