@@ -123,7 +123,9 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 store=store,
                 outputs=Outputs(clients.s3, settings.s3_bucket),
                 payloads=payloads,
-                callbacks=Callbacks(clients.sns, settings.sns_topic_arn, finishing=holdings.finishing),
+                callbacks=Callbacks(
+                    clients.sns, settings.sns_topic_arn, bucket=settings.s3_bucket, finishing=holdings.finishing
+                ),
                 metrics=metrics,
                 runtime_name=settings.runtime_name,
                 visibility_timeout=settings.visibility_timeout,

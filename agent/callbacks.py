@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from agent.aws import CALL_TIMEOUT, persist
-from contract.callback import callback_attributes, callback_for, encode_callback
+from contract.callback import encode_callback
 from contract.identifiers import TaskRef
 from contract.publications import Publications
 from contract.record import Submission
-from contract.task import SNS_MESSAGE_LIMIT
 
 if TYPE_CHECKING:
     from types_aiobotocore_sns.client import SNSClient
@@ -33,10 +32,12 @@ class Callbacks:
     Args:
         sns: the client.
         topic: its ARN.
+        bucket: where the records are, which a callback that was shortened names.
         finishing: how many tasks are about to be called back.
     """
 
-    def __init__(self, sns: SNSClient, topic: str, *, finishing: Callable[[], int]) -> None:
+    def __init__(self, sns: SNSClient, topic: str, *, bucket: str, finishing: Callable[[], int]) -> None:
+        self._bucket = bucket
         self._publications = Publications(sns, topic, seconds=CALL_TIMEOUT, expected=finishing, linger=PUBLISH_LINGER)
         # By both: a foreign publisher's submissions may be told apart by their tasks alone.
         self._published: OrderedDict[tuple[TaskRef, str], None] = OrderedDict()
@@ -56,14 +57,12 @@ class Callbacks:
         """
         if self.was_published(task, submission):
             return False
-        callback = callback_for(task.id, submission)
-        message = encode_callback(callback)
-        if len(message.encode()) > SNS_MESSAGE_LIMIT - 2048:
-            # The user's own context is the only part that can be so long. A callback without it beats none.
-            log.warning("callback_context_dropped", bytes=len(message))
-            message = encode_callback(callback.model_copy(update={"context": None}))
-        attributes = callback_attributes(callback, submission, task.tenant)
-        await persist(lambda: self._publications.publish(message, attributes), "sns:Publish", seconds=None)
+        callback = encode_callback(task, submission, bucket=self._bucket)
+        if callback.truncated:
+            log.warning("callback_truncated", images=len(submission.image_url), bytes=callback.bytes)
+        await persist(
+            lambda: self._publications.publish(callback.message, callback.attributes), "sns:Publish", seconds=None
+        )
         self._published[task, submission.submission] = None
         while len(self._published) > _REMEMBERED:
             self._published.popitem(last=False)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -45,9 +46,12 @@ from contract.record import (
     Timings,
     Transition,
     TransitionError,
+    UnknownSubmissionError,
     end_unstarted,
     excuse,
     finish,
+    note_callback,
+    note_callback_refused,
 )
 from contract.store import RecordStore
 
@@ -145,18 +149,54 @@ class Completion:
         """
         submission = held.submission
         if held.stored is not None and may_have_orphans(submission):
-            await self._outputs.sweep(held.metadata.ref, held.stored.record, submission)
-        if submission.dead_lettered and not self._callbacks.was_published(held.metadata.ref, submission):
-            await self._send_dead_letter(held, submission.error.message if submission.error else "failed")
+            await self._try("sweep", self._outputs.sweep(held.metadata.ref, held.stored.record, submission))
+        may_delete = True
+        if submission.dead_lettered and not self._was_called_back(held):
+            may_delete = await self._send_dead_letter(held, submission.error.message if submission.error else "failed")
         began = time.monotonic()
-        published = await self._callbacks.publish(held.metadata.ref, submission)
+        refusal = await self._call_back(held)
         self._metrics.phases.labels("callback").observe(time.monotonic() - began)
+        if refusal is not None:
+            if not submission.dead_lettered or self._was_called_back(held):
+                may_delete = await self._send_dead_letter(held, refusal.message)
+            await self._note(held, partial(note_callback_refused, submission=held.submission_id, error=refusal))
+        submission = held.submission
         if not submission.dead_lettered:  # a dead letter may be sent back, and then needs its content
             # Before the message: should this agent die in between, the message comes back, and is settled again.
-            await self._delete_payload(held)
-        await delete_for_good(self._queue, held)
-        log.info("task_ended", status=submission.status, attempts=submission.attempts, callback=published)
+            await self._try("delete_payload", self._delete_payload(held))
+        if may_delete:
+            await delete_for_good(self._queue, held)
+        log.info("task_ended", status=submission.status, attempts=submission.attempts, callback=refusal is None)
         return "dead_lettered" if submission.dead_lettered else submission.status.value
+
+    def _was_called_back(self, held: Held) -> bool:
+        """Tells whether the callback went out, or was refused for good: then the dead letter was sent before it."""
+        submission = held.submission
+        return submission.callback_error is not None or self._callbacks.was_published(held.metadata.ref, submission)
+
+    async def _call_back(self, held: Held) -> Failure | None:
+        """Publishes the callback; returns why SNS refuses it for good."""
+        try:
+            await self._callbacks.publish(held.metadata.ref, held.submission)
+        except ClientError as error:
+            failure = Failure(code="callback_refused", message=f"the callback was refused: {describe(error)}")
+            log.error("callback_refused", error=failure.message)  # noqa: TRY400 - no trace: AWS's own words say it all
+            return failure
+        if held.submission.callback_error is not None:
+            await self._note(held, partial(note_callback, submission=held.submission_id))
+        return None
+
+    async def _note(self, held: Held, transition: Transition) -> None:
+        """Notes something of an ended submission in its record, if it is still there."""
+        with suppress(UnknownSubmissionError):
+            await self._change(held, transition)
+
+    async def _try(self, what: str, doing: Awaitable[object]) -> None:
+        """Does what the end of a task can do without: a refusal is logged, and nobody waits for it in vain."""
+        try:
+            await doing
+        except ClientError as error:
+            log.error("refused", what=what, error=describe(error))  # noqa: TRY400 - as above
 
     async def _check_holder(self, held: Held, outcome: Outcome) -> Outcome:
         """Returns the outcome as the record lets it stand."""
@@ -239,17 +279,28 @@ class Completion:
 
     async def _bury(self, held: Held, reason: str) -> str:
         log.warning("message_unreadable", reason=reason[:500], bytes=len(held.delivery.body))
-        await self._send_dead_letter(held, f"unreadable: {reason}")
-        await delete_for_good(self._queue, held)
+        if await self._send_dead_letter(held, f"unreadable: {reason}"):
+            await delete_for_good(self._queue, held)
         return "dead_lettered"
 
-    async def _send_dead_letter(self, held: Held, reason: str) -> None:
-        attributes = {"reason": reason, "runtime": self._runtime_name}
-        if held.task is not None:
-            attributes |= held.named
-        sent = await persist(lambda: self._queue.send_dead_letter(held.delivery.body, attributes), "sqs:SendMessage")
+    async def _send_dead_letter(self, held: Held, reason: str) -> bool:
+        """Sends the message to the dead-letter queue, if there is one; returns whether it may be deleted.
+
+        One that SQS refuses there stays: received often enough, SQS itself moves it.
+        """
+        named = held.named if held.task is not None else {}
+        attributes = {**named, "runtime": self._runtime_name, "reason": reason}
+        about = {"reason": reason[:500], "message_id": held.delivery.message_id}
+        try:
+            sent = await persist(
+                lambda: self._queue.send_dead_letter(held.delivery.body, attributes), "sqs:SendMessage"
+            )
+        except ClientError as error:
+            log.error("dead_letter_refused", error=describe(error), **about)  # noqa: TRY400 - as above
+            return False
         if not sent:
-            log.error("no_dead_letter_queue", reason=reason[:500], message_id=held.delivery.message_id)
+            log.error("no_dead_letter_queue", **about)
+        return True
 
     async def _delete_payload(self, held: Held) -> None:
         """Deletes the payload; the bucket's lifecycle is the backstop."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _PARALLEL: Final = 8
-"""Uploads at once."""
+"""Uploads, or deletions, at once."""
 
 _NAME_KEPT: Final = 100
 """Characters of a server's own file name that are kept, from its end: each may become nine in a header."""
@@ -83,16 +83,7 @@ class Outputs:
         images = [s3_url(self._bucket, key) for key, _, _ in uploads]
         uploads.append((output_key, answer.raw, {"ContentType": "application/json"}))
 
-        parallel = asyncio.Semaphore(_PARALLEL)
-
-        async def upload(key: str, data: bytes, headers: dict[str, str]) -> None:
-            async with parallel:
-                await self._put(key, data, headers, is_mine)
-
-        results = await asyncio.gather(*(upload(*item) for item in uploads), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        await _in_parallel(self._put(*upload, is_mine) for upload in uploads)
         return StoredAnswer(images, s3_url(self._bucket, output_key))
 
     async def sweep(self, task: TaskRef, record: Record, submission: Submission) -> list[str]:
@@ -121,15 +112,28 @@ class Outputs:
         Raises:
             botocore.exceptions.ClientError: S3 refuses.
         """
-        for key in keys:
+
+        async def delete(key: str) -> None:
             await persist(partial(self._s3.delete_object, Bucket=self._bucket, Key=key), "s3:DeleteObject")
 
+        await _in_parallel(delete(key) for key in keys)
+
     async def _list(self, prefix: str) -> list[str]:
-        # One page: a thousand keys; a task makes far fewer.
-        answer: Any = await persist(
-            lambda: self._s3.list_objects_v2(Bucket=self._bucket, Prefix=prefix), "s3:ListObjectsV2"
-        )
-        return [item["Key"] for item in answer.get("Contents", [])]
+        """Returns all keys that begin so.
+
+        Each page goes on after the last key that is known, not by a token: a listing that repeats itself comes to an
+        end as well.
+        """
+        found: list[str] = []
+        while True:
+            after = {"StartAfter": found[-1]} if found else {}
+            page: Any = await persist(
+                partial(self._s3.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **after), "s3:ListObjectsV2"
+            )
+            new = [item["Key"] for item in page.get("Contents", []) if not found or item["Key"] > found[-1]]
+            found += new
+            if not new or not page.get("IsTruncated"):
+                return found
 
     async def _put(
         self, key: str, data: bytes, headers: dict[str, str], is_mine: Callable[[], Awaitable[bool]]
@@ -175,6 +179,19 @@ def _disposition(name: str, *, active: bool) -> str:
         return kind if active else ""
     exact = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
     return f'{kind}; filename="{plain}"{exact}'
+
+
+async def _in_parallel(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Makes calls, a few at a time, each of them whatever becomes of the others; raises the first one's error."""
+    places = asyncio.Semaphore(_PARALLEL)
+
+    async def one(call: Coroutine[Any, Any, None]) -> None:
+        async with places:
+            await call
+
+    for result in await asyncio.gather(*map(one, calls), return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _is_output(key: str, prefix: str) -> bool:

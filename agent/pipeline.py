@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
+from botocore.exceptions import ClientError
 
 from agent.aws import backoff, describe
 from agent.completion import Completion
@@ -383,8 +384,12 @@ class Pipeline:
                         self._results.release()
                     label = label or await self._completion.settle(held)
             self._metrics.tasks.labels(label).inc()
-        except Exception:
+        except ClientError as error:
             # The message comes back when its visibility timeout ends, and the record says how far it got.
+            log.error("completion_refused", error=describe(error))  # noqa: TRY400 - no trace: AWS's own words say it all
+            self._metrics.tasks.labels("error").inc()
+        except Exception:
+            # As above.
             log.exception("completion_failed")
             self._metrics.tasks.labels("error").inc()
         finally:

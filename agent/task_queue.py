@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from agent.aws import CALL_TIMEOUT, persist
 from agent.holdings import Delivery, Held
 from contract.batches import Batches, entry_failures
+from contract.dead_letter import fitting_attributes
 from contract.topology import RECEIVE_WAIT, string_attributes
 
 if TYPE_CHECKING:
@@ -137,10 +138,7 @@ class TaskQueue:
         await self._sqs.send_message(
             QueueUrl=url,
             MessageBody=body,
-            # SQS refuses empty values and control characters.
-            MessageAttributes=string_attributes(
-                {name: _attribute_text(value) for name, value in attributes.items() if value}
-            ),
+            MessageAttributes=string_attributes(fitting_attributes(body, attributes)),
         )
         return True
 
@@ -198,7 +196,3 @@ def _delivery(message: Any) -> Delivery:
         sent_at=int(attributes["SentTimestamp"]) / 1000 if "SentTimestamp" in attributes else None,
         trace=attributes.get("AWSTraceHeader"),
     )
-
-
-def _attribute_text(value: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in value)[:1024]

@@ -14,7 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from api.aws import UNAVAILABLE
-from contract.callback import callback_attributes, callback_for, encode_callback
+from contract.callback import encode_callback
 from contract.identifiers import TaskRef
 from contract.outages import is_outage
 from contract.publications import Publications, SnsClient
@@ -43,11 +43,13 @@ class Callbacks:
         sns: the client.
         topic_arn: of the callback topic.
         store: the task records, in which a callback that went out is noted.
+        bucket: where they are, which a callback that was shortened names.
     """
 
-    def __init__(self, *, sns: SnsClient, topic_arn: str, store: RecordStore) -> None:
+    def __init__(self, *, sns: SnsClient, topic_arn: str, store: RecordStore, bucket: str) -> None:
         self._publications = Publications(sns, topic_arn, seconds=_SECONDS, parallel=_PUBLISHING)
         self._store = store
+        self._bucket = bucket
         self._owed: OrderedDict[tuple[TaskRef, str], Submission] = OrderedDict()
 
     async def send(self, task: TaskRef, submission: Submission) -> bool:
@@ -80,11 +82,10 @@ class Callbacks:
                     break
 
     async def _publish(self, task: TaskRef, submission: Submission) -> bool:
-        callback = callback_for(task.id, submission)
+        callback = encode_callback(task, submission, bucket=self._bucket)
         try:
             async with asyncio.timeout(_SECONDS):
-                attributes = callback_attributes(callback, submission, task.tenant)
-                await self._publications.publish(encode_callback(callback), attributes)
+                await self._publications.publish(callback.message, callback.attributes)
         except UNAVAILABLE as error:
             say = _log.warning if is_outage(error) else _log.error
             say("cannot call back", task_id=task.id, submission=submission.submission, error=repr(error))

@@ -130,6 +130,7 @@ class Task(BaseModel):
     warnings: Annotated[list[str], Field(description="What is missing though the task succeeded, a sentence each.")]
     timings: TimingsView | None
     dead_lettered: bool
+    callback_error: Annotated[FailureView | None, Field(description="Why SNS refused the callback, if it did.")]
 
 
 class QueueDepth(BaseModel):

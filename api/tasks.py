@@ -137,6 +137,7 @@ class Tasks:
             "context": current.context,
             "timings": current.timings.model_dump() if current.timings else None,
             "dead_lettered": current.dead_lettered,
+            "callback_error": current.callback_error.model_dump() if current.callback_error else None,
         }
 
     async def task_view(self, record: Record) -> dict[str, Any]:

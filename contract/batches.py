@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,6 +17,13 @@ MOST_ENTRIES: Final = 10
 
 MOST_BYTES: Final = 256 * 1024
 """Bytes of all messages of one batch, attributes counted (the same)."""
+
+_UNANSWERED: Final = {
+    "Code": "Unanswered",
+    "Message": "the answer says nothing of this entry",
+    "SenderFault": False,
+}
+"""What stands for an entry that a batch's answer names neither as taken nor as failed."""
 
 type Outcome = Exception | None
 """What became of an entry: why it failed, or None."""
@@ -132,21 +139,33 @@ class Batches[Entry]:
 def entry_failures(answer: Any, count: int, operation: str, *, final: tuple[str, ...] = ()) -> list[ClientError | None]:
     """Returns what SQS or SNS said of each entry of a batch whose ids are 0 … `count` - 1: its failure, or None.
 
+    Taken is only what the answer calls so. An entry of which it says nothing was not taken, as far as anybody knows:
+    its failure is one that passes, and the entry is sent again.
+
     Args:
         answer: of the batch call.
         count: its entries.
         operation: its name.
         final: beginnings of codes that are the sender's fault, whatever the answer says.
     """
-    failures: list[ClientError | None] = [None] * count
-    for failed in answer.get("Failed", []):
-        code = failed.get("Code", "")
-        is_final = failed.get("SenderFault", True) or code.startswith(final)
-        failures[int(failed["Id"])] = ClientError(
-            {
-                "Error": {"Code": code, "Message": failed.get("Message", "")},
-                "ResponseMetadata": {"HTTPStatusCode": 400 if is_final else 500},  # type: ignore[typeddict-item]
-            },
-            operation,
-        )
+    taken = {item.get("Id") for item in answer.get("Successful") or ()}
+    failed = {item.get("Id"): item for item in answer.get("Failed") or ()}
+    failures: list[ClientError | None] = []
+    for number in map(str, range(count)):
+        if number in failed:
+            failures.append(_failure(failed[number], operation, final))
+        else:
+            failures.append(None if number in taken else _failure(_UNANSWERED, operation))
     return failures
+
+
+def _failure(item: Mapping[str, Any], operation: str, final: tuple[str, ...] = ()) -> ClientError:
+    code = item.get("Code", "")
+    is_final = item.get("SenderFault", True) or code.startswith(final)
+    return ClientError(
+        {
+            "Error": {"Code": code, "Message": item.get("Message", "")},
+            "ResponseMetadata": {"HTTPStatusCode": 400 if is_final else 500},  # type: ignore[typeddict-item]
+        },
+        operation,
+    )

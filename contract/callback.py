@@ -1,11 +1,22 @@
-"""The callback that ends every task, exactly as the reference design publishes it."""
+"""The callback that ends every task, exactly as the reference design publishes it, and never too long for SNS."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
 
+from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic_core import to_json
+
+from contract.identifiers import TaskRef
+from contract.objects import record_key, s3_url
 from contract.record import Status, Submission
-from contract.task import escape_for_sqs
+from contract.task import SNS_MESSAGE_LIMIT, escape_for_sqs, message_bytes
+
+CALLBACK_LIMIT: Final = SNS_MESSAGE_LIMIT - 2 * 1024
+"""Bytes of a callback, attributes counted; the rest is left to what SNS adds on the way to a subscriber."""
 
 
 class Callback(BaseModel):
@@ -18,6 +29,37 @@ class Callback(BaseModel):
     image_url: list[str]
     output_url: str
     context: JsonValue = None
+
+
+class ShortenedCallback(Callback):
+    """A callback that would have been too long: first `context` is left out, then the end of `image_url`."""
+
+    truncated: list[str]
+    """The fields that are not whole: `context`, `image_url` or both."""
+    image_count: int
+    """How many images there are."""
+    record_url: str
+    """The `s3://` address of the task's record, which has both whole, as `GET /v1/tasks/{id}` has."""
+
+
+@dataclass(frozen=True)
+class EncodedCallback:
+    """A callback as it is published."""
+
+    message: str
+    """JSON."""
+    attributes: dict[str, str]
+    """See `callback_attributes`; and `truncated`, with the value `true`, where something was cut."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size as SNS counts it."""
+        return message_bytes(self.message, self.attributes)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether something was cut."""
+        return "truncated" in self.attributes
 
 
 def callback_for(task_id: str, submission: Submission) -> Callback:
@@ -37,11 +79,6 @@ def callback_for(task_id: str, submission: Submission) -> Callback:
     )
 
 
-def encode_callback(callback: Callback) -> str:
-    """Returns the JSON text that is published."""
-    return escape_for_sqs(callback.model_dump_json())
-
-
 def callback_attributes(callback: Callback, submission: Submission, tenant: str) -> dict[str, str]:
     """Returns the SNS message attributes that let subscribers filter and de-duplicate.
 
@@ -57,3 +94,52 @@ def callback_attributes(callback: Callback, submission: Submission, tenant: str)
         "submission": submission.submission,
     }
     return attributes | {"tenant": tenant} if tenant else attributes
+
+
+def encode_callback(task: TaskRef, submission: Submission, *, bucket: str) -> EncodedCallback:
+    """Returns a terminal submission's callback as it is published, of at most `CALLBACK_LIMIT` bytes.
+
+    Args:
+        task: whose.
+        submission: which has ended.
+        bucket: where the task's record is.
+
+    Raises:
+        ValueError: the submission has not ended.
+    """
+    callback = callback_for(task.id, submission)
+    attributes = callback_attributes(callback, submission, task.tenant)
+    whole = EncodedCallback(_encode(callback), attributes)
+    if whole.bytes <= CALLBACK_LIMIT:
+        return whole
+    attributes = {**attributes, "truncated": "true"}
+    dropped = [] if callback.context is None else ["context"]
+
+    def shortened(images: list[str], truncated: list[str]) -> EncodedCallback:
+        message = ShortenedCallback(
+            id=callback.id,
+            result=callback.result,
+            image_url=images,
+            output_url=callback.output_url,
+            truncated=truncated,
+            image_count=len(callback.image_url),
+            record_url=s3_url(bucket, record_key(task)),
+        )
+        return EncodedCallback(_encode(message), attributes)
+
+    without_context = shortened(callback.image_url, dropped)
+    if without_context.bytes <= CALLBACK_LIMIT:
+        return without_context
+    truncated = [*dropped, "image_url"]
+    room = CALLBACK_LIMIT - shortened([], truncated).bytes
+    return shortened(callback.image_url[: _count_within(callback.image_url, room)], truncated)
+
+
+def _encode(callback: Callback) -> str:
+    return escape_for_sqs(callback.model_dump_json())
+
+
+def _count_within(texts: Iterable[str], room: int) -> int:
+    """Returns how many texts, from the first on, take no more than so many bytes in a list, with a comma for each."""
+    sizes = accumulate(len(escape_for_sqs(to_json(text).decode()).encode()) + 1 for text in texts)
+    return sum(size <= room for size in sizes)

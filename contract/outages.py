@@ -47,6 +47,12 @@ _OUTAGE_CODES: Final = frozenset(
         "AuthorizationErrorException",
         "KmsAccessDenied",
         "KMSAccessDenied",
+        "KmsDisabled",
+        "KMSDisabled",
+        "KmsInvalidState",
+        "KMSInvalidState",
+        "KmsNotFound",
+        "KMSNotFound",
         "NoSuchBucket",
         "NotFound",  # SNS: the topic; S3 says NoSuchKey, or the bare status
         "AWS.SimpleQueueService.NonExistentQueue",

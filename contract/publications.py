@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from botocore.exceptions import ClientError
 
 from contract.batches import Batches, entry_failures
+from contract.task import message_bytes
 from contract.topology import string_attributes
 
 
@@ -89,6 +90,5 @@ class _Entry:
     attributes: Mapping[str, str]
 
     def weight(self) -> int:
-        """Returns its bytes as SNS counts them: names and types of attributes too."""
-        attributes = sum(len(f"{name}String{value}".encode()) for name, value in self.attributes.items())
-        return len(self.message.encode()) + attributes
+        """Returns its bytes as SNS counts them."""
+        return message_bytes(self.message, self.attributes)

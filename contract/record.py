@@ -111,6 +111,9 @@ class Submission(BaseModel):
     callback_sent: bool = False
     """The callback went out and was noted here, or none is due since the sender was told that the task will not run.
     False does not mean that none went out."""
+    callback_error: Failure | None = None
+    """Why SNS refused the callback for good, and none went out. Its message is in the dead-letter queue then, and when
+    it is sent back, the callback is tried again."""
 
     @property
     def blamed(self) -> int:
@@ -389,4 +392,14 @@ def note_callback(record: Record | None, submission: str) -> Record:
         UnknownSubmissionError.
     """
     record, found = _known(record, submission)
-    return record.replace(found.model_copy(update={"callback_sent": True}))
+    return record.replace(found.model_copy(update={"callback_sent": True, "callback_error": None}))
+
+
+def note_callback_refused(record: Record | None, submission: str, error: Failure) -> Record:
+    """Returns the record in which the callback of an ended submission is noted as refused, and its message as buried.
+
+    Raises:
+        UnknownSubmissionError.
+    """
+    record, found = _known(record, submission)
+    return record.replace(found.model_copy(update={"callback_error": error, "dead_lettered": True}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
@@ -17,6 +18,16 @@ SNS_MESSAGE_LIMIT: Final = 256 * 1024
 
 INLINE_LIMIT: Final = SNS_MESSAGE_LIMIT - 4 * 1024
 """Bytes of task message that still travel inline; the rest of the limit is left to attributes."""
+
+
+def message_bytes(message: str, attributes: Mapping[str, str]) -> int:
+    """Returns the bytes of a message as SNS and SQS count them: names, types and values of its attributes too.
+
+    Args:
+        message: its body.
+        attributes: all of the type `String`.
+    """
+    return len(message.encode()) + sum(len(f"{name}String{value}".encode()) for name, value in attributes.items())
 
 
 class RuntimeType(StrEnum):

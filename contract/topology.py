@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +39,10 @@ MAX_ATTEMPTS: Final = 3
 RECORD_DAYS: Final = 30
 """Days after which records, ended submissions, payloads and idempotency notes expire; longer than `RETENTION`, in which
 a message may still come for any of them."""
+
+
+_NO_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""What XML 1.0 has no character for."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,14 @@ def message_attributes(config: Config, runtime: RuntimeConfig, checkpoint: str |
 
 
 def string_attributes(values: Mapping[str, str]) -> dict[str, Any]:
-    """Returns message attributes as SNS and SQS take them, all of the type `String`."""
-    return {name: {"DataType": "String", "StringValue": value} for name, value in values.items()}
+    """Returns message attributes as SNS and SQS take them, all of the type `String`.
+
+    They refuse empty values and characters that XML does not have: the former are left out, a space stands for the
+    latter (Amazon SQS, "Message attribute components").
+    """
+    return {
+        name: {"DataType": "String", "StringValue": _NO_XML.sub(" ", value)} for name, value in values.items() if value
+    }
 
 
 def subscription_attributes(queue: Queue) -> dict[str, Any]:

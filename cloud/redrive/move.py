@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,10 +25,12 @@ from cloud.redrive.letters import (
     resubmitted,
     way_back,
 )
-from contract.objects import record_key, split_s3_url
+from contract.dead_letter import fitting_attributes
+from contract.objects import payload_key, record_key, s3_url, split_s3_url
 from contract.record import Record, TransitionError, submit
 from contract.store import ContendedRecordError, RecordStore, is_absent
-from contract.task import Metadata, TaskMessage, encode_task_message
+from contract.task import SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message, message_bytes
+from contract.topology import string_attributes
 
 _HELD: Final = 900
 """Seconds for which letters are ours: ten thousand are moved in that time. Each is renewed before it is moved."""
@@ -121,10 +124,11 @@ class DeadLetterQueue:
             botocore.exceptions.BotoCoreError, ClientError: AWS is out of reach; the letter stays.
         """
         self._renew(letter)
+        body = self._body(letter)
         self._sqs.send_message(
             QueueUrl=self.queue_url,
-            MessageBody=self._body(letter),
-            MessageAttributes={"runtime": {"DataType": "String", "StringValue": self.runtime}},
+            MessageBody=body,
+            MessageAttributes=string_attributes(fitting_attributes(body, {"runtime": self.runtime})),
         )
         self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=letter.receipt_handle)
         self._held.pop(letter.message_id, None)
@@ -145,7 +149,18 @@ class DeadLetterQueue:
             asyncio.run(self._store.change(task.metadata.ref, transition))
         except (TransitionError, ContendedRecordError) as error:
             raise CannotRedriveError(f"{task.metadata.id}: {error}") from error
-        return encode_task_message(again)
+        return self._encode(again)
+
+    def _encode(self, task: TaskMessage) -> str:
+        """Returns a message; its content goes to the bucket where a submission's own words made it too long."""
+        message = encode_task_message(task)
+        if task.content is None or message_bytes(message, {}) <= SNS_MESSAGE_LIMIT:
+            return message
+        key = payload_key(task.metadata.ref, task.metadata.submission)
+        self.aws.client("s3").put_object(
+            Bucket=self.bucket, Key=key, Body=json.dumps(task.content).encode(), ContentType="application/json"
+        )
+        return encode_task_message(task.model_copy(update={"content": None, "content_ref": s3_url(self.bucket, key)}))
 
     def _record(self, metadata: Metadata) -> Record | None:
         task = metadata.ref

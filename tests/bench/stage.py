@@ -120,8 +120,8 @@ def fill(
             QueueUrl=url,
             Entries=[{"Id": str(index), "MessageBody": body(message)} for index, message in enumerate(messages)],
         )
-        if failed := answer.get("Failed"):
-            raise RuntimeError(f"SQS refuses a message: {failed[0]}")
+        if len(answer.get("Successful", [])) != len(batch):
+            raise RuntimeError(f"SQS does not take every message: {answer.get('Failed')}")
         return len(batch)
 
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-from contract.callback import callback_for
+from contract.callback import encode_callback
 from contract.config import Config
 from contract.identifiers import TaskRef
 from contract.objects import output_prefix, record_key, split_s3_url
@@ -245,6 +245,10 @@ class Stack:
         """Sends a request to the API."""
         return http().post(f"{self.api}{route}", json=body, headers=headers, timeout=30)
 
+    def get(self, route: str) -> httpx.Response:
+        """Asks the API."""
+        return http().get(f"{self.api}{route}", timeout=30)
+
     def cancel(self, task_id: str) -> httpx.Response:
         """Asks the API to cancel a task."""
         return http().delete(f"{self.api}/v1/tasks/{task_id}", timeout=30)
@@ -337,11 +341,11 @@ class Stack:
 
     def assert_agrees(self, task_id: str, submission: Submission, heard: Iterable[ReceivedCallback]) -> None:
         """Asserts that callbacks, record and objects of a task that was submitted once tell the same."""
-        wanted = callback_for(task_id, submission)
+        wanted = encode_callback(TaskRef(task_id), submission, bucket=self.deployment.place.output_bucket)
         for callback in heard:
-            assert callback.body == json.loads(wanted.model_dump_json())
+            assert callback.body == json.loads(wanted.message)
             assert callback.attributes["submission"] == submission.submission
-        named = {split_s3_url(url)[1] for url in [*wanted.image_url, wanted.output_url] if url}
+        named = {split_s3_url(url)[1] for url in [*submission.image_url, submission.output_url] if url}
         stored = self.deployment.object_keys(output_prefix(submission.prefix, TaskRef(task_id)) + "/")
         assert set(stored) == named, "objects that no callback names, or the other way round"
         assert self.deployment.object_keys(f".payloads/{task_id}/") == []
@@ -359,6 +363,14 @@ class Stack:
             }
             for message in found
         ]
+
+    def redrive(self, runtime: str) -> None:
+        """Moves all messages of a runtime's dead-letter queue back, each as it is."""
+        sqs, url = self.deployment.clients.sqs, self.deployment.dead_letter_url(runtime)
+        while messages := sqs.receive_message(QueueUrl=url, WaitTimeSeconds=2).get("Messages", []):
+            for message in messages:
+                sqs.send_message(QueueUrl=self.deployment.queue_url(runtime), MessageBody=message["Body"])
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
     def traces(self) -> dict[str, str]:
         """Returns where a process wrote a stack trace, by its name: nothing that a test does may cause one."""

@@ -28,7 +28,7 @@ from cloud.redrive.letters import (
 from contract.identifiers import TaskRef, new_ulid
 from contract.objects import record_key
 from contract.record import Record, Status
-from contract.task import parse_task_message
+from contract.task import SNS_MESSAGE_LIMIT, parse_task_message
 from tests.cloud.tools.conftest import Run
 from tests.support.deployment import Deployment
 from tests.support.proxy import FaultProxy, operations
@@ -109,6 +109,33 @@ def test_a_task_that_failed_for_good_runs_again_and_succeeds_however_large(
     assert again.submission != first.submission
     stack.wait_drained("dynamicruntime")
     eventually(lambda: not stack.deployment.object_keys(f".payloads/{task_id}/"))
+    pod.agent.stop()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_letter_that_fills_its_queue_to_the_limit_goes_back_whole(
+    stack: Stack, redrive: Callable[..., Result], known: bool
+) -> None:
+    place, task_id = stack.deployment, unique("full")
+    metadata = {"id": task_id, "runtime": "dynamicruntime", "tasktype": "text-to-image", "prefix": "p"}
+    document: dict[str, Any] = {"metadata": metadata | {"submission": "theirs"}, "content": {"prompt": ""}}
+    document["content"]["prompt"] = "x" * (SNS_MESSAGE_LIMIT - len(json.dumps(document)))
+    if known:
+        task = parse_task_message(json.dumps(document))
+        failed = as_submission(task, datetime.now(UTC)).model_copy(update={"status": Status.FAILED})
+        place.clients.s3.put_object(
+            Bucket=place.place.output_bucket,
+            Key=record_key(TaskRef(task_id)),
+            Body=Record(id=task_id, current=failed).model_dump_json().encode(),
+        )
+    bury(stack, json.dumps(document), None)
+
+    assert redrive("--all").exit_code == 0
+
+    assert counts(stack) == (1, 0)
+    pod = stack.start_pod("dynamicruntime")
+    assert stack.wait_ended_once(task_id, Status.SUCCEEDED, drained=True).error is None
+    assert place.callbacks.wait_for(task_id).body["result"] is True
     pod.agent.stop()
 
 

@@ -35,7 +35,7 @@ async def test_each_of_many_callbacks_arrives_with_its_own_body_and_attributes(d
         aws_access_key_id="test",
         aws_secret_access_key="test",
     ) as sns:
-        callbacks = Callbacks(sns, deployment.place.callback_topic_arn, finishing=lambda: 1)
+        callbacks = Callbacks(sns, deployment.place.callback_topic_arn, bucket="b", finishing=lambda: 1)
 
         published = await asyncio.gather(
             *(callbacks.publish(TaskRef(f"task-{number}"), ended(number)) for number in range(12))

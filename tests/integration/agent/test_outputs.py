@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +14,7 @@ from agent.runtimes.base import Answer, Output
 from contract.identifiers import TaskRef
 from contract.objects import image_key, split_s3_url
 from contract.record import Record, Status, Submission
+from contract.s3 import S3
 from contract.task import TaskType
 from tests.support.deployment import Deployment
 
@@ -127,3 +130,34 @@ async def test_sweeping_touches_no_object_that_only_looks_alike(outputs: Outputs
     await outputs.sweep(TASK, Record(id="t", current=failed), failed)
 
     assert deployment.object_keys("output/") == [stranger]
+
+
+class Paged:
+    """The client, whose listings come in pages of two keys; those of one that forgets come from the start again."""
+
+    def __init__(self, s3: S3, *, forgets: bool) -> None:
+        self._s3 = s3
+        self._forgets = forgets
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+    async def list_objects_v2(self, **arguments: Any) -> Any:
+        if self._forgets:
+            arguments.pop("StartAfter", None)
+        return await self._s3.list_objects_v2(**arguments, MaxKeys=2)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_every_page_of_a_listing_is_swept_and_one_that_repeats_itself_ends(
+    deployment: Deployment, forgets: bool
+) -> None:
+    async with deployment.s3() as s3, asyncio.timeout(30):
+        outputs = Outputs(cast("S3", Paged(s3, forgets=forgets)), deployment.place.output_bucket)
+        await outputs.store(TASK, submission(), answer(*[PNG] * 6), is_mine=mine)
+        failed = submission(status=Status.FAILED, attempts=1)
+
+        swept = await outputs.sweep(TASK, Record(id="t", current=failed), failed)
+
+    assert len(swept) == (2 if forgets else 7)
+    assert len(deployment.object_keys("output/")) == 7 - len(swept)

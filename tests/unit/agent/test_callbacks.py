@@ -46,7 +46,7 @@ def submission(**changes: Any) -> Submission:
 
 async def test_characters_that_sqs_refuses_are_escaped_in_the_context() -> None:
     topic = Topic()
-    callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 1)
+    callbacks = Callbacks(cast("Any", topic), ARN, bucket="b", finishing=lambda: 1)
     assert await callbacks.publish(TaskRef("t"), submission(context="a\uffff\ufffeb"))
     (message,) = topic.messages
     assert not {"\uffff", "\ufffe"} & set(message)
@@ -55,7 +55,7 @@ async def test_characters_that_sqs_refuses_are_escaped_in_the_context() -> None:
 
 async def test_each_task_is_called_back_once_although_a_foreign_publisher_names_one_submission_for_several() -> None:
     topic = Topic()
-    callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 1)
+    callbacks = Callbacks(cast("Any", topic), ARN, bucket="b", finishing=lambda: 1)
 
     tasks = (TaskRef("a"), TaskRef("b"), TaskRef("a", "alice"), TaskRef("a"), TaskRef("a", "alice"))
     published = [await callbacks.publish(task, submission()) for task in tasks]
@@ -71,7 +71,7 @@ async def test_a_callback_that_waits_for_those_before_it_is_published_once_howev
     # Of one call's time, two thirds: who comes during a call waits for more than one call's time in all.
     topic.seconds = 0.2
     monkeypatch.setitem(cast("Any", persist).__kwdefaults__, "seconds", 0.3)
-    callbacks = Callbacks(cast("Any", topic), ARN, finishing=lambda: 0)
+    callbacks = Callbacks(cast("Any", topic), ARN, bucket="b", finishing=lambda: 0)
     first = asyncio.create_task(callbacks.publish(TaskRef("a"), submission()))
     await until(lambda: topic.messages)
 

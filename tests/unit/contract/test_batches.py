@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.batches import MOST_BYTES, MOST_ENTRIES, Batches
+from contract.batches import MOST_BYTES, MOST_ENTRIES, Batches, entry_failures
+from contract.outages import is_outage
 
 
 class Service:
@@ -176,3 +177,24 @@ def test_every_entry_is_sent_once_in_order_and_no_batch_is_too_large(sizes: list
         )
 
     asyncio.run(run())
+
+
+def test_taken_is_only_what_the_answer_calls_taken_and_what_it_does_not_name_may_be_sent_again() -> None:
+    answer = {
+        "Successful": [{"Id": "0"}],
+        "Failed": [
+            {"Id": "1", "Code": "InvalidParameter", "SenderFault": True},
+            {"Id": "2", "Code": "InternalError", "SenderFault": False},
+        ],
+    }
+
+    failures = entry_failures(answer, 4, "PublishBatch")
+
+    assert failures[0] is None
+    assert [failure is not None and is_outage(failure) for failure in failures] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("answer", [{}, {"Successful": None, "Failed": None}, {"Successful": [{"Id": "7"}, {}]}])
+def test_an_answer_that_names_no_entry_takes_none(answer: dict[str, object]) -> None:
+    failures = entry_failures(answer, 2, "PublishBatch")
+    assert all(failure is not None and is_outage(failure) for failure in failures)

@@ -1,0 +1,90 @@
+"""However large a result is: the task ends in one state, with a callback that fits, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from contract.record import Status
+from contract.task import SNS_MESSAGE_LIMIT
+from tests.support.proxy import FaultProxy, operations
+from tests.support.stack import Stack, task, unique
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("together")
+
+LONGEST_ID = 256
+LONGEST_PREFIX = "/".join("0123456789abcdef" * 3 for _ in range(8))
+
+
+def many_images(count: int) -> dict[str, Any]:
+    """Returns a workflow that saves so many small pictures of one colour."""
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": count, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "image"}},
+    }
+
+
+def test_a_callback_with_more_images_than_sns_has_room_for_is_shortened_and_says_where_all_of_them_are(
+    stack: Stack, comfy_runtime: str
+) -> None:
+    stack.start_pod(comfy_runtime)
+    task_id = unique("m" * (LONGEST_ID - 11))
+    assert len(task_id) == LONGEST_ID
+    metadata = task(task_id, comfy_runtime, tasktype="pipeline")["metadata"] | {"prefix": LONGEST_PREFIX}
+
+    answer = stack.post("/v1/tasks", {"task": {"metadata": metadata, "content": many_images(300)}})
+
+    assert answer.status_code == 202, answer.text
+    submission = stack.wait_ended_once(task_id, Status.SUCCEEDED, within=100)
+    assert len(submission.image_url) == 300
+    assert not submission.dead_lettered
+    callback = stack.deployment.callbacks.wait_for(task_id)
+    assert callback.attributes["truncated"] == "true"
+    assert callback.body["truncated"] == ["context", "image_url"]
+    assert callback.body["image_count"] == 300
+    assert len(json.dumps(callback.body).encode()) < SNS_MESSAGE_LIMIT
+    view = stack.get(f"/v1/tasks/{task_id}").json()
+    assert [image["s3"] for image in view["images"]] == submission.image_url
+    assert view["context"] == {"test": task_id}
+
+
+def test_a_callback_that_sns_refuses_for_good_is_noted_and_its_message_buried_at_once(
+    stack: Stack, localstack: str, runtime: str
+) -> None:
+    folder = stack.folder / "refused"
+    folder.mkdir()
+    with FaultProxy(localstack) as aws, Stack(stack.deployment, folder, aws=aws.url) as behind:
+        aws.answer(operations("Publish"), status=400)
+        pod = behind.start_pod(runtime)
+        task_id = stack.submit(runtime)
+        stack.wait_drained(runtime, dead=1)
+        record = stack.record(task_id)
+        assert record is not None
+        assert (record.current.status, record.current.dead_lettered) == (Status.SUCCEEDED, True)
+        assert record.current.callback_error is not None
+        assert record.current.callback_error.code == "callback_refused"
+        (letter,) = stack.dead_letters(runtime)
+        assert letter["task_id"] == task_id
+        assert "callback was refused" in letter["reason"]
+
+        # Sent back once the cause is gone, it is not run again, and called back for.
+        aws.heal()
+        stack.redrive(runtime)
+        callback = stack.deployment.callbacks.wait_for(task_id)
+        assert callback.body["result"] is True
+        eventually(lambda: (found := stack.record(task_id)) and found.current.callback_sent)
+        stack.wait_drained(runtime)
+        assert len(pod.fake.runs(task_id)) == 1
+        assert behind.traces() == {}
+
+
+def test_a_message_that_leaves_no_room_for_a_reason_is_buried_all_the_same(stack: Stack, runtime: str) -> None:
+    stack.start_pod(runtime)
+    body = "x" * SNS_MESSAGE_LIMIT
+    stack.deployment.clients.sqs.send_message(QueueUrl=stack.deployment.queue_url(runtime), MessageBody=body)
+    stack.wait_drained(runtime, dead=1)
+    (letter,) = stack.dead_letters(runtime)
+    assert letter == {"body": body}
