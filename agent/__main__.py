@@ -17,7 +17,7 @@ from agent.application import run_agent
 from agent.operations.health import CannotListenError
 from agent.operations.telemetry import configure_logging
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
-from contract.processes import EXIT_RESTART_RUNTIME, leave
+from contract.processes import EXIT_RESTART_RUNTIME, leave, return_memory
 
 EXIT_SETTINGS: Final = 2
 EXIT_AT_ONCE: Final = 128 + signal.SIGTERM
@@ -44,6 +44,7 @@ def main() -> int:
             sys.stderr.write(f"agent: {line}\n")
         return EXIT_SETTINGS
     configure_logging(settings.log_level, settings.log_format)
+    return_memory()
     # Each task leaves little behind; the collector need not look through everything that was loaded, nor so often.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

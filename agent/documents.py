@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from agent.errors import PermanentError
+from contract.documents import decode
 
 THREAD_THRESHOLD: Final = 256 * 1024
 """Bytes above which encoding and decoding leave the event loop, so that the heartbeat goes on."""
@@ -49,7 +50,7 @@ def read_json(text: bytes | str) -> Any:
         ValueError: it is no JSON.
     """
     try:
-        return orjson.loads(text)
+        return decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     except ValueError:
         try:
             return json.loads(text)

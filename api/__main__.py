@@ -15,7 +15,7 @@ from api.services import make_front
 from api.settings import Settings, SettingsError, load_settings
 from api.telemetry import configure_logging
 from contract.config import Config, ConfigError, load_config
-from contract.processes import leave
+from contract.processes import leave, return_memory
 
 _HELP = """\
 Serves the HTTP API. Everything is set by environment variables:
@@ -32,6 +32,7 @@ Serves the HTTP API. Everything is set by environment variables:
                           when HOST is a loopback address, otherwise any; `*`: any
   ROOT_PATH               a gateway's prefix, such as /prod
   MAX_BODY_BYTES          largest request body (20971520)
+  REQUEST_SECONDS         in which a request must have come (60), and one more for each 32 KiB of its body
   CDN_BASE_URL            links to results go there instead of to S3
   PUBLIC_S3_ENDPOINT_URL  the S3 endpoint as clients reach it
   PRESIGNED_SECONDS       how long links work (3600)
@@ -68,6 +69,7 @@ def serve(settings: Settings, config: Config, *, aws: AwsFactory = open_aws) -> 
         aws: opens the AWS clients; another one than the real one serves to measure the API alone.
     """
     log = structlog.get_logger("api")
+    return_memory()
     front = make_front(settings, config)
     app = create_app(settings, config, aws=aws, front=front)
     server = Server(

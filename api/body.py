@@ -1,36 +1,24 @@
-"""Reads a request body as JSON within limits of size and depth, before anything looks at its meaning."""
+"""Reads a request body as JSON within limits of size, values, depth and time, before anything looks at its meaning."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from api.errors import ApiError
+from contract.bounds import ExcessError, check_bounds
+from contract.documents import decode
 
-MAX_DEPTH: Final = 100
-"""Levels of nesting. A ComfyUI workflow needs five; the JSON and pydantic code behind the API stops near 200."""
+SLOWEST: Final = 32 * 1024
+"""Bytes per second (256 kbit/s) that a body may come at once its time is over; 20 MiB then take eleven minutes."""
 
 _DISCARD_SECONDS: Final = 5
 _DISCARD_BYTES: Final = 1024 * 1024
-
-
-async def read_json(request: Request, limit: int) -> Any:
-    """Returns the body of a request as a JSON document.
-
-    Args:
-        request: its body has not been read.
-        limit: bytes.
-
-    Raises:
-        ApiError: 415 not declared as JSON; 413 larger than `limit`; 400 not JSON.
-    """
-    check_content_type(request.headers.get("content-type", ""), request.headers.get("content-encoding", ""))
-    return parse_json(await _read(request, limit))
 
 
 def check_content_type(content_type: str, content_encoding: str) -> None:
@@ -56,26 +44,64 @@ def check_content_type(content_type: str, content_encoding: str) -> None:
         raise ApiError(415, "unsupported_media_type", "send the body uncompressed: Content-Encoding is not supported")
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def read_body(
+    request: Request, limit: int, *, seconds: float, small: int, room: Callable[[int], Awaitable[None]]
+) -> bytearray:
+    """Returns the body of a request.
+
+    Args:
+        request: its body has not been read.
+        limit: bytes.
+        seconds: in which it must have come; each `SLOWEST` bytes give one more.
+        small: bytes that are read without asking for room.
+        room: waits until there is room for so many bytes; asked once, and nothing is read meanwhile.
+
+    Raises:
+        ApiError: 413 larger than `limit`; 408 too slow; 400 incomplete; what `room` raises.
+    """
     declared = request.headers.get("content-length", "")
-    excessive = declared.isdecimal() and int(declared[:20]) > limit
-    if excessive and request.headers.get("expect"):
+    expected = int(declared[:20]) if declared.isdecimal() else limit
+    if expected > limit and request.headers.get("expect"):
         # The client waits for our word before it sends the body.
         raise _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
+    body, asked = bytearray(), False
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    stream = request.stream()
     try:
-        stream = request.stream()
-        async for chunk in stream:
-            size += len(chunk)
-            if excessive or size > limit:
-                chunks.clear()
-                await _discard(stream, limit)
-                raise _too_large(limit)
-            chunks.append(chunk)
+        async with asyncio.timeout(seconds) as timer:
+            async for chunk in stream:
+                if expected > limit or len(body) + len(chunk) > limit:
+                    body.clear()
+                    await _discard(stream, limit)
+                    raise _too_large(limit)
+                body += chunk
+                if len(body) > small:
+                    if not asked:
+                        asked, waiting = True, clock()
+                        timer.reschedule(None)
+                        try:
+                            await room(expected)
+                        except ApiError:
+                            await _discard(stream, limit)
+                            raise
+                        began += clock() - waiting
+                    timer.reschedule(began + seconds + len(body) / SLOWEST)
     except ClientDisconnect as error:
         raise ApiError(400, "incomplete_body", "the connection ended before the body did") from error
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    except TimeoutError as error:
+        raise _too_slow(len(body), seconds) from error
+    return body
+
+
+def _too_slow(received: int, seconds: float) -> ApiError:
+    return ApiError(
+        408,
+        "body_too_slow",
+        f"the body did not come within {seconds:g} s (one more for each {SLOWEST // 1024} KiB); send it again",
+        details={"received": received},
+        headers={"connection": "close"},
+    )
 
 
 def _too_large(limit: int) -> ApiError:
@@ -100,16 +126,15 @@ async def _discard(stream: AsyncIterator[bytes], limit: int) -> None:
                     return
 
 
-def parse_json(body: bytes) -> Any:
-    """Returns the document in a body of strict JSON: UTF-8, no NaN, no lone surrogates, at most `MAX_DEPTH` deep.
-
-    Of a key that is there twice the last value counts (RFC 8259, section 4, leaves it open; JavaScript does the same).
+def parse_json(body: bytes | bytearray) -> Any:
+    """Returns the document in a body of strict JSON, as `contract.documents.decode`, within `contract.bounds`.
 
     Raises:
-        ApiError: 400, with line and column.
+        ApiError: 400; with line and column where it is no JSON.
     """
     try:
-        document = orjson.loads(body)
+        check_bounds(body)
+        return decode(body)
     except orjson.JSONDecodeError as error:
         raise ApiError(
             400,
@@ -117,23 +142,5 @@ def parse_json(body: bytes) -> Any:
             f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})",
             details={"line": error.lineno, "column": error.colno},
         ) from error
-    # Most bodies have too few brackets to be too deep, and counting those is much cheaper than walking the document.
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
-        raise ApiError(400, "invalid_json", f"the body is nested more than {MAX_DEPTH} levels deep")
-    return document
-
-
-def _deeper_than(document: Any, levels: int) -> bool:
-    """Tells whether a document has more than so many levels of lists and objects."""
-    layer = [document]
-    for _ in range(levels):
-        below: list[Any] = []
-        for item in layer:
-            if isinstance(item, dict):
-                below.extend(value for value in item.values() if isinstance(value, dict | list))
-            elif isinstance(item, list):
-                below.extend(value for value in item if isinstance(value, dict | list))
-        if not below:
-            return False
-        layer = below
-    return True
+    except ExcessError as error:
+        raise ApiError(400, "invalid_json", f"the body is refused: {error}") from error

@@ -53,8 +53,16 @@ class InvalidRequestError(ApiError):
 class UnavailableError(ApiError):
     """503: something the API stands on is out of reach; trying again later may help."""
 
-    def __init__(self, message: str, *, code: str = "unavailable", details: Any = None) -> None:
-        super().__init__(503, code, message, details=details, headers={"retry-after": str(RETRY_AFTER_SECONDS)})
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "unavailable",
+        details: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        headers = {"retry-after": str(RETRY_AFTER_SECONDS), **(headers or {})}
+        super().__init__(503, code, message, details=details, headers=headers)
 
 
 def unknown_task(task_id: str) -> ApiError:

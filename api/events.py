@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import orjson
 from prometheus_client import Gauge
 
 from api.errors import ApiError
 from api.tasks import Tasks
+from contract.documents import encode
 from contract.record import Record, Submission
 
 KEEP_ALIVE_SECONDS: Final = 15.0
@@ -37,7 +37,7 @@ def encode_event(name: str, data: object, identifier: str) -> bytes:
     return b"event: %s\nid: %s\ndata: %s\n\n" % (
         name.encode(),
         identifier.encode(),
-        orjson.dumps(data, option=orjson.OPT_UTC_Z),
+        encode(data),
     )
 
 

@@ -39,18 +39,20 @@ _FAULTS: Final = {
     403: "Only an admin's API key may name a tenant.",
     404: "There is no such task.",
     405: "This path does not have this method.",
+    408: "The body was too slow in coming.",
     409: "A conflict with how things stand.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     429: "Too many requests with this key.",
     500: "A fault of ours; the log has it under the id in the answer.",
-    503: "AWS is out of reach, or this server is stopping.",
+    503: "AWS is out of reach, or this server is stopping or busy.",
 }
 _NOT_ACCEPTED: Final = """\
 AWS is out of reach, or this server is stopping. `details.fate` is `not_accepted` (this submission will not run, and
 nobody is called back for it) or `unknown` (it may run). Send the same request again with the same task id, or with the
 one in `details.id`: it is accepted as soon as AWS is back, and the task runs once. Where several processes serve this
-API, only an `Idempotency-Key` lets an `unknown` one run once whichever of them is asked."""
+API, only an `Idempotency-Key` lets an `unknown` one run once whichever of them is asked. The code `busy` means that too
+many large bodies came at once: this submission will not run."""
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 
 
@@ -140,7 +142,9 @@ class _Builder:
             "examples": {key: {"summary": key, "value": value} for key, value in sent.items()},
         }
         body = {"required": True, "content": {"application/json": media}}
-        operation = self.operation(name, summary, answers, 400, 409, 413, 415, 503, tag="submit", body=body, **more)
+        operation = self.operation(
+            name, summary, answers, 400, 408, 409, 413, 415, 503, tag="submit", body=body, **more
+        )
         operation["responses"]["503"]["description"] = _NOT_ACCEPTED
         return operation
 

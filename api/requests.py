@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from api.errors import ApiError, InvalidRequestError
 from contract.config import Config, RuntimeConfig
+from contract.documents import encode
 from contract.identifiers import Prefix, TaskId
 from contract.task import TASK_TYPES, RuntimeType, TaskType, requested_checkpoint
 
@@ -60,6 +60,14 @@ class TaskRequest:
     """The SD Web UI checkpoint that the content names."""
 
 
+def _check_context(context: Any) -> Any:
+    """Refuses a context that is too long, before pydantic looks at each of its values."""
+    size = 0 if context is None else len(encode(context))
+    if size > MAX_CONTEXT_BYTES:
+        raise ValueError(f"must be at most {MAX_CONTEXT_BYTES} bytes of JSON; found {size}")
+    return context
+
+
 class MetadataV1(BaseModel):
     """Who the task is, where it runs, and where its results go."""
 
@@ -73,7 +81,9 @@ class MetadataV1(BaseModel):
     tasktype: Annotated[TaskType, Field(description="Task type.")]
     prefix: Annotated[Prefix, Field(description="The prefix (directory name) of the results in the S3 bucket.")]
     context: Annotated[
-        JsonValue, Field(description="Optional; any JSON of at most 64 KiB. It is part of the callback.")
+        JsonValue,
+        BeforeValidator(_check_context),
+        Field(description="Optional; any JSON of at most 64 KiB. It is part of the callback."),
     ] = None
 
 
@@ -255,7 +265,6 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
             f"found {metadata.tasktype}",
             allowed=accepted,
         )
-    _check_context(metadata.context)
     checkpoint = None
     if runtime.type is RuntimeType.COMFYUI:
         _check_workflow("task.content", task.content)
@@ -329,16 +338,6 @@ def _checked_checkpoint(field: str, checkpoint: str | None) -> str | None:
     if any(unicodedata.category(character) in {"Cc", "Cs", "Cn"} for character in checkpoint) or not checkpoint.strip():
         raise InvalidRequestError(field, "the checkpoint's name must not be blank or contain control characters")
     return checkpoint
-
-
-def _check_context(context: JsonValue) -> None:
-    if context is None or isinstance(context, bool | int | float):
-        return
-    size = len(orjson.dumps(context))
-    if size > MAX_CONTEXT_BYTES:
-        raise InvalidRequestError(
-            "task.metadata.context", f"must be at most {MAX_CONTEXT_BYTES} bytes of JSON; found {size}"
-        )
 
 
 def _check_workflow(field: str, content: Any) -> None:

@@ -31,6 +31,15 @@ class Server(uvicorn.Server):
                 host, port = socket.getsockname()[:2]
                 self._say(f"http://{host}:{port}" if ":" not in host else f"http://[{host}]:{port}")
 
+    async def on_tick(self, counter: int) -> bool:
+        """Looks once a second for clients that have had their time; uvicorn calls this each 0.1 s."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, Protocol)
+                connection.check_time(now, self.config.timeout_keep_alive)
+        return await super().on_tick(counter)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to stop: no new connections, event streams end, other requests finish."""
         if self._loop is not None:
@@ -40,12 +49,16 @@ class Server(uvicorn.Server):
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Returns how uvicorn is to serve: limits against slow and endless clients included."""
+
+    class Limited(Protocol):
+        request_seconds = settings.request_seconds
+
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=Protocol,
+        http=Limited,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -14,6 +14,7 @@ from api.aws import Aws
 from api.callbacks import Callbacks
 from api.events import Streams
 from api.idempotency import Idempotency
+from api.intake import Intake
 from api.links import Links
 from api.metrics import Metrics
 from api.readiness import Readiness
@@ -36,6 +37,7 @@ class Front:
     config: Config
     keys: KeyRing
     throttle: Throttle
+    intake: Intake
     metrics: Metrics
     streams: Streams
     tracer: Tracer
@@ -64,6 +66,7 @@ def make_front(settings: Settings, config: Config) -> Front:
         config=config,
         keys=KeyRing(settings.keys, shared=settings.api_keys_shared),
         throttle=Throttle(throttle.rate_limit, throttle.burst_limit, time.monotonic),
+        intake=Intake(settings.max_body_bytes, settings.request_seconds),
         metrics=metrics,
         streams=Streams(metrics.streams),
         tracer=make_tracer(settings),

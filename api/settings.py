@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """A path that a gateway puts in front of every route, such as `/prod`; accepted with it and without."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * MIB)] = 20 * MIB
     """The largest request body."""
+    request_seconds: Annotated[float, Field(gt=0, le=3600)] = 60
+    """In which a request must have come; each 32 KiB of its body give one second more."""
     aws_endpoint_url: str = ""
     aws_region: Annotated[str, Field(validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))] = "us-east-1"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

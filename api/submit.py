@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-import orjson
 import structlog
 from pydantic import ValidationError
 
@@ -19,6 +18,7 @@ from api.errors import ApiError, UnavailableError
 from api.requests import TaskRequest
 from api.unsettled import Ticket, Unsettled
 from contract.config import Config
+from contract.documents import encode
 from contract.identifiers import TaskRef, new_ulid
 from contract.objects import output_prefix, payload_key, s3_url
 from contract.outages import is_gone
@@ -210,7 +210,7 @@ class Acceptance:
 
     async def _message(self, metadata: Metadata, request: TaskRequest) -> str:
         """Returns the message, after its content has been put into S3 if it is too large for SNS."""
-        content = orjson.dumps(request.content)
+        content = encode(request.content)
         if len(content) <= INLINE_LIMIT:
             message = encode_task_message(TaskMessage(metadata=metadata, content=request.content))
             if len(message) * 4 <= INLINE_LIMIT or len(message.encode()) <= INLINE_LIMIT:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import from_json, to_json
 
+from contract.bounds import MESSAGE_BOUNDS, ExcessError, check_bounds
 from contract.identifiers import Prefix, RuntimeName, TaskId, TaskRef, Tenant
 
 SNS_MESSAGE_LIMIT: Final = 256 * 1024
@@ -126,10 +127,13 @@ def parse_task_message(body: str | bytes) -> TaskMessage:
     """Reads a queue message's body, raw or inside SNS's own JSON envelope.
 
     Raises:
-        UnreadableMessageError: it is not JSON, or not a task message; the text names the fields.
+        UnreadableMessageError: it is not JSON, beyond a bound, or not a task message; the text names the fields.
     """
     try:
+        check_bounds(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body, **MESSAGE_BOUNDS)
         document = json.loads(body)
+    except ExcessError as error:
+        raise UnreadableMessageError(f"the message is refused: {error}") from error
     except (ValueError, RecursionError) as error:
         raise UnreadableMessageError(f"the body is not JSON: {error}") from error
     if (

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from agent.aws import CALL_TIMEOUT, persist
 from agent.documents import decode_json
 from agent.errors import PermanentError
+from contract.bounds import MESSAGE_BOUNDS, ExcessError, check_bounds
 from contract.objects import payload_folder, split_s3_url
 from contract.store import is_absent
 from contract.task import TaskMessage
@@ -61,7 +62,11 @@ class Payloads:
                 ) from error
             raise
         try:
+            # Others than our API may have put it there.
+            check_bounds(data, **MESSAGE_BOUNDS)
             content = await decode_json(data)
+        except ExcessError as error:
+            raise PermanentError("payload_too_large", f"the task's stored content is refused: {error}") from error
         except ValueError as error:
             raise PermanentError("payload_invalid", f"the task's stored content is not JSON: {error}") from error
         if not isinstance(content, dict):

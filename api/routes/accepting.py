@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 
-from api.body import read_json
+from api.body import parse_json
 from api.errors import InvalidRequestError
 from api.middleware import request_state
 from api.requests import TaskRequest
@@ -18,40 +19,44 @@ from contract.config import Config
 
 Dialect = Callable[[Any, Config], TaskRequest]
 
-
-async def document_of(request: Request) -> Any:
-    """Returns the request's JSON document.
-
-    Raises:
-        ApiError: 400, 413 or 415.
-    """
-    return await read_json(request, services_of(request).front.settings.max_body_bytes)
+_THREAD_THRESHOLD: Final = 64 * 1024
+"""Bytes above which a body is understood away from the event loop, where it would stop all others for over 10 ms."""
 
 
 async def accept(
-    request: Request, document: Any, understand: Dialect, *, dialect: str, idempotency_key: str | None = None
+    request: Request, understand: Dialect, *, dialect: str, idempotency_key: str | None = None
 ) -> Accepted:
     """Puts the task of a request on its way.
 
     Args:
-        request: whose key and trace count.
-        document: the request's JSON document.
-        understand: what turns the document into a task.
+        request: its body has not been read.
+        understand: what turns the body's document into a task.
         dialect: the name of that, for the metrics.
         idempotency_key: with it, the request happens once however often it is sent.
 
     Raises:
-        ApiError: 400, 409 or 503.
+        ApiError: 400, 408, 409, 413, 415 or 503.
     """
     services, state = services_of(request), request_state(request.scope)
     if TENANT in request.query_params:
         raise InvalidRequestError(TENANT, "a task is always submitted for the API key's own tenant; leave it out")
-    task = understand(document, services.front.config)
-    state.task_id = task.task_id
-    if idempotency_key is None:
-        accepted = await services.acceptance.accept_once(task, state.caller.tenant, trace=state.trace)
-    else:
-        accepted = await services.idempotency.accept(state.caller, idempotency_key, task, document, trace=state.trace)
+    front = services.front
+
+    def read(body: bytearray) -> tuple[Any, TaskRequest]:
+        document = parse_json(body)
+        body.clear()  # the document is a copy, and may need the memory
+        return document, understand(document, front.config)
+
+    async with front.intake.body(request) as body:
+        large = len(body) > _THREAD_THRESHOLD
+        document, task = await asyncio.to_thread(read, body) if large else read(body)
+        state.task_id = task.task_id
+        if idempotency_key is None:
+            accepted = await services.acceptance.accept_once(task, state.caller.tenant, trace=state.trace)
+        else:
+            accepted = await services.idempotency.accept(
+                state.caller, idempotency_key, task, document, trace=state.trace
+            )
     state.task_id = accepted.ticket.task_id
-    services.front.metrics.accepted(task.runtime.name, task.task_type, dialect).inc()
+    front.metrics.accepted(task.runtime.name, task.task_type, dialect).inc()
     return accepted

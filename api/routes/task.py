@@ -9,15 +9,14 @@ from starlette.routing import Route
 from api.answers import json_answer
 from api.errors import InvalidRequestError
 from api.requests import from_task
-from api.routes.accepting import accept, document_of
+from api.routes.accepting import accept
 from api.routes.asking import task_of
 from api.services import services_of
 
 
 async def submit(request: Request) -> Response:
     """Accepts one of the runtimes' own requests."""
-    document = await document_of(request)
-    accepted = await accept(request, document, from_task, dialect="task")
+    accepted = await accept(request, from_task, dialect="task")
     return json_answer({"taskId": accepted.ticket.task_id})
 
 

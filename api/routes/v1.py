@@ -16,7 +16,7 @@ from api.events import has_seen_the_end, task_events
 from api.idempotency import check_key
 from api.middleware import request_state
 from api.requests import from_v1
-from api.routes.accepting import accept, document_of
+from api.routes.accepting import accept
 from api.routes.asking import task_of
 from api.services import services_of
 from contract.identifiers import TaskRef
@@ -30,8 +30,7 @@ async def submit(request: Request) -> Response:
     key = request.headers.get("idempotency-key")
     if key is not None:
         check_key(key)
-    document = await document_of(request)
-    accepted = await accept(request, document, from_v1, dialect="v1", idempotency_key=key)
+    accepted = await accept(request, from_v1, dialect="v1", idempotency_key=key)
     root = services_of(request).front.settings.root_path
     here = f"{root}/v1/tasks/{quote(accepted.ticket.task_id, safe='')}"
     return json_answer(

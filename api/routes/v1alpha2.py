@@ -8,13 +8,12 @@ from starlette.routing import Route
 
 from api.answers import json_answer
 from api.requests import from_v1alpha2
-from api.routes.accepting import accept, document_of
+from api.routes.accepting import accept
 
 
 async def submit(request: Request) -> Response:
     """Accepts a task for a runtime that is named."""
-    document = await document_of(request)
-    accepted = await accept(request, document, from_v1alpha2, dialect="v1alpha2")
+    accepted = await accept(request, from_v1alpha2, dialect="v1alpha2")
     return json_answer(
         {
             "id_task": accepted.ticket.task_id,

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.body import MAX_DEPTH, check_content_type, parse_json
+from api.body import check_content_type, parse_json
 from api.errors import ApiError
+from contract.bounds import MAX_DEPTH
 from tests.unit.api.strategies import JSON_VALUES, attempt
 
 

@@ -60,7 +60,7 @@ def test_hostile_bodies_are_refused_in_words(body: str) -> None:
         parse_task_message(body)
 
 
-@pytest.mark.parametrize("context", ['"\\ud800"', '{"\\udfff": 1}', "[" * 198 + "]" * 198])
+@pytest.mark.parametrize("context", ['"\\ud800"', '{"\\udfff": 1}'])
 def test_a_context_that_no_record_can_hold_is_refused_and_named(context: str) -> None:
     body = (
         '{"metadata": {"id": "a", "runtime": "r", "tasktype": "text-to-image", "prefix": "p", '
