@@ -16,9 +16,10 @@ from api.body import parse_json
 from api.digest import digest
 from api.events import encode_event
 from api.requests import from_v1
-from contract.callback import callback_for, encode_callback
+from contract.callback import encode_callback
 from contract.config import Config, parse_config
 from contract.documents import decode, encode
+from contract.identifiers import TaskRef
 from contract.record import Record, Status, Submission
 from contract.task import Metadata, TaskMessage, encode_task_message, parse_task_message
 from tests.unit.api.strategies import JSON_VALUES
@@ -61,7 +62,7 @@ def test_context_and_content_come_back_as_they_were_sent(context: Any, value: An
         status=Status.FAILED,
     )
     record = Record.model_validate_json(Record(id="a", current=submission).model_dump_json())
-    callback = json.loads(encode_callback(callback_for("a", record.current)))
+    callback = json.loads(encode_callback(TaskRef("a"), record.current, bucket="b").message)
     event = encode_event("failed", {"context": record.current.context}, "1").decode()
 
     assert same(callback["context"], context)
