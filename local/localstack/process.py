@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -33,13 +34,15 @@ class LocalStack:
         python: the Python of its environment (`ensure_environment`).
         folder: of its log (`localstack.log`) and its temporary files.
         port: to listen on; 0 takes a free one.
+        settings: LocalStack's own, beside those that it always gets.
     """
 
-    def __init__(self, *, python: Path, folder: Path, port: int = 0) -> None:
+    def __init__(self, *, python: Path, folder: Path, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
         self.port = port
         self.log = folder / "localstack.log"
         self._python = python
         self._folder = folder
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,7 +80,7 @@ class LocalStack:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=serve_environment(self._python, self._folder / "root"),
+                    env=serve_environment(self._python, self._folder / "root") | self._settings,
                     pass_fds=[listener.fileno()],
                     start_new_session=True,
                 )

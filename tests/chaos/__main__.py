@@ -22,16 +22,25 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, help="repeats the faults of an earlier trial; drawn when not given")
     parser.add_argument("--tasks", type=int, default=400, help="how many (default: 400)")
-    parser.add_argument("--agents", type=int, default=3, help="each with a runtime of its own (default: 3)")
-    parser.add_argument("--slots", type=int, default=1, help="runs at each runtime at once (default: 1)")
+    parser.add_argument("--agents", type=int, default=3, help="from the start; one more comes late (default: 3)")
+    parser.add_argument("--slots", type=int, help="runs at each runtime at once; drawn when not given")
     parser.add_argument("--seconds", type=float, default=600, help="the most that all may take (default: 600)")
     parser.add_argument("--window", type=float, help="seconds of faults (default: 180, at most 0.4 of --seconds)")
-    parser.add_argument("--runtime", choices=["sdwebui", "comfyui"], help="type of the runtimes; drawn when not given")
+    parser.add_argument(
+        "--runtime",
+        action="append",
+        default=[],
+        choices=["sdwebui", "comfyui", "invokeai", "http"],
+        help="types of the runtimes, one after the other (repeatable); drawn when not given",
+    )
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="KIND", help="leave out a kind of task (repeatable)"
+    )
     parser.add_argument("--plan", action="store_true", help="print every task and fault of the seed, and do nothing")
     parser.add_argument("--keep", action="store_true", help="keep the history of a clean trial, too")
     parser.add_argument("--check", type=Path, metavar="HISTORY", help="judge the history of an earlier trial again")
     arguments = parser.parse_args()
-    if arguments.tasks < 1 or arguments.agents < 1 or arguments.seconds <= 0 or arguments.slots < 1:
+    if arguments.tasks < 1 or arguments.agents < 1 or arguments.seconds <= 0 or arguments.slots == 0:
         parser.error("--tasks, --agents, --slots and --seconds must be more than nothing")
     return _judge_again(arguments.check) if arguments.check else _run(arguments)
 
@@ -55,10 +64,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from local.localstack.environment import EnvironmentFailedError
     from local.localstack.process import LocalStackFailedError
     from tests.chaos.checker import check
-    from tests.chaos.plan import make_plan
+    from tests.chaos.plan import TaskKind, make_plan
     from tests.chaos.report import repeat_command, summary
     from tests.chaos.trial import Trial, TrialError
 
+    unknown = set(arguments.without) - set(TaskKind)
+    if unknown:
+        sys.stderr.write(f"chaos: --without {', '.join(sorted(unknown))}: the kinds are {', '.join(TaskKind)}\n")
+        return 2
     seed = secrets.randbelow(100_000) if arguments.seed is None else arguments.seed
     plan = make_plan(
         seed,
@@ -66,7 +79,8 @@ def _run(arguments: argparse.Namespace) -> int:
         agents=arguments.agents,
         window=arguments.window or min(180.0, 0.4 * arguments.seconds),
         slots=arguments.slots,
-        runtime_type=RuntimeType(arguments.runtime) if arguments.runtime else None,
+        types=[RuntimeType(name) for name in arguments.runtime],
+        without=[TaskKind(name) for name in arguments.without],
     )
     if arguments.plan:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
@@ -85,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 2
     verdict = check(events)
     print(summary(verdict))
-    command = repeat_command(plan, seconds=arguments.seconds)
+    command = repeat_command(plan, seconds=arguments.seconds, without=arguments.without)
     if verdict.violations or arguments.keep:
         print(f"history and logs: {folder}")
     else:

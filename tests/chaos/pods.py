@@ -13,13 +13,11 @@ from typing import Any, Final
 import httpx
 
 from contract.task import RuntimeType
+from tests.chaos.contents import HUGE_OUTPUTS
 from tests.chaos.history import History, Kind
-from tests.chaos.plan import FaultKind, Plan, PlannedFault
+from tests.chaos.plan import FaultKind, Plan, PlannedFault, PlannedRuntime
 from tests.support.processes import Process
 from tests.support.stack import Fake, Stack
-
-RUNTIME: Final = "chaos"
-"""The name of the one runtime: all agents share its queue."""
 
 GRACE_PERIOD: Final = 2
 """Seconds that an agent may go on running its task after SIGTERM."""
@@ -35,6 +33,7 @@ _RUNTIME_FAULTS: Final[dict[FaultKind, list[dict[str, Any]]]] = {
     FaultKind.RUNTIME_OUT_OF_MEMORY: [{"name": "out-of-memory"}],
     FaultKind.RUNTIME_GARBAGE: [{"name": "garbage"}],
 }
+_OF_NODES: Final = frozenset({RuntimeType.COMFYUI, RuntimeType.INVOKEAI})
 _STRIKES_WITHIN: Final = 30.0
 """Seconds in which an ordered fault of a runtime surely meets a task."""
 
@@ -42,6 +41,7 @@ _STRIKES_WITHIN: Final = 30.0
 @dataclass
 class _Pod:
     number: int
+    runtime: PlannedRuntime
     fake: Fake
     agent: Process | None = None
     agent_name: str = ""
@@ -76,16 +76,32 @@ class Pods:
         self._pods: list[_Pod] = []
 
     def start(self) -> None:
-        """Starts all pods, and returns once every agent takes tasks."""
-        for number in range(self._plan.agents):
-            fake = self._start_fake()
-            self._pods.append(_Pod(number, fake, runtimes=[fake]))
-        for pod in self._pods:
+        """Starts all pods that are there from the start, and returns once their agents take tasks."""
+        for runtime in self._plan.runtimes:
+            for number in runtime.pods:
+                fake = self._start_fake(runtime)
+                self._pods.append(_Pod(number, runtime, fake, runtimes=[fake]))
+        present = [pod for pod in self._pods if not pod.runtime.comes_at]
+        for pod in present:
             self._start_agent(pod)
-        for pod in self._pods:
+        for pod in present:
             if pod.agent is not None:
                 pod.agent.wait_ready()
         self._thread.start()
+
+    def arrive(self) -> None:
+        """Starts the agents of the runtime that was away."""
+        with self._lock:
+            for pod in self._pods:
+                if pod.agent is None and not pod.generation:
+                    pod.start_at = time.monotonic()
+
+    def kill(self, agent: str) -> None:
+        """Kills an agent by its name, unless it has gone already."""
+        with self._lock:
+            pod = next((pod for pod in self._pods if pod.agent_name == agent), None)
+            if pod is not None:
+                self.strike(PlannedFault(0.0, FaultKind.AGENT_KILLED, pod.number, 0.5))
 
     def strike(self, fault: PlannedFault) -> None:
         """Does to a pod what is planned."""
@@ -117,7 +133,7 @@ class Pods:
         order = dict(orders[int(fault.at * 100) % len(orders)])
         if fault.kind is FaultKind.RUNTIME_HANG:
             order["seconds"] = fault.seconds
-        if fault.kind is FaultKind.RUNTIME_ERROR and self._plan.runtime_type is RuntimeType.COMFYUI:
+        if fault.kind is FaultKind.RUNTIME_ERROR and pod.runtime.type in _OF_NODES:
             order["at"] = "submit"  # in the run it would be a node's error, which is the workflow's own fault
         try:
             pod.fake.order(**order)
@@ -137,6 +153,7 @@ class Pods:
             for pod in self._pods:
                 if pod.thaw_at is not None:
                     pod.thaw_at = 0.0
+            self.arrive()
             fakes = [pod.fake for pod in self._pods]
         for fake in fakes:
             try:
@@ -149,7 +166,11 @@ class Pods:
         with self._lock:
             return [
                 *(f"agent-{pod.number} frozen" for pod in self._pods if pod.thaw_at is not None),
-                *(f"agent-{pod.number} down" for pod in self._pods if pod.agent is None or pod.expected),
+                *(
+                    f"agent-{pod.number} down"
+                    for pod in self._pods
+                    if (pod.agent is None and (pod.generation or pod.start_at is not None)) or pod.expected
+                ),
                 *(f"runtime-{pod.number} down" for pod in self._pods if pod.fake_start_at is not None),
             ]
 
@@ -216,7 +237,7 @@ class Pods:
         if pod.fake_start_at is not None:
             if self._replacing and now >= pod.fake_start_at:
                 pod.fake_start_at = None
-                pod.fake = self._start_fake(port=int(pod.fake.url.rpartition(":")[2]))
+                pod.fake = self._start_fake(pod.runtime, port=int(pod.fake.url.rpartition(":")[2]))
                 pod.runtimes.append(pod.fake)
         elif not pod.fake.process.is_alive():
             status, _ = pod.fake.process.wait_ended(1)
@@ -224,9 +245,16 @@ class Pods:
             self._history.add(Kind.ENDED, name=f"runtime-{pod.number}", status=status, expected=ordered)
             pod.fake_start_at = now + 1.0
 
-    def _start_fake(self, port: int = 0) -> Fake:
+    def _start_fake(self, runtime: PlannedRuntime, port: int = 0) -> Fake:
+        # A ComfyUI that forgets the first of many files before they are fetched would fail their task.
+        options = {"keep_outputs": 2 * HUGE_OUTPUTS} if runtime.type is RuntimeType.COMFYUI else {}
         return self._stack.start_fake(
-            kind=self._plan.runtime_type, port=port, ready=False, seconds_per_task=self._plan.seconds_per_task
+            kind=runtime.type,
+            program="tests.chaos.http_runtime" if runtime.type is RuntimeType.HTTP else "fake_runtime",
+            port=port,
+            ready=False,
+            seconds_per_task=self._plan.seconds_per_task,
+            **options,
         )
 
     def _start_agent(self, pod: _Pod) -> None:
@@ -234,11 +262,11 @@ class Pods:
         pod.agent_name = f"agent-{pod.number}-{pod.generation}"
         pod.expected, pod.start_at, pod.thaw_at, pod.kill_at = False, None, None, None
         pod.agent, _ = self._stack.start_agent(
-            RUNTIME,
+            pod.runtime.name,
             pod.fake.url,
             AWS_ACCESS_KEY_ID=pod.agent_name,
             VISIBILITY_TIMEOUT=self._plan.visibility,
-            SLOTS=self._plan.slots,
+            SLOTS=pod.runtime.slots,
             GRACE_PERIOD_SECONDS=GRACE_PERIOD,
             TASK_TIMEOUT_SECONDS=TASK_TIMEOUT * self._plan.visibility,
         )

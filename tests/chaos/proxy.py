@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -39,6 +40,10 @@ class NotingProxy(FaultProxy):
         self._under_way: set[asyncio.Task[web.Response]] = set()
         self.messages: dict[str, str] = {}
         """The body of each task message that was published, by its request."""
+        self.recorded: set[str] = set()
+        """Ids of tasks that have a record."""
+        self.uploads: dict[str, dict[str, str]] = defaultdict(dict)
+        """The results of each task, by its id: key, and who has stored it."""
 
     def fail(self, match: Match, *, status: int | None = None, lose: bool = False) -> Callable[[], None]:
         """Lets matching calls fail, by an error or by losing the answer, until the returned function is called."""
@@ -110,16 +115,20 @@ class NotingProxy(FaultProxy):
     def _note_object(self, request: web.Request, call: Call, answer: web.Response, *, who: str, asked: float) -> None:
         key = call.resource.partition("/")[2]
         if call.operation == "PutObject" and key.startswith(RECORDS):
+            task = key.removeprefix(RECORDS).removesuffix(".json")
+            self.recorded.add(task)
             self._history.add(
                 Kind.WRITE,
                 who=who,
-                task=key.removeprefix(RECORDS).removesuffix(".json"),
+                task=task,
                 record=_json(call.body),
                 replaced=request.headers.get("If-Match", "").strip('"'),
                 etag=answer.headers.get("ETag", "").strip('"'),
                 asked=asked,
             )
         else:
+            if call.operation == "PutObject" and not key.startswith("."):
+                self.uploads[key.split("/")[-2]][key] = who
             self._history.add(
                 Kind.OBJECT,
                 who=who,

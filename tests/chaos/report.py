@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from tests.chaos.checker import Verdict
@@ -24,9 +25,10 @@ def summary(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def repeat_command(plan: Plan, *, seconds: float) -> str:
+def repeat_command(plan: Plan, *, seconds: float, without: Iterable[str] = ()) -> str:
     """Returns the command that runs a trial with the same plan."""
+    options = [f"--runtime {runtime.type}" for runtime in plan.runtimes] + [f"--without {kind}" for kind in without]
     return (
         f"uvx nox -s chaos -- --seed {plan.seed} --tasks {len(plan.tasks)} --agents {plan.agents} "
-        f"--seconds {seconds:g} --window {plan.window:g} --runtime {plan.runtime_type} --slots {plan.slots}"
+        f"--seconds {seconds:g} --window {plan.window:g} --slots {plan.slots} {' '.join(options)}"
     )

@@ -32,11 +32,14 @@ class Story:
     """Of each task's record, in the order in which they replaced each other."""
     forks: list[str] = field(default_factory=list)
     final: dict[str, Record] = field(default_factory=dict)
+    """The record of each task at last. A task is known by what its record's key says: tenant and id."""
     ends: dict[str, Write] = field(default_factory=dict)
     """For each submission the version in which it had ended first."""
     task_of: dict[str, str] = field(default_factory=dict)
     submission_of: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """The submissions that a request has made."""
+    forgotten: dict[str, Submission] = field(default_factory=dict)
+    """Submissions for which their record has no place any more, as they stood before."""
 
     def of(self, kind: Kind) -> Iterator[Event]:
         """Yields the events of a kind, in order."""
@@ -50,15 +53,18 @@ class Story:
         return facts
 
     def submissions(self) -> Iterator[tuple[str, Submission]]:
-        """Yields task id and each submission as it stood at last."""
+        """Yields task and each submission as it stood at last, those too that their record has forgotten."""
         for task, record in self.final.items():
             for submission in (record.current, *record.earlier.values()):
                 yield task, submission
+        for name, submission in self.forgotten.items():
+            yield self.task_of[name], submission
 
     def find(self, submission: str) -> Submission | None:
         """Returns a submission as it stood at last."""
         record = self.final.get(self.task_of.get(submission, ""))
-        return record.find(submission) if record else None
+        found = record.find(submission) if record else None
+        return found or self.forgotten.get(submission)
 
 
 def tell(events: Sequence[Event]) -> Story:
@@ -76,7 +82,7 @@ def tell(events: Sequence[Event]) -> Story:
         story.forks += forks
     for text in story.last(Kind.FINAL).get("records", []):
         record = Record.model_validate(text)
-        story.final[record.id] = record
+        story.final[f"{record.tenant}/{record.id}" if record.tenant else record.id] = record
     for task, versions in story.versions.items():
         for write in versions:
             for submission in (write.record.current, *write.record.earlier.values()):
@@ -86,6 +92,8 @@ def tell(events: Sequence[Event]) -> Story:
                     story.submission_of[str(submission.context["request"])].add(name)
                 if submission.status.terminal:
                     story.ends.setdefault(name, write)
+                if task in story.final and story.final[task].find(name) is None:
+                    story.forgotten[name] = submission
     return story
 
 

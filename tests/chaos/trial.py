@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 import os
 import signal
 import sys
@@ -12,46 +11,34 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from contract.objects import ENDED, IDEMPOTENCY, RECORDS
 from contract.record import Status
 from local.folders import state_folder
 from local.localstack.environment import ensure_environment
 from local.localstack.process import LocalStack
-from tests.chaos.client import Client
+from tests.chaos.client import Client, api_keys
+from tests.chaos.contents import HUGE_OUTPUTS
+from tests.chaos.front import Front
 from tests.chaos.history import Event, History, Kind
+from tests.chaos.place import TrialDeployment, leftovers, provision_trial
 from tests.chaos.plan import GUILTY, FaultKind, Plan, PlannedFault, PlannedTask, TaskKind
-from tests.chaos.pods import RUNTIME, Pods
+from tests.chaos.pods import Pods
 from tests.chaos.proxy import NotingProxy
-from tests.support.deployment import Deployment, deploy
+from tests.support.deployment import Deployment
 from tests.support.proxy import Call, Match, everything
 from tests.support.stack import Stack
 
-_CONFIG: Final = f"""
-stackName: {{stack}}
-modelBucketArn: arn:aws:s3:::{{stack}}-models
-APIGW: {{{{throttle: {{{{rateLimit: 1000, burstLimit: 1000}}}}}}}}
-modelsRuntime:
-- {{{{name: {RUNTIME}, type: TYPE, dynamicModel: DYNAMIC}}}}
-"""
+HUGE_STORED: Final = HUGE_OUTPUTS - 80
+"""Results after which the agent is killed that stores very many; more than a page of a listing."""
+_CANCELLED_AT_ONCE: Final = frozenset({TaskKind.HASTY, TaskKind.HASTY_ONCE})
 _LOOK_EVERY: Final = 0.5
 """Seconds between two reads of a client."""
 _QUIET: Final = 2.0
 """Seconds without a write, an upload or a callback after which nothing more is to be expected."""
 _TERMINAL: Final = {str(status) for status in Status if status.terminal}
-
-
-@dataclass(frozen=True)
-class _KnownDeployment(Deployment):
-    """A deployment whose queues are known by heart: a frozen AWS must not keep agents from being started."""
-
-    urls: dict[str, str] = field(default_factory=dict)
-
-    def queue_url(self, runtime: str) -> str:
-        return self.urls[runtime]
 
 
 class _Agenda:
@@ -76,6 +63,18 @@ class _Agenda:
 
     def __len__(self) -> int:
         return len(self._due)
+
+
+@dataclass(frozen=True)
+class _Struck:
+    """All that tasks are sent to and faults strike."""
+
+    front: Front
+    pods: Pods
+    client: Client
+    proxy: NotingProxy
+    deployment: TrialDeployment
+    localstack: LocalStack
 
 
 class TrialError(Exception):
@@ -121,7 +120,11 @@ class Trial:
         """
         localstack = self._localstack
         if localstack is None:
-            localstack = LocalStack(python=ensure_environment(state_folder(), say=self._say), folder=self._folder)
+            localstack = LocalStack(
+                python=ensure_environment(state_folder(), say=self._say),
+                folder=self._folder,
+                settings={"SQS_ENABLE_MESSAGE_RETENTION_PERIOD": "1"},
+            )
             localstack.start()
         try:
             localstack.wait_until_ready()
@@ -135,7 +138,7 @@ class Trial:
 
     def _run(self, localstack: LocalStack) -> None:
         plan, history = self._plan, self.history
-        guilty = [task.task_id for task in plan.tasks if task.kind in GUILTY]
+        guilty = [task.name for task in plan.tasks if task.kind in GUILTY]
         history.add(
             Kind.TRIAL,
             seed=plan.seed,
@@ -143,20 +146,20 @@ class Trial:
             visibility=plan.visibility,
             slots=plan.slots,
             guilty=guilty,
+            types={runtime.name: runtime.type for runtime in plan.runtimes},
         )
-        deployment = _provision(localstack.endpoint, plan)
+        deployment = provision_trial(localstack.endpoint, plan)
         topic = deployment.place.callback_topic_arn
         with (
             NotingProxy(localstack.endpoint, history, callback_topic=topic) as proxy,
             Stack(deployment, self._folder, aws=proxy.url) as stack,
         ):
-            pods = Pods(stack, plan, history)
+            front, pods = Front(stack, history, {"API_KEYS": api_keys()}), Pods(stack, plan, history)
             try:
-                api = stack.start_api(AWS_ACCESS_KEY_ID="api")
+                front.start()
                 pods.start()
             except AssertionError as error:
                 raise TrialError(str(error)) from error
-            history.add(Kind.STARTED, name="api", pid=api.pid, log=api.log.name)
             client = Client(
                 api=stack.api,
                 deployment=deployment,
@@ -172,19 +175,17 @@ class Trial:
             with ThreadPoolExecutor(48) as pool:
                 try:
                     try:
-                        self._strike(pods, client, proxy, localstack, pool)
+                        self._strike(_Struck(front, pods, client, proxy, deployment, localstack), pool)
                     except KeyboardInterrupt:
                         interrupted = True
                         self._say("no more faults: waiting until all has recovered (Ctrl-C again: not even that)")
                     self._leaving.set()
                     began_recovery = time.monotonic()
-                    self._heal(pods, proxy, localstack)
-                    reason = self._wait_until_settled(pods, deployment, deadline=began + self._limit)
+                    self._heal(pods, proxy, deployment, localstack)
+                    reason = self._wait_until_settled(front, pods, deployment, deadline=began + self._limit)
                     recovered = not reason
                 except KeyboardInterrupt:
                     interrupted = True
-            if not api.is_alive():
-                history.add(Kind.ENDED, name="api", status="dead", expected=False)
             history.add(
                 Kind.SETTLED,
                 recovered=recovered,
@@ -192,24 +193,26 @@ class Trial:
                 interrupted=interrupted,
                 seconds=round(time.monotonic() - began_recovery, 1),
             )
+            front.close()
             pods.close()
             ear.stop()
             client.close()
             pods.note_runs()
             for name, text in stack.traces().items():
                 history.add(Kind.TRACE, name=name, text=text)
-            history.add(Kind.FINAL, **_final(deployment))
+            history.add(Kind.FINAL, **leftovers(deployment))
 
     # Faults ----------------------------------------------------------------------------------------------------------
 
-    def _strike(
-        self, pods: Pods, client: Client, proxy: NotingProxy, localstack: LocalStack, pool: ThreadPoolExecutor
-    ) -> None:
-        began = time.monotonic()
+    def _strike(self, struck: _Struck, pool: ThreadPoolExecutor) -> None:
+        began, pods, client = time.monotonic(), struck.pods, struck.client
         for planned in self._plan.tasks:
-            self._agenda.add(planned.at, _in_pool(pool, self._send, client, planned, pool, began))
+            self._agenda.add(planned.at, _in_pool(pool, self._send, struck, planned, pool, began))
+            if planned.kind in _CANCELLED_AT_ONCE:
+                self._agenda.add(planned.at, _in_pool(pool, client.cancel_at_once, planned))
         for fault in self._plan.faults:
-            self._agenda.add(fault.at, _in_pool(pool, self._fault, fault, pods, proxy, localstack, began))
+            self._agenda.add(fault.at, _in_pool(pool, self._fault, fault, struck, began))
+        self._agenda.add(self._plan.away.comes_at, pods.arrive)
         looks = int(self._plan.window / _LOOK_EVERY)
         for number in range(looks):
             self._agenda.add(number * _LOOK_EVERY, _in_pool(pool, client.look))
@@ -224,21 +227,37 @@ class Trial:
                 self._say(f"{now - began:5.0f} s  {self._progress(pods)}")
             time.sleep(0.02)
 
-    def _send(self, client: Client, planned: PlannedTask, pool: ThreadPoolExecutor, began: float) -> None:
+    def _send(self, struck: _Struck, planned: PlannedTask, pool: ThreadPoolExecutor, began: float) -> None:
+        client = struck.client
         client.send(planned)
         follow_up: Callable[[], None] | None = {
-            TaskKind.CANCELLED: _in_pool(pool, client.cancel, planned.task_id),
+            TaskKind.CANCELLED: _in_pool(pool, client.cancel, planned),
             TaskKind.RESUBMITTED: _in_pool(pool, client.send, planned, 2),
             TaskKind.DUPLICATED: _in_pool(pool, client.send_twice, planned),
+            TaskKind.CROWDED: _in_pool(pool, client.crowd, planned),
+            TaskKind.HUGE: _in_pool(pool, self._kill_and_cancel, struck, planned),
         }.get(planned.kind)
         if follow_up is not None and not self._leaving.is_set():
             self._agenda.add(time.monotonic() - began + planned.again_after, follow_up)
 
-    def _fault(self, fault: PlannedFault, pods: Pods, proxy: NotingProxy, localstack: LocalStack, began: float) -> None:
+    def _kill_and_cancel(self, struck: _Struck, planned: PlannedTask) -> None:
+        """Kills the agent that stores a task's many results when most are there, and cancels the task."""
+        agent = struck.client.wait_stored(planned.task_id, HUGE_STORED, within=self._plan.window)
+        if agent:
+            struck.pods.kill(agent)
+            struck.client.cancel(planned)
+
+    def _fault(self, fault: PlannedFault, struck: _Struck, began: float) -> None:
         end = time.monotonic() - began + fault.seconds
-        matches = self._matches()
+        pods, localstack = struck.pods, struck.localstack
         if fault.kind.strikes_one:
             pods.strike(fault)
+        elif fault.kind is FaultKind.API_KILLED:
+            struck.front.kill(fault)
+        elif fault.kind is FaultKind.QUEUE_GONE:
+            pods.note(fault, "AWS")
+            struck.deployment.delete_queue(self._plan.away.name)
+            self._agenda.add(end, struck.deployment.restore)
         elif fault.kind is FaultKind.AWS_FROZEN:
             if time.monotonic() < self._frozen_until:
                 pods.note(fault, "AWS", skipped="it is frozen already")
@@ -248,9 +267,9 @@ class Trial:
             os.kill(localstack.pid, signal.SIGSTOP)
             self._agenda.add(end, lambda: os.kill(localstack.pid, signal.SIGCONT))
         else:
-            match, arguments = matches[fault.kind]
+            match, arguments = self._matches()[fault.kind]
             pods.note(fault, "AWS")
-            self._agenda.add(end, proxy.fail(match, **arguments))
+            self._agenda.add(end, struck.proxy.fail(match, **arguments))
 
     def _matches(self) -> dict[FaultKind, tuple[Match, dict[str, Any]]]:
         def uploads(call: Call) -> bool:
@@ -259,26 +278,32 @@ class Trial:
         def callbacks(call: Call) -> bool:
             return call.service == "sns" and b"callbacks" in call.body
 
+        def submissions(call: Call) -> bool:
+            return call.service == "sns" and not callbacks(call)
+
         return {
             FaultKind.AWS_UNAVAILABLE: (everything, {"status": 503}),
             FaultKind.UPLOADS_FAIL: (uploads, {"status": 500}),
             FaultKind.CALLBACKS_FAIL: (callbacks, {"status": 503}),
             FaultKind.ANSWERS_LOST: (everything, {"lose": True}),
+            FaultKind.SUBMISSIONS_FAIL: (submissions, {"status": 503}),
+            FaultKind.SNS_UNAVAILABLE: (lambda call: call.service == "sns", {"status": 503}),
         }
 
     # Recovery --------------------------------------------------------------------------------------------------------
 
-    def _heal(self, pods: Pods, proxy: NotingProxy, localstack: LocalStack) -> None:
+    def _heal(self, pods: Pods, proxy: NotingProxy, deployment: TrialDeployment, localstack: LocalStack) -> None:
         proxy.heal()
         os.kill(localstack.pid, signal.SIGCONT)
+        deployment.restore()
         pods.heal()
 
-    def _wait_until_settled(self, pods: Pods, deployment: Deployment, *, deadline: float) -> str:
+    def _wait_until_settled(self, front: Front, pods: Pods, deployment: TrialDeployment, *, deadline: float) -> str:
         """Returns nothing once all is done and quiet, or what is still amiss at the deadline."""
         began = time.monotonic()
         progress = began
         while True:
-            amiss = self._amiss(pods, deployment)
+            amiss = self._amiss(front, pods, deployment)
             if not amiss:
                 return ""
             now = time.monotonic()
@@ -289,14 +314,14 @@ class Trial:
                 self._say(f"recovering for {now - began:.0f} s: {amiss}; {self._progress(pods)}")
             time.sleep(0.5)
 
-    def _amiss(self, pods: Pods, deployment: Deployment) -> str:
+    def _amiss(self, front: Front, pods: Pods, deployment: TrialDeployment) -> str:
         events = list(self.history.events)
-        down = pods.frozen_or_down()
+        down = [*pods.frozen_or_down(), *(["the API is down"] if front.down() else [])]
         if down:
             return ", ".join(down)
-        visible, held = deployment.queue_counts(deployment.queue_url(RUNTIME))
-        if visible or held:
-            return f"{visible} messages wait, {held} are held"
+        for name, (visible, held) in deployment.waiting().items():
+            if visible or held:
+                return f"{visible} messages wait for {name}, {held} are held"
         unfinished = unfinished_tasks(events)
         if unfinished:
             return f"{len(unfinished)} tasks have not ended, such as {unfinished[0]}"
@@ -387,44 +412,9 @@ def unfinished_tasks(events: Sequence[Event]) -> list[str]:
     )
 
 
-def _in_pool(pool: ThreadPoolExecutor, function: Callable[..., None], *arguments: Any) -> Callable[[], None]:
-    def report(future: Future[None]) -> None:
+def _in_pool(pool: ThreadPoolExecutor, function: Callable[..., object], *arguments: Any) -> Callable[[], None]:
+    def report(future: Future[object]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:
             sys.stderr.write(f"chaos: {function.__name__}: {error!r}\n")
 
     return lambda: pool.submit(function, *arguments).add_done_callback(report)
-
-
-def _provision(endpoint: str, plan: Plan) -> _KnownDeployment:
-    dynamic = str(plan.runtime_type == "sdwebui").lower()
-    made = deploy(endpoint, config=_CONFIG.replace("TYPE", plan.runtime_type).replace("DYNAMIC", dynamic))
-    return _KnownDeployment(
-        made.config, made.place, made.clients, made.callbacks, urls={RUNTIME: made.queue_url(RUNTIME)}
-    )
-
-
-def _final(deployment: Deployment) -> dict[str, Any]:
-    """Returns what lies in the bucket and in the queues."""
-    s3, sqs, bucket = deployment.clients.s3, deployment.clients.sqs, deployment.place.output_bucket
-    objects: dict[str, str] = {}
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        objects |= {item["Key"]: item["ETag"].strip('"') for item in page.get("Contents", [])}
-    records = [json.loads(deployment.object(key)) for key in objects if key.startswith(RECORDS)]
-    letters: dict[str, dict[str, str]] = {}
-    url = deployment.dead_letter_url(RUNTIME)
-    while messages := sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=600
-    ).get("Messages", []):
-        for message in messages:
-            attributes: dict[str, Any] = dict(message.get("MessageAttributes", {}))
-            letters[message["MessageId"]] = {
-                "submission": attributes.get("submission", {}).get("StringValue", ""),
-                "reason": attributes.get("reason", {}).get("StringValue", ""),
-                "body": message["Body"][:2000],
-            }
-    return {
-        "objects": {key: etag for key, etag in objects.items() if not key.startswith((RECORDS, ENDED, IDEMPOTENCY))},
-        "records": records,
-        "dead_letters": list(letters.values()),
-        "waiting": list(deployment.queue_counts(deployment.queue_url(RUNTIME))),
-    }

@@ -133,9 +133,15 @@ class Stack:
         own = self._processes_of.get(self._spare_of.get(user, ""))
         return self.processes if own is None else [*self.processes[:1], *own]
 
-    def start_api(self, **environment: str) -> Process:
-        """Starts the API and waits until it is ready."""
-        place, port = self.deployment.place, free_port()
+    def start_api(self, *, port: int = 0, ready: bool = True, **environment: str) -> Process:
+        """Starts the API.
+
+        Args:
+            port: to listen on; 0 takes a free one.
+            ready: whether to wait until it is ready.
+            **environment: further settings.
+        """
+        place, port = self.deployment.place, port or free_port()
         config_file = self.folder / "config.yaml"
         config_file.write_text(_yaml(self.deployment.config))
         self.api = f"http://127.0.0.1:{port}"
@@ -152,12 +158,13 @@ class Stack:
                 **environment,
             },
         )
-        return process.wait_ready()
+        return process.wait_ready() if ready else process
 
     def start_fake(
         self,
         *faults: str,
         kind: str = "sdwebui",
+        program: str = "fake_runtime",
         port: int = 0,
         ready: bool = True,
         **options: str | float,
@@ -167,6 +174,7 @@ class Stack:
         Args:
             *faults: ordered from the start, such as `error:count=forever`.
             kind: `sdwebui`, `comfyui` or `invokeai`.
+            program: its module.
             port: to listen on; 0 takes a free one.
             ready: whether to wait until it answers.
             **options: of its command line, such as `seconds_per_task=2`.
@@ -178,7 +186,7 @@ class Stack:
         for fault in faults:
             arguments += ["--fault", fault]
         url = f"http://127.0.0.1:{port}"
-        fake = Fake(self._start("fake_runtime", ready_url=f"{url}/fake/jobs", arguments=arguments), url)
+        fake = Fake(self._start(program, ready_url=f"{url}/fake/jobs", arguments=arguments), url)
         if ready:
             fake.process.wait_ready()
         return fake

@@ -16,6 +16,7 @@ from contract.callback import callback_for
 from contract.identifiers import TaskRef
 from contract.objects import answer_key, image_key, s3_url
 from contract.record import (
+    KEPT_EARLIER,
     Failure,
     Record,
     Status,
@@ -32,6 +33,7 @@ from tests.chaos.checker import check
 from tests.chaos.history import Event, Kind, parse
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RETENTION = 60
 Events = list[Event]
 
 
@@ -45,7 +47,7 @@ class World:
         self.etags: dict[str, str] = {}
         self.objects: dict[str, str] = {}
         self.letters: list[dict[str, str]] = []
-        self.add(Kind.TRIAL, seed=1, agents=3, visibility=4, guilty=["guilty"])
+        self.add(Kind.TRIAL, seed=1, agents=3, visibility=4, guilty=["guilty"], retention={"short": RETENTION})
 
     def add(self, kind: Kind, **facts: Any) -> None:
         self.now += 1
@@ -67,8 +69,8 @@ class World:
         self.records[task], self.etags[task] = record, etag
         return record.current
 
-    def accept(self, task: str) -> str:
-        request, name = f"{task}/1", f"S{task}"
+    def accept(self, task: str, number: int = 1, outcome: str = "accepted") -> str:
+        request, name = f"{task}/{number}", f"S{task}{number if number > 1 else ''}"
         new = Submission(
             submission=name,
             runtime="r",
@@ -78,8 +80,15 @@ class World:
             submitted_at=NOW,
         )
         self.change(task, "api", lambda record: submit(record, TaskRef(task), new))
-        self.add(Kind.REQUEST, request=request, task=task, outcome="accepted", status=200)
+        self.add(Kind.REQUEST, request=request, task=task, outcome=outcome, status=200)
         return name
+
+    def cancel_queued(self, task: str) -> None:
+        submission = self.change(task, "api", partial(request_cancel, now=NOW))
+        body = callback_for(task, submission).model_dump(mode="json")
+        self.add(Kind.PUBLISHED, who="api", submission=submission.submission, body=body)
+        self.add(Kind.HEARD, submission=submission.submission, body=body)
+        self.add(Kind.CANCEL, task=task, status=200, submission=submission.submission)
 
     def run(self, task: str, name: str, who: str = "agent-0-1", attempt: int = 1) -> None:
         runtime = f"runtime-{who.split('-')[1]}"
@@ -310,6 +319,118 @@ def wrote_a_trace(world: World) -> None:
     world.add(Kind.TRACE, name="agent", text="Traceback (most recent call last)")
 
 
+def crowded(world: World) -> None:
+    """A task is cancelled while it waits, and its id is submitted until the record forgets the first submission."""
+    for number in range(1, KEPT_EARLIER + 4):
+        world.accept("t", number)
+        world.cancel_queued("t")
+    assert world.records["t"].find("St") is None
+
+
+def came_back(world: World) -> None:
+    crowded(world)
+    late = world.accept("t", 1)
+    world.run("t", late)
+    world.finish("t", late, Status.SUCCEEDED)
+    world.settle("t", late)
+
+
+def ran_after_its_cancel(world: World) -> None:
+    crowded(world)
+    world.now += 10
+    world.add(Kind.RUN, who="runtime-1", request="t/1", began=world.now, ended=world.now, outcome="succeeded")
+
+
+def forgotten_and_unfinished(world: World) -> None:
+    world.accept("t")
+    other = world.accept("t", 2)
+    world.run("t", other)
+    world.finish("t", other, Status.SUCCEEDED)
+    world.settle("t", other)
+    world.change("t", "api", lambda _: world.records["t"].model_copy(update={"earlier": {}}))
+
+
+def cancelled_without_callback(world: World, outcome: str = "accepted", status: int = 503) -> None:
+    """Cancelled while its message could not be published: by its record nobody was told, and no agent will be."""
+    world.accept("t", outcome=outcome)
+    submission = world.change("t", "api", partial(request_cancel, now=NOW))
+    world.add(Kind.CANCEL, task="t", status=status, submission=submission.submission if status == 200 else "")
+
+
+def ran_after_its_refusal(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    for event in world.events:
+        if event.facts.get("request") == "t/1" and event.kind is Kind.REQUEST:
+            event.facts.update(outcome="refused", status=503, fate="not_accepted")
+
+
+def long_callback(world: World, **changed: Any) -> None:
+    """A task with very many images; its callback has what fits, but for what is changed."""
+    name = world.accept("t")
+    world.run("t", name)
+    url = "s3://bucket/output/" + "x" * 900
+    images = [f"{url}-{number}.png" for number in range(300)]
+    *_, output = world.store("t", name)
+    ended = partial(finish, submission=name, holder="agent-0-1-1", attempt=1, status=Status.SUCCEEDED, now=NOW)
+    submission = world.change("t", "agent-0-1", partial(ended, image_url=images, output_url=output))
+    for url in images:
+        key = url.removeprefix("s3://bucket/")
+        world.objects[key] = "by agent-0-1"
+        world.events.insert(
+            5,
+            Event(
+                1001.0,
+                Kind.OBJECT,
+                {"who": "agent-0-1", "key": key, "deleted": False, "etag": "by agent-0-1", "asked": 1001.0},
+            ),
+        )
+    world.objects.pop(image_key("output", TaskRef("t"), name, 1, "png"))
+    body = callback_for("t", submission).model_dump(mode="json") | {
+        "context": None,
+        "image_url": images[:200],
+        "truncated": ["context", "image_url"],
+        "image_count": 300,
+    }
+    world.add(Kind.PUBLISHED, who="agent-0-1", submission=name, body=body)
+    world.add(Kind.HEARD, submission=name, body=body | changed)
+    world.add(Kind.DELETED, who="agent-0-1", receipt="t-agent-0-1")
+
+
+def cut_without_a_word(world: World) -> None:
+    long_callback(world, truncated=[])
+
+
+def cut_in_the_middle(world: World) -> None:
+    long_callback(world, image_url=["s3://bucket/somewhere/else.png"])
+
+
+def short_and_cut(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    for event in world.events:
+        if event.kind is Kind.HEARD and event.facts["submission"] == "St":
+            event.facts["body"] = event.facts["body"] | {"context": None, "truncated": ["context"], "image_count": 1}
+
+
+@pytest.mark.parametrize("story", [crowded, long_callback])
+def test_an_odd_story_is_sound(story: Callable[[World], None]) -> None:
+    world = sound()
+    story(world)
+    assert check(world.history()).violations == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "owed"),
+    [("accepted", 503, True), ("unknown", 200, True), ("unknown", 503, False), ("refused", 503, False)],
+)
+def test_a_callback_is_owed_to_whoever_was_told_of_a_task_or_of_its_cancel(
+    outcome: str, status: int, *, owed: bool
+) -> None:
+    world = sound()
+    cancelled_without_callback(world, outcome, status)
+    told = [line for line in check(world.history()).violations if line.startswith("ends_are_called_back")]
+    assert bool(told) is owed
+
+
 FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
     "a task that never ends": (lost, "accepted_tasks_end"),
     "an accepted task without a record": (never_recorded, "accepted_tasks_end"),
@@ -333,6 +454,14 @@ FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
     "an API that shows a step back": (seen_going_back, "clients_see_no_step_back"),
     "a process that dies by itself": (died_by_itself, "everything_recovers"),
     "a stack trace": (wrote_a_trace, "everything_recovers"),
+    "a cancelled submission that comes back after it was forgotten": (came_back, "records_go_forward"),
+    "a run of what had been cancelled while it waited": (ran_after_its_cancel, "what_is_over_does_not_run"),
+    "a submission that is forgotten before it has ended": (forgotten_and_unfinished, "records_go_forward"),
+    "a cancel that nobody is called back for": (cancelled_without_callback, "ends_are_called_back"),
+    "a run of what was refused": (ran_after_its_refusal, "refusals_hold"),
+    "a callback that was shortened without saying so": (cut_without_a_word, "ends_are_called_back"),
+    "a callback that names other images": (cut_in_the_middle, "ends_are_called_back"),
+    "a callback that was shortened without need": (short_and_cut, "ends_are_called_back"),
 }
 
 
