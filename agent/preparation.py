@@ -15,6 +15,7 @@ from agent.holdings import Held, Holdings
 from agent.inputs.payloads import Payloads
 from agent.outcomes import Cancelled, Exhausted, HandedBack, Outcome, Raised, Settled, Unreadable
 from agent.runtimes.base import Runtime
+from contract.inputs import NO_RULES
 from contract.record import Submission, TooManyUnfinishedError, submit
 from contract.store import RecordStore, Stored
 from contract.task import RuntimeType, TaskMessage, UnreadableMessageError, parse_task_message
@@ -119,7 +120,10 @@ class Preparation:
         if error is not None:
             raise error
         content = await self._payloads.content_of(task)
-        held.prepared = await self._runtime.prepare(task.metadata.tasktype, content, tenant=task.metadata.tenant)
+        metadata = task.metadata
+        held.prepared = await self._runtime.prepare(
+            metadata.tasktype, content, tenant=metadata.tenant, rules=metadata.inputs or NO_RULES
+        )
 
     async def _read_record(self, task: TaskMessage, submission_id: str) -> Stored:
         """Returns the record, made now when somebody else than the API has published the task.

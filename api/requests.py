@@ -16,6 +16,7 @@ from api.errors import ApiError, InvalidRequestError
 from contract.config import Config, RuntimeConfig
 from contract.documents import encode
 from contract.identifiers import Prefix, TaskId
+from contract.inputs import NO_RULES, InputRules, problems
 from contract.task import TASK_TYPES, RuntimeType, TaskType, requested_checkpoint
 
 MAX_CONTEXT_BYTES: Final = 64 * 1024
@@ -58,6 +59,8 @@ class TaskRequest:
     content: dict[str, Any]
     checkpoint: str | None
     """The SD Web UI checkpoint that the content names."""
+    inputs: InputRules | None = None
+    """What the request says of single links."""
 
 
 def _check_context(context: Any) -> Any:
@@ -84,6 +87,10 @@ class MetadataV1(BaseModel):
         JsonValue,
         BeforeValidator(_check_context),
         Field(description="Optional; any JSON of at most 64 KiB. It is part of the callback."),
+    ] = None
+    inputs: Annotated[
+        InputRules | None,
+        Field(description="Optional: links in the content that are fetched, or kept, against what is usual for them."),
     ] = None
 
 
@@ -272,6 +279,8 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         _check_graph("task.content", task.content)
     elif runtime.type is RuntimeType.SDWEBUI:
         checkpoint = _checked_checkpoint("task.content", requested_checkpoint(task.content))
+    for place, words in problems(metadata.inputs or NO_RULES, task.content, runtime.type):
+        raise InvalidRequestError(f"task.metadata.inputs.{place}", words)
     return TaskRequest(
         task_id=metadata.id,
         runtime=runtime,
@@ -280,6 +289,7 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         context=metadata.context,
         content=task.content,
         checkpoint=checkpoint,
+        inputs=metadata.inputs,
     )
 
 

@@ -166,6 +166,7 @@ class Acceptance:
             tasktype=request.task_type,
             prefix=request.prefix,
             context=request.context,
+            inputs=request.inputs,
             submission=ticket.submission,
             submitted_at=ticket.submitted_at,
             trace=trace,

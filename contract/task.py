@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 
 from contract.bounds import MESSAGE_BOUNDS, ExcessError, check_bounds
 from contract.identifiers import Prefix, RuntimeName, TaskId, TaskRef, Tenant
+from contract.inputs import InputRules
 
 SNS_MESSAGE_LIMIT: Final = 256 * 1024
 """Bytes of one SNS or SQS message, attributes counted (Amazon SNS quotas, "Message size")."""
@@ -93,6 +94,8 @@ class Metadata(BaseModel):
     submission: str = Field(default="", max_length=100)
     """A ULID for each accepted request; empty when someone else than our API published the message."""
     submitted_at: datetime | None = None
+    inputs: InputRules | None = None
+    """What the request says of single links, against what the agent would take them for."""
     trace: str | None = Field(default=None, max_length=400)
     """The X-Ray trace header of the request (`Root=…;Parent=…;Sampled=…`)."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from agent.errors import PermanentError
+from contract.inputs import NO_RULES, InputRules, Path
 
 # What begins as a web address is one, whatever follows: SD Web UI itself opens any image that begins so, with spaces
 # in it too, and follows redirects to wherever they lead. An object in S3 may have spaces in its name.
@@ -36,7 +37,7 @@ def starts_as_link(text: str) -> bool:
     return _LINK_START.match(text) is not None
 
 
-def find_links(content: Any, *, is_text: IsText, is_link: IsLink = is_link) -> list[str]:
+def find_links(content: Any, *, is_text: IsText, is_link: IsLink = is_link, rules: InputRules = NO_RULES) -> list[str]:
     """Returns each link in a content once, in the order of their first places."""
     found: dict[str, None] = {}
 
@@ -44,25 +45,44 @@ def find_links(content: Any, *, is_text: IsText, is_link: IsLink = is_link) -> l
         found.setdefault(text)
         return text
 
-    _rewrite(content, lambda text: note(text) if is_link(text) else text, is_text)
+    _Rewriter(lambda text: note(text) if is_link(text) else text, is_text, rules).rewrite(content)
     return list(found)
 
 
-def replace_links(content: Any, replacements: Mapping[str, str], *, is_text: IsText) -> Any:
+def replace_links(
+    content: Any, replacements: Mapping[str, str], *, is_text: IsText, rules: InputRules = NO_RULES
+) -> Any:
     """Returns a copy of a content in which each link that has a replacement is replaced."""
-    return _rewrite(content, lambda text: replacements.get(text, text), is_text)
+    return _Rewriter(lambda text: replacements.get(text, text), is_text, rules).rewrite(content)
 
 
-def _rewrite(value: Any, change: Callable[[str], str], is_text: IsText, depth: int = 0) -> Any:
-    if depth > _DEEPEST:
-        raise PermanentError("invalid_content", f"the content is nested more than {_DEEPEST} levels deep")
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list):
-        return [_rewrite(item, change, is_text, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {
-            key: item if is_text(str(key)) else _rewrite(item, change, is_text, depth + 1)
-            for key, item in value.items()
-        }
-    return value
+class _Rewriter:
+    """Copies a content, and changes the texts in it that may be links."""
+
+    def __init__(self, change: Callable[[str], str], is_text: IsText, rules: InputRules) -> None:
+        self._change = change
+        self._is_text = is_text
+        self._fetched, self._kept = rules.fetched, rules.kept
+
+    def rewrite(self, value: Any, path: Path = (), *, words: bool = False) -> Any:
+        """Returns the copy of a value.
+
+        Args:
+            value: of a list or an object at `path`.
+            path: where it stands.
+            words: whether it stands in a field that holds words.
+        """
+        if len(path) > _DEEPEST:
+            raise PermanentError("invalid_content", f"the content is nested more than {_DEEPEST} levels deep")
+        if isinstance(value, str):
+            return value if path in self._kept or (words and path not in self._fetched) else self._change(value)
+        if words and not self._fetched:
+            return value
+        if isinstance(value, list):
+            return [self.rewrite(item, (*path, str(index)), words=words) for index, item in enumerate(value)]
+        if isinstance(value, dict):
+            return {
+                key: self.rewrite(item, (*path, str(key)), words=words or self._is_text(str(key)))
+                for key, item in value.items()
+            }
+        return value

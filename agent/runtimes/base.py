@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
 
@@ -93,7 +94,9 @@ class Runtime(Protocol):
     async def is_alive(self) -> bool:
         """Tells whether the server answers now."""
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
+    async def prepare(
+        self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "", rules: InputRules = NO_RULES
+    ) -> Prepared:
         """Fetches the links in a task's content and checks it, without the GPU.
 
         It works without the server too, but may bring it inputs ahead when it is there.
@@ -102,6 +105,7 @@ class Runtime(Protocol):
             task_type: what the content asks for.
             content: the task's.
             tenant: whose results links may name; see `InputSource`.
+            rules: what the request says of single links.
 
         Raises:
             PermanentError: the content or one of its links is refused.

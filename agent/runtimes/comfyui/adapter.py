@@ -46,6 +46,7 @@ from agent.runtimes.comfyui.workflow import (
 )
 from agent.runtimes.downloads import Downloads, download, nothing_fetched
 from agent.runtimes.http import TRANSFER_TIMEOUT, Interrupts, Reply, Server, WebSocket, ask_to_restart
+from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
 SILENCE: Final = 5.0
@@ -141,7 +142,9 @@ class ComfyUi:
         """See `Runtime`."""
         return await self._server.is_alive()
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
+    async def prepare(
+        self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "", rules: InputRules = NO_RULES
+    ) -> Prepared:
         """See `Runtime`. Links become names of files, which are uploaded now if the server is there.
 
         Which strings are files, the server tells; for classes that are not known by heart it is waited for.
@@ -149,7 +152,7 @@ class ComfyUi:
         workflow = read_workflow(content)
         nodes, uploads = workflow.nodes, list[Upload]()
         found = candidates(nodes)
-        if files := file_inputs(nodes, found, await self._ask_for(classes_to_ask(nodes, found))):
+        if files := file_inputs(nodes, found, await self._ask_for(classes_to_ask(nodes, found)), rules):
             contents = await self._contents(files, tenant)
             nodes, uploads = await asyncio.to_thread(with_uploads, nodes, files, contents)
             # Whatever is wrong here, the run will meet it again, and say so.

@@ -11,6 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -19,6 +20,7 @@ from urllib.parse import unquote
 from agent.errors import PermanentError
 from agent.inputs.links import is_link
 from agent.media import SIGNATURE_SIZE, media_type_of
+from contract.inputs import NO_RULES, InputRules, Path
 
 
 class Takes(StrEnum):
@@ -134,7 +136,10 @@ def classes_to_ask(nodes: Mapping[str, Any], found: Iterable[tuple[str, str, str
 
 
 def file_inputs(
-    nodes: Mapping[str, Any], found: Iterable[tuple[str, str, str]], told: Mapping[str, Takings]
+    nodes: Mapping[str, Any],
+    found: Iterable[tuple[str, str, str]],
+    told: Mapping[str, Takings],
+    rules: InputRules = NO_RULES,
 ) -> list[FileInput]:
     """Returns the values that stand for files.
 
@@ -142,20 +147,29 @@ def file_inputs(
         nodes: the workflow.
         found: what `candidates` found in it.
         told: what the server tells of classes.
+        rules: what the request says of single values; the end of each path counts, `(node, "inputs", name)`.
 
     Raises:
         PermanentError: a model is named by a link.
     """
-    return list(_file_inputs(nodes, found, told))
+    fetched, kept = ({path[-3:] for path in paths} for paths in (rules.fetched, rules.kept))
+    return list(_file_inputs(nodes, found, told, fetched, kept))
 
 
 def _file_inputs(
-    nodes: Mapping[str, Any], found: Iterable[tuple[str, str, str]], told: Mapping[str, Takings]
+    nodes: Mapping[str, Any],
+    found: Iterable[tuple[str, str, str]],
+    told: Mapping[str, Takings],
+    fetched: AbstractSet[Path],
+    kept: AbstractSet[Path],
 ) -> Iterator[FileInput]:
     for node_id, name, value in found:
         class_type = nodes[node_id]["class_type"]
         takes = KNOWN.get(class_type, told.get(class_type, {})).get(name, Takes.WORDS)
-        if takes is Takes.WORDS:
+        place = (node_id, "inputs", name)
+        if takes is Takes.WORDS and place in fetched:
+            takes = Takes.FILE
+        if takes is Takes.WORDS or place in kept:
             continue
         if takes is Takes.CHOICE and is_link(value) and _MODELS.search(_path_of(value)):
             raise PermanentError(

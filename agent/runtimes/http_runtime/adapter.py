@@ -18,6 +18,7 @@ from agent.runtimes.base import Answer, Prepared
 from agent.runtimes.http import Reply, Server, look_at
 from agent.runtimes.http_runtime.answer import TITLE, failure_of, read_answer
 from agent.runtimes.sdwebui.links import localise
+from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
 PROGRESS_INTERVAL: Final = 1.0
@@ -77,9 +78,11 @@ class HttpRuntime:
         """See `Runtime`."""
         return await self._server.is_alive()
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
+    async def prepare(
+        self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "", rules: InputRules = NO_RULES
+    ) -> Prepared:
         """See `Runtime`. Links become base64; what is in the content besides is the runtime's own affair."""
-        localised = await localise(content, self._inputs, tenant=tenant)
+        localised = await localise(content, self._inputs, tenant=tenant, rules=rules)
         return Prepared(task_type, {}, body=await encode_json({"type": task_type.value, "content": localised}))
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer:

@@ -22,6 +22,7 @@ from agent.runtimes.http import TRANSFER_TIMEOUT, Server, look_at
 from agent.runtimes.invokeai.failures import TITLE, failure_of, failure_of_item
 from agent.runtimes.invokeai.graph import graph_links, image_names, read_graph, with_names, with_uploads
 from agent.runtimes.invokeai.session import last_images, made_images, session_id
+from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
 DESTINATION: Final = "darkroom-agent"
@@ -102,7 +103,9 @@ class InvokeAi:
         """See `Runtime`."""
         return await self._server.is_alive()
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
+    async def prepare(
+        self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "", rules: InputRules = NO_RULES
+    ) -> Prepared:
         """See `Runtime`. Links in the place of images' names become names of files to upload."""
         batch = read_graph(content)
         uploads = list[Upload]()

@@ -27,6 +27,7 @@ from agent.runtimes.sdwebui.checkpoints import (
 from agent.runtimes.sdwebui.failures import TITLE, failure_of
 from agent.runtimes.sdwebui.links import localise
 from agent.runtimes.sdwebui.request import GENERATING, ROUTES, request_body
+from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
 PROGRESS_INTERVAL: Final = 1.0
@@ -97,10 +98,12 @@ class SdWebUi:
         """See `Runtime`."""
         return await self._server.is_alive()
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
+    async def prepare(
+        self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "", rules: InputRules = NO_RULES
+    ) -> Prepared:
         """See `Runtime`. Links become base64."""
         request, checkpoint = request_body(task_type, content)
-        body = await encode_json(await localise(request, self._inputs, tenant=tenant))
+        body = await encode_json(await localise(request, self._inputs, tenant=tenant, rules=rules))
         return Prepared(task_type, {}, checkpoint if task_type in GENERATING else None, body)
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agent.inputs import InputSource
 from agent.inputs.links import find_links, replace_links, starts_as_link
+from contract.inputs import NO_RULES, InputRules
 
 _TEXT_ENDINGS: Final = ("prompt", "prompts", "text", "name", "url", "uri", "endpoint", "webhook")
 _TEXT_FIELDS: Final = frozenset({"styles", "comments", "sampler_index", "override_settings", "title", "caption"})
@@ -23,14 +24,16 @@ def is_text_field(name: str) -> bool:
     return name.endswith(_TEXT_ENDINGS) or name in _TEXT_FIELDS
 
 
-async def localise(body: dict[str, Any], inputs: InputSource, *, tenant: str) -> dict[str, Any]:
+async def localise(
+    body: dict[str, Any], inputs: InputSource, *, tenant: str, rules: InputRules = NO_RULES
+) -> dict[str, Any]:
     """Returns the request without links."""
-    links = find_links(body, is_text=is_text_field, is_link=starts_as_link)
+    links = find_links(body, is_text=is_text_field, is_link=starts_as_link, rules=rules)
     if not links:
         return body
     fetched = await inputs.fetch_all(links, tenant=tenant)
     encoded = await asyncio.to_thread(
         lambda: {link: base64.b64encode(data).decode("ascii") for link, data in fetched.items()}
     )
-    localised: dict[str, Any] = replace_links(body, encoded, is_text=is_text_field)
+    localised: dict[str, Any] = replace_links(body, encoded, is_text=is_text_field, rules=rules)
     return localised

@@ -23,6 +23,7 @@ from agent.runtimes.comfyui.inputs import (
     read_inputs,
 )
 from agent.runtimes.comfyui.workflow import with_uploads
+from contract.inputs import InputRules
 from tests.support.workflows import Workflow
 from tests.unit.agent.runtime_support import png
 
@@ -83,6 +84,14 @@ def test_a_link_is_a_file_where_the_server_says_so(class_type: str, name: str, t
 @pytest.mark.parametrize("value", [LINK, "http://127.0.0.1:11434", "https://host.example/page summarise this"])
 def test_words_stay_as_they_are_whatever_they_look_like(class_type: str, name: str, value: str) -> None:
     assert taken(Workflow().node("1", class_type, **{name: value})) == []
+
+
+def test_a_request_may_say_otherwise_of_one_value() -> None:
+    nodes = Workflow().node("1", "LoadImageFromUrl", url=LINK).node("2", "LoadImage", image=LINK)
+    rules = InputRules(fetch=("/1/inputs/url",), keep=("/prompt/2/inputs/image",))
+    assert [(file.node, file.takes) for file in file_inputs(nodes, candidates(nodes), TOLD, rules)] == [
+        ("1", Takes.FILE)
+    ]
 
 
 def test_a_model_by_link_is_refused_with_the_place_where_models_go() -> None:

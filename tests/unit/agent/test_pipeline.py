@@ -27,6 +27,7 @@ from agent.preparation import Preparation
 from agent.results import LEAST, MOST
 from agent.runtimes.base import Answer, Arriving, Prepared
 from agent.task_queue import TaskQueue
+from contract.inputs import NO_RULES, InputRules
 from contract.record import Record, Submission
 from contract.store import RecordStore, Stored
 from contract.task import TaskMessage, TaskType
@@ -127,7 +128,9 @@ class Runtime:
     async def is_alive(self) -> bool:
         return self.alive
 
-    async def prepare(self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "") -> Prepared:
+    async def prepare(
+        self, task_type: TaskType, content: dict[str, Any], *, tenant: str = "", rules: InputRules = NO_RULES
+    ) -> Prepared:
         return Prepared(task_type, content)
 
     async def run(self, prepared: Prepared, *, run_id: str, progress: Callable[[float], None]) -> Answer | Arriving:

@@ -17,6 +17,7 @@ from agent.runtimes.sdwebui.checkpoints import describe_choice, find_checkpoint,
 from agent.runtimes.sdwebui.failures import failure_of
 from agent.runtimes.sdwebui.links import localise
 from agent.runtimes.sdwebui.request import request_body
+from contract.inputs import InputRules
 from contract.task import TaskType
 from tests.unit.agent.runtime_support import Links, png
 
@@ -96,6 +97,14 @@ class TestRequest:
             "alwayson_scripts": {"adetailer": {"args": [{"ad_prompt": "http://words/cat"}, cat]}},
         }
         assert inputs.asked == [LINK, "s3://b/dog.png"]
+
+    async def test_a_request_may_say_otherwise_of_one_value(self) -> None:
+        body = {"alwayson_scripts": {"mine": {"args": [LINK, LINK, {"image_url": LINK, "name": LINK}]}}}
+        rules = InputRules(keep=("/alwayson_scripts/mine/args/1",), fetch=("/alwayson_scripts/mine/args/2/image_url",))
+        cat = base64.b64encode(png(1)).decode()
+        assert await localise(body, Links(cat=png(1)), tenant="", rules=rules) == {
+            "alwayson_scripts": {"mine": {"args": [cat, LINK, {"image_url": cat, "name": LINK}]}}
+        }
 
     async def test_words_names_and_settings_of_scripts_are_left_alone(self) -> None:
         body = {

@@ -136,6 +136,14 @@ def test_task_finds_the_runtime_by_the_checkpoint_that_the_payload_names() -> No
     assert (task.runtime.name, task.checkpoint) == ("dynamicruntime", "other.safetensors")
 
 
+def test_what_a_request_says_of_a_link_is_checked_against_its_content() -> None:
+    document = seed("v1alpha2-pipeline")
+    document["task"]["metadata"]["inputs"] = {"fetch": ["/999/inputs/url"]}
+    error = refusal(from_v1alpha2, document, ALL)
+    assert error.details[0]["field"] == "task.metadata.inputs.fetch.0"
+    assert "names nothing in the content" in error.message
+
+
 def test_a_prompt_keeps_what_comfyui_takes_beside_its_workflow_and_no_place_in_the_queue() -> None:
     workflow = seed("v1alpha2-pipeline")["task"]["content"]
     besides = {"extra_data": {"api_key_comfy_org": "k"}, "partial_execution_targets": ["9"]}
