@@ -10,6 +10,7 @@ import structlog
 
 from api.app import AwsFactory, create_app
 from api.aws import open_aws
+from api.cors import allowed_origins
 from api.server import Server, server_config
 from api.services import make_front
 from api.settings import Settings, SettingsError, load_settings
@@ -28,6 +29,9 @@ Serves the HTTP API. Everything is set by environment variables:
   API_ADMIN_KEYS          the same for keys that may read and cancel every tenant's tasks
   API_KEYS_SHARED         true: all keys share one space of tasks (false)
   HOST, PORT              where to listen (127.0.0.1, 8000; port 0: a free one)
+  CORS_ALLOWED_ORIGINS    origins of browser applications, with commas between them, instead of config.yaml's
+                          `APIGW.corsAllowedOrigins`; `*`: any; empty: none
+  CORS_ALLOW_CREDENTIALS  whether they may send cookies (false)
   ALLOWED_HOSTS           host names that it answers to, besides localhost and IP addresses; empty: no others
                           when HOST is a loopback address, otherwise any; `*`: any
   ROOT_PATH               a gateway's prefix, such as /prod
@@ -53,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load_settings()
         config = load_config(settings.config_file)
+        allowed_origins(settings, config)
     except (SettingsError, ConfigError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp
 
 from api.aws import Aws, open_aws
+from api.cors import with_cors
 from api.errors import ApiError
 from api.hosts import Hosts
 from api.middleware import Gate, Observation, Paths, internal_error
@@ -78,10 +79,8 @@ def create_app(
     )
     gate = Gate(app, front.keys, front.throttle, front.metrics)
     hosts = Hosts(gate, settings.hosts())
-    return Paths(
-        Observation(hosts, front.metrics, front.tracer, {route.endpoint: route.path for route in routes}),
-        settings.root_path,
-    )
+    observed = Observation(hosts, front.metrics, front.tracer, {route.endpoint: route.path for route in routes})
+    return Paths(with_cors(observed, settings, config), settings.root_path)
 
 
 def image_sources(settings: Settings) -> list[str]:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api.auth import NamedKey, check_keys, parse_keys
 from contract.hosts import AllowedHosts
+from contract.origins import parse_origins
 
 MIB: Final = 1024 * 1024
 
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """0: a free one."""
+    cors_allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins of browser applications, instead of those of config.yaml; `*`: any."""
+    cors_allow_credentials: bool = False
+    """Whether such pages may send cookies, for a proxy in front that wants one; the API itself needs none."""
     allowed_hosts: str = ""
     """The host names that it answers to, with commas between them; see `contract/hosts.py`."""
     root_path: str = ""
@@ -70,6 +75,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_keys(cls, value: object, info: ValidationInfo) -> object:
         return parse_keys(value, admin=info.field_name == "api_admin_keys") if isinstance(value, str) else value
+
+    @field_validator("cors_allowed_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        return parse_origins(tuple(value.split(","))) if isinstance(value, str) else value
 
     @field_validator("log_level", mode="before")
     @classmethod

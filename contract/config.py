@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from contract.identifiers import RuntimeName, StackName
+from contract.origins import parse_origins
 from contract.task import RuntimeType
 
 _BUCKET: Final = re.compile(r"[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", re.ASCII)
@@ -103,6 +104,10 @@ class ApiGateway(_Strict):
 
     stage_name: Annotated[str, Field(alias="stageName", pattern=r"^[A-Za-z0-9_]{1,128}$")] = "prod"
     throttle: Throttle = Throttle()
+    cors_allowed_origins: Annotated[
+        tuple[str, ...], Field(alias="corsAllowedOrigins", strict=False), AfterValidator(parse_origins)
+    ] = ()
+    """Browser applications that may use the API and read results, such as https://studio.example; empty: none."""
 
 
 class RuntimeConfig(_Strict):
@@ -287,6 +292,11 @@ class Config(_Strict):
             if checkpoint is not None and runtime.static_checkpoint == checkpoint:
                 return runtime
         return next((runtime for runtime in self.runtimes if runtime.dynamic_model), None)
+
+    def with_cors(self, origins: tuple[str, ...]) -> Self:
+        """Returns the deployment with other origins of browser applications."""
+        gateway = self.api_gateway.model_copy(update={"cors_allowed_origins": origins})
+        return self.model_copy(update={"api_gateway": gateway})
 
     @property
     def model_bucket(self) -> str:

@@ -73,6 +73,8 @@ class Topology:
     expiring_prefixes: tuple[str, ...]
     expiry_days: int
     queues: tuple[Queue, ...]
+    cors_origins: tuple[str, ...] = ()
+    """Whose pages may read results by their links; see `bucket_cors`."""
 
     @property
     def task_topic_arn(self) -> str:
@@ -130,6 +132,7 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
             )
             for runtime in config.runtimes
         ),
+        cors_origins=config.api_gateway.cors_allowed_origins,
     )
 
 
@@ -215,5 +218,22 @@ def bucket_lifecycle(place: Topology) -> dict[str, Any]:
                 "Expiration": {"Days": place.expiry_days},
             }
             for prefix in place.expiring_prefixes
+        ]
+    }
+
+
+def bucket_cors(place: Topology) -> dict[str, Any]:
+    """Returns the CORS configuration of the output bucket: links are for reading; no rule where nobody may."""
+    if not place.cors_origins:
+        return {"CORSRules": []}
+    return {
+        "CORSRules": [
+            {
+                "AllowedOrigins": list(place.cors_origins),
+                "AllowedMethods": ["GET", "HEAD"],
+                "AllowedHeaders": ["*"],
+                "ExposeHeaders": ["ETag", "Content-Length", "Content-Range", "Content-Disposition"],
+                "MaxAgeSeconds": 600,
+            }
         ]
     }

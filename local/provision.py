@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from contract.topology import (
     Queue,
     Topology,
+    bucket_cors,
     bucket_lifecycle,
     dead_letter_attributes,
     queue_attributes,
@@ -53,6 +54,7 @@ def provision(place: Topology, clients: Clients) -> Iterator[Change]:
     """
     yield _bucket(clients, place.output_bucket)
     yield _lifecycle(clients, place)
+    yield from _cors(clients, place)
     if place.model_bucket != place.output_bucket:
         yield _bucket(clients, place.model_bucket)
     yield _topic(clients, place.task_topic, place.task_topic_arn)
@@ -138,6 +140,26 @@ def _lifecycle(clients: Clients, place: Topology) -> Change:
         return Change(Action.UNCHANGED, kind, name)
     clients.s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=wanted)
     return Change(action, kind, name)
+
+
+def _cors(clients: Clients, place: Topology) -> Iterator[Change]:
+    wanted: Any = bucket_cors(place)
+    kind, name = "CORS", place.output_bucket
+    try:
+        found: Any = clients.s3.get_bucket_cors(Bucket=name)["CORSRules"]
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "NoSuchCORSConfiguration":
+            raise
+        found = []
+    if found == wanted["CORSRules"]:
+        if found:
+            yield Change(Action.UNCHANGED, kind, name)
+    elif wanted["CORSRules"]:
+        clients.s3.put_bucket_cors(Bucket=name, CORSConfiguration=wanted)
+        yield Change(Action.UPDATED if found else Action.CREATED, kind, name)
+    else:
+        clients.s3.delete_bucket_cors(Bucket=name)
+        yield Change(Action.REMOVED, kind, name)
 
 
 def _topic(clients: Clients, name: str, arn: str) -> Change:

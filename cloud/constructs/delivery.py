@@ -27,6 +27,9 @@ class Delivery(Construct):
         self, scope: Construct, construct_id: str, *, config: Config, place: Topology, bucket: s3.Bucket
     ) -> None:
         super().__init__(scope, construct_id)
+        # The managed policies are the security headers alone, and the same with every origin allowed to read: results
+        # are open to whoever knows their links anyway.
+        headers = cloudfront.ResponseHeadersPolicy
         distribution = cloudfront.Distribution(
             self,
             "Distribution",
@@ -39,7 +42,11 @@ class Delivery(Construct):
                 viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
                 # A result is written once under its name.
                 cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
-                response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
+                response_headers_policy=(
+                    headers.CORS_ALLOW_ALL_ORIGINS_AND_SECURITY_HEADERS
+                    if place.cors_origins
+                    else headers.SECURITY_HEADERS
+                ),
             ),
         )
         bucket.add_to_resource_policy(

@@ -109,14 +109,19 @@ class FrontDoor(Construct):
         )
         # Its own output of the address; ours has the name that users look up.
         api.node.try_remove_child("Endpoint")
-        add_errors(api)
+        origins = config.api_gateway.cors_allowed_origins
+        add_errors(api, readable_by_pages=bool(origins))
         link = apigateway.VpcLink(self, "Link", targets=[balancer])
-        api.root.add_method("ANY", self._to(link, balancer, path=""))
-        api.root.add_resource("{proxy+}").add_method(
-            "ANY",
-            self._to(link, balancer, path="{proxy}"),
-            request_parameters={"method.request.path.proxy": True},
-        )
+        below = api.root.add_resource("{proxy+}")
+        # A browser asks whether a page may send a key before it sends one; the API answers that.
+        for method, keyed in [("ANY", True), *([("OPTIONS", False)] if origins else [])]:
+            api.root.add_method(method, self._to(link, balancer, path=""), api_key_required=keyed)
+            below.add_method(
+                method,
+                self._to(link, balancer, path="{proxy}"),
+                api_key_required=keyed,
+                request_parameters={"method.request.path.proxy": True},
+            )
         return api
 
     def _to(self, link: apigateway.VpcLink, balancer: elb.NetworkLoadBalancer, *, path: str) -> apigateway.Integration:

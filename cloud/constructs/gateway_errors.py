@@ -49,10 +49,17 @@ ERRORS: Final = (
 )
 
 
-def add_errors(api: apigateway.RestApi) -> None:
-    """Gives an API these answers."""
+def add_errors(api: apigateway.RestApi, *, readable_by_pages: bool) -> None:
+    """Gives an API these answers.
+
+    Args:
+        api: whose gateway answers so.
+        readable_by_pages: whether browsers may show them to pages, of any origin: nothing of a task is in them.
+    """
     for error in ERRORS:
         headers = {} if error.retry_after is None else {"Retry-After": f"'{error.retry_after}'"}
+        if readable_by_pages:
+            headers |= {"Access-Control-Allow-Origin": "'*'", "Access-Control-Expose-Headers": "'Retry-After'"}
         api.add_gateway_response(
             error.kind.response_type,
             type=error.kind,

@@ -8,7 +8,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from cloud.constructs.pod_identity import allow
-from contract.topology import Topology, bucket_lifecycle
+from contract.topology import Topology, bucket_cors, bucket_lifecycle
 
 
 class Results(Construct):
@@ -34,6 +34,17 @@ class Results(Construct):
                 )
                 for rule in bucket_lifecycle(place)["Rules"]
             ],
+            cors=[
+                s3.CorsRule(
+                    allowed_origins=rule["AllowedOrigins"],
+                    allowed_methods=[s3.HttpMethods[method] for method in rule["AllowedMethods"]],
+                    allowed_headers=rule["AllowedHeaders"],
+                    exposed_headers=rule["ExposeHeaders"],
+                    max_age=rule["MaxAgeSeconds"],
+                )
+                for rule in bucket_cors(place)["CORSRules"]
+            ]
+            or None,
         )
 
 

@@ -206,10 +206,11 @@ def run_localstack(port: Annotated[int, typer.Option(min=0, max=65535)] = 4566) 
 
 
 def _loaded(path: Path) -> Config:
-    from contract.config import ConfigError, load_config
+    from contract.config import ConfigError
+    from local.config import load_local_config
 
     try:
-        return load_config(path)
+        return load_local_config(path, os.environ)
     except ConfigError as error:
         _fail(str(error), USAGE)
 

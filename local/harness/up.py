@@ -15,11 +15,12 @@ from typing import Final
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from contract.config import Config, ConfigError, load_config
+from contract.config import Config, ConfigError
 from contract.objects import RECORDS
 from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from contract.topology import Topology, topology
 from local.clients import Clients, make_clients
+from local.config import load_local_config
 from local.emulator import UnfitEmulatorError, check, name_of
 from local.folders import state_folder
 from local.harness import plan
@@ -65,7 +66,7 @@ _FOLLOW_INTERVAL: Final = 0.5
 async def up(options: Options, console: Console) -> int:
     """Runs the stack until a signal comes; returns the exit status."""
     try:
-        config = load_config(options.config)
+        config = load_local_config(options.config, os.environ)
         scaling = scaling_by_runtime(config)
         ports = plan_ports(len(config.runtimes) * options.replicas, options.port_base)
         refuse_ports_in_use(_wanted(config, options, ports))

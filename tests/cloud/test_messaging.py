@@ -9,6 +9,7 @@ import pytest
 
 from contract.topology import (
     Topology,
+    bucket_cors,
     bucket_lifecycle,
     dead_letter_attributes,
     queue_attributes,
@@ -129,3 +130,23 @@ def test_the_output_bucket_has_the_contracts_name_and_lifecycle(default: Synthes
         for rule in bucket["LifecycleConfiguration"]["Rules"]
     ]
     assert rules == bucket_lifecycle(place)["Rules"]
+
+
+def test_the_output_bucket_has_the_contracts_rules_for_pages_of_other_origins(
+    default: Synthesis, everything: Synthesis
+) -> None:
+    def rules(made: Synthesis) -> list[dict[str, Any]]:
+        (bucket,) = made.properties("AWS::S3::Bucket", f"{made.config.stack_name}-messaging")
+        return [
+            {
+                "AllowedOrigins": rule["AllowedOrigins"],
+                "AllowedMethods": rule["AllowedMethods"],
+                "AllowedHeaders": rule["AllowedHeaders"],
+                "ExposeHeaders": rule["ExposedHeaders"],
+                "MaxAgeSeconds": rule["MaxAge"],
+            }
+            for rule in bucket.get("CorsConfiguration", {}).get("CorsRules", [])
+        ]
+
+    assert rules(default) == []
+    assert rules(everything) == bucket_cors(topology(everything.config))["CORSRules"] != []

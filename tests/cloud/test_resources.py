@@ -55,6 +55,16 @@ def test_nothing_but_the_api_can_be_reached_from_outside(default: Synthesis) -> 
     assert all(method["ApiKeyRequired"] for method in methods)
 
 
+def test_pages_of_other_origins_may_ask_without_a_key_where_origins_are_named(everything: Synthesis) -> None:
+    methods = everything.properties("AWS::ApiGateway::Method")
+    assert sorted((method["HttpMethod"], method["ApiKeyRequired"]) for method in methods) == [
+        *[("ANY", True)] * 2,
+        *[("OPTIONS", False)] * 2,
+    ]
+    for answer in everything.properties("AWS::ApiGateway::GatewayResponse"):
+        assert answer["ResponseParameters"]["gatewayresponse.header.Access-Control-Allow-Origin"] == "'*'"
+
+
 def test_the_clusters_own_api_is_open_to_the_configured_networks(everything: Synthesis) -> None:
     (cluster,) = everything.properties("AWS::EKS::Cluster")
     assert cluster["ResourcesVpcConfig"]["PublicAccessCidrs"] == ["203.0.113.0/24"]

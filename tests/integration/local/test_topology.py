@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from contract.config import parse_config
@@ -84,6 +85,30 @@ def test_what_differs_is_corrected_and_nothing_else(deployment: Deployment) -> N
         f"updated   subscription {queue.name} (FilterPolicy)",
     ]
     assert all(item.action is Action.UNCHANGED for item in provision(wanted, deployment.clients))
+
+
+def test_pages_of_the_origins_that_are_named_can_read_results_and_no_others(deployment: Deployment) -> None:
+    page, place, s3 = "http://localhost:5173", deployment.place, deployment.clients.s3
+    s3.put_object(Bucket=place.output_bucket, Key="a.png", Body=b"a picture")
+    link = s3.generate_presigned_url("get_object", Params={"Bucket": place.output_bucket, "Key": "a.png"})
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
+
+    def allowed(origin: str) -> tuple[str | None, str | None]:
+        read = httpx.get(link, headers={"Origin": origin})
+        assert read.content == b"a picture"
+        preflight = httpx.options(link, headers={"Origin": origin, **asked})
+        name = "access-control-allow-origin"
+        return read.headers.get(name), preflight.headers.get(name)
+
+    assert allowed(page) == (None, None)
+    open_to_it = dataclasses.replace(place, cors_origins=(page,))
+    assert [str(item) for item in provision(open_to_it, deployment.clients) if item.action is not Action.UNCHANGED] == [
+        f"created   CORS {place.output_bucket}"
+    ]
+    assert all(item.action is Action.UNCHANGED for item in provision(open_to_it, deployment.clients))
+    assert (allowed(page), allowed("http://evil.example")) == ((page, page), (None, None))
+    assert f"removed   CORS {place.output_bucket}" in map(str, provision(place, deployment.clients))
+    assert allowed(page) == (None, None)
 
 
 def test_a_runtime_that_is_gone_takes_no_tasks_but_an_onlooker_stays(deployment: Deployment) -> None:

@@ -104,7 +104,12 @@ def test_the_projects_own_config_loads() -> None:
             "APIGW.throttle.rateLimit: input should be greater than 0; found -1",
         ),
         (SMALL.replace("arn:aws:s3:::my-models", "my-models"), "modelBucketArn: must be a bucket's ARN"),
-        (SMALL + "APIGW: dev\n", "APIGW: must be a mapping with keys of stageName, throttle; found 'dev'"),
+        (
+            SMALL + "APIGW: dev\n",
+            "APIGW: must be a mapping with keys of stageName, throttle, corsAllowedOrigins; found 'dev'",
+        ),
+        (SMALL + "APIGW: {corsAllowedOrigins: [studio.example]}\n", "APIGW.corsAllowedOrigins: 'studio.example' is no"),
+        (SMALL + "APIGW: {corsAllowedOrigins: ['*', 'http://a']}\n", "APIGW.corsAllowedOrigins: '*' allows every"),
         (SMALL + "cloud: {tags: x}\n", "cloud.tags: must be a mapping (key: value); found 'x'"),
         (SMALL.replace("- {", "  {"), "modelsRuntime: must be a list, each entry with a dash in front; found {"),
         (SMALL.replace("name: a", "name: A_b"), "modelsRuntime.0.name: a runtime's name is"),

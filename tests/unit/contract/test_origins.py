@@ -1,0 +1,36 @@
+"""Origins of browser applications are taken as browsers send them, and what is none is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.origins import parse_origins
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://studio.example", "https://studio.example"),
+        (" HTTPS://Studio.Example:443 ", "https://studio.example"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://localhost:5173", "http://localhost:5173"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+        ("*", "*"),
+    ],
+)
+def test_an_origin_is_what_a_browser_sends(text: str, origin: str) -> None:
+    assert parse_origins((text, "", text)) == (origin,)
+
+
+@pytest.mark.parametrize(
+    "text", ["studio.example", "https://studio.example/", "null", "https://*.example", "https://a b"]
+)
+def test_what_is_no_origin_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no origin: give the scheme"):
+        parse_origins((text,))
+
+
+def test_every_origin_is_allowed_alone() -> None:
+    with pytest.raises(ValueError, match="name it alone"):
+        parse_origins(("*", "https://studio.example"))
