@@ -78,7 +78,9 @@ def serve(settings: Settings, config: Config, *, aws: AwsFactory = open_aws) -> 
     front = make_front(settings, config)
     app = create_app(settings, config, aws=aws, front=front)
     server = Server(
-        server_config(app, settings), front.stopping, lambda address: log.info("listening", address=address)
+        server_config(app, settings, allowed_origins(settings, config)),
+        front.stopping,
+        lambda address: log.info("listening", address=address),
     )
     # Each request leaves little behind; the collector need not look through everything that was loaded, nor so often.
     gc.freeze()

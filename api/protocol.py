@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.body import SLOWEST
 from api.errors import ApiError
+from contract.origins import ANY
 
 MAX_TARGET: Final = 8 * 1024
 """Bytes of a request's address (RFC 9112, section 3, recommends that 8,000 are taken)."""
@@ -83,6 +84,9 @@ class Protocol(HttpToolsProtocol):
 
     request_seconds = 60.0
     """In which a body must have come; each `SLOWEST` bytes give one more."""
+
+    allowed_origins: tuple[str, ...] = ()
+    """Whose pages may read a refusal; the application says so of its own answers (`api/cors.py`)."""
 
     _chunk = b""
     _again = b""
@@ -245,7 +249,18 @@ class Protocol(HttpToolsProtocol):
         answer = refusal.answer()
         lines = [b"HTTP/1.1 %d %s" % (refusal.status, _REASONS[refusal.status]), b"connection: close"]
         lines += [b"%s: %s" % header for header in answer.raw_headers]
+        lines += self._for_pages()
         self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
         self.transport.write_eof()
         self._lingering, self._since = _LINGER_BYTES, -1.0
         self.flow.resume_reading()
+
+    def _for_pages(self) -> list[bytes]:
+        """Returns the headers with which a browser shows a refusal to a page of an origin that is allowed."""
+        if not self.allowed_origins:
+            return []
+        # A head that is refused may not have come as far as its origin: then it is for the first one's pages.
+        sent = next((value.decode("latin-1") for name, value in self.headers or () if name == b"origin"), None)
+        origin = ANY if ANY in self.allowed_origins else sent or self.allowed_origins[0]
+        allowed = [b"access-control-allow-origin: " + origin.encode()] if origin in self.allowed_origins else []
+        return [*allowed, b"vary: Origin"]

@@ -47,11 +47,18 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """Returns how uvicorn is to serve: limits against slow and endless clients included."""
+def server_config(app: ASGIApp, settings: Settings, origins: tuple[str, ...] = ()) -> uvicorn.Config:
+    """Returns how uvicorn is to serve: limits against slow and endless clients included.
+
+    Args:
+        app: what is served.
+        settings: of this process.
+        origins: whose pages may read what is refused before the application sees it.
+    """
 
     class Limited(Protocol):
         request_seconds = settings.request_seconds
+        allowed_origins = origins
 
     return uvicorn.Config(
         app,

@@ -17,6 +17,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from api.app import create_app
 from api.aws import Aws, open_aws
+from api.cors import allowed_origins
 from api.server import Server, server_config
 from api.services import Front, make_front
 from api.settings import Settings
@@ -132,7 +133,9 @@ async def start_api(
 
             app = create_app(settings, config, aws=aws, front=front)
             addresses: list[str] = []
-            server = Server(server_config(app, settings), front.stopping, addresses.append)
+            server = Server(
+                server_config(app, settings, allowed_origins(settings, config)), front.stopping, addresses.append
+            )
             # `_serve` without uvicorn's signal handlers, which are the test runner's here.
             running = asyncio.create_task(server._serve())
             while not addresses:

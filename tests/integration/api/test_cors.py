@@ -70,6 +70,15 @@ async def test_answers_and_errors_can_be_read_with_the_headers_that_count(start_
         assert {"Location", "Retry-After"} <= {*answer.headers["access-control-expose-headers"].split(", ")}
 
 
+async def test_what_is_refused_before_the_application_sees_it_can_be_read_too(start_api: StartApi) -> None:
+    for origins, allowed in ((("https://other.example", PAGE), PAGE), (("*",), "*")):
+        api = await start_api(cors_allowed_origins=origins)
+        for origin, told in ((PAGE, allowed), (STRANGER, "*" if allowed == "*" else None)):
+            answer = await api.client.get("/healthz", headers={"origin": origin, "x-long": "x" * 70_000})
+            fault(answer, 431, "headers_too_large")
+            assert answer.headers.get(ALLOW) == told
+
+
 async def test_the_events_of_a_task_can_be_read(start_api: StartApi) -> None:
     api = await start_api(cors_allowed_origins=(PAGE,))
     task = (await api.client.post("/v1/tasks", json=TASK)).json()
