@@ -119,4 +119,7 @@ def plain_cluster_errors() -> Iterator[None]:
     except ApiException as error:
         raise ToolError(f"the cluster refuses: {error.reason}") from error
     except (HTTPError, ConfigException) as error:
-        raise ToolError(f"the cluster cannot be reached: {error}") from error
+        raise ToolError(
+            f"the cluster cannot be reached: {error}\nit lets in the VPC, and whom cloud.publicAccessCidrs names: the "
+            "machine that `deploy` ran on unless that is set. From another address, `deploy` again, with --allow"
+        ) from error

@@ -205,10 +205,9 @@ class Cloud(_Strict):
     """One per zone by default; fewer cost less, and a zone's failure then takes the way out of the others with it."""
     availability_zones: Annotated[tuple[str, ...], Field(alias="availabilityZones", strict=False)] = ()
     """Three zones; empty: the region's first three. EKS does not take every zone of us-east-1 and ca-central-1."""
-    public_access_cidrs: Annotated[tuple[str, ...], Field(alias="publicAccessCidrs", strict=False, min_length=1)] = (
-        "0.0.0.0/0",
-    )
-    """Who may reach the cluster's Kubernetes API (credentials are needed besides)."""
+    public_access_cidrs: Annotated[tuple[str, ...] | None, Field(alias="publicAccessCidrs", strict=False)] = None
+    """Who may reach the cluster's Kubernetes API besides the VPC (credentials are needed as well). None: the machine
+    that `deploy` runs on, by the address that it finds. Empty: nobody."""
     model_storage: Annotated[ModelStorage, Field(alias="modelStorage", strict=False)] = ModelStorage.S3
     input_buckets: Annotated[
         tuple[Annotated[str, AfterValidator(_input_bucket)], ...], Field(alias="inputBuckets", strict=False)
@@ -217,7 +216,7 @@ class Cloud(_Strict):
     images: Images = Images()
     image_cache: Annotated[ImageCache, Field(alias="imageCache")] = ImageCache()
     delivery: Delivery = Delivery()
-    log_retention_days: Annotated[Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365], Field(alias="logRetentionDays")] = 7
+    log_retention_days: Annotated[Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365], Field(alias="logRetentionDays")] = 30
     alarms: Alarms = Alarms()
     budget: Budget | None = None
     tags: dict[str, str] = {}
@@ -232,8 +231,8 @@ class Cloud(_Strict):
 
     @field_validator("public_access_cidrs")
     @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for item in value:
+    def _networks(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for item in value or ():
             try:
                 IPv4Network(item)
             except ValueError as error:

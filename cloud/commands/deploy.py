@@ -37,6 +37,14 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
     runtime_type: Annotated[
         RuntimeType | None, typer.Option("-t", "--runtime-type", help="Deploy one runtime, of this type.")
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            help="Network that may reach the cluster's Kubernetes API, such as 203.0.113.0/24; may be repeated. "
+            "Otherwise the config's, or this machine alone.",
+        ),
+    ] = None,
     skip_tools: Annotated[bool, typer.Option("-T", "--skip-tools", help="Do not look for tools.")] = False,
     input_image: Annotated[
         str, typer.Option("--input-image", help="Link for the smoke test's requests that take a picture.")
@@ -54,7 +62,14 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
         aws = Aws(region, endpoint_url)
         settings = resolve(
             load_config(config),
-            Wishes(stack_name, bucket, snapshot, runtime_name, runtime_type.value if runtime_type else ""),
+            Wishes(
+                stack_name,
+                bucket,
+                snapshot,
+                runtime_name,
+                runtime_type.value if runtime_type else "",
+                tuple(allow or ()),
+            ),
         )
         work = Work(
             aws=aws,

@@ -12,7 +12,7 @@ from constructs import Construct, IDependable
 from cloud import names
 from cloud.constructs.api_manifests import NAME, NAMESPACE, ApiSettings, api_environment, api_manifests
 from cloud.constructs.pod_identity import PodIdentity, allow
-from cloud.constructs.results import access_statements
+from cloud.constructs.results import api_access
 from contract.config import Config
 from contract.topology import Topology
 
@@ -93,5 +93,5 @@ def api_statements(place: Topology) -> list[iam.PolicyStatement]:
             ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
             [place.queue_arn(queue.name) for queue in place.queues],
         ),
-        *access_statements(place),
+        *api_access(place),
     ]

@@ -54,7 +54,7 @@ class Cluster(Construct):
             version=eks.KubernetesVersion.of(versions.KUBERNETES),
             vpc=vpc,
             vpc_subnets=[ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)],
-            endpoint_access=eks.EndpointAccess.PUBLIC_AND_PRIVATE.only_from(*config.cloud.public_access_cidrs),
+            endpoint_access=_entrance(config),
             default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
             default_capacity=0,
             # `ConfigCommand` says it, under the name that users know.
@@ -128,6 +128,12 @@ class Cluster(Construct):
                 id=template.launch_template_id or "", version=template.latest_version_number
             ),
         )
+
+
+def _entrance(config: Config) -> eks.EndpointAccess:
+    """Returns from where the Kubernetes API may be reached: always from the VPC, from elsewhere by the config alone."""
+    cidrs = config.cloud.public_access_cidrs
+    return eks.EndpointAccess.PUBLIC_AND_PRIVATE.only_from(*cidrs) if cidrs else eks.EndpointAccess.PRIVATE
 
 
 def retention(config: Config) -> logs.RetentionDays:

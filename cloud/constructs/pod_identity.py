@@ -52,3 +52,8 @@ def pod_principal() -> iam.IPrincipal:
 def allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> iam.PolicyStatement:
     """Returns a statement that allows actions on resources."""
     return iam.PolicyStatement(sid=sid, actions=list(actions), resources=list(resources))
+
+
+def deny(sid: str, actions: Sequence[str], resources: Sequence[str]) -> iam.PolicyStatement:
+    """Returns a statement that denies actions on resources, whatever else allows them."""
+    return iam.PolicyStatement(sid=sid, effect=iam.Effect.DENY, actions=list(actions), resources=list(resources))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from cloud.constructs.pod_identity import allow
+from cloud.constructs.pod_identity import allow, deny
+from contract.objects import IDEMPOTENCY, PAYLOADS, RECORDS
 from contract.topology import Topology, bucket_cors, bucket_lifecycle
+
+API_ALONE: Final = (IDEMPOTENCY, ".sweeps/")
+"""Prefixes of keys that no agent reads or writes."""
 
 
 class Results(Construct):
@@ -48,10 +54,36 @@ class Results(Construct):
         )
 
 
-def access_statements(place: Topology) -> list[iam.PolicyStatement]:
-    """Returns what API and agents may do in the output bucket; listing makes a missing object a 404, not a 403."""
-    bucket = f"arn:{place.partition}:s3:::{place.output_bucket}"
+def api_access(place: Topology) -> list[iam.PolicyStatement]:
+    """Returns what the API may do in the output bucket: read all of it, and write its notes, which start with a dot.
+
+    Listing makes a missing object a 404, not a 403.
+    """
+    bucket = _bucket(place)
     return [
         allow("ListResults", ["s3:ListBucket"], [bucket]),
-        allow("KeepResults", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{bucket}/*"]),
+        allow("ReadResults", ["s3:GetObject"], [f"{bucket}/*"]),
+        allow("KeepNotes", ["s3:PutObject"], [f"{bucket}/.*"]),
     ]
+
+
+def agent_access(place: Topology) -> list[iam.PolicyStatement]:
+    """Returns what agents may do in the output bucket: results anywhere, and records, but not what is the API's.
+
+    A task's prefix is its sender's to choose, so results have no folder of their own that a policy could name.
+    """
+    bucket = _bucket(place)
+    listing = allow("ListResults", ["s3:ListBucket"], [bucket])
+    # Absent when it is asked for one object: then it holds as well.
+    listing.add_condition("StringNotLike", {"s3:prefix": ".*"})
+    return [
+        listing,
+        allow("KeepResults", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{bucket}/*"]),
+        deny("LeaveTheApis", ["s3:*"], [f"{bucket}/{prefix}*" for prefix in API_ALONE]),
+        deny("KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, PAYLOADS)]),
+        deny("LeavePayloads", ["s3:PutObject"], [f"{bucket}/{PAYLOADS}*"]),
+    ]
+
+
+def _bucket(place: Topology) -> str:
+    return f"arn:{place.partition}:s3:::{place.output_bucket}"

@@ -15,7 +15,7 @@ from constructs import Construct, IDependable
 from cloud import names
 from cloud.chart_values import placement, release_values, service_account_name
 from cloud.constructs.pod_identity import PodIdentity, allow
-from cloud.constructs.results import access_statements
+from cloud.constructs.results import agent_access
 from contract.config import Config, ModelStorage, RuntimeConfig
 from contract.topology import Topology
 
@@ -106,7 +106,7 @@ def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) ->
         ),
         allow("SetAside", ["sqs:SendMessage"], [place.queue_arn(queue.dead_letter_name)]),
         allow("CallBack", ["sns:Publish"], [place.callback_topic_arn]),
-        *access_statements(place),
+        *agent_access(place),
     ]
     if config.cloud.input_buckets:
         objects = [f"arn:{place.partition}:s3:::{bucket}/*" for bucket in config.cloud.input_buckets]

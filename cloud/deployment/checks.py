@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from ipaddress import IPv4Address
+from typing import Final
 
+import httpx
 from botocore.exceptions import ClientError
 
 from cloud import names, shell
@@ -11,10 +14,14 @@ from cloud.aws import Aws, ToolError, code_of
 from cloud.deployment import quotas
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.removal import messages
+from cloud.deployment.settings import with_entrance
 from cloud.deployment.steps import Work
 from cloud.image_cache.volumes import data_volumes, size_fault
 from cloud.outputs import find_stack
 from contract.topology import topology
+
+ADDRESS_URL: Final = "https://checkip.amazonaws.com"
+"""AWS's own: answers with the address that a request comes from."""
 
 _OFFERED_PER_CALL = 100
 _NO_SNAPSHOT = frozenset({"InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed"})
@@ -53,6 +60,32 @@ def check_account(work: Work) -> None:
             f"modelBucketArn: is in the partition {work.config.partition}, but these credentials are for {partition}; "
             f"write arn:{partition}:s3:::{work.config.model_bucket}"
         )
+
+
+def find_entrance(work: Work) -> None:
+    """Lets this machine reach the cluster's Kubernetes API, which `status`, `canary` and `destroy` ask from here.
+
+    Nobody else outside the network may, unless the config says who.
+
+    Raises:
+        ToolError: this machine's public address is not to be found out.
+    """
+    if work.config.cloud.public_access_cidrs is None:
+        work.config = with_entrance(work.config, [f"{_own_address()}/32"])
+    allowed = ", ".join(work.config.cloud.public_access_cidrs or ()) or "nobody outside the network"
+    work.report.detail(f"the cluster's Kubernetes API lets in {allowed}")
+
+
+def _own_address() -> IPv4Address:
+    try:
+        answer = httpx.get(ADDRESS_URL, timeout=10, follow_redirects=False)
+        answer.raise_for_status()
+        return IPv4Address(answer.text.strip())
+    except (httpx.HTTPError, ValueError) as error:
+        raise ToolError(
+            f"{ADDRESS_URL} does not tell this machine's public address ({error}); say who may reach the cluster's "
+            "Kubernetes API: --allow 203.0.113.7/32, or cloud.publicAccessCidrs in the config ([]: nobody outside)"
+        ) from error
 
 
 def check_room(work: Work) -> None:

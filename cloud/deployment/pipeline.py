@@ -18,6 +18,7 @@ def steps(input_image: str) -> list[Step]:
     return [
         Step("tools", "checking tools", _tools, checks.check_tools),
         Step("account", "checking credentials and region", _account, checks.check_account),
+        Step("entrance", "finding who may reach the cluster's Kubernetes API", _entrance, checks.find_entrance),
         Step(
             "room",
             "checking instance types and GPU quotas",
@@ -68,6 +69,13 @@ def _tools(work: Work) -> str:
 
 def _account(work: Work) -> str:
     return f"ask AWS who we are, in {work.aws.region}, and compare partitions"
+
+
+def _entrance(work: Work) -> str:
+    cidrs = work.config.cloud.public_access_cidrs
+    if cidrs is None:
+        return f"ask {checks.ADDRESS_URL} for this machine's address, and let in no other"
+    return f"let in {', '.join(cidrs) or 'nobody outside the network'}, as the config says"
 
 
 def _says(text: str) -> Callable[[Work], str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ class Wishes:
     snapshot: str = ""
     runtime_name: str = ""
     runtime_type: str = ""
+    allow: tuple[str, ...] = ()
+    """Networks that may reach the cluster's Kubernetes API."""
 
 
 def resolve(config: Config, wishes: Wishes) -> Config:
@@ -47,7 +49,8 @@ def resolve(config: Config, wishes: Wishes) -> Config:
         document["modelsRuntime"] = [_only_runtime(config, wishes)]
     if wishes.snapshot:
         document.setdefault("cloud", {}).setdefault("imageCache", {})["snapshotId"] = wishes.snapshot
-    return parse_config(yaml.safe_dump(document, sort_keys=False))
+    made = parse_config(yaml.safe_dump(document, sort_keys=False))
+    return with_entrance(made, wishes.allow) if wishes.allow else made
 
 
 def _only_runtime(config: Config, wishes: Wishes) -> dict[str, Any]:
@@ -57,6 +60,17 @@ def _only_runtime(config: Config, wishes: Wishes) -> dict[str, Any]:
         like = next((runtime for runtime in config.runtimes if runtime.type == kind), None)
     base = _plain(like) if like else {"type": kind}
     return base | {"name": wishes.runtime_name or "sdruntime"}
+
+
+def with_entrance(config: Config, cidrs: Sequence[str]) -> Config:
+    """Returns the config with who may reach the cluster's Kubernetes API.
+
+    Raises:
+        ConfigError: these are no networks.
+    """
+    document = document_of(config)
+    document.setdefault("cloud", {})["publicAccessCidrs"] = list(cidrs)
+    return parse_config(yaml.safe_dump(document, sort_keys=False))
 
 
 def with_images(config: Config, images: dict[str, str]) -> Config:

@@ -17,7 +17,8 @@ def test_without_the_section_the_references_network_is_built() -> None:
     cloud = parse_config(BASE).cloud
     assert cloud == Cloud()
     assert cloud.nat_gateways == 3
-    assert cloud.log_retention_days == 7
+    assert cloud.log_retention_days == 30
+    assert cloud.public_access_cidrs is None
     assert cloud.model_storage is ModelStorage.S3
     assert not cloud.delivery.enabled
     assert cloud.budget is None

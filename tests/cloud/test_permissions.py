@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from fnmatch import fnmatchcase
 from typing import Any
 
 import botocore.session
@@ -10,6 +11,8 @@ import pytest
 from botocore import xform_name
 
 from cloud.constructs.karpenter_policy import Scope, controller_policies
+from cloud.constructs.results import API_ALONE
+from contract import objects
 from contract.topology import Topology, topology
 from tests.cloud.synthesis import ACCOUNT, ROOT, Synthesis
 
@@ -23,27 +26,80 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def allowed(assembly: Synthesis, namespace: str, service_account: str) -> set[tuple[str, str]]:
-    """Pairs of action and resource that the pods of a service account may use; conditions are left out."""
+def statements_of(assembly: Synthesis, namespace: str, service_account: str) -> list[dict[str, Any]]:
+    """All statements of the policies that the pods of a service account have."""
     (association,) = [
         item
         for item in assembly.properties("AWS::EKS::PodIdentityAssociation")
         if (item["Namespace"], item["ServiceAccount"]) == (namespace, service_account)
     ]
     role = {"Ref": association["RoleArn"]["Fn::GetAtt"][0]}
-    documents = [
-        policy["PolicyDocument"]
+    return [
+        statement
         for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
         for policy in assembly.properties(kind)
         if role in policy.get("Roles", [])
+        for statement in policy["PolicyDocument"]["Statement"]
     ]
+
+
+def allowed(assembly: Synthesis, namespace: str, service_account: str) -> set[tuple[str, str]]:
+    """Pairs of action and resource that the pods of a service account may use; denials and conditions are left out."""
     return {
         (action, str(resource))
-        for document in documents
-        for statement in document["Statement"]
+        for statement in statements_of(assembly, namespace, service_account)
+        if statement["Effect"] == "Allow"
         for action in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
+
+
+def may(assembly: Synthesis, who: tuple[str, str], action: str, resource: str) -> bool:
+    """Returns what IAM decides of a call: a denial comes before all that allows it. Conditions are left out."""
+    effects = {
+        statement["Effect"]
+        for statement in statements_of(assembly, *who)
+        if any(fnmatchcase(action, item) for item in as_list(statement["Action"]))
+        and any(fnmatchcase(resource, str(item)) for item in as_list(statement["Resource"]))
+    }
+    return effects == {"Allow"}
+
+
+AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
+
+
+@pytest.mark.parametrize(
+    ("key", "agent", "api"),
+    [
+        ("output/a/a-abcd-1.png", {"Get", "Put", "Delete"}, {"Get"}),
+        (".tasks/a.json", {"Get", "Put"}, {"Get", "Put"}),
+        (".tasks/alice/a.json", {"Get", "Put"}, {"Get", "Put"}),
+        (".payloads/a/01.json", {"Get"}, {"Get", "Put"}),
+        (".idempotency/a.json", set(), {"Get", "Put"}),
+        (".sweeps/expiry.json", set(), {"Get", "Put"}),
+    ],
+)
+def test_each_part_does_with_an_object_what_it_has_to(
+    default: Synthesis, place: Topology, key: str, agent: set[str], api: set[str]
+) -> None:
+    for who, expected in ((AGENT, agent), (API, api)):
+        arn = f"arn:aws:s3:::{place.output_bucket}/{key}"
+        assert {name for name in ("Get", "Put", "Delete") if may(default, who, f"s3:{name}Object", arn)} == expected
+
+
+def test_every_place_that_is_reserved_belongs_to_somebody() -> None:
+    reserved = {value for name, value in vars(objects).items() if name.isupper() and str(value).startswith(".")}
+    assert reserved >= {objects.RECORDS, objects.PAYLOADS, objects.IDEMPOTENCY}
+    assert all(value.startswith((objects.RECORDS, objects.PAYLOADS, *API_ALONE)) for value in reserved)
+
+
+def test_agents_list_results_and_no_notes(default: Synthesis, place: Topology) -> None:
+    [listing] = [
+        item
+        for item in statements_of(default, *AGENT)
+        if item["Action"] == "s3:ListBucket" and place.output_bucket in str(item["Resource"])
+    ]
+    assert listing["Condition"] == {"StringNotLike": {"s3:prefix": ".*"}}
 
 
 def test_a_runtimes_pods_reach_their_own_queue_and_no_other(default: Synthesis, place: Topology) -> None:
@@ -92,8 +148,7 @@ def test_the_api_publishes_keeps_records_and_reads_lengths_but_takes_no_task(
         *(("sqs:GetQueueUrl", place.queue_arn(queue.name)) for queue in place.queues),
         ("s3:ListBucket", bucket),
         ("s3:GetObject", f"{bucket}/*"),
-        ("s3:PutObject", f"{bucket}/*"),
-        ("s3:DeleteObject", f"{bucket}/*"),
+        ("s3:PutObject", f"{bucket}/.*"),
     }
 
 

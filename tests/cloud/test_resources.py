@@ -124,6 +124,19 @@ def test_the_components_run_on_two_m5_large(default: Synthesis) -> None:
     assert cluster["Version"] == versions.KUBERNETES
 
 
+def test_the_kubernetes_api_is_open_to_whom_the_config_names_and_to_nobody_by_default(
+    default: Synthesis, everything: Synthesis
+) -> None:
+    def entrance(assembly: Synthesis) -> tuple[Any, Any]:
+        (cluster,) = assembly.properties("AWS::EKS::Cluster")
+        access = cluster["ResourcesVpcConfig"]
+        assert access["EndpointPrivateAccess"] is True
+        return access["EndpointPublicAccess"], access.get("PublicAccessCidrs")
+
+    assert entrance(default)[0] is False
+    assert entrance(everything) == (True, ["203.0.113.0/24"])
+
+
 def test_nodes_find_their_network_and_the_rest_finds_nodes(default: Synthesis) -> None:
     (nodes,) = default.resources("AWS::EKS::Nodegroup").items()
     add_ons = {
@@ -210,7 +223,7 @@ def test_our_chart_is_called_as_its_own_file_says() -> None:
 
 def test_logs_are_forgotten_after_a_week_or_as_configured(default: Synthesis, everything: Synthesis) -> None:
     groups = default.properties("AWS::Logs::LogGroup")
-    assert {group["RetentionInDays"] for group in groups if "darkroom" in str(group.get("LogGroupName"))} == {7}
+    assert {group["RetentionInDays"] for group in groups if "darkroom" in str(group.get("LogGroupName"))} == {30}
     named = {str(group.get("LogGroupName")) for group in everything.properties("AWS::Logs::LogGroup")}
     for name in ("application", "dataplane", "host", "performance"):
         assert f"/aws/containerinsights/studio/{name}" in named

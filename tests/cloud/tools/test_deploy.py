@@ -19,7 +19,7 @@ from cloud import helm
 from cloud.aws import ToolError
 from cloud.canary.state import CanaryState, Phase
 from cloud.chart_values import placement, release_values
-from cloud.deployment import making
+from cloud.deployment import checks, making
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
 from cloud.deployment.settings import Wishes, image_values, resolve, with_canaries, with_digests, with_images, write
@@ -48,6 +48,7 @@ class FakeService:
 
     quota = 64.0
     broken = ""
+    address = "203.0.113.7\n"
 
     def __init__(self) -> None:
         self.url = ""
@@ -58,6 +59,7 @@ class FakeService:
         made.router.add_post("/prod/{api}", self._submit)
         made.router.add_get("/prod/v1/tasks/{id}", self._task)
         made.router.add_get("/picture.png", self._picture)
+        made.router.add_get("/address", self._address)
         made.router.add_post("/", self._quota)
         return made
 
@@ -75,6 +77,9 @@ class FakeService:
 
     async def _picture(self, request: web.Request) -> web.Response:
         return web.Response(body=picture(), content_type="image/png")
+
+    async def _address(self, request: web.Request) -> web.Response:
+        return web.Response(text=self.address)
 
     async def _quota(self, request: web.Request) -> web.Response:
         return web.json_response({"Quota": {"Value": self.quota}}, content_type="application/x-amz-json-1.1")
@@ -176,6 +181,7 @@ def place(run: Run, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "AWS_ENDPOINT_URL_SSM": systems_manager.url,
             "AWS_ENDPOINT_URL_SERVICE_QUOTAS": server.url,
         }
+        monkeypatch.setattr(checks, "ADDRESS_URL", f"{server.url}/address")
         made = Place(run, moto, tools, node, service, tmp_path, environment)
         tools.act = made.act
         yield made
@@ -222,6 +228,7 @@ def test_it_goes_on_wherever_it_was_broken_off_and_makes_nothing_twice(place: Pl
     assert f"the canary of sdruntime goes on, 30 % with {HOST}/blue/comfyui:next" in result.output
     found = place.resolved()
     assert found["stackName"] == "blue"
+    assert found["cloud"]["publicAccessCidrs"] == ["203.0.113.7/32"], "who deploys, and nobody else"
     assert found["modelsRuntime"][0]["extraValues"]["runtime"]["canary"]["percent"] == 30
     assert found["cloud"]["imageCache"]["snapshotId"].startswith("snap-")
     for reference in (found["cloud"]["images"]["api"], found["cloud"]["images"]["runtimes"]["comfyui"]):
@@ -267,7 +274,7 @@ def _fail_on(place: Place, part: str) -> None:
 def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
     result = place.deploy("-d", "-b", "my-models", "-s", "snap-0123456789abcdef0", "-T")
     assert result.exit_code == 0, result.output
-    assert "14/14" in result.output
+    assert "15/15" in result.output
     assert place.tools.calls == []
     assert place.resolved() == {
         "stackName": "blue",
@@ -276,6 +283,18 @@ def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
         "modelsRuntime": [{"name": "sdruntime", "type": "comfyui"}],
         "cloud": {"imageCache": {"snapshotId": "snap-0123456789abcdef0"}},
     }
+
+
+def test_who_may_reach_the_cluster_is_said_or_found_and_never_everybody(place: Place) -> None:
+    place.service.address = "<html>log in to the hotel</html>"
+    place.service.quota = 0.0
+    said = " ".join(_broken(place).split())
+    assert "does not tell this machine's public address" in said
+    assert "--allow 203.0.113.7/32" in said
+    result = place.deploy("--allow", "198.51.100.0/24", "--allow", "203.0.113.0/24")
+    assert "lets in 198.51.100.0/24, 203.0.113.0/24" in result.output
+    assert "no GPU can start" in result.output, "the next step"
+    assert "must be IPv4 networks" in place.deploy("--allow", "everybody").output
 
 
 def test_no_queue_goes_with_tasks_in_it(place: Place) -> None:
@@ -503,6 +522,6 @@ def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path) -> No
     region = "cn-northwest-1" if example.stem == "china" else "us-east-1"
     result = run("deploy", "-d", "--config", str(example), "-R", region, "--state", str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert "14/14" in result.output
+    assert "15/15" in result.output
     (written,) = tmp_path.glob("*/config.yaml")
     assert load_config(written) == load_config(example)
