@@ -10,7 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from cloud.constructs.pod_identity import allow, deny
-from contract.objects import IDEMPOTENCY, PAYLOADS, RECORDS
+from contract.objects import ENDED, IDEMPOTENCY, PAYLOADS, RECORDS
 from contract.topology import Topology, bucket_cors, bucket_lifecycle
 
 API_ALONE: Final = (IDEMPOTENCY, ".sweeps/")
@@ -80,7 +80,7 @@ def agent_access(place: Topology) -> list[iam.PolicyStatement]:
         listing,
         allow("KeepResults", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{bucket}/*"]),
         deny("LeaveTheApis", ["s3:*"], [f"{bucket}/{prefix}*" for prefix in API_ALONE]),
-        deny("KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, PAYLOADS)]),
+        deny("KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, PAYLOADS)]),
         deny("LeavePayloads", ["s3:PutObject"], [f"{bucket}/{PAYLOADS}*"]),
     ]
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from contract.scaling import hpa, keda
 from contract.scaling.settings import Scaling
+
+FAILED_LOOK: Final = 4.5
+"""Seconds that KEDA's look at a queue takes when its connections are refused, since AWS's SDK tries three times (seen
+with KEDA 2.20.2). One that is not answered at all takes for ever, and counts as no failure."""
 
 
 class Autoscaler:
@@ -42,7 +48,12 @@ class Autoscaler:
             return self.wanted
         if now >= self._next_poll:
             self._next_poll = now + self.scaling.polling_interval
-            if backlog is not None:  # KEDA leaves all as it is when its trigger fails
+            if backlog is None:
+                self._next_poll = now + max(self.scaling.polling_interval, FAILED_LOOK)
+                self._failures += 1
+                if self._falls_back and self.wanted == 0:
+                    self.wanted = max(1, self.scaling.min_replica_count)
+            else:
                 self.wanted, self._last_active = keda.poll(
                     self.scaling,
                     now=now,
@@ -62,8 +73,8 @@ class Autoscaler:
     def _told_to_hpa(self, backlog: keda.Backlog | None) -> int | None:
         """Returns the metric; after too many failed looks one that asks for the replicas of the fallback.
 
-        KEDA counts the HPA's looks, not its own polls (`GetMetricsWithFallback` in `pkg/fallback/fallback.go`, called
-        for `GetScaledObjectMetrics`); and the HPA does not look while there is no replica.
+        KEDA counts all of them, its own polls and the HPA's (`GetMetricsWithFallback` in `pkg/fallback/fallback.go`),
+        and so comes from no replica to one; the HPA does not look while there is none.
         """
         if self.wanted == 0:
             return None
@@ -71,7 +82,11 @@ class Autoscaler:
             self._failures = 0
             return keda.metric(self.scaling, backlog)
         self._failures += 1
-        fallback = self.scaling.fallback
-        if fallback.replicas == 0 or self._failures <= fallback.failure_threshold:
+        if not self._falls_back:
             return None
-        return max(self.wanted, fallback.replicas) * self.scaling.queue_length
+        return max(self.wanted, self.scaling.fallback.replicas) * self.scaling.queue_length
+
+    @property
+    def _falls_back(self) -> bool:
+        fallback = self.scaling.fallback
+        return fallback.replicas > 0 and self._failures > fallback.failure_threshold

@@ -6,8 +6,9 @@ as "Algorithm details" and "Configurable scaling behavior" of Horizontal Pod Aut
 the target and `max(1, minReplicaCount)` as its minimum. Pods that are not ready yet count as replicas, as with every
 external metric, so that a slow node start does not make it ask again.
 
-Where no `behavior` is given at all, the controller still has its older limit to growth, max(2n, 4); here the documented
-default behaviour stands in for it, which differs by one replica in the first step from one.
+Where no `behavior` is given at all, the controller has older rules (`stabilizeRecommendation` and
+`convertDesiredReplicasWithRules`): the highest recommendation of the last five minutes in both directions, so that one
+message soon after a burst starts as many replicas as the burst did; and at most max(2n, 4) of them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract.scaling.settings import PolicyType, Rules, Scaling, SelectPolicy
+
+OLD_WINDOW: Final = 300.0
+"""Seconds: `--horizontal-pod-autoscaler-downscale-stabilization`, by default."""
 
 SYNC_PERIOD: Final = 15.0
 """Seconds between two decisions: `--horizontal-pod-autoscaler-sync-period`, which EKS does not let anybody change."""
@@ -73,8 +77,12 @@ def sync(scaling: Scaling, history: History, *, now: float, replicas: int, messa
     else:
         recommended = recommend(scaling, replicas=replicas, messages=messages)
         before = history.recommendations or ((now, replicas),)  # a controller that has just started holds still
-        stable = _stabilized(scaling, before, now=now, replicas=replicas, recommended=recommended)
-        wanted = _limited(scaling, history, now=now, replicas=replicas, wanted=stable, least=least)
+        if scaling.has_behaviour:
+            stable = _stabilized(scaling, before, now=now, replicas=replicas, recommended=recommended)
+            wanted = _limited(scaling, history, now=now, replicas=replicas, wanted=stable, least=least)
+        else:
+            stable = max(recommended, *(past for moment, past in before if now - moment < OLD_WINDOW), 0)
+            wanted = max(least, min(stable, max(2 * replicas, 4), scaling.max_replica_count))
         recommendations = (*_kept(before, now, _longest_window(scaling)), (now, recommended))
     changes = _kept(history.changes, now, _longest_period(scaling))
     if wanted != replicas:

@@ -96,7 +96,7 @@ class Fallback(_Values):
     replicas: Annotated[int, Field(ge=0)] = 0
     """At least so many, if there are fewer (`behavior: currentReplicasIfHigher`); 0: as many as there are."""
     failure_threshold: Annotated[int, Field(alias="failureThreshold", ge=0)] = 30
-    """More failed looks of the HPA in a row than this; it looks every 15 s while there is a replica."""
+    """More failed looks in a row than this, of KEDA's own and of the HPA's."""
 
 
 class Scaling(_Values):
@@ -120,7 +120,9 @@ class Scaling(_Values):
     """From none to one replica only above so many messages."""
     fallback: Fallback = Fallback()
     behaviour: Annotated[Behaviour, Field(alias="extraHPAConfig")] = Behaviour()
-    """What the reference chart puts under the HPA's `behavior`."""
+    """What stands under the HPA's `behavior`; the chart writes all of it out."""
+    has_behaviour: Annotated[bool, Field(exclude=True)] = True
+    """False: the HPA has no `behavior` at all, as other charts leave it, and then follows its older rules."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -141,6 +143,14 @@ def scaling_of(runtime: RuntimeConfig, where: str = "extraValues") -> Scaling:
     Raises:
         ScalingError: a value cannot be used.
     """
+    found = _written(runtime, where)
+    if runtime.chart_repository and found.behaviour == Behaviour():
+        # Ours writes the behaviour out; another chart, or ours of before, may not.
+        return found.model_copy(update={"has_behaviour": False})
+    return found
+
+
+def _written(runtime: RuntimeConfig, where: str) -> Scaling:
     values: Any = runtime.extra_values
     for key in ("runtime", "scaling"):
         values = values.get(key) if isinstance(values, dict) else None

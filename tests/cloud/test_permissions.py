@@ -74,6 +74,7 @@ AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
         ("output/a/a-abcd-1.png", {"Get", "Put", "Delete"}, {"Get"}),
         (".tasks/a.json", {"Get", "Put"}, {"Get", "Put"}),
         (".tasks/alice/a.json", {"Get", "Put"}, {"Get", "Put"}),
+        (".ended/a/01.json", {"Get", "Put"}, {"Get", "Put"}),
         (".payloads/a/01.json", {"Get"}, {"Get", "Put"}),
         (".idempotency/a.json", set(), {"Get", "Put"}),
         (".sweeps/expiry.json", set(), {"Get", "Put"}),
@@ -90,7 +91,7 @@ def test_each_part_does_with_an_object_what_it_has_to(
 def test_every_place_that_is_reserved_belongs_to_somebody() -> None:
     reserved = {value for name, value in vars(objects).items() if name.isupper() and str(value).startswith(".")}
     assert reserved >= {objects.RECORDS, objects.PAYLOADS, objects.IDEMPOTENCY}
-    assert all(value.startswith((objects.RECORDS, objects.PAYLOADS, *API_ALONE)) for value in reserved)
+    assert all(value.startswith((objects.RECORDS, objects.ENDED, objects.PAYLOADS, *API_ALONE)) for value in reserved)
 
 
 def test_agents_list_results_and_no_notes(default: Synthesis, place: Topology) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.config import RuntimeConfig
 from contract.scaling import hpa, keda
 from contract.scaling.autoscaler import Autoscaler
 from contract.scaling.keda import Backlog
-from contract.scaling.settings import Scaling
+from contract.scaling.settings import Scaling, scaling_of
+from contract.task import RuntimeType
 
 FAST_DOWN: dict[str, Any] = {"scaleDown": {"stabilizationWindowSeconds": 0}}
 UNLIMITED: dict[str, Any] = {"scaleUp": {"policies": [{"type": "Percent", "value": 100_000, "periodSeconds": 15}]}}
@@ -140,21 +143,60 @@ def test_a_queue_that_cannot_be_read_changes_nothing_until_the_fallback_takes_ov
     scaling = settings(queueLength=1, minReplicaCount=1, fallback={"replicas": 4, "failureThreshold": 2})
     autoscaler = Autoscaler(scaling)
     looks = [Backlog(2), None, None, None, Backlog(6), None, None, None]
-    assert [autoscaler.decide(number * 15.0, look) for number, look in enumerate(looks)] == [2, 2, 2, 4, 6, 6, 6, 6]
+    assert [autoscaler.decide(number * 15.0, look) for number, look in enumerate(looks)] == [2, 2, 4, 4, 6, 6, 6, 6]
 
 
-def test_the_fallback_counts_the_looks_of_the_hpa_and_not_kedas_polls() -> None:
-    """KEDA counts failures where it answers the HPA, every 15 s; it polls every second here."""
-    scaling = settings(queueLength=1, minReplicaCount=1, fallback={"replicas": 4, "failureThreshold": 2})
+SEEN = [(0, [(0, 23), (1, 41)]), (1, [(1, 28)])]
+"""How long there were how many replicas with KEDA 2.20.2 on a real API server, connections refused: replicas 3,
+failureThreshold 2."""
+
+
+@pytest.mark.parametrize(("fewest", "seen"), SEEN, ids=["from none", "from one"])
+def test_the_fallback_counts_kedas_own_looks_too_and_comes_from_no_replica(
+    fewest: int, seen: list[tuple[int, float]]
+) -> None:
+    scaling = settings(queueLength=10, minReplicaCount=fewest, fallback={"replicas": 3, "failureThreshold": 2})
     autoscaler = Autoscaler(scaling)
-    wanted = {second: autoscaler.decide(second, None) for second in range(46)}
-    assert [second for second in wanted if wanted[second] == 1] == list(range(30))
-    assert wanted[30] == 4
+    wanted = [autoscaler.decide(tick / 10, None) for tick in range(600)]
+    steps = [(before, tick / 10) for tick, (before, after) in enumerate(pairwise(wanted)) if before != after]
+    assert wanted[-1] == 3
+    assert [replicas for replicas, _ in steps] == [replicas for replicas, _ in seen]
+    # When in its fifteen seconds the HPA looks is chance, in both.
+    for periods, ((_, foretold), (_, found)) in enumerate(zip(steps, seen, strict=True), 1):
+        assert abs(foretold - found) <= periods * hpa.SYNC_PERIOD
 
 
-def test_without_a_replica_the_hpa_does_not_look_and_no_fallback_comes() -> None:
-    autoscaler = Autoscaler(settings(fallback={"replicas": 4, "failureThreshold": 0}))
-    assert {autoscaler.decide(number * 15.0, None) for number in range(10)} == {0}
+def test_thirty_failed_looks_are_two_minutes() -> None:
+    autoscaler = Autoscaler(settings(minReplicaCount=0, fallback={"replicas": 3}))
+    wanted = {tick: autoscaler.decide(float(tick), None) for tick in range(240)}
+    assert 100 < min(second for second, replicas in wanted.items() if replicas) < 180
+
+
+BURST = [0, 45, 45, 45, 20, 0, *[0] * 8, 1, 1, 1]
+"""Messages every 15 s: a burst, an empty queue until all replicas are gone, and one message soon after it."""
+
+
+@pytest.mark.parametrize(("has_behaviour", "after"), [(True, 1), (False, 5)])
+def test_one_message_soon_after_a_burst_costs_one_replica_or_as_many_as_the_burst(
+    has_behaviour: bool, after: int
+) -> None:
+    """Seen with KEDA 2.20.2: without `behavior` 1, then 4, then 5 ("All metrics below target"), and 1 with it."""
+    scaling = settings(queueLength=10).model_copy(update={"has_behaviour": has_behaviour})
+    wanted = run(scaling, BURST)
+    assert max(wanted[:6]) == 5
+    assert wanted[13] == 0
+    assert max(wanted[14:]) == after
+
+
+def test_another_chart_is_foretold_by_the_older_rules_unless_it_sets_a_behaviour() -> None:
+    def rules(**described: Any) -> bool:
+        return scaling_of(RuntimeConfig(name="sd", type=RuntimeType.SDWEBUI, **described)).has_behaviour
+
+    theirs = {"chartRepository": "oci://r.example/charts/theirs", "chartVersion": "1.0.0"}
+    own = {"runtime": {"scaling": {"extraHPAConfig": {"scaleDown": {"stabilizationWindowSeconds": 7}}}}}
+    assert rules()
+    assert not rules(**theirs)
+    assert rules(**theirs, extraValues=own)
 
 
 def test_without_a_fallback_a_queue_that_cannot_be_read_changes_nothing() -> None:

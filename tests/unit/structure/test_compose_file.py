@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -10,6 +11,14 @@ from contract.config import load_config
 from contract.topology import topology
 
 ROOT = Path(__file__).parents[3]
+
+
+def test_every_container_has_an_end_to_its_memory_and_processes() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert len(services) > 10
+    for name, service in services.items():
+        assert re.fullmatch(r"\$\{(RUNTIME_|LOCALSTACK_)?MEMORY_LIMIT:-\w+\}", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 4096, name
 
 
 def test_every_runtime_of_the_config_has_an_agent_on_its_own_queue() -> None:
