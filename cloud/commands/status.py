@@ -48,5 +48,7 @@ def status(  # noqa: PLR0917 - typer reads options from parameters
             return
         found = Cluster(trouble="not asked") if queues_only else cluster(aws, settings, kubeconfig)
         report.show(table(runtimes(aws, settings), found))
+        for name, why in found.unscaled.items():
+            report.say(f"{name}: {why}")
         if found.trouble and not queues_only:
             report.say(f"pods and nodes are not known: {found.trouble}")

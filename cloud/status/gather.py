@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cloud.aws import Aws, ToolError, describe
 from cloud.kubernetes_access import TIMEOUT, api_client, kubeconfig, plain_cluster_errors
-from cloud.status.state import Cluster, QueueDepth, RuntimeState, nodes_of, replicas_of
+from cloud.status.state import Cluster, QueueDepth, RuntimeState, nodes_of, replicas_of, unscaled_of
 from contract.config import Config
 from contract.topology import topology
 
@@ -60,7 +60,7 @@ def cluster(aws: Aws, config: Config, given: Path | None) -> Cluster:
 
 
 def _ask(client: Any, stack: str) -> Cluster:
-    from kubernetes.client import AppsV1Api, CoreV1Api  # noqa: PLC0415 - see api_client
+    from kubernetes.client import ApiException, AppsV1Api, CoreV1Api, CustomObjectsApi  # noqa: PLC0415 - see api_client
 
     selector = f"app.kubernetes.io/part-of={stack},app.kubernetes.io/component=runtime"
     deployments = AppsV1Api(client).list_deployment_for_all_namespaces(
@@ -68,7 +68,18 @@ def _ask(client: Any, stack: str) -> Cluster:
     )
     nodes = CoreV1Api(client).list_node(label_selector="karpenter.sh/nodepool", _request_timeout=TIMEOUT)
     plain = client.sanitize_for_serialization
+    try:
+        scaled = CustomObjectsApi(client).list_cluster_custom_object(
+            *("keda.sh", "v1alpha1", "scaledobjects"),
+            label_selector=f"app.kubernetes.io/part-of={stack}",
+            _request_timeout=TIMEOUT,
+        )["items"]
+    except ApiException as error:
+        if error.status != 404:  # there is no KEDA
+            raise
+        scaled = []
     return Cluster(
         replicas=replicas_of(plain(item) for item in deployments.items),
         nodes=nodes_of(plain(item) for item in nodes.items),
+        unscaled=unscaled_of(scaled),
     )

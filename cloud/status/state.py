@@ -44,6 +44,8 @@ class Cluster:
 
     replicas: Mapping[str, Replicas] = field(default_factory=dict)
     nodes: Mapping[str, Nodes] = field(default_factory=dict)
+    unscaled: Mapping[str, str] = field(default_factory=dict)
+    """Why KEDA does not scale a runtime, by its name."""
     trouble: str = ""
 
 
@@ -69,6 +71,22 @@ def replicas_of(deployments: Iterable[Mapping[str, Any]]) -> dict[str, Replicas]
             found[name] = Replicas(before.ready, before.wanted, ready, wanted)
         else:
             found[name] = Replicas(ready, wanted, before.canary_ready, before.canary_wanted)
+    return found
+
+
+def unscaled_of(scaled_objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns why runtimes are not scaled, by name, as their ScaledObjects say (keda.sh/v1alpha1, as JSON)."""
+    found: dict[str, str] = {}
+    for item in scaled_objects:
+        conditions = {each["type"]: each for each in item.get("status", {}).get("conditions") or ()}
+        ready, fallback = conditions.get("Ready", {}), conditions.get("Fallback", {})
+        name = item["metadata"].get("labels", {}).get("app.kubernetes.io/instance", "")
+        if ready.get("status") == "False":
+            found[name] = (
+                f"KEDA does not scale it: {ready.get('message') or ready.get('reason') or 'it does not say why'}"
+            )
+        elif fallback.get("status") == "True":
+            found[name] = "KEDA cannot read its queue, and keeps the replicas of the fallback"
     return found
 
 

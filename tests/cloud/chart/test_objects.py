@@ -569,6 +569,63 @@ def test_pods_reach_what_they_need_and_nothing_else(usual: Release, address: str
     assert lets_out(usual, address, port) is may
 
 
+ON_KIND = {
+    "global": {"awsEndpoint": "http://host.docker.internal:4566"},
+    "networkPolicy": {
+        "emulatorCidrs": ["172.18.0.1/32"],
+        "clusterCidrs": ["10.96.0.0/16", "172.18.0.0/16"],
+        "clusterPorts": [443, 6443],
+    },
+}
+BY_ADDRESS = {"global": {"awsEndpoint": "http://192.168.1.7:4566"}}
+FEW_PLACES = {"networkPolicy": {"webCidrs": ["52.94.0.0/16"], "webPorts": [443]}}
+
+
+@pytest.mark.parametrize(
+    ("values", "address", "port", "may"),
+    [
+        (ON_KIND, "172.18.0.1", 4566, True),
+        (ON_KIND, "172.18.0.1", 22, False),
+        (ON_KIND, "10.96.0.1", 443, True),
+        (ON_KIND, "172.18.0.2", 6443, True),
+        (BY_ADDRESS, "192.168.1.7", 4566, True),
+        (BY_ADDRESS, "192.168.1.8", 4566, False),
+        (FEW_PLACES, "52.94.5.1", 443, True),
+        (FEW_PLACES, "52.94.5.1", 80, False),
+        (FEW_PLACES, "1.1.1.1", 443, False),
+        (FEW_PLACES, "169.254.170.23", 80, True),
+        ({"networkPolicy": {"webCidrs": []}}, "52.94.5.1", 443, False),
+    ],
+)
+def test_pods_reach_an_emulator_where_it_is_and_the_web_as_far_as_is_said(
+    values: dict[str, Any], address: str, port: int, may: bool
+) -> None:
+    release = released(values)
+    assert all_faults(release) == []
+    assert lets_out(release, address, port) is may
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "peers"),
+    [
+        ("http://collector.observability:4318", [{"kubernetes.io/metadata.name": "observability"}]),
+        ("http://otel.traces.svc.cluster.local:4318", [{"kubernetes.io/metadata.name": "traces"}]),
+        ("http://collector:4318", [{"kubernetes.io/metadata.name": "default"}]),
+        ("http://10.1.2.3:4318", ["10.1.2.3/32"]),
+        ("https://otlp.example.com:4318", ["0.0.0.0/0"]),
+    ],
+)
+def test_traces_go_to_their_collector_alone(endpoint: str, peers: list[Any]) -> None:
+    release = released(placed={"otlp_endpoint": endpoint})
+    assert all_faults(release) == []
+    [rule] = [item for item in release.one("NetworkPolicy")["spec"]["egress"] if item.get("ports") == [{"port": 4318}]]
+    found = [
+        peer["namespaceSelector"]["matchLabels"] if "namespaceSelector" in peer else peer["ipBlock"]["cidr"]
+        for peer in rule["to"]
+    ]
+    assert found == peers
+
+
 def test_nobody_reaches_the_pods_but_who_scrapes_them(usual: Release, complete: Release) -> None:
     assert usual.one("NetworkPolicy")["spec"]["ingress"] == []
     [rule] = complete.one("NetworkPolicy")["spec"]["ingress"]

@@ -53,6 +53,35 @@ def test_pods_nodes_queues_and_dead_letters_stand_in_one_row(
     assert row(result.output, "comfyruntime") == ["comfyruntime", "comfyui", "-", "-", "0", "0", "0", "0"]
 
 
+def test_a_runtime_that_keda_does_not_scale_is_told_with_kedas_own_words(
+    run: Run, deployment: Deployment, config: Path, tmp_path: Path
+) -> None:
+    def scaled(name: str, **conditions: tuple[str, str]) -> dict[str, Any]:
+        told = [{"type": kind, "status": status, "message": text} for kind, (status, text) in conditions.items()]
+        return {
+            "metadata": {"name": name, "labels": {"app.kubernetes.io/instance": name}},
+            "status": {"conditions": told},
+        }
+
+    with kubernetes_api(tmp_path) as api:
+        api.lists = cluster() | {
+            "/apis/keda.sh/v1alpha1/scaledobjects": [
+                scaled("sdruntime", Ready=("False", "cannot get queueName from queueURL")),
+                scaled("comfyruntime", Ready=("True", ""), Fallback=("True", "")),
+                scaled("dynamicruntime", Ready=("True", ""), Fallback=("False", "")),
+                {"metadata": {"name": "new"}},
+            ]
+        }
+        result = run(
+            *("status", "--config", str(config), "--kubeconfig", str(api.kubeconfig)),
+            AWS_ENDPOINT_URL=deployment.endpoint,
+        )
+    said = " ".join(result.output.split())
+    assert "sdruntime: KEDA does not scale it: cannot get queueName from queueURL" in said
+    assert "comfyruntime: KEDA cannot read its queue, and keeps the replicas of the fallback" in said
+    assert said.count("KEDA") == 2
+
+
 def cluster() -> dict[str, list[dict[str, Any]]]:
     return {
         DEPLOYMENTS: [
