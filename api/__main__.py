@@ -28,6 +28,8 @@ Serves the HTTP API. Everything is set by environment variables:
   API_KEYS                name=key,name2=key2; a name is a tenant with tasks of its own; empty: everybody may call
   API_ADMIN_KEYS          the same for keys that may read and cancel every tenant's tasks
   API_KEYS_SHARED         true: all keys share one space of tasks (false)
+  GATEWAY_SECRET          what a gateway in front proves itself by; the keys above are the ids of its keys then
+  GATEWAY_SECRET_ARN      the same, where AWS Secrets Manager has it
   HOST, PORT              where to listen (127.0.0.1, 8000; port 0: a free one)
   CORS_ALLOWED_ORIGINS    origins of browser applications, with commas between them, instead of config.yaml's
                           `APIGW.corsAllowedOrigins`; `*`: any; empty: none

@@ -17,8 +17,10 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp
 
 from api.aws import Aws, open_aws
+from api.callers import ByGateway
 from api.cors import with_cors
 from api.errors import ApiError
+from api.gateway import wait_for_secrets
 from api.hosts import Hosts
 from api.middleware import Gate, Observation, Paths, internal_error
 from api.openapi import openapi_document
@@ -51,7 +53,10 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with aws(settings) as clients:
             services = app.state.services = make_services(front, clients)
-            if front.keys.open:
+            if isinstance(front.callers, ByGateway) and settings.gateway_secret_arn:
+                place = {"region": settings.aws_region, "endpoint": settings.aws_endpoint_url}
+                front.callers.believe(await wait_for_secrets(settings.gateway_secret_arn, **place))
+            if front.callers.open:
                 _log.warning("API_KEYS and API_ADMIN_KEYS are empty: this API is OPEN to everybody who can reach it")
             loops = {asyncio.create_task(loop()) for loop in (services.acceptance.settle, services.callbacks.run)}
             yield
@@ -60,7 +65,7 @@ def create_app(
             await asyncio.wait(loops)
         front.tracer.close()
 
-    document = openapi_document(config, root_path=settings.root_path, keys_needed=not front.keys.open)
+    document = openapi_document(config, root_path=settings.root_path, keys_needed=not front.callers.open)
     routes: list[Route] = [
         *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES + v1.ROUTES),
         *make_routes(Pages(image_sources(settings)), orjson.dumps(document)),
@@ -77,7 +82,7 @@ def create_app(
         lifespan=lifespan,
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _fault},
     )
-    gate = Gate(app, front.keys, front.throttle, front.metrics)
+    gate = Gate(app, front.callers, front.throttle, front.metrics)
     hosts = Hosts(gate, settings.hosts())
     observed = Observation(hosts, front.metrics, front.tracer, {route.endpoint: route.path for route in routes})
     return Paths(with_cors(observed, settings, config), settings.root_path)

@@ -13,7 +13,8 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import ANONYMOUS, Caller, KeyRing
+from api.auth import ANONYMOUS, Caller
+from api.callers import Callers
 from api.errors import ApiError, UnavailableError
 from api.metrics import Metrics
 from api.submit import Fate
@@ -23,9 +24,6 @@ from api.tracing import Tracer
 
 STATE: Final = "darkroom.request"
 """Where the scope holds the RequestState."""
-
-OPEN_PATHS: Final = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/favicon.ico"})
-OPEN_PREFIX: Final = "/static/"
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -143,20 +141,17 @@ class Observation:
 
 
 class Gate:
-    """Lets a request pass when its key is one of ours and has not used up its rate; nothing of its body is read before.
+    """Lets a request pass when its sender is known and has not used up its rate; nothing of its body is read before."""
 
-    Everything needs a key that is not named as open, so that a new route is never open by mistake.
-    """
-
-    def __init__(self, app: ASGIApp, keys: KeyRing, throttle: Throttle, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, throttle: Throttle, metrics: Metrics) -> None:
         self._app = app
-        self._keys = keys
+        self._callers = callers
         self._throttle = throttle
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
-        if scope["type"] == "http" and not _is_open(scope["path"]):
+        if scope["type"] == "http" and not self._callers.asks_nobody(scope["path"]):
             try:
                 self._admit(scope)
             except ApiError as error:
@@ -165,17 +160,7 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
-        presented = header(scope, "x-api-key")
-        caller = self._keys.caller(presented)
-        if caller is None:
-            problem = "the API key is not known" if presented else "an API key is required"
-            raise ApiError(
-                401,
-                "unauthorized",
-                f"{problem}; send it in the header x-api-key",
-                headers={"www-authenticate": 'ApiKey header="x-api-key"'},
-            )
-        request_state(scope).caller = caller
+        caller = request_state(scope).caller = self._callers.caller(scope)
         wait = self._throttle.admit(caller.name)
         if wait > 0:
             self._metrics.throttled.inc()
@@ -186,10 +171,6 @@ class Gate:
                 details={"retry_after_seconds": round(wait, 3)},
                 headers={"retry-after": str(math.ceil(wait))},
             )
-
-
-def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
 
 
 def header(scope: Scope, name: str) -> str | None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from api.auth import KeyRing
 from api.aws import Aws
 from api.callbacks import Callbacks
+from api.callers import ByGateway, ByKey
 from api.events import Streams
 from api.idempotency import Idempotency
 from api.intake import Intake
@@ -35,7 +36,7 @@ class Front:
 
     settings: Settings
     config: Config
-    keys: KeyRing
+    callers: ByKey | ByGateway
     throttle: Throttle
     intake: Intake
     metrics: Metrics
@@ -64,7 +65,7 @@ def make_front(settings: Settings, config: Config) -> Front:
     return Front(
         settings=settings,
         config=config,
-        keys=KeyRing(settings.keys, shared=settings.api_keys_shared),
+        callers=_callers(settings),
         throttle=Throttle(throttle.rate_limit, throttle.burst_limit, time.monotonic),
         intake=Intake(settings.max_body_bytes, settings.request_seconds),
         metrics=metrics,
@@ -72,6 +73,13 @@ def make_front(settings: Settings, config: Config) -> Front:
         tracer=make_tracer(settings),
         stopping=asyncio.Event(),
     )
+
+
+def _callers(settings: Settings) -> ByKey | ByGateway:
+    keys = KeyRing(settings.keys, shared=settings.api_keys_shared)
+    if not settings.behind_gateway:
+        return ByKey(keys)
+    return ByGateway(settings.gateway_secrets, keys, shared=settings.api_keys_shared)
 
 
 def make_services(front: Front, aws: Aws) -> Services:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api.auth import NamedKey, check_keys, parse_keys
@@ -14,6 +14,8 @@ from contract.hosts import AllowedHosts
 from contract.origins import parse_origins
 
 MIB: Final = 1024 * 1024
+
+_SHORTEST_SECRET: Final = 16
 
 
 class SettingsError(Exception):
@@ -39,6 +41,11 @@ class Settings(BaseSettings):
     """The same for keys that may read and cancel every tenant's tasks."""
     api_keys_shared: bool = False
     """All keys share one space of tasks, as one team wants it; each has a throttle of its own still."""
+    gateway_secrets: Annotated[tuple[SecretStr, ...], NoDecode, Field(validation_alias="GATEWAY_SECRET")] = ()
+    """A gateway in front has checked the API key, and proves itself by this secret; see `api/callers.py`. Two, with a
+    comma between, while one replaces the other. The keys of `api_keys` are the ids of the gateway's keys then."""
+    gateway_secret_arn: str = ""
+    """The same, where AWS Secrets Manager has it: its current value and its previous one."""
     cdn_base_url: str = ""
     """When set, links to results are this address and the object's key instead of presigned S3 addresses."""
     public_s3_endpoint_url: str = ""
@@ -108,6 +115,30 @@ class Settings(BaseSettings):
         if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sns" or not parts[5]:
             raise ValueError("must be an SNS topic's ARN, such as arn:aws:sns:us-east-1:000000000000:darkroom-tasks")
         return value
+
+    @field_validator("gateway_secrets", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        secrets = [part.strip() for part in value.split(",") if part.strip()]
+        if any(len(secret) < _SHORTEST_SECRET or not secret.isascii() for secret in secrets):
+            raise ValueError(f"must be at least {_SHORTEST_SECRET} ASCII characters that nobody can guess")
+        return tuple(SecretStr(secret) for secret in secrets)
+
+    @field_validator("gateway_secret_arn")
+    @classmethod
+    def _secret_arn(cls, value: str, info: ValidationInfo) -> str:
+        if value and not (value.startswith("arn:") and ":secretsmanager:" in value):
+            raise ValueError("must be the ARN of an AWS Secrets Manager entry")
+        if value and info.data.get("gateway_secrets"):
+            raise ValueError("is there beside GATEWAY_SECRET; set one of them")
+        return value
+
+    @property
+    def behind_gateway(self) -> bool:
+        """Whether a gateway in front tells who calls."""
+        return bool(self.gateway_secrets or self.gateway_secret_arn)
 
     @property
     def keys(self) -> tuple[NamedKey, ...]:

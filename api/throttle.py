@@ -35,7 +35,7 @@ class Throttle:
         now = self._clock()
         bucket = self._buckets.get(owner)
         if bucket is None:
-            # Owners are the configured keys, so this cannot grow without end.
+            # Owners are the known keys, so this cannot grow without end.
             bucket = self._buckets[owner] = _Bucket(self._burst, now)
         bucket.tokens = min(self._burst, bucket.tokens + max(0.0, now - bucket.filled_at) * self._rate)
         bucket.filled_at = now

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from contract.record import Status
 from tests.integration.api.conftest import Api, StartApi, throttled
@@ -166,3 +167,33 @@ async def test_a_tenants_keys_have_one_rate_and_metrics_name_nobody(start_api: S
     metrics = (await slow.client.get("/metrics")).text
     assert "darkroom_api_throttled_total 2.0" in metrics
     assert "alice" not in metrics
+
+
+async def test_behind_a_gateway_only_what_the_gateway_says_counts(start_api: StartApi) -> None:
+    secret = "what-nobody-can-guess"
+    api = await start_api(
+        gateway_secrets=(SecretStr(secret),), api_keys="alice=a1b2c3d4e5", api_admin_keys="ops=o1b2c3d4e5"
+    )
+
+    def through(key_id: str, **more: str) -> dict[str, str]:
+        return {"x-darkroom-gateway": secret, "x-darkroom-key-id": key_id, "x-api-key": "whatever"} | more
+
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert (await api.client.get(path)).status_code == 200
+    for headers in ({}, {"x-api-key": "a1b2c3d4e5"}, through("a1b2c3d4e5", **{"x-darkroom-gateway": "guessed"})):
+        for path in ("/", "/docs", "/openapi.json", "/v1/runtimes", "/nowhere"):
+            fault(await api.client.get(path, headers=headers), 401, "unauthorized")
+        fault(await api.client.post("/v1/tasks", json=request("x"), headers=headers), 401, "unauthorized")
+
+    hers = await submit(api, "through", through("a1b2c3d4e5"))
+    his = await submit(api, "through", through("b1b2c3d4e5"))
+
+    assert "/alice/" in hers["output_location"]
+    assert "/b1b2c3d4e5/" in his["output_location"]
+    page = await api.client.get("/", headers=through("b1b2c3d4e5"))
+    assert page.status_code == 200
+    watched = await api.client.get("/v1/tasks/through?tenant=alice", headers=through("o1b2c3d4e5"))
+    assert watched.json()["submission"] == hers["submission"]
+    two = [*through("a1b2c3d4e5").items(), ("x-darkroom-key-id", "o1b2c3d4e5")]
+    fault(await api.client.get("/v1/tasks/through", headers=two), 401, "unauthorized")
+    api.messages("sdruntime", wait=1)

@@ -20,6 +20,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "API_KEYS",
         "API_ADMIN_KEYS",
         "API_KEYS_SHARED",
+        "GATEWAY_SECRET",
+        "GATEWAY_SECRET_ARN",
         "AWS_ENDPOINT_URL",
         "CONFIG_FILE",
         "PORT",
@@ -66,6 +68,19 @@ def test_names_are_free_where_all_keys_share_one_space(monkeypatch: pytest.Monke
     assert [item.name for item in load_settings().keys] == ["Alice Smith"]
 
 
+def test_two_secrets_of_a_gateway_count_while_one_replaces_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_SECRET", "a-secret-of-the-gateway, its-next-secret-is-this")
+
+    settings = load_settings()
+
+    assert settings.behind_gateway
+    assert [item.get_secret_value() for item in settings.gateway_secrets] == [
+        "a-secret-of-the-gateway",
+        "its-next-secret-is-this",
+    ]
+    assert "its-next" not in repr(settings)
+
+
 def test_a_key_that_is_an_admins_too_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEYS", "alice=a-secret")
     monkeypatch.setenv("API_ADMIN_KEYS", "ops=a-secret")
@@ -84,6 +99,8 @@ def test_a_key_that_is_an_admins_too_is_refused(monkeypatch: pytest.MonkeyPatch)
         ("API_KEYS", "../b=just-a-secret", "API_KEYS: '../b' is no tenant: a tenant's name is 1 to 63 lower-case"),
         ("API_KEYS", "Alice=just-a-secret", "API_KEYS_SHARED=true"),
         ("API_ADMIN_KEYS", "a/b=just-a-secret", "API_ADMIN_KEYS: 'a/b' is no tenant"),
+        ("GATEWAY_SECRET", "short-secret", "GATEWAY_SECRET: must be at least 16 ASCII characters"),
+        ("GATEWAY_SECRET_ARN", "mine", "GATEWAY_SECRET_ARN: must be the ARN of an AWS Secrets Manager entry"),
         ("PORT", "many", "PORT: "),
         ("TASK_TOPIC_ARN", "tasks", "TASK_TOPIC_ARN: must be an SNS topic's ARN"),
         ("TASK_TOPIC_ARN", "", "TASK_TOPIC_ARN: is required and missing"),
