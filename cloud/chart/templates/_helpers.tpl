@@ -104,18 +104,19 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- dict "paths" $paths | toYaml -}}
 {{- end }}
 
-{{/* The models' volume and claim. Neither may be changed in the cluster, so another content has another name. The size of
-a volume that a StorageClass provides may grow, and its files are in no other place: it keeps its name. */}}
+{{/* The models' volume and claim. Neither may be changed in the cluster, so another content has another name. What a
+StorageClass provides keeps one name: its files are nowhere else, and would be gone with the old claim. */}}
 {{- define "darkroom.modelsName" -}}
 {{- $store := .Values.runtime.persistence -}}
-{{- $content := dict "storageClass" $store.storageClass "accessModes" $store.accessModes "existingVolume" $store.existingVolume "s3" $store.s3.enabled -}}
-{{- if or $store.s3.enabled $store.existingVolume -}}
-{{- $_ := set $content "size" (toString $store.size) -}}
+{{- $name := printf "%s-models" .Release.Name -}}
+{{- if $store.existingVolume -}}
+{{ $name }}-{{ sha256sum $store.existingVolume | trunc 8 }}
+{{- else if $store.s3.enabled -}}
+{{- $content := dict "bucket" $store.s3.modelBucket "prefix" $store.s3.prefix "region" .Values.global.awsRegion "accessModes" $store.accessModes "size" (toString $store.size) -}}
+{{ $name }}-{{ toJson $content | sha256sum | trunc 8 }}
+{{- else -}}
+{{ $name }}
 {{- end -}}
-{{- if $store.s3.enabled -}}
-{{- $content = merge $content (dict "bucket" $store.s3.modelBucket "prefix" $store.s3.prefix "region" .Values.global.awsRegion) -}}
-{{- end -}}
-{{ .Release.Name }}-models-{{ toJson $content | sha256sum | trunc 8 }}
 {{- end }}
 
 {{/* Seconds from SIGTERM to SIGKILL: the agent finishes or hands back (10 s), and its runtime stops after it (5 s). */}}

@@ -235,41 +235,46 @@ def test_without_models_or_karpenter_a_release_fits_a_laptops_cluster() -> None:
     assert gpus == {"limits": "0", "requests": "0"}
 
 
-IMMUTABLE = [
+CHANGES = [
     {"s3": {"modelBucket": "other"}},
     {"s3": {"prefix": "sd/"}},
     {"size": "1Ti"},
     {"accessModes": ["ReadWriteMany"]},
     {"storageClass": "efs", "s3": {"enabled": False}},
-    {"storageClass": "efs", "s3": {"enabled": False}, "accessModes": ["ReadOnlyMany"]},
     {"existingVolume": "theirs"},
-    {"existingVolume": "theirs", "size": "1Ti"},
+    {"existingVolume": "others"},
 ]
-"""Of a volume or a claim: the API server refuses another (pkg/apis/core/validation of Kubernetes 1.35)."""
+"""The API server refuses each in a volume or claim that is there (pkg/apis/core/validation of Kubernetes 1.35)."""
+
+
+def models_of(values: dict[str, Any]) -> tuple[dict[tuple[str, str], Any], str]:
+    """Returns the volumes and claims by kind and name, and which claim the pods have."""
+    made = helm.render({"runtime": {"persistence": values}}, release="sdruntime")
+    [pod] = [item["spec"]["template"]["spec"] for item in made if item["kind"] == "Deployment"]
+    [models] = [volume for volume in pod["volumes"] if volume["name"] == "models"]
+    stored = {
+        (item["kind"], item["metadata"]["name"]): item["spec"]
+        for item in made
+        if item["kind"].startswith("PersistentVolume")
+    }
+    return stored, models["persistentVolumeClaim"]["claimName"]
 
 
 def test_an_upgrade_changes_no_volume_or_claim_but_makes_others() -> None:
     seen: dict[tuple[str, str], Any] = {}
-    for values in ({}, *IMMUTABLE):
-        made = helm.render({"runtime": {"persistence": values}}, release="sdruntime")
-        stored = [item for item in made if item["kind"].startswith("PersistentVolume")]
-        assert stored
-        for item in stored:
-            key = (item["kind"], item["metadata"]["name"])
-            assert seen.setdefault(key, item["spec"]) == item["spec"], f"{key} would have to change for {values}"
-        claims = {item["metadata"]["name"] for item in stored if item["kind"] == "PersistentVolumeClaim"}
-        [pod] = [item["spec"]["template"]["spec"] for item in made if item["kind"] == "Deployment"]
-        [models] = [volume for volume in pod["volumes"] if volume["name"] == "models"]
-        assert {models["persistentVolumeClaim"]["claimName"]} == claims
-    assert len(seen) >= len(IMMUTABLE)
+    for values in ({}, *CHANGES):
+        stored, used = models_of(values)
+        assert ("PersistentVolumeClaim", used) in stored
+        for key, spec in stored.items():
+            assert seen.setdefault(key, spec) == spec, f"{key} would have to change for {values}"
+    assert len(seen) > len(CHANGES)
 
 
-def test_a_volume_that_a_storage_class_provides_grows_and_keeps_its_files() -> None:
-    def claims(size: str) -> dict[str, Any]:
-        values = {"storageClass": "gp3", "s3": {"enabled": False}, "size": size}
-        return Release(helm.render({"runtime": {"persistence": values}})).all("PersistentVolumeClaim")
-
-    assert set(claims("1Ti")) == set(claims("2Ti"))
+def test_a_volume_that_a_storage_class_provides_is_never_left_behind_with_its_files() -> None:
+    """Helm deletes the claim of a name that is gone, and a class's volumes go with their claims."""
+    own = {"storageClass": "gp3", "s3": {"enabled": False}}
+    for values in ({"size": "4Ti"}, {"accessModes": ["ReadOnlyMany"]}, {"storageClass": "fsx"}):
+        assert models_of(own | values)[1] == models_of(own)[1] == "sdruntime-models"
 
 
 def test_the_autoscaler_is_told_how_to_behave_by_the_rules_that_the_planner_has(usual: Release) -> None:
