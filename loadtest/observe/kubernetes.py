@@ -34,7 +34,7 @@ class KubernetesReplicas:
         context: of kubeconfig; empty: the current one.
 
     Raises:
-        TargetError: there is no such context.
+        TargetError: there is no such context, or KEDA does not scale a runtime.
     """
 
     name = "replicas"
@@ -50,6 +50,8 @@ class KubernetesReplicas:
         relax_client(api)
         self._core = client.CoreV1Api(api)
         self._autoscaling = client.AutoscalingV2Api(api)
+        if troubles := self._unscaled(client.CustomObjectsApi(api)):
+            raise TargetError("\n".join(troubles))
 
     def look(self) -> dict[str, Any]:
         """Returns replicas by state, what the autoscalers want, nodes by pool and capacity, and busy seconds."""
@@ -63,6 +65,26 @@ class KubernetesReplicas:
         except (ApiException, urllib3.exceptions.HTTPError) as error:
             raise SourceError(f"Kubernetes: {getattr(error, 'reason', None) or error}") from error
         return {"replicas": replicas, "nodes": nodes_by_pool(nodes), "busy": self._busy(pods)}
+
+    def _unscaled(self, objects: Any) -> list[str]:
+        """Returns a line for each runtime that KEDA refuses to scale: a load test of it would show nothing else."""
+        found = []
+        for runtime, namespace in self._runtimes.items():
+            try:
+                items = objects.list_namespaced_custom_object(
+                    *("keda.sh", "v1alpha1", namespace, "scaledobjects"),
+                    label_selector=f"app.kubernetes.io/instance={runtime}",
+                    _request_timeout=_TIMEOUT,
+                )["items"]
+            except (ApiException, urllib3.exceptions.HTTPError):
+                continue  # there is no KEDA, or nobody to ask: then nothing is known, which `look` says
+            conditions = [each for item in items for each in item.get("status", {}).get("conditions") or ()]
+            found += [
+                f"{runtime}: KEDA does not scale it: {each.get('message') or each.get('reason')}"
+                for each in conditions
+                if (each["type"], each["status"]) == ("Ready", "False")
+            ]
+        return found
 
     def _pods(self, runtime: str, namespace: str) -> list[Any]:
         selector = f"app.kubernetes.io/instance={runtime},app.kubernetes.io/component=runtime"

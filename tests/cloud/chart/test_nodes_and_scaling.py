@@ -235,7 +235,7 @@ def test_without_models_or_karpenter_a_release_fits_a_laptops_cluster() -> None:
     assert gpus == {"limits": "0", "requests": "0"}
 
 
-CHANGES = [
+CHANGES: list[dict[str, Any]] = [
     {"s3": {"modelBucket": "other"}},
     {"s3": {"prefix": "sd/"}},
     {"size": "1Ti"},
@@ -272,8 +272,9 @@ def test_an_upgrade_changes_no_volume_or_claim_but_makes_others() -> None:
 
 def test_a_volume_that_a_storage_class_provides_is_never_left_behind_with_its_files() -> None:
     """Helm deletes the claim of a name that is gone, and a class's volumes go with their claims."""
-    own = {"storageClass": "gp3", "s3": {"enabled": False}}
-    for values in ({"size": "4Ti"}, {"accessModes": ["ReadOnlyMany"]}, {"storageClass": "fsx"}):
+    own: dict[str, Any] = {"storageClass": "gp3", "s3": {"enabled": False}}
+    others: list[dict[str, Any]] = [{"size": "4Ti"}, {"accessModes": ["ReadOnlyMany"]}, {"storageClass": "fsx"}]
+    for values in others:
         assert models_of(own | values)[1] == models_of(own)[1] == "sdruntime-models"
 
 

@@ -139,6 +139,16 @@ def test_a_server_that_does_not_answer_is_said_in_one_line(api: ApiServer) -> No
         observer.look()
 
 
+def test_a_runtime_that_keda_does_not_scale_is_said_before_the_load(api: ApiServer) -> None:
+    path = "/apis/keda.sh/v1alpha1/namespaces/images/scaledobjects"
+    condition = {"type": "Ready", "status": "False", "message": "cannot get queueName from queueURL"}
+    api.answers[path] = {"items": [{"status": {"conditions": [condition, {"type": "Paused", "status": "False"}]}}]}
+    with pytest.raises(TargetError, match="sdruntime: KEDA does not scale it: cannot get queueName from queueURL"):
+        KubernetesReplicas(CONFIG)
+    condition["status"] = "True"
+    assert KubernetesReplicas(CONFIG).look()["replicas"]
+
+
 def test_a_context_that_is_not_there_is_named(api: ApiServer) -> None:
     with pytest.raises(TargetError, match="nowhere"):
         KubernetesReplicas(CONFIG, "nowhere")
