@@ -19,7 +19,7 @@ from contract.origins import ANY
 
 METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
 REQUEST_HEADERS: Final = ("content-type", "x-api-key", "idempotency-key", "last-event-id", "x-amzn-trace-id")
-EXPOSED_HEADERS: Final = ("Location", "Retry-After", "WWW-Authenticate", "Allow", "Warning")
+EXPOSED_HEADERS: Final = ("Location", "Retry-After", "WWW-Authenticate", "Allow", "X-Darkroom-Warning")
 MAX_AGE: Final = 600
 """Seconds for which a browser remembers a preflight's answer."""
 

@@ -14,7 +14,12 @@ from contract.config import Config
 DESCRIPTION: Final = """Asynchronous image generation with Stable Diffusion.
 
 A task is accepted at once; its images come later. Ask `GET /v1/tasks/{id}`, follow `GET /v1/tasks/{id}/events`, or
-subscribe to the callback topic. An API key sees the tasks of its own tenant alone.
+subscribe to the callback topic.
+
+`/v1` refuses keys that it does not know. The other routes ignore them, as the reference does, and name them in the
+answer's header `X-Darkroom-Warning`.
+
+An API key sees the tasks of its own tenant alone.
 
 Every answer that is no success has one shape: `{"error": {"code", "message", "details"}}`.
 """

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from api.errors import ApiError, InvalidRequestError
+from api.unknown_keys import unknown_key, unknown_keys
 from contract.config import Config, RuntimeConfig
 from contract.documents import encode
 from contract.identifiers import Prefix, TaskId
@@ -61,6 +62,8 @@ class TaskRequest:
     """The SD Web UI checkpoint that the content names."""
     inputs: InputRules | None = None
     """What the request says of single links."""
+    unknown: tuple[str, ...] = ()
+    """A sentence for each key that nobody reads."""
 
 
 def _check_context(context: Any) -> Any:
@@ -74,7 +77,7 @@ def _check_context(context: Any) -> Any:
 class MetadataV1(BaseModel):
     """Who the task is, where it runs, and where its results go."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[
         TaskId | None,
@@ -97,20 +100,26 @@ class MetadataV1(BaseModel):
 class MetadataV1Alpha2(MetadataV1):
     """The metadata of `v1alpha2`, where the id is required."""
 
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
     id: Annotated[TaskId, Field(description="Task id; becomes part of the results' keys.")]
 
 
 class _Task[M: MetadataV1](BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metadata: M
     content: Annotated[dict[str, Any], Field(description="The runtime's own request, passed on as it is.")]
 
 
+class _LenientTask(_Task[MetadataV1Alpha2]):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 class RequestV1(BaseModel):
     """The body of `POST /v1/tasks`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", title="TaskV1")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="TaskV1")
 
     task: _Task[MetadataV1]
 
@@ -120,7 +129,7 @@ class RequestV1Alpha2(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", title="TaskV1Alpha2")
 
-    task: _Task[MetadataV1Alpha2]
+    task: _LenientTask
 
 
 class RoutingV1Alpha1(BaseModel):
@@ -172,7 +181,8 @@ def from_v1alpha2(document: Any, config: Config) -> TaskRequest:
     Raises:
         ApiError: 400, naming the field.
     """
-    return _from_task(_validated(RequestV1Alpha2, document).task, config)
+    request = _from_task(_validated(RequestV1Alpha2, document).task, config)
+    return replace(request, unknown=tuple(unknown_keys(RequestV1Alpha2, document)))
 
 
 def from_v1alpha1(document: Any, config: Config) -> TaskRequest:
@@ -204,6 +214,14 @@ def from_v1alpha1(document: Any, config: Config) -> TaskRequest:
         context=None,
         content=document,
         checkpoint=checkpoint,
+        # What belongs to SD Web UI's scripts are objects.
+        unknown=tuple(
+            unknown_keys(
+                RoutingV1Alpha1,
+                {key: value for key, value in (routing.model_extra or {}).items() if not isinstance(value, dict)},
+                "alwayson_scripts.",
+            )
+        ),
     )
 
 
@@ -239,6 +257,7 @@ def from_task(document: Any, config: Config) -> TaskRequest:
         context=None,
         content=content,
         checkpoint=checkpoint,
+        unknown=tuple(unknown_keys(RequestTask, document)),
     )
 
 
@@ -303,20 +322,31 @@ def _validated(model: type[_Model], document: Any) -> _Model:  # noqa: UP047 - r
         return model.model_validate(document)
     except ValidationError as error:
         details = [
-            {"field": ".".join(str(part) for part in item["loc"]) or "body", "message": _sentence(item)}
+            {"field": ".".join(str(part) for part in item["loc"]) or "body", "message": _sentence(item, model)}
             for item in error.errors(include_url=False, include_input=False, include_context=False)[:20]
         ]
         summary = "; ".join(f"{detail['field']}: {detail['message']}" for detail in details)
         raise ApiError(400, "invalid_request", summary, details=details) from error
 
 
-def _sentence(item: Any) -> str:
+def _sentence(item: Any, model: type[BaseModel]) -> str:
     if item["type"] == "missing":
         return "is required and missing"
+    if item["type"] == "extra_forbidden":
+        *path, key = item["loc"]
+        return unknown_key(str(key), _fields_at(model, path))
     if item["type"] in {"model_type", "dict_type"}:
         return "must be a JSON object"
     message: str = item["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
+
+
+def _fields_at(model: Any, path: list[str | int]) -> list[str]:
+    """Returns the keys that a model within a model has; none where the path leaves the models."""
+    for name in path:
+        fields = getattr(model, "model_fields", {})
+        model = fields[name].annotation if name in fields else None
+    return list(getattr(model, "model_fields", ()))
 
 
 def _runtime_for_checkpoint(field: str, checkpoint: str, config: Config) -> RuntimeConfig:

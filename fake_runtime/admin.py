@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fake_runtime.encoding import json_response
-from fake_runtime.faults import COMFYUI_FAULTS, START_FAULTS, Fault, FaultBook, FaultError
+from fake_runtime.faults import Fault, FaultBook, FaultError, check_order
 from fake_runtime.gpu.device import Gpu
 
 
@@ -33,18 +33,6 @@ class GpuCollector(Collector):
         running = GaugeMetricFamily("fake_runtime_jobs_running", "Jobs on the GPU", value=float(gpu.job is not None))
         started = GaugeMetricFamily("fake_runtime_start_time_seconds", "Start, since the epoch", value=gpu.started)
         return [busy, jobs, loads, used, total, running, started]
-
-
-def check_order(fault: Fault, runtime_type: str, *, at_start: bool = False) -> None:
-    """Refuses a fault that could never strike.
-
-    Raises:
-        FaultError: says why.
-    """
-    if fault.name in COMFYUI_FAULTS and runtime_type != "comfyui":
-        raise FaultError(f"name: {fault.name} is a fault of ComfyUI; this runtime plays {runtime_type}")
-    if fault.name in START_FAULTS and not at_start:
-        raise FaultError(f"name: {fault.name} must be ordered at the start, with --fault {fault.name}")
 
 
 def add_routes(app: web.Application, gpu: Gpu, faults: FaultBook, runtime_type: str) -> None:

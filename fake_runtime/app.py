@@ -10,9 +10,10 @@ from pathlib import Path
 from aiohttp import web
 
 from fake_runtime import admin
+from fake_runtime.answers import refuse_unknown_faults
 from fake_runtime.comfyui.files import Files
 from fake_runtime.comfyui.routes import ComfyUi
-from fake_runtime.faults import Fault, FaultBook
+from fake_runtime.faults import Fault, FaultBook, check_order
 from fake_runtime.gpu.device import Gpu, leave_at_once
 from fake_runtime.gpu.latency import LatencyModel
 from fake_runtime.gpu.memory import GIB
@@ -33,7 +34,7 @@ def read_faults(settings: Settings) -> list[Fault]:
     """
     faults = [Fault.parse(text) for text in settings.fault]
     for fault in faults:
-        admin.check_order(fault, settings.type, at_start=True)
+        check_order(fault, settings.type, at_start=True)
     return faults
 
 
@@ -54,7 +55,7 @@ def create_app(
     """
     latency = LatencyModel(settings.latency, settings.seconds_per_task)
     gpu = Gpu(latency, int(settings.vram_gib * GIB), leave=leave)
-    book = FaultBook(faults)
+    book = FaultBook(faults, runtime_type=settings.type)
     scratch = None
     if settings.type == "sdwebui":
         app = WebUi(settings, gpu, book).application()
@@ -68,7 +69,9 @@ def create_app(
             app = ComfyUi(settings, gpu, book, Files(base, settings.keep_outputs)).application()
     if scratch is not None:
         app.on_cleanup.append(_remover(scratch))
-    app.middlewares.insert(0, guard(AllowedHosts.of(settings.allowed_hosts, settings.host)))
+    hosts = AllowedHosts.of(settings.allowed_hosts, settings.host)
+    app.middlewares.insert(0, guard(hosts, pages=settings.type != "comfyui"))
+    app.middlewares.append(refuse_unknown_faults(settings.type))
     app[GPU_KEY] = gpu
     app[FAULTS_KEY] = book
     admin.add_routes(app, gpu, book, settings.type)

@@ -1,5 +1,6 @@
 """Faults that can be ordered by name: what can be ordered, in which words, and which one strikes when."""
 
+import difflib
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -41,6 +42,11 @@ class FaultError(ValueError):
 
 def _endless(value: object) -> object:
     return None if value in {"forever", "none", "0", 0} else value
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, [str(name) for name in known], n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class Fault(BaseModel):
@@ -99,8 +105,10 @@ class Fault(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "fault"
-            allowed = f"; options: {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
-            raise FaultError(f"{where}: {first['msg']}{allowed}") from error
+            more = _meant(str(first.get("input")), FaultName) if where == "name" else ""
+            if first["type"] == "extra_forbidden":
+                more = f"; options: {', '.join(cls.model_fields)}{_meant(where, cls.model_fields)}"
+            raise FaultError(f"{where}: {first['msg']}{more}") from error
 
 
 class _Ordered:
@@ -125,14 +133,32 @@ class _Ordered:
 _MARKER = re.compile(r"\[\[fault:([^\[\]]+)\]\]")
 
 
-def markers(text: str) -> list[Fault]:
-    """Finds the faults that a prompt orders for itself: ``a dog [[fault:hang]]``; malformed ones are left alone."""
+def check_order(fault: Fault, runtime_type: str, *, at_start: bool = False) -> None:
+    """Refuses a fault that could never strike.
+
+    Raises:
+        FaultError: says why.
+    """
+    if fault.name in COMFYUI_FAULTS and runtime_type not in {"comfyui", ""}:
+        raise FaultError(f"name: {fault.name} is a fault of ComfyUI; this runtime plays {runtime_type}")
+    if fault.name in START_FAULTS and not at_start:
+        raise FaultError(f"name: {fault.name} must be ordered at the start, with --fault {fault.name}")
+
+
+def markers(text: str, runtime_type: str = "") -> list[Fault]:
+    """Finds the faults that a prompt orders for itself: ``a dog [[fault:hang]]``.
+
+    Raises:
+        FaultError: one of them does not exist, or could never strike here; whoever tests with it would wait in vain.
+    """
     found: list[Fault] = []
     for marker in _MARKER.findall(text):
         try:
-            found.append(Fault.parse(marker))
-        except FaultError:
-            continue
+            fault = Fault.parse(marker)
+            check_order(fault, runtime_type)
+        except FaultError as error:
+            raise FaultError(f"[[fault:{marker[:80]}]] in the prompt: {error}") from error
+        found.append(fault)
     return found
 
 
@@ -142,8 +168,11 @@ Struck = dict[FaultName, Fault]
 class FaultBook:
     """The faults on order; a task takes what is due when it arrives."""
 
-    def __init__(self, faults: Iterable[Fault] = (), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, faults: Iterable[Fault] = (), clock: Callable[[], float] = time.monotonic, *, runtime_type: str = ""
+    ) -> None:
         self._clock = clock
+        self._runtime_type = runtime_type
         self._identifiers = count(1)
         self._ordered: list[_Ordered] = []
         for fault in faults:
@@ -171,10 +200,13 @@ class FaultBook:
         Args:
             text: the prompt of the task.
             at: only faults of this place; all if not given.
+
+        Raises:
+            FaultError: the text orders a fault that could never strike.
         """
         struck: Struck = {}
-        for fault in markers(text):
-            if fault.name not in START_FAULTS and at in {None, fault.place}:
+        for fault in markers(text, self._runtime_type):
+            if at in {None, fault.place}:
                 struck.setdefault(fault.name, fault)
         now = self._clock()
         for ordered in self._ordered:

@@ -45,12 +45,18 @@ class AllowedHosts:
         return name in {"", "localhost"} or name.endswith(".localhost") or name in self.names or _is_address(name)
 
 
-def guard(allowed: AllowedHosts) -> Middleware:
-    """Answers 403 to a request for a host that is not allowed, or from a page of such a host."""
+def guard(allowed: AllowedHosts, *, pages: bool) -> Middleware:
+    """Answers 403 to a request for a host that is not allowed, or from a page of such a host.
+
+    Args:
+        allowed: the host names.
+        pages: whether to look at pages' origins too; ComfyUI does so itself.
+    """
 
     @web.middleware
     async def known_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-        origins = [urlsplit(origin).netloc or origin for origin in request.headers.getall("Origin", [])]
+        sent = request.headers.getall("Origin", []) if pages else []
+        origins = [urlsplit(origin).netloc or origin for origin in sent]
         refused = allowed.first_refused([*request.headers.getall("Host", []), *origins])
         if refused is None:
             return await handler(request)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+import structlog
 from starlette.requests import Request
 
 from api.body import parse_json
@@ -15,7 +16,10 @@ from api.requests import TaskRequest
 from api.routes.asking import TENANT
 from api.services import services_of
 from api.submit import Accepted
+from api.unknown_keys import SHOWN
 from contract.config import Config
+
+_log = structlog.get_logger(__name__)
 
 Dialect = Callable[[Any, Config], TaskRequest]
 
@@ -58,5 +62,7 @@ async def accept(
                 state.caller, idempotency_key, task, document, trace=state.trace
             )
     state.task_id = accepted.ticket.task_id
+    if task.unknown:
+        _log.warning("unknown keys", task_id=state.task_id, dialect=dialect, keys=task.unknown[:SHOWN])
     front.metrics.accepted(task.runtime.name, task.task_type, dialect).inc()
     return accepted

@@ -12,12 +12,13 @@ from api.requests import from_task
 from api.routes.accepting import accept
 from api.routes.asking import task_of
 from api.services import services_of
+from api.unknown_keys import warning_headers
 
 
 async def submit(request: Request) -> Response:
     """Accepts one of the runtimes' own requests."""
     accepted = await accept(request, from_task, dialect="task")
-    return json_answer({"taskId": accepted.ticket.task_id})
+    return json_answer({"taskId": accepted.ticket.task_id}, headers=warning_headers(accepted.request.unknown))
 
 
 async def query(request: Request) -> Response:

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from api.answers import json_answer
 from api.requests import from_v1alpha1
 from api.routes.accepting import accept
+from api.unknown_keys import warning_headers
 
 
 async def submit(request: Request) -> Response:
@@ -19,7 +20,8 @@ async def submit(request: Request) -> Response:
             "id_task": accepted.ticket.task_id,
             "sd_model_checkpoint": accepted.request.checkpoint,
             "output_location": accepted.output_location,
-        }
+        },
+        headers=warning_headers(accepted.request.unknown),
     )
 
 

@@ -19,6 +19,7 @@ from contract.config import Config, ConfigError
 from contract.objects import RECORDS
 from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from contract.topology import Topology, topology
+from local.chart_values import unknown_values
 from local.clients import Clients, make_clients
 from local.config import load_local_config
 from local.emulator import UnfitEmulatorError, check, name_of
@@ -74,6 +75,9 @@ async def up(options: Options, console: Console) -> int:
     except (ConfigError, PortsError, ScalingError, StateError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return USAGE
+    for sentence in unknown_values(config):
+        line = f"{options.config}: {sentence} (the chart would refuse it)"
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     stack = Stack(options, config, scaling, ports, console)
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -314,3 +314,13 @@ async def test_host_names_can_be_allowed(start_api: StartApi) -> None:
 async def test_what_a_page_of_another_site_can_send_unasked_is_415(api: Api, path: str, content_type: str) -> None:
     headers = {"content-type": content_type, "origin": "http://evil.example"}
     fault(await api.client.post(path, content=json.dumps(TASK), headers=headers), 415, "unsupported_media_type")
+
+
+async def test_a_key_that_nobody_reads_is_named_in_a_header_where_the_reference_ignores_it(api: Api) -> None:
+    answer = await api.client.post("/v1alpha2", json=changed(webhook="https://me.example", contxt=1))
+
+    assert (answer.status_code, set(answer.json())) == (200, {"id_task", "runtime", "output_location"})
+    told = answer.headers["x-darkroom-warning"]
+    assert "task.metadata.webhook: unknown key" in told
+    assert "task.metadata.contxt: unknown key; did you mean 'context'?" in told
+    assert "x-darkroom-warning" not in (await api.client.post("/v1alpha2", json=TASK)).headers

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from api import examples
 from api.errors import ApiError
-from api.requests import MAX_CONTEXT_BYTES, TASK_APIS, from_task, from_v1, from_v1alpha1, from_v1alpha2
+from api.requests import MAX_CONTEXT_BYTES, TASK_APIS, MetadataV1, from_task, from_v1, from_v1alpha1, from_v1alpha2
+from api.unknown_keys import warning_headers
 from contract.config import Config, parse_config
 from contract.task import TaskType
 from tests.unit.api.strategies import JSON_VALUES, attempt
@@ -286,3 +287,60 @@ def test_what_is_no_graph_is_refused_by_the_name_of_the_field(content: dict[str,
     with pytest.raises(ApiError) as caught:
         from_v1alpha2(of_invokeai(content), config(STATIC, "{name: own, type: invokeai}"))
     assert field in str(caught.value.answer().body)
+
+
+def v1(**metadata: Any) -> dict[str, Any]:
+    known = {"runtime": "sdruntime", "tasktype": "text-to-image", "prefix": "output"}
+    return {"task": {"metadata": known | metadata, "content": {"prompt": "A dog"}}}
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "said"),
+    [
+        (v1(webhook="https://me.example"), "task.metadata.webhook", "unknown key; known are id, runtime, tasktype"),
+        (v1(contxt={}), "task.metadata.contxt", "unknown key; did you mean 'context'?"),
+        ({"task": v1()["task"] | {"contents": {}}}, "task.contents", "unknown key; did you mean 'content'?"),
+        (v1() | {"priority": 1}, "priority", "unknown key; known are task"),
+    ],
+)
+def test_v1_refuses_a_key_that_nobody_reads_and_names_the_one_that_was_meant(
+    document: Any, field: str, said: str
+) -> None:
+    (detail,) = refusal(from_v1, document).details
+    assert detail["field"] == field
+    assert detail["message"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("understand", "document", "said"),
+    [
+        (from_v1alpha2, v1(id="a", webhook="b", contxt="c"), ["task.metadata.webhook: ", "task.metadata.contxt: "]),
+        (from_v1alpha2, v1(id="a") | {"priority": 1}, ["priority: unknown key; known are task"]),
+        (from_task, seed("task-text-to-image") | {"apis": 1}, ["apis: unknown key; did you mean 'api'?"]),
+    ],
+)
+def test_the_references_routes_take_such_a_request_and_say_so(understand: Any, document: Any, said: list[str]) -> None:
+    unknown = understand(document, ALL).unknown
+    assert len(unknown) == len(said)
+    assert all(sentence.startswith(start) for sentence, start in zip(unknown, said, strict=True))
+
+
+def test_in_v1alpha1_scripts_are_known_and_mistyped_routing_fields_are_not() -> None:
+    document = seed("v1alpha1-text-to-image")
+    assert from_v1alpha1(document, ALL).unknown == ()
+    document["alwayson_scripts"] |= {"save_dri": "elsewhere", "controlnet": {"args": []}}
+    assert from_v1alpha1(document, ALL).unknown == ("alwayson_scripts.save_dri: unknown key; did you mean 'save_dir'?",)
+
+
+@given(keys=st.lists(st.text(), max_size=8))
+def test_whatever_a_key_is_the_header_can_carry_it(keys: list[str]) -> None:
+    metadata = {key: 1 for key in keys if key not in MetadataV1.model_fields}
+    unknown = from_v1alpha2(v1(id="a") | {"x": 1} | metadata, ALL).unknown
+    for value in warning_headers(unknown).values():
+        assert value.isascii()
+        assert value.isprintable()
+
+
+@pytest.mark.parametrize("name", examples.V1ALPHA2)
+def test_the_references_own_requests_have_no_key_that_nobody_reads(name: str) -> None:
+    assert from_v1alpha2(seed(f"v1alpha2-{name}"), ALL).unknown == ()

@@ -6,6 +6,7 @@ import time
 import aiohttp
 import pytest
 
+from tests.support import graphs
 from tests.support.workflows import diffusion, plain
 from tests.unit.fake_runtime.support import Server, kinds, serving, until
 
@@ -121,3 +122,22 @@ async def test_faults_strike_the_prompt_that_matches() -> None:
     async with serving(type="comfyui", faults=["error:match=cat"]) as comfyui:
         dog, cat = await asyncio.gather(comfyui.run(diffusion("a dog")), comfyui.run(diffusion("a cat")))
     assert (dog["status"]["completed"], cat["status"]["completed"]) == (True, False)
+
+
+async def test_a_text_that_orders_an_unknown_fault_is_refused_by_name(comfyui: Server) -> None:
+    workflow = diffusion("a cat [[fault:drop-websockets]]")
+    status, body = await comfyui.send("POST", "/prompt", json={"prompt": workflow})
+    assert (status, body["error"]["type"], body["node_errors"]) == (400, "unknown_fault", {})
+    assert "did you mean 'drop-websocket'?" in body["error"]["message"]
+    assert await comfyui.jobs() == []
+
+
+async def test_invokeai_refuses_a_fault_of_comfyui_in_its_own_shape() -> None:
+    async with serving(type="invokeai") as invokeai:
+        graph = graphs.diffusion("a cat [[fault:drop-websocket]]")
+        status, body = await invokeai.send(
+            "POST", "/api/v1/queue/default/enqueue_batch", json={"batch": {"graph": graph}}
+        )
+        assert status == 400
+        assert "drop-websocket is a fault of ComfyUI; this runtime plays invokeai" in body["detail"]
+        assert await invokeai.jobs() == []

@@ -47,8 +47,26 @@ def test_a_marker_is_found_wherever_it_stands_in_a_prompt(before: str, name: Fau
 
 @given(st.text())
 def test_no_prompt_breaks_the_search_for_markers(text: str) -> None:
-    markers(text)
-    markers(f"[[fault:{text}]]")
+    for prompt in (text, f"[[fault:{text}]]"):
+        with suppress(FaultError):
+            markers(prompt)
+
+
+@pytest.mark.parametrize(
+    ("marker", "told"),
+    [
+        ("out-of-mem", "did you mean 'out-of-memory'?"),
+        ("OutOfMemory", "'zero-images'"),
+        ("error:statsu=500", "did you mean 'status'?"),
+        ("drop-websocket", "is a fault of ComfyUI; this runtime plays sdwebui"),
+        ("slow-start", "must be ordered at the start"),
+    ],
+)
+def test_a_marker_that_could_never_strike_is_refused_with_what_was_meant(marker: str, told: str) -> None:
+    with pytest.raises(FaultError, match=r"in the prompt: ") as raised:
+        FaultBook(runtime_type="sdwebui").take(f"a dog [[fault:{marker}]]")
+    assert told in str(raised.value)
+    assert f"[[fault:{marker}]]" in str(raised.value)
 
 
 def test_a_marker_strikes_its_own_task_only() -> None:
@@ -99,7 +117,7 @@ def test_faults_of_answers_and_of_jobs_strike_in_their_places() -> None:
 
 
 def test_start_faults_strike_no_task() -> None:
-    assert FaultBook([Fault.parse("dead-start:count=forever")]).take("[[fault:slow-start]]") == {}
+    assert FaultBook([Fault.parse("dead-start:count=forever")]).take("a dog") == {}
 
 
 def test_faults_are_cleared_one_by_one_or_all() -> None:

@@ -157,3 +157,13 @@ async def test_jobs_tell_what_was_asked_and_how_it_ended(webui: Server) -> None:
     assert job["finished"] >= job["started"]
     assert await webui.send("DELETE", "/fake/jobs") == (200, {"removed": 1})
     assert await webui.jobs() == []
+
+
+async def test_a_prompt_that_orders_an_unknown_fault_is_refused_by_name_and_makes_no_image(webui: Server) -> None:
+    status, body = await webui.send(
+        "POST", "/sdapi/v1/txt2img", json={"prompt": "a dog [[fault:out-of-mem]]", "steps": 4}
+    )
+    assert (status, body["error"]) == (400, "FaultError")
+    assert "[[fault:out-of-mem]] in the prompt" in body["errors"]
+    assert "did you mean 'out-of-memory'?" in body["errors"]
+    assert await webui.jobs() == []

@@ -1,0 +1,49 @@
+"""Finds the keys of a request that nobody reads, most of them typos, and says which one was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+HEADER: Final = "x-darkroom-warning"
+"""Of an answer to one of the reference's routes. Their answers' bodies are documented to the letter, and the reference
+ignores such keys, so clients that send some must go on working."""
+
+SHOWN: Final = 5
+"""Keys that an answer names."""
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Returns what is said of a key that is none of the known ones, without the key."""
+    names = list(known)
+    near = difflib.get_close_matches(key, names, n=1)
+    return f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known are {', '.join(names)}"
+
+
+def unknown_keys(model: type[BaseModel], document: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    """Yields a sentence for each key of a document that neither a model nor one within it has."""
+    fields = model.model_fields
+    for key in document:
+        if key not in fields:
+            yield f"{at}{_shown(key)}: {unknown_key(key, fields)}"
+    for name, field in fields.items():
+        inner, value = field.annotation, document.get(name)
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping):
+            yield from unknown_keys(inner, value, f"{at}{name}.")
+
+
+def warning_headers(sentences: tuple[str, ...]) -> dict[str, str]:
+    """Returns the headers that tell of unknown keys."""
+    if not sentences:
+        return {}
+    more = f"; and {len(sentences) - SHOWN} more" if len(sentences) > SHOWN else ""
+    return {HEADER: "; ".join(sentences[:SHOWN]) + more}
+
+
+def _shown(key: str) -> str:
+    """Returns a key as a header and a log line can carry it."""
+    text = key if len(key) <= 80 else f"{key[:77]}..."
+    return text if text.isascii() and text.isprintable() else ascii(text)
