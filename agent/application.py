@@ -86,7 +86,14 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             settings.s3_bucket,
             settings.input_s3_buckets,
         )
-        runtime = make_runtime(settings.runtime_type, settings.api_base_url, session, inputs, settings.dynamic_sd_model)
+        runtime = make_runtime(
+            settings.runtime_type,
+            settings.api_base_url,
+            session,
+            inputs,
+            settings.dynamic_sd_model,
+            most_bytes=settings.output_max_bytes,
+        )
         stack.push_async_callback(runtime.close)
 
         lifecycle = Lifecycle()

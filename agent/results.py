@@ -12,7 +12,13 @@ from typing import Final
 from agent.pace import recent
 
 LEAST: Final = 4
-"""Answers that may wait, however long they took and however large they are."""
+"""Answers that may wait, however long they took."""
+
+FEWEST: Final = 2
+"""Answers that may wait, however large they are: one is stored while the next one is made."""
+
+HEAVY: Final = 256_000_000
+"""Bytes of memory that more than `FEWEST` of them may take."""
 
 MOST: Final = 10
 """Answers that may wait when they are quick and small: as many as are made ready ahead."""
@@ -61,4 +67,5 @@ def places(seconds: float | None, size: float | None) -> int:
     """
     if seconds is None or size is None:
         return LEAST
-    return max(LEAST, min(MOST, int(SECONDS / max(seconds, SECONDS / MOST)), int(BYTES / max(size, BYTES / MOST))))
+    least = max(FEWEST, min(LEAST, int(HEAVY / max(size, HEAVY / LEAST))))
+    return max(least, min(MOST, int(SECONDS / max(seconds, SECONDS / MOST)), int(BYTES / max(size, BYTES / MOST))))

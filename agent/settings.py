@@ -13,6 +13,7 @@ from agent.inputs.fetch import parse_origins
 from agent.operations.pod import SERVICE_ACCOUNT
 from agent.operations.recycling import RecycleBy
 from agent.operations.warm_up import WarmUpRequest, read_warm_up
+from agent.runtimes.allowance import MOST_BYTES
 from contract.identifiers import RuntimeName
 from contract.task import RuntimeType
 from contract.topology import VISIBILITY_TIMEOUT
@@ -64,6 +65,14 @@ class Settings(BaseSettings):
     input_timeout_seconds: Annotated[
         float, Field(description="seconds that one input link may take, redirects included", gt=0)
     ] = 30.0
+    output_max_bytes: Annotated[
+        int,
+        Field(
+            description="bytes that a run may answer with, all its outputs together; more fails the task. The agent "
+            "needs up to four times as much memory",
+            gt=0,
+        ),
+    ] = MOST_BYTES
     visibility_timeout: Annotated[
         int,
         Field(

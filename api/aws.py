@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -38,10 +38,10 @@ class S3(S3Client, Protocol):
 
 
 class Signer(Protocol):
-    """The part of aiobotocore's S3 client that signs links."""
+    """The part of `contract.s3.S3` that signs links."""
 
-    async def generate_presigned_url(self, *arguments: Any, **more: Any) -> str:
-        """Signs a request without sending it."""
+    async def sign(self, keys: Sequence[str], *, seconds: int) -> list[str]:
+        """Returns links to objects of the output bucket."""
 
 
 class Sns(SnsClient, Protocol):
@@ -87,22 +87,23 @@ async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
             config=_config(service, custom_endpoint=bool(endpoint)),
         )
 
-    async with AsyncExitStack() as stack:
-        s3 = await stack.enter_async_context(
-            open_s3(
-                session,
-                settings.s3_bucket,
-                region=settings.aws_region,
-                config=_config("s3", custom_endpoint=bool(custom)),
-                endpoint=custom,
-                seconds=_S3_SECONDS,
-            )
+    def s3_at(endpoint: str) -> Any:
+        return open_s3(
+            session,
+            settings.s3_bucket,
+            region=settings.aws_region,
+            config=_config("s3", custom_endpoint=bool(endpoint)),
+            endpoint=endpoint,
+            seconds=_S3_SECONDS,
         )
+
+    async with AsyncExitStack() as stack:
+        s3 = await stack.enter_async_context(s3_at(custom))
         yield Aws(
             s3=s3,
             sns=await stack.enter_async_context(client("sns", custom)),
             sqs=await stack.enter_async_context(client("sqs", custom)),
-            signer=await (s3.whole() if public == custom else stack.enter_async_context(client("s3", public))),
+            signer=s3 if public == custom else await stack.enter_async_context(s3_at(public)),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from api.aws import Signer
@@ -22,11 +23,9 @@ class Links:
         self._cdn = cdn_base_url
         self._seconds = seconds
 
-    async def link(self, address: str) -> str:
-        """Returns the link to one result."""
-        bucket, key = split_s3_url(address)
+    async def links(self, addresses: Sequence[str]) -> list[str]:
+        """Returns the links to some results."""
+        keys = [split_s3_url(address)[1] for address in addresses]
         if self._cdn:
-            return f"{self._cdn}/{quote(key)}"
-        return await self._signer.generate_presigned_url(
-            "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=self._seconds
-        )
+            return [f"{self._cdn}/{quote(key)}" for key in keys]
+        return await self._signer.sign(keys, seconds=self._seconds) if keys else []

@@ -126,9 +126,12 @@ class Tasks:
             "attempts": current.attempts,
             "progress": current.progress,
             "output_location": s3_url(self._bucket, output_prefix(current.prefix, record.ref)),
-            "images": [{"url": await self._links.link(address), "s3": address} for address in current.image_url],
+            "images": [
+                {"url": url, "s3": address}
+                for url, address in zip(await self._links.links(current.image_url), current.image_url, strict=True)
+            ],
             "output": (
-                {"url": await self._links.link(current.output_url), "s3": current.output_url}
+                {"url": (await self._links.links([current.output_url]))[0], "s3": current.output_url}
                 if current.output_url
                 else None
             ),
@@ -150,7 +153,7 @@ class Tasks:
             "processTime": current.started_at,
             "processRes": {
                 "cnt": len(current.image_url),
-                "images": [await self._links.link(address) for address in current.image_url],
+                "images": await self._links.links(current.image_url),
                 "error": current.error.message if current.error else "",
             },
         }

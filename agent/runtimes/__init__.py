@@ -5,6 +5,7 @@ from __future__ import annotations
 import aiohttp
 
 from agent.inputs import InputSource
+from agent.runtimes.allowance import MOST_BYTES
 from agent.runtimes.base import Answer, Output, Prepared, Runtime, Upload
 from agent.runtimes.comfyui.adapter import ComfyUi
 from agent.runtimes.http import open_session
@@ -22,14 +23,16 @@ def make_runtime(
     session: aiohttp.ClientSession,
     inputs: InputSource,
     dynamic_model: bool,
+    *,
+    most_bytes: int = MOST_BYTES,
 ) -> Runtime:
     """Returns the adapter for a type of runtime; use it with a session of `open_session`."""
     match runtime_type:
         case RuntimeType.SDWEBUI:
-            return SdWebUi(session, base_url, inputs, dynamic_model=dynamic_model)
+            return SdWebUi(session, base_url, inputs, dynamic_model=dynamic_model, most_bytes=most_bytes)
         case RuntimeType.COMFYUI:
-            return ComfyUi(session, base_url, inputs)
+            return ComfyUi(session, base_url, inputs, most_bytes=most_bytes)
         case RuntimeType.INVOKEAI:
-            return InvokeAi(session, base_url, inputs)
+            return InvokeAi(session, base_url, inputs, most_bytes=most_bytes)
         case RuntimeType.HTTP:
-            return HttpRuntime(session, base_url, inputs)
+            return HttpRuntime(session, base_url, inputs, most_bytes=most_bytes)

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.documents import decode_json
 from agent.errors import TaskError, TransientError
+from agent.runtimes.allowance import check_values
 from agent.runtimes.http import Reply
 
 
@@ -29,11 +30,12 @@ class Answers:
             status: the one of success.
 
         Raises:
-            TaskError: the status is another.
+            TaskError: the status is another, or the JSON is too large.
             TransientError: it is no JSON.
         """
         if reply.status != status:
             raise self.failure_of(reply.status, reply.body)
+        check_values(reply.body, self.title)
         try:
             return await decode_json(reply.body)
         except ValueError as error:

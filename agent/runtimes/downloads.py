@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.errors import PASSING_STATUSES, PermanentError, TaskError, TransientError, deciding_error
+from agent.runtimes.allowance import Allowance, check_outputs
 from agent.runtimes.base import Output
 from agent.runtimes.http import TRANSFER_TIMEOUT, Reply, Server
 
@@ -50,19 +51,28 @@ class Downloads:
         return any(_is_passing(status) for status in self.refused.values())
 
 
-async def download(server: Server, files: Sequence[RemoteFile]) -> Downloads:
+async def download(server: Server, files: Sequence[RemoteFile], allowance: Allowance) -> Downloads:
     """Returns the files, and which ones the server does not hand out.
 
+    Args:
+        server: where they are.
+        files: which ones.
+        allowance: of the answer that they are a part of.
+
     Raises:
+        PermanentError: they are too many, or too large all together.
         TransientError: the server does not answer in time.
         RuntimeUnavailableError: it went away.
     """
+    check_outputs(len(files), server.title)
     places = asyncio.Semaphore(PARALLEL)
 
     async def fetch(file: RemoteFile) -> Reply:
         async with places:
             for pause in (*PAUSES, None):
-                reply = await server.request("GET", file.path, params=file.params, timeout=TRANSFER_TIMEOUT)
+                reply = await server.request(
+                    "GET", file.path, params=file.params, timeout=TRANSFER_TIMEOUT, allowance=allowance
+                )
                 if pause is None or not _is_passing(reply.status):
                     break
                 await asyncio.sleep(pause)

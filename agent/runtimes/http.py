@@ -13,7 +13,8 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from agent.errors import RuntimeUnavailableError, TaskError, TransientError
+from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.runtimes.allowance import MOST_BYTES, Allowance, Allowances
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to reach the server; it stands in the same pod."""
@@ -26,6 +27,12 @@ TRANSFER_TIMEOUT: Final = 300.0
 
 KEPT_SECONDS: Final = 1.0
 """How long an unused connection is kept: long enough for the next run, when one follows the other."""
+
+MOST_OF_REFUSAL: Final = 1024 * 1024
+"""Bytes of an answer that says why there is none, or of one that nobody needs: what comes after them is not read."""
+
+SMALL: Final = 1024 * 1024
+"""Bytes of an answer that tells a figure or a few."""
 
 _READY_PAUSE: Final = (0.1, 2.0)
 _SAY_INTERVAL: Final = 10.0
@@ -76,15 +83,25 @@ class Server:
         base_url: where it listens; a user and password in it are sent as basic authentication.
         title: what messages call it, such as `SD Web UI`.
         ready_path: a cheap GET that answers 200 when the server can take work.
+        most_bytes: of one answer.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, *, title: str, ready_path: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        *,
+        title: str,
+        ready_path: str,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         url = URL(base_url)
         self._session = session
         self._headers = _basic_authentication(url)
         self._base = str(url.with_user(None)).rstrip("/")
         self._ready_path = ready_path
         self.title = title
+        self.allowances = Allowances(title, most_bytes)
 
     async def request(
         self,
@@ -94,8 +111,10 @@ class Server:
         body: bytes | aiohttp.FormData | None = None,
         params: Mapping[str, str] | None = None,
         timeout: float | None = SHORT,  # noqa: ASYNC109 - handed to aiohttp
+        allowance: Allowance | None = None,
+        most: int | None = None,
     ) -> Reply:
-        """Sends a request and reads the whole answer, whatever its status.
+        """Sends a request and reads the whole answer; of one that is no success, the first `MOST_OF_REFUSAL` bytes.
 
         Args:
             method: GET or POST.
@@ -103,8 +122,11 @@ class Server:
             body: JSON, encoded; or a form.
             params: the query.
             timeout: seconds for all of it; None waits as long as it takes.
+            allowance: of the answer that this is a part of; None: it is one by itself.
+            most: bytes of one by itself, where less is expected than an answer may have.
 
         Raises:
+            PermanentError: the answer is too large.
             RuntimeUnavailableError: nobody listens, or the server went away while it was asked.
             TransientError: it is there, but closed the connection or did not answer in time.
         """
@@ -119,7 +141,10 @@ class Server:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
             ) as response:
-                return Reply(response.status, await response.read())
+                if allowance is not None:
+                    return await read_reply(response, allowance)
+                async with self.allowances.one(most) as own:
+                    return await read_reply(response, own)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise self._absent() from error
         except TimeoutError as error:
@@ -152,7 +177,7 @@ class Server:
 
     @asynccontextmanager
     async def websocket(self, path: str) -> AsyncIterator[WebSocket]:
-        """Opens a WebSocket; frames of any size, since previews come through it.
+        """Opens a WebSocket. A message of more bytes than an answer may have ends it with an error.
 
         Raises:
             aiohttp.ClientError, OSError: it does not open, or breaks.
@@ -161,7 +186,7 @@ class Server:
             socket = await self._session.ws_connect(
                 self._base + path,
                 headers=self._headers,
-                max_msg_size=0,
+                max_msg_size=self.allowances.most,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT),
             )
         try:
@@ -209,7 +234,7 @@ class Server:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=10, sock_connect=CONNECT_TIMEOUT),
         ) as response:
-            return Reply(response.status, await response.read())
+            return Reply(response.status, await _beginning(response))
 
     def _absent(self) -> RuntimeUnavailableError:
         return RuntimeUnavailableError("runtime_unreachable", f"{self.title} does not listen at its address")
@@ -236,12 +261,13 @@ class Opened:
         """Returns the whole answer.
 
         Raises:
+            PermanentError: it is too large.
             TransientError: it did not arrive within so many seconds, or the server closed the connection.
             RuntimeUnavailableError: the server went away.
         """
         try:
-            async with asyncio.timeout(seconds):
-                return Reply(self._response.status, await self._response.read())
+            async with asyncio.timeout(seconds), self._server.allowances.one() as allowance:
+                return await read_reply(self._response, allowance)
         except TimeoutError as error:
             raise TransientError(
                 "runtime_timeout", f"{self._server.title} did not send its answer within {seconds:g} s"
@@ -255,6 +281,40 @@ class Opened:
     def close(self) -> None:
         """Closes the connection, whatever is still to come."""
         self._response.close()
+
+
+async def read_reply(response: aiohttp.ClientResponse, allowance: Allowance) -> Reply:
+    """Returns an answer; of one that is no success, the first `MOST_OF_REFUSAL` bytes.
+
+    Raises:
+        PermanentError: it is too large; its connection is closed.
+        aiohttp.ClientError, OSError, TimeoutError: it does not come.
+    """
+    if response.status >= 300:
+        return Reply(response.status, await _beginning(response))
+    chunks: list[bytes] = []
+    try:
+        allowance.check(response.content_length or 0)
+        async for chunk in response.content.iter_any():
+            await allowance.take(len(chunk))
+            chunks.append(chunk)
+    except PermanentError:
+        response.close()
+        raise
+    return Reply(response.status, b"".join(chunks))
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Returns an answer's first `MOST_OF_REFUSAL` bytes; where it is longer, the connection is closed."""
+    chunks: list[bytes] = []
+    left = MOST_OF_REFUSAL
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk[:left])
+        left -= len(chunk)
+        if left < 0:
+            response.close()
+            break
+    return b"".join(chunks)
 
 
 class Interrupts:

@@ -21,6 +21,7 @@ import structlog
 from agent.documents import encode_json, json_object, read_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
+from agent.runtimes.allowance import Allowance, check_values, too_large
 from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Arriving, Output, Prepared, Upload
 from agent.runtimes.comfyui.events import Ending, Watch, last_nodes, senders
@@ -45,7 +46,7 @@ from agent.runtimes.comfyui.workflow import (
     with_uploads,
 )
 from agent.runtimes.downloads import Downloads, download, nothing_fetched
-from agent.runtimes.http import TRANSFER_TIMEOUT, Interrupts, Reply, Server, WebSocket, ask_to_restart
+from agent.runtimes.http import SMALL, TRANSFER_TIMEOUT, Interrupts, Reply, Server, WebSocket, ask_to_restart
 from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
@@ -93,10 +94,11 @@ class ComfyUi:
         session: see `agent.runtimes.http.open_session`.
         base_url: where the server listens.
         inputs: fetches links.
+        most_bytes: of one answer.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource) -> None:
-        self._server = Server(session, base_url, title=TITLE, ready_path="/system_stats")
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource, *, most_bytes: int) -> None:
+        self._server = Server(session, base_url, title=TITLE, ready_path="/system_stats", most_bytes=most_bytes)
         self._inputs = inputs
         self._met = False
         self._sent: set[_Submission] = set()
@@ -225,7 +227,7 @@ class ComfyUi:
 
     async def resident_bytes(self) -> int | None:
         """See `Runtime`. A custom node of our image tells it; `/system_stats` is about the whole machine."""
-        reply = await self._server.request("GET", MEMORY)
+        reply = await self._server.request("GET", MEMORY, most=SMALL)
         used = json_object(reply.body).get("resident_bytes") if reply.ok else None
         return used if isinstance(used, int) else None
 
@@ -316,9 +318,11 @@ class ComfyUi:
         Raises:
             _NoFilesError: nothing, or files that are not there any more.
         """
-        raws = [await self._read_history(watch) for watch in watches]
-        files = dict.fromkeys(file for watch in watches for file in output_files(watch.outputs))
-        found = await download(self._server, [file.remote for file in files])
+        async with self._server.allowances.one() as allowance:
+            await allowance.take(sum(watch.picture_bytes for watch in watches))
+            raws = [await self._read_history(watch, allowance) for watch in watches]
+            files = dict.fromkeys(file for watch in watches for file in output_files(watch.outputs))
+            found = await download(self._server, [file.remote for file in files], allowance)
         outputs = [*found.outputs, *(Output(data, "picture.png") for watch in watches for data in watch.pictures)]
         if not outputs and (found.refused or not any(has_output(watch.outputs) for watch in watches)):
             gone = not found.refused or 404 in found.refused.values()
@@ -363,11 +367,16 @@ class ComfyUi:
                 continue
             match message.type:
                 case aiohttp.WSMsgType.TEXT:
+                    check_values(message.data, TITLE)
                     with suppress(ValueError):
                         watch.feed(read_json(message.data))
                     report()
                 case aiohttp.WSMsgType.BINARY:
                     watch.feed_frame(message.data)
+                    if watch.picture_bytes > self._server.allowances.most:
+                        raise too_large(TITLE, self._server.allowances.most)
+                case aiohttp.WSMsgType.ERROR if _is_too_big(message.data):
+                    raise too_large(TITLE, self._server.allowances.most)
                 case _:
                     return
 
@@ -393,20 +402,22 @@ class ComfyUi:
             raise RuntimeUnavailableError("runtime_restarted", f"{TITLE} was started again in the middle of the run")
         raise TransientError("prompt_deleted", f"somebody took the prompt out of the queue of {TITLE}")
 
-    async def _read_history(self, watch: Watch) -> bytes:
+    async def _read_history(self, watch: Watch, allowance: Allowance) -> bytes:
         """Returns the prompt's history as received, and takes the outputs from it: a late socket missed some."""
         for pause in PATIENCE:
             await asyncio.sleep(pause)
-            if (found := await self._history(watch.prompt_id)) is not None:
+            if (found := await self._history(watch.prompt_id, allowance)) is not None:
                 watch.read_history(found[1])
                 return found[0]
         # Deleted by somebody, or the server was started again; the events have told the same.
         watch.forgotten = True
         return await encode_json({watch.prompt_id: {"outputs": watch.outputs}})
 
-    async def _history(self, prompt_id: str) -> tuple[bytes, dict[str, Any]] | None:
+    async def _history(self, prompt_id: str, allowance: Allowance | None = None) -> tuple[bytes, dict[str, Any]] | None:
         """Returns the prompt's history, raw and its entry; None as long as there is none, which is no error."""
-        reply = await self._server.request("GET", f"/history/{prompt_id}", timeout=TRANSFER_TIMEOUT)
+        reply = await self._server.request(
+            "GET", f"/history/{prompt_id}", timeout=TRANSFER_TIMEOUT, allowance=allowance
+        )
         document = await _ANSWERS.mapping(reply, "/history")
         entry = document.get(prompt_id)
         return (reply.body, entry) if isinstance(entry, dict) else None
@@ -609,6 +620,11 @@ async def _merged(raws: Sequence[bytes]) -> bytes:
     for raw in raws:
         merged |= read_json(raw)
     return await encode_json(merged)
+
+
+def _is_too_big(error: object) -> bool:
+    """Tells whether a WebSocket broke since a message is larger than an answer may be."""
+    return isinstance(error, aiohttp.WebSocketError) and error.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
 
 
 def _rising(progress: Callable[[float], None]) -> Callable[[Watch], None]:

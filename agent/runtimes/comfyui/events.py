@@ -108,6 +108,11 @@ class Watch:
         return bool(self.cached & self.last_nodes) if self.last_nodes else bool(self.cached)
 
     @property
+    def picture_bytes(self) -> int:
+        """Bytes of the pictures that came through the socket."""
+        return sum(map(len, self.pictures))
+
+    @property
     def missed_pictures(self) -> bool:
         """Whether pictures that were sent through the socket may be lost."""
         return self.missed and bool(self.senders)

@@ -15,7 +15,7 @@ from agent.documents import encode_json, json_object
 from agent.errors import RuntimeUnavailableError, TaskError
 from agent.inputs import InputSource
 from agent.runtimes.base import Answer, Prepared
-from agent.runtimes.http import Reply, Server, look_at
+from agent.runtimes.http import SMALL, Reply, Server, look_at
 from agent.runtimes.http_runtime.answer import TITLE, failure_of, read_answer
 from agent.runtimes.sdwebui.links import localise
 from contract.inputs import NO_RULES, InputRules
@@ -43,10 +43,11 @@ class HttpRuntime:
         session: see `agent.runtimes.http.open_session`.
         base_url: where the server listens.
         inputs: fetches links.
+        most_bytes: of one answer.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource) -> None:
-        self._server = Server(session, base_url, title=TITLE, ready_path="/health")
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource, *, most_bytes: int) -> None:
+        self._server = Server(session, base_url, title=TITLE, ready_path="/health", most_bytes=most_bytes)
         self._inputs = inputs
         self._request: asyncio.Task[Reply] | None = None
         self._left: tuple[str, asyncio.Task[Reply]] | None = None
@@ -111,7 +112,7 @@ class HttpRuntime:
 
     async def resident_bytes(self) -> int | None:
         """See `Runtime`. The answer of `/health` may tell it."""
-        reply = await self._server.request("GET", "/health")
+        reply = await self._server.request("GET", "/health", most=SMALL)
         used = json_object(reply.body).get("resident_bytes")
         return used if isinstance(used, int) else None
 
@@ -131,7 +132,7 @@ class HttpRuntime:
         while True:
             await asyncio.sleep(PROGRESS_INTERVAL)
             with suppress(TaskError):
-                reply = await self._server.request("GET", path, timeout=5.0)
+                reply = await self._server.request("GET", path, timeout=5.0, most=SMALL)
                 value = json_object(reply.body).get("progress") if reply.ok else None
                 if isinstance(value, int | float) and value > reported:
                     reported = min(1.0, float(value))
@@ -170,7 +171,7 @@ class HttpRuntime:
                     await asyncio.sleep(CANCEL_INTERVAL)
 
     async def _list_runs(self) -> list[str]:
-        reply = await self._server.request("GET", "/runs")
+        reply = await self._server.request("GET", "/runs", most=SMALL)
         runs = json_object(reply.body).get("runs") if reply.ok else None
         return [run for run in runs if isinstance(run, str)] if isinstance(runs, list) else []
 

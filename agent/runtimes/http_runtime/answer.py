@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from agent.documents import THREAD_THRESHOLD, decode_json, json_object
 from agent.errors import PASSING_STATUSES, PermanentError, RuntimeUnavailableError, TaskError, TransientError
+from agent.runtimes.allowance import check_outputs, check_values
 from agent.runtimes.base import Answer, Output
 
 TITLE: Final = "the runtime"
@@ -21,8 +22,9 @@ async def read_answer(body: bytes) -> Answer:
 
     Raises:
         TransientError: it is not of the contract's shape.
-        PermanentError: it holds no output.
+        PermanentError: it holds no output, or is too large.
     """
+    check_values(body, TITLE)
     try:
         document = await decode_json(body)
     except ValueError as error:
@@ -30,6 +32,7 @@ async def read_answer(body: bytes) -> Answer:
     outputs = document.get("outputs") if isinstance(document, dict) else None
     if not isinstance(outputs, list):
         raise _garbage("JSON without a list of outputs")
+    check_outputs(len(outputs), TITLE)
     if not outputs:
         raise PermanentError("no_outputs", f"{TITLE} ended the task without an output")
     if len(body) > THREAD_THRESHOLD:
@@ -67,8 +70,13 @@ def failure_of(status: int, body: bytes) -> TaskError:
     return TransientError(code or "runtime_error", f"{TITLE} failed ({status}){said}")
 
 
-def _decode_all(outputs: list[Any]) -> list[Output]:
-    return [_decode(item, number) for number, item in enumerate(outputs, 1)]
+def _decode_all(items: list[Any]) -> list[Output]:
+    """Returns the outputs, and lets go of each one's text: all of them lie in memory as bytes in the answer, too."""
+    outputs: list[Output] = []
+    for index, item in enumerate(items):
+        items[index] = None
+        outputs.append(_decode(item, index + 1))
+    return outputs
 
 
 def _decode(item: Any, number: int) -> Output:

@@ -15,9 +15,10 @@ from agent.documents import encode_json
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.inputs import InputSource
 from agent.media import content_type_of
+from agent.runtimes.allowance import TOO_LARGE, Allowance
 from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Prepared, Upload
-from agent.runtimes.downloads import RemoteFile, download, nothing_fetched
+from agent.runtimes.downloads import Downloads, RemoteFile, download, nothing_fetched
 from agent.runtimes.http import TRANSFER_TIMEOUT, Server, look_at
 from agent.runtimes.invokeai.failures import TITLE, failure_of, failure_of_item
 from agent.runtimes.invokeai.graph import graph_links, image_names, read_graph, with_names, with_uploads
@@ -64,10 +65,11 @@ class InvokeAi:
         session: see `agent.runtimes.http.open_session`.
         base_url: where the server listens.
         inputs: fetches links.
+        most_bytes: of one answer.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource) -> None:
-        self._server = Server(session, base_url, title=TITLE, ready_path="/api/v1/app/version")
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource, *, most_bytes: int) -> None:
+        self._server = Server(session, base_url, title=TITLE, ready_path="/api/v1/app/version", most_bytes=most_bytes)
         self._inputs = inputs
         self._met = False
         self._running: set[_Run] = set()
@@ -174,14 +176,9 @@ class InvokeAi:
         status = await self._ended(run)
         if status == "canceled":
             raise TransientError("interrupted", f"somebody cancelled the run on {TITLE}")
-        raw, run.item = await self._item(run)
-        named = image_names(batch)
-        if status == "failed":
-            if run.item.get("error_type") == "ImageRecordNotFoundException" and await self._all_there(named):
-                raise _GoneError
-            raise failure_of_item(run.item)
-        names = await self._outputs_of(run.item, named)
-        found = await download(self._server, [RemoteFile(name, f"{_IMAGES}/i/{name}/full") for name in names])
+        async with self._server.allowances.one() as allowance:
+            raw, run.item = await self._item(run, allowance)
+            found = await self._fetched(run, status, image_names(batch), allowance)
         if 404 in found.refused.values():
             raise _GoneError
         if not found.outputs:
@@ -189,6 +186,21 @@ class InvokeAi:
                 "no_outputs", "the graph ended without an image; end it with a node that makes one"
             )
         return Answer(found.outputs, raw, found.warnings)
+
+    async def _fetched(self, run: _Run, status: str, named: Sequence[str], allowance: Allowance) -> Downloads:
+        """Fetches the images of a run that has ended so.
+
+        Raises:
+            _GoneError: as `_run_once`.
+            TaskError: the run has failed.
+        """
+        if status == "failed":
+            if run.item.get("error_type") == "ImageRecordNotFoundException" and await self._all_there(named):
+                raise _GoneError
+            raise failure_of_item(run.item)
+        names = await self._outputs_of(run.item, named)
+        files = [RemoteFile(name, f"{_IMAGES}/i/{name}/full") for name in names]
+        return await download(self._server, files, allowance)
 
     async def _ended(self, run: _Run) -> str:
         """Returns how the run ended: `completed`, `failed` or `canceled`.
@@ -208,9 +220,11 @@ class InvokeAi:
                 if counts.get(status):
                     return status
 
-    async def _item(self, run: _Run) -> tuple[bytes, dict[str, Any]]:
+    async def _item(self, run: _Run, allowance: Allowance | None = None) -> tuple[bytes, dict[str, Any]]:
         """Returns the run's item of the queue, as received and decoded; complete once the server is done with it."""
-        reply = await self._server.request("GET", f"{_QUEUE}/i/{run.item_id}", timeout=TRANSFER_TIMEOUT)
+        reply = await self._server.request(
+            "GET", f"{_QUEUE}/i/{run.item_id}", timeout=TRANSFER_TIMEOUT, allowance=allowance
+        )
         if reply.status == 404:
             raise _taken_out()
         return reply.body, await _ANSWERS.mapping(reply, "the queue's item")
@@ -267,7 +281,8 @@ class InvokeAi:
             # There is nothing to stop; what waited in the queue runs when the server is back.
             self._met = False
             return
-        if not run.began or run.item or isinstance(error, PermanentError):
+        is_refused = isinstance(error, PermanentError) and error.code != TOO_LARGE
+        if not run.began or run.item or is_refused:
             # It has ended, or never was in the queue.
             return
         stopped = False

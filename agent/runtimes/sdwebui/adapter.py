@@ -15,7 +15,7 @@ from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, Tra
 from agent.inputs import InputSource
 from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Arriving, Prepared
-from agent.runtimes.http import Interrupts, Opened, Server, ask_to_restart, look_at
+from agent.runtimes.http import SMALL, Interrupts, Opened, Server, ask_to_restart, look_at
 from agent.runtimes.sdwebui.answer import read_answer
 from agent.runtimes.sdwebui.checkpoints import (
     Checkpoint,
@@ -65,12 +65,19 @@ class SdWebUi:
         base_url: where the server listens.
         inputs: fetches links.
         dynamic_model: whether a request may switch the checkpoint.
+        most_bytes: of one answer.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource, *, dynamic_model: bool
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        inputs: InputSource,
+        *,
+        dynamic_model: bool,
+        most_bytes: int,
     ) -> None:
-        self._server = Server(session, base_url, title=TITLE, ready_path="/sdapi/v1/options")
+        self._server = Server(session, base_url, title=TITLE, ready_path="/sdapi/v1/options", most_bytes=most_bytes)
         self._inputs = inputs
         self._dynamic_model = dynamic_model
         self._line: list[_Sent] = []
@@ -230,7 +237,7 @@ class SdWebUi:
             await asyncio.sleep(PROGRESS_INTERVAL)
             with suppress(TaskError, ValueError):
                 reply = await self._server.request(
-                    "GET", "/sdapi/v1/progress", params={"skip_current_image": "true"}, timeout=5.0
+                    "GET", "/sdapi/v1/progress", params={"skip_current_image": "true"}, timeout=5.0, most=SMALL
                 )
                 document = await decode_json(reply.body)
                 value = document.get("progress") if isinstance(document, dict) else None

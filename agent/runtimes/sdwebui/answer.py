@@ -8,21 +8,23 @@ from typing import Any
 
 from agent.documents import THREAD_THRESHOLD, decode_json, read_json
 from agent.errors import TransientError
+from agent.runtimes.allowance import check_outputs, check_values
 from agent.runtimes.base import Answer, Output
 from agent.runtimes.http import Reply
-from agent.runtimes.sdwebui.failures import failure_of
+from agent.runtimes.sdwebui.failures import TITLE, failure_of
 
 
 async def read_answer(reply: Reply) -> tuple[Answer, str | None]:
     """Returns what was made, and the name of the checkpoint that made it if the answer tells.
 
     Raises:
-        TaskError: its status is not 200.
+        TaskError: its status is not 200, or it is too large.
         TransientError: it is not such an answer, or holds no image.
     """
     if not reply.ok:
         raise failure_of(reply.status, reply.body)
     body = reply.body
+    check_values(body, TITLE)
     try:
         document = await decode_json(body)
     except ValueError as error:
@@ -32,6 +34,7 @@ async def read_answer(reply: Reply) -> tuple[Answer, str | None]:
     encoded = document["images"] if "images" in document else [document.get("image")]
     if not isinstance(encoded, list) or not all(isinstance(item, str) and item for item in encoded):
         raise TransientError("garbage_answer", "SD Web UI answered 200 with images that are no base64 text")
+    check_outputs(len(encoded), TITLE)
     if not encoded:
         raise TransientError("no_images", "SD Web UI answered 200 without any image")
     if len(body) > THREAD_THRESHOLD:
@@ -42,7 +45,12 @@ async def read_answer(reply: Reply) -> tuple[Answer, str | None]:
 
 
 def _decode_all(encoded: list[str]) -> list[Output]:
-    return [Output(_decode(item, number)) for number, item in enumerate(encoded, 1)]
+    """Returns the images, and lets go of each one's text: all of them lie in memory as bytes in the answer, too."""
+    outputs: list[Output] = []
+    for index, text in enumerate(encoded):
+        encoded[index] = ""
+        outputs.append(Output(_decode(text, index + 1)))
+    return outputs
 
 
 def _decode(text: str, number: int) -> bytes:

@@ -156,10 +156,11 @@ async def test_links_go_to_the_public_endpoint_or_the_cdn(start_api: StartApi) -
     cdn = await start_api(cdn_base_url="https://cdn.example/images/")
     task = await submit(public, "linked")
     await start(public, task)
-    await finish(public, task, image_url=["s3://bucket/out/a b/ü#1.png"])
+    bucket = public.deployment.place.output_bucket
+    await finish(public, task, image_url=[f"s3://{bucket}/out/a b/ü#1.png"])
 
     presigned = (await public.client.get("/v1/tasks/linked")).json()["images"][0]["url"]
-    assert presigned.startswith("http://localhost.example:4566/bucket/out/a%20b/%C3%BC%231.png?")
+    assert presigned.startswith(f"http://localhost.example:4566/{bucket}/out/a%20b/%C3%BC%231.png?")
     assert "X-Amz-Signature=" in presigned
     assert (await cdn.client.get("/v1/tasks/linked")).json()["images"][0]["url"] == (
         "https://cdn.example/images/out/a%20b/%C3%BC%231.png"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from contract.record import Status
 from contract.task import SNS_MESSAGE_LIMIT
+from tests.support.processes import Process
 from tests.support.proxy import FaultProxy, operations
+from tests.support.serving import ThreadedServer
 from tests.support.stack import Stack, task, unique
 from tests.support.waiting import eventually
 
@@ -79,6 +83,47 @@ def test_a_callback_that_sns_refuses_for_good_is_noted_and_its_message_buried_at
         stack.wait_drained(runtime)
         assert len(pod.fake.runs(task_id)) == 1
         assert behind.traces() == {}
+
+
+async def endless() -> web.Application:
+    """Returns an SD Web UI whose answer to a request for images never ends."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "GET":
+            return web.json_response({})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"images": ["')
+        while True:
+            await response.write(b"x" * 65_536)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    return application
+
+
+def test_a_runtime_that_answers_without_end_fails_its_tasks_and_not_its_agent(stack: Stack, runtime: str) -> None:
+    most = 32 * 1024 * 1024
+    with ThreadedServer(endless) as server:
+        agent, _ = stack.start_agent(runtime, server.url, OUTPUT_MAX_BYTES=most)
+        agent.wait_ready()
+        before = peak_memory(agent)
+        tasks = [stack.submit(runtime) for _ in range(4)]
+        for task_id in tasks:
+            submission = stack.wait_ended_once(task_id, Status.FAILED)
+            assert submission.error is not None
+            assert submission.error.code == "answer_too_large"
+            assert f"more than {most} bytes" in submission.error.message
+            assert submission.attempts == 1
+        assert agent.is_alive()
+        assert peak_memory(agent) - before < 4 * most
+
+
+def peak_memory(process: Process) -> int:
+    """Returns the most bytes that a process has had resident."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    (peak,) = [line.split()[1] for line in lines if line.startswith("VmHWM")]
+    return int(peak) * 1024
 
 
 def test_a_message_that_leaves_no_room_for_a_reason_is_buried_all_the_same(stack: Stack, runtime: str) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from agent.inputs import InputSource
 from agent.inputs.fetch import Budget, Fetcher, Limits
 from agent.runtimes import Runtime, make_runtime, open_session
+from agent.runtimes.allowance import MOST_BYTES
 from agent.runtimes.base import Answer, Arriving
 from contract.task import RuntimeType
 
@@ -43,11 +44,16 @@ async def whole(answer: Answer | Arriving) -> Answer:
 
 @asynccontextmanager
 async def adapter_of(
-    kind: RuntimeType, url: str, inputs: InputSource | None = None, *, dynamic: bool = False
+    kind: RuntimeType,
+    url: str,
+    inputs: InputSource | None = None,
+    *,
+    dynamic: bool = False,
+    most_bytes: int = MOST_BYTES,
 ) -> AsyncIterator[Runtime]:
     """The adapter of a type of runtime, for the server that listens there."""
     async with open_session() as session:
-        runtime = make_runtime(kind, url, session, inputs or Links(), dynamic)
+        runtime = make_runtime(kind, url, session, inputs or Links(), dynamic, most_bytes=most_bytes)
         yield runtime
         await runtime.close()
 

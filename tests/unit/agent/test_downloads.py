@@ -9,11 +9,26 @@ from aiohttp import web
 
 from agent.errors import PermanentError, TaskError, TransientError
 from agent.runtimes import downloads
-from agent.runtimes.downloads import PARALLEL, RemoteFile, download
+from agent.runtimes.downloads import PARALLEL, Downloads, RemoteFile, download
 from agent.runtimes.http import Server, open_session
 from tests.unit.agent.runtime_support import web_server
 
 FILES = [RemoteFile(f"{number}.png", "/view", {"file": str(number)}) for number in range(3 * PARALLEL)]
+
+
+async def fetched(server: Server) -> Downloads:
+    async with server.allowances.one() as allowance:
+        return await download(server, FILES, allowance)
+
+
+async def test_files_that_are_too_large_all_together_are_an_error_that_names_the_setting() -> None:
+    async def view(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"x" * 100)
+
+    async with web_server(view) as url, open_session() as session:
+        server = Server(session, url, title="it", ready_path="/", most_bytes=100 * len(FILES) - 1)
+        with pytest.raises(PermanentError, match=r"more than 1199 bytes, .*OUTPUT_MAX_BYTES"):
+            await fetched(server)
 
 
 async def test_so_many_at_once_and_no_more_and_in_order() -> None:
@@ -31,7 +46,7 @@ async def test_so_many_at_once_and_no_more_and_in_order() -> None:
         return web.Response(body=request.query["file"].encode())
 
     async with web_server(view) as url, open_session() as session, asyncio.timeout(30):
-        found = await download(Server(session, url, title="it", ready_path="/"), FILES)
+        found = await fetched(Server(session, url, title="it", ready_path="/"))
     assert [(output.name, output.data.decode()) for output in found.outputs] == [
         (file.name, str(number)) for number, file in enumerate(FILES)
     ]
@@ -53,7 +68,7 @@ async def test_one_that_is_refused_does_not_spoil_the_others_and_is_asked_for_ag
         return web.Response(status=status)
 
     async with web_server(view) as url, open_session() as session:
-        found = await download(Server(session, url, title="it", ready_path="/"), FILES)
+        found = await fetched(Server(session, url, title="it", ready_path="/"))
     assert (len(found.outputs), found.refused, seen) == (len(FILES) - 1, {"5.png": status}, asked)
     assert found.warnings == (f"the output '5.png' could not be fetched: the server answers {status}",)
 

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.results import BYTES, LEAST, MOST, SECONDS, Results, places
+from agent.results import BYTES, FEWEST, HEAVY, LEAST, MOST, SECONDS, Results, places
 
 
 @given(st.floats(0, 10_000), st.floats(0, 1e9))
@@ -16,7 +16,9 @@ def test_more_than_a_few_answers_wait_for_s3_only_while_they_are_worth_a_second_
 ) -> None:
     count = places(seconds, size)
 
-    assert LEAST <= count <= MOST
+    assert FEWEST <= count <= MOST
+    assert count <= FEWEST or count * size <= HEAVY
+    assert count >= LEAST or LEAST * size > HEAVY
     if count > LEAST:
         assert count * seconds <= SECONDS
         assert count * size <= BYTES
