@@ -115,6 +115,14 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def attack(session: nox.Session) -> None:
+    """Send hostile requests to a stack of its own, and check that nothing breaks, stalls or stays; see `-- --help`."""
+    _install(session, COMPONENTS["tests"])
+    session.run("python", "-m", "local", "localstack", "install")
+    session.run("python", "-m", "tests.attack", *session.posargs, interrupt_timeout=30, terminate_timeout=10)
+
+
+@nox.session(python=PYTHON)
 def bench(session: nox.Session) -> None:
     """Measure how little of the GPU the agent wastes, and how fast the API is; `-- --help` lists the options."""
     _install(session, COMPONENTS["tests"])

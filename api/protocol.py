@@ -182,8 +182,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begins with the request."""
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"}:
+            self._stop(_UNREADABLE)
         hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+        if len(hosts) != 1 and (hosts or version == "1.1"):
             self._stop(_NO_HOST)
         if hosts and not _HOST.fullmatch(hosts[0]):
             self._stop(_NO_HOST)
@@ -239,13 +242,14 @@ class Protocol(HttpToolsProtocol):
         if self._lingering or self.transport.is_closing():
             return
         cycle = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            if cycle.response_started:
-                self.transport.close()
-                return
+        if cycle is not None and not cycle.response_complete and not cycle.response_started:
             # Its application hears that the client has gone.
             cycle.disconnected = True
             cycle.message_event.set()
+        elif cycle is not None and (self._awaited is _Awaited.BODY or not cycle.response_complete):
+            # This request has been answered, or is just being answered.
+            self.transport.close()
+            return
         answer = refusal.answer()
         lines = [b"HTTP/1.1 %d %s" % (refusal.status, _REASONS[refusal.status]), b"connection: close"]
         lines += [b"%s: %s" % header for header in answer.raw_headers]

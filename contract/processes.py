@@ -38,6 +38,18 @@ def return_memory() -> None:
         mallopt(_M_ARENA_MAX, 2)
 
 
+class OursAlone(logging.Filter):
+    """Leaves out of a log what is no fault of ours: that a client of aiohttp's server speaks no HTTP.
+
+    aiohttp logs each such request with a stack trace, and with what was sent.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tells whether a line is to be logged."""
+        kind = record.exc_info[0] if record.exc_info else None
+        return kind is None or kind.__module__ != "aiohttp.http_exceptions"
+
+
 def leave(status: int) -> NoReturn:
     """Ends the process, when all is done, without taking the interpreter apart.
 

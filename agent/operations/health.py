@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from agent.operations.metrics import Metrics
 from agent.operations.recycling import Recycling
 from agent.operations.warm_up import WarmUp, WarmUpState
 from agent.pipeline import Pipeline
+from contract.processes import OursAlone
 
 log = structlog.get_logger()
 
@@ -71,6 +73,7 @@ class HealthServer:
                 web.get("/metrics", self._render_metrics),
             ]
         )
+        logging.getLogger("aiohttp.server").addFilter(OursAlone())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:

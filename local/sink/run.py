@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 
 from aiohttp import web
 
 from contract.hosts import AllowedHosts
+from contract.processes import OursAlone
 from contract.topology import Topology
 from local.clients import Clients
 from local.sink.server import Memory, make_app, sentence
@@ -37,6 +39,7 @@ async def run_sink(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     listener = Listener(clients, place, hear)
+    logging.getLogger("aiohttp.server").addFilter(OursAlone())
     runner = web.AppRunner(make_app(memory, listener, hosts), access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:

@@ -1,9 +1,14 @@
-"""How our processes end."""
+"""How our processes end, and what they log."""
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+
+from aiohttp.http_exceptions import BadStatusLine
+
+from contract.processes import OursAlone
 
 
 def test_a_process_that_leaves_has_said_all_and_ends_with_its_status() -> None:
@@ -19,3 +24,13 @@ def test_a_process_that_leaves_has_said_all_and_ends_with_its_status() -> None:
     assert done.returncode == 75
     assert sorted(done.stdout.split()) == ["logged", "printed"]
     assert done.stderr == "complained"
+
+
+def test_a_client_that_speaks_no_http_is_no_fault_of_ours() -> None:
+    def line(error: Exception | None) -> logging.LogRecord:
+        fault = (type(error), error, None) if error else None
+        return logging.LogRecord("aiohttp.server", logging.ERROR, "", 0, "text", (), fault)
+
+    assert not OursAlone().filter(line(BadStatusLine("aaaa")))
+    assert OursAlone().filter(line(ValueError("ours")))
+    assert OursAlone().filter(line(None))
