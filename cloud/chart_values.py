@@ -161,6 +161,7 @@ RUNTIME_PORTS: Final[dict[RuntimeType, int]] = {
 """Where a runtime listens unless `inferenceApi.port` says another: as the chart has it."""
 
 _BUILT_HERE: Final = frozenset({RuntimeType.SDWEBUI, RuntimeType.COMFYUI})
+_AS_MADE: Final[Values] = {"confinement": "image"}
 _GPU: Final = "nvidia.com/gpu"
 
 _SET_BY_STACKS: Final[tuple[Path, ...]] = (
@@ -202,7 +203,7 @@ def _set_by_stacks(own: Values) -> list[str]:
 
 def _proposed(config: Config, runtime: RuntimeConfig, own: Values, placement: Placement) -> Values:
     """Returns what holds unless the runtime's own values say otherwise."""
-    is_ours = not _under(own, "inferenceApi").get("repository") and _is_built_here(config, runtime, placement)
+    repository = _under(own, "inferenceApi").get("repository") or split_image(placement.runtime_image)[0]
     values: Values = {
         "global": {},
         "karpenter": {},
@@ -211,7 +212,7 @@ def _proposed(config: Config, runtime: RuntimeConfig, own: Values, placement: Pl
                 "image": _image(placement.runtime_image, _under(own, "inferenceApi")),
                 # What others build may want to be root, and to write beside its code.
                 # (Another chart may not know it.)
-                **({} if is_ours or runtime.chart_repository else {"confinement": "image"}),
+                **({} if runtime.chart_repository or _is_built_here(config, runtime, repository) else _AS_MADE),
             },
             "queueAgent": {"image": _image(placement.agent_image, _under(own, "queueAgent"))},
         },
@@ -227,11 +228,10 @@ def _proposed(config: Config, runtime: RuntimeConfig, own: Values, placement: Pl
     return values
 
 
-def _is_built_here(config: Config, runtime: RuntimeConfig, placement: Placement) -> bool:
-    """Tells whether an image is one of those that `deploy` builds (local/runtimes): by its repository."""
-    if runtime.type not in _BUILT_HERE:
-        return False
-    return split_image(placement.runtime_image)[0].endswith(f"/{names.repositories(config)[runtime.type]}")
+def _is_built_here(config: Config, runtime: RuntimeConfig, repository: Any) -> bool:
+    """Tells whether an image is one of those that `deploy` builds (local/runtimes), or a canary of it was."""
+    own = names.repositories(config)[runtime.type]
+    return runtime.type in _BUILT_HERE and str(repository).endswith(f"/{own}")
 
 
 def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Values:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from contract.config import Config, RuntimeConfig
 
@@ -121,8 +121,18 @@ class Scaling(_Values):
     fallback: Fallback = Fallback()
     behaviour: Annotated[Behaviour, Field(alias="extraHPAConfig")] = Behaviour()
     """What stands under the HPA's `behavior`; the chart writes all of it out."""
-    has_behaviour: Annotated[bool, Field(exclude=True)] = True
-    """False: the HPA has no `behavior` at all, as other charts leave it, and then follows its older rules."""
+    _has_behaviour: bool = PrivateAttr(default=True)
+
+    @property
+    def has_behaviour(self) -> bool:
+        """False: the HPA has no `behavior` at all, as other charts leave it, and then follows its older rules."""
+        return self._has_behaviour
+
+    def without_behaviour(self) -> Self:
+        """Returns the same for an HPA that has no `behavior`."""
+        copy = self.model_copy()
+        copy._has_behaviour = False  # noqa: SLF001 - of the same class
+        return copy
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -146,7 +156,7 @@ def scaling_of(runtime: RuntimeConfig, where: str = "extraValues") -> Scaling:
     found = _written(runtime, where)
     if runtime.chart_repository and found.behaviour == Behaviour():
         # Ours writes the behaviour out; another chart, or ours of before, may not.
-        return found.model_copy(update={"has_behaviour": False})
+        return found.without_behaviour()
     return found
 
 

@@ -411,6 +411,8 @@ def test_our_own_images_are_held_strictly_and_others_as_they_are_made() -> None:
     always = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert context() == strict | always
     foreign = {"runtime": {"inferenceApi": {"image": {"repository": "theirs/sdwebui"}}}}
+    promoted = {"runtime": {"inferenceApi": {"image": {"repository": "1.dkr.example/darkroom/sdwebui", "tag": "next"}}}}
+    assert context(extra_values=promoted) == strict | always
     assert context(extra_values=foreign) == context(placed={"runtime_image": "theirs/webui:1"}) == always
     assert context(type="invokeai") == context(type="http") == always
     asked = {"runtime": {"inferenceApi": {"confinement": "strict", "securityContext": {"runAsUser": 65532}}}}
