@@ -160,6 +160,8 @@ class Completion:
             if not submission.dead_lettered or self._was_called_back(held):
                 may_delete = await self._send_dead_letter(held, refusal.message)
             await self._note(held, partial(note_callback_refused, submission=held.submission_id, error=refusal))
+        elif submission.owes_callback:
+            await self._note(held, partial(note_callback, submission=held.submission_id))
         submission = held.submission
         if not submission.dead_lettered:  # a dead letter may be sent back, and then needs its content
             # Before the message: should this agent die in between, the message comes back, and is settled again.

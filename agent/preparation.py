@@ -88,7 +88,7 @@ class Preparation:
             log.info("second_copy", of="a task held here")
             return self._put_off(held)
         try:
-            held.keep(await self._read_record(task, held.submission_id))
+            held.keep(await self._read_record(task, held))
         except TooManyUnfinishedError:
             return HandedBack(self._visibility_timeout)
         except ValidationError:
@@ -125,12 +125,12 @@ class Preparation:
             metadata.tasktype, content, tenant=metadata.tenant, rules=metadata.inputs or NO_RULES
         )
 
-    async def _read_record(self, task: TaskMessage, submission_id: str) -> Stored:
+    async def _read_record(self, task: TaskMessage, held: Held) -> Stored:
         """Returns the record, made now when somebody else than the API has published the task.
 
         A submission that has ended long ago is asked about, for it must not be taken for a new one.
         """
-        metadata = task.metadata
+        metadata, submission_id, sent = task.metadata, held.submission_id, held.delivery.sent_at
         stored = await persist(lambda: self._store.read(metadata.ref, about=submission_id), "s3:GetObject record")
         if stored is not None and stored.record.find(submission_id) is not None:
             return stored
@@ -141,6 +141,7 @@ class Preparation:
             prefix=metadata.prefix,
             context=metadata.context,
             submitted_at=metadata.submitted_at or datetime.now(UTC),
+            sent_at=None if sent is None else datetime.fromtimestamp(sent, UTC),
         )
         return await persist(
             lambda: self._store.change(

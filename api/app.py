@@ -58,7 +58,7 @@ def create_app(
                 front.callers.believe(await wait_for_secrets(settings.gateway_secret_arn, **place))
             if front.callers.open:
                 _log.warning("API_KEYS and API_ADMIN_KEYS are empty: this API is OPEN to everybody who can reach it")
-            loops = {asyncio.create_task(loop()) for loop in (services.acceptance.settle, services.callbacks.run)}
+            loops = {asyncio.create_task(loop()) for loop in services.loops}
             yield
             for loop in loops:
                 loop.cancel()

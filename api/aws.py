@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from api.settings import Settings
 from contract.publications import SnsClient
-from contract.s3 import open_s3
+from contract.s3 import Listed, open_s3
 from contract.store import ContendedRecordError, S3Client
 
 _S3_SECONDS: Final = 10.0
@@ -35,6 +35,9 @@ class S3(S3Client, Protocol):
 
     async def head_bucket(self, **arguments: Any) -> Any:
         """Amazon S3 HeadBucket."""
+
+    def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803 - S3's names
+        """Amazon S3 ListObjectsV2, page after page."""
 
 
 class Signer(Protocol):
@@ -59,6 +62,18 @@ class Sqs(Protocol):
 
     async def get_queue_attributes(self, **arguments: Any) -> Any:
         """Amazon SQS GetQueueAttributes."""
+
+    async def receive_message(self, **arguments: Any) -> Any:
+        """Amazon SQS ReceiveMessage."""
+
+    async def send_message(self, **arguments: Any) -> Any:
+        """Amazon SQS SendMessage."""
+
+    async def delete_message(self, **arguments: Any) -> Any:
+        """Amazon SQS DeleteMessage."""
+
+    async def change_message_visibility(self, **arguments: Any) -> Any:
+        """Amazon SQS ChangeMessageVisibility."""
 
 
 @dataclass(frozen=True, slots=True)

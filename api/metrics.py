@@ -42,6 +42,13 @@ class Metrics:
         )
         # Not by key: whoever may read the metrics need not know whose keys there are. The log names them.
         self.throttled = Counter("darkroom_api_throttled", "Requests refused with 429.", registry=self.registry)
+        self.swept = Counter(
+            "darkroom_api_swept",
+            "Tasks that AWS forgot or could not deliver, by what was done: expired, cancelled, called_back, "
+            "sent_again, undeliverable.",
+            ("what",),
+            registry=self.registry,
+        )
         self.streams = Gauge("darkroom_api_event_streams", "Event streams open.", registry=self.registry)
 
     def text(self) -> bytes:

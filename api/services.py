@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import cast
+from datetime import timedelta
+from typing import Any, cast
 
 from starlette.requests import Request
 
@@ -22,6 +24,10 @@ from api.readiness import Readiness
 from api.runtimes import Runtimes
 from api.settings import Settings
 from api.submit import Acceptance
+from api.sweeps.expiry import Expiry
+from api.sweeps.sweeper import Sweeper
+from api.sweeps.undelivered import Undelivered
+from api.sweeps.verdicts import Rules
 from api.tasks import Tasks
 from api.throttle import Throttle
 from api.tracing import Tracer, make_tracer
@@ -57,6 +63,12 @@ class Services:
     tasks: Tasks
     runtimes: Runtimes
     readiness: Readiness
+    sweeper: Sweeper
+
+    @property
+    def loops(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+        """What runs beside the requests until the process ends."""
+        return self.acceptance.settle, self.callbacks.run, self.sweeper.run
 
 
 def make_front(settings: Settings, config: Config) -> Front:
@@ -96,6 +108,7 @@ def make_services(front: Front, aws: Aws) -> Services:
         bucket=settings.s3_bucket,
         topic_arn=settings.task_topic_arn,
     )
+    place = topology(config, region=settings.aws_region)
     links = Links(aws.signer, cdn_base_url=settings.cdn_base_url, seconds=settings.presigned_seconds)
     return Services(
         front=front,
@@ -103,13 +116,35 @@ def make_services(front: Front, aws: Aws) -> Services:
         acceptance=acceptance,
         idempotency=Idempotency(aws=aws, acceptance=acceptance, bucket=settings.s3_bucket),
         tasks=Tasks(store=store, callbacks=callbacks, links=links, bucket=settings.s3_bucket),
-        runtimes=Runtimes(sqs=aws.sqs, config=config, place=topology(config, region=settings.aws_region), clock=clock),
+        runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),
         readiness=Readiness(
             aws=aws,
             bucket=settings.s3_bucket,
             topics={"task_topic": settings.task_topic_arn, "callback_topic": settings.callback_topic_arn},
             stopping=front.stopping,
             clock=clock,
+        ),
+        sweeper=Sweeper(
+            expiry=Expiry(
+                s3=aws.s3,
+                bucket=settings.s3_bucket,
+                store=store,
+                callbacks=callbacks,
+                metrics=front.metrics,
+                rules=Rules(expiry=timedelta(seconds=settings.expiry_seconds)),
+                interval=timedelta(seconds=settings.expiry_sweep_seconds),
+            ),
+            expiry_interval=settings.expiry_sweep_seconds,
+            undelivered=Undelivered(
+                sqs=aws.sqs,
+                place=place,
+                store=store,
+                callbacks=callbacks,
+                metrics=front.metrics,
+                interval=settings.undelivered_sweep_seconds,
+                most_tries=settings.undelivered_tries,
+            ),
+            undelivered_interval=settings.undelivered_sweep_seconds,
         ),
     )
 

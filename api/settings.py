@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from api.auth import NamedKey, check_keys, parse_keys
 from contract.hosts import AllowedHosts
 from contract.origins import parse_origins
+from contract.topology import EXPIRY, RETENTION
 
 MIB: Final = 1024 * 1024
 
@@ -77,6 +78,15 @@ class Settings(BaseSettings):
     """How long requests under way may take to end after SIGTERM."""
     max_event_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Event streams open at once."""
+
+    expiry_seconds: Annotated[float, Field(gt=0, le=RETENTION)] = EXPIRY
+    """How long a task may take from its submission to its end; SQS forgets its message after 14 days."""
+    expiry_sweep_seconds: Annotated[float, Field(gt=0)] = 6 * 3600
+    """Between two looks for tasks that took longer."""
+    undelivered_sweep_seconds: Annotated[float, Field(gt=0)] = 30
+    """Between two looks for tasks that SNS could not deliver."""
+    undelivered_tries: Annotated[int, Field(ge=1)] = 30
+    """How often such a task is sent to its queue before it fails; with their delays, for more than six hours."""
 
     @field_validator("api_keys", "api_admin_keys", mode="before")
     @classmethod
@@ -161,6 +171,15 @@ class Settings(BaseSettings):
     def hosts(self) -> AllowedHosts:
         """Returns the host names that the API answers to."""
         return AllowedHosts.of(self.allowed_hosts, listening_on=self.host)
+
+    @model_validator(mode="after")
+    def _expires_in_time(self) -> Self:
+        if self.expiry_seconds + self.expiry_sweep_seconds > RETENTION:
+            raise ValueError(
+                f"EXPIRY_SECONDS and EXPIRY_SWEEP_SECONDS together must be at most {RETENTION}, or SQS forgets a task "
+                "before anybody looks"
+            )
+        return self
 
     @model_validator(mode="after")
     def _different_topics(self) -> Self:

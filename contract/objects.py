@@ -22,6 +22,9 @@ ENDED: Final = ".ended/"
 PAYLOADS: Final = ".payloads/"
 IDEMPOTENCY: Final = ".idempotency/"
 
+EXPIRY_SWEEP: Final = ".sweeps/expiry.json"
+"""Which records the API has looked at for tasks that nobody ends any more, and who does so now."""
+
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -42,6 +45,13 @@ def ended_key(task: TaskRef, submission: str) -> str:
     """Returns the key of an ended submission that was crowded out of its record; a foreign one's id may be any text."""
     name = hashlib.sha256(submission.encode()).hexdigest()[:32]
     return f"{ENDED}{tenant_folder(task.tenant)}{task.id}/{name}.json"
+
+
+def task_of_record(key: str) -> TaskRef | None:
+    """Returns whose record lies under a key; None when it is none."""
+    tenant, _, task_id = key.removeprefix(RECORDS).removesuffix(".json").rpartition("/")
+    task = TaskRef(task_id, tenant)
+    return task if key == record_key(task) and "/" not in tenant else None
 
 
 def payload_folder(task: TaskRef) -> str:

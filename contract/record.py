@@ -108,12 +108,21 @@ class Submission(BaseModel):
     timings: Timings | None = None
     dead_lettered: bool = False
     """The message went to the dead-letter queue."""
+    sent_at: datetime | None = None
+    """When SQS took its message, by SQS's own clock, where nothing else tells since when it waits."""
+    callback_owed: bool = False
+    """The API has ended it, and sees to its callback: maybe no agent ever gets its message."""
     callback_sent: bool = False
     """The callback went out and was noted here, or none is due since the sender was told that the task will not run.
     False does not mean that none went out."""
     callback_error: Failure | None = None
     """Why SNS refused the callback for good, and none went out. Its message is in the dead-letter queue then, and when
     it is sent back, the callback is tried again."""
+
+    @property
+    def owes_callback(self) -> bool:
+        """Whether the API has yet to publish its callback, or to note that it did."""
+        return self.status.terminal and self.callback_owed and not self.callback_sent
 
     @property
     def blamed(self) -> int:
@@ -198,12 +207,12 @@ def submit(record: Record | None, task: TaskRef, new: Submission) -> Record:
     if record.find(new.submission) is not None:
         return record
     earlier = {**record.earlier, record.current.submission: record.current}
-    unfinished = {key: value for key, value in earlier.items() if not value.status.terminal}
+    unfinished = {key: value for key, value in earlier.items() if not value.status.terminal or value.owes_callback}
     if len(unfinished) >= MAX_UNFINISHED:
         raise TooManyUnfinishedError(
             f"{len(unfinished)} submissions of task {task} are under way; wait for one to end, or use another id"
         )
-    ended = [key for key, value in earlier.items() if value.status.terminal]
+    ended = [key for key in earlier if key not in unfinished]
     kept = set(ended[-KEPT_EARLIER:]) | set(unfinished)
     return record.model_copy(
         update={"current": new, "earlier": {key: value for key, value in earlier.items() if key in kept}}
@@ -311,10 +320,12 @@ def end_unstarted(
     now: datetime,
     error: Failure | None = None,
     dead_lettered: bool = False,
+    callback_owed: bool = False,
 ) -> Record:
     """Returns the record in which a submission has ended without a run by the caller.
 
-    For a task that used up its attempts, one that is refused before its run, and one whose cancel outlived its holder.
+    For a task that used up its attempts, one that is refused before its run, one whose cancel outlived its holder, and
+    one whose message is lost.
 
     Raises:
         AlreadyEndedError, UnknownSubmissionError.
@@ -324,7 +335,9 @@ def end_unstarted(
     record, found = _known(record, submission)
     if found.status.terminal:
         raise AlreadyEndedError(f"submission {submission} has already ended as {found.status}", found)
-    return record.replace(_ended(found, status, now, error=error, dead_lettered=dead_lettered))
+    return record.replace(
+        _ended(found, status, now, error=error, dead_lettered=dead_lettered, callback_owed=callback_owed)
+    )
 
 
 def _ended(
@@ -338,6 +351,7 @@ def _ended(
     warnings: Sequence[str] = (),
     timings: Timings | None = None,
     dead_lettered: bool = False,
+    callback_owed: bool = False,
 ) -> Submission:
     return found.model_copy(
         update={
@@ -349,6 +363,7 @@ def _ended(
             "warnings": [warning[:MAX_WARNING] for warning in warnings[:MAX_WARNINGS]],
             "timings": timings,
             "dead_lettered": dead_lettered,
+            "callback_owed": callback_owed,
             "progress": 1.0 if status is Status.SUCCEEDED else found.progress,
         }
     )
@@ -381,7 +396,7 @@ def request_cancel(record: Record | None, *, now: datetime) -> Record:
         raise AlreadyEndedError(f"task {record.id!r} has already ended: it is {found.status}", found)
     if found.status is Status.QUEUED:
         error = Failure(code="cancelled", message="the task was cancelled before it ran")
-        return record.replace(_ended(found, Status.CANCELLED, now, error=error))
+        return record.replace(_ended(found, Status.CANCELLED, now, error=error, callback_owed=True))
     return record.replace(found.model_copy(update={"status": Status.CANCELLING}))
 
 

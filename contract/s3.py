@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -39,6 +40,9 @@ _CREDENTIALS_LAST: Final = timedelta(seconds=30)
 """Less than object_store wants them to last (five minutes), so that it asks botocore again, at most ten times a second:
 botocore knows when they are to be renewed."""
 
+_LISTED_AT_ONCE: Final = 200
+"""Objects of a listing that are handed over in one piece; a page of S3's has up to 1,000."""
+
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<]{1,500})</Message>")
@@ -50,6 +54,14 @@ class UnreachableError(BotoCoreError):
     """S3 gave no answer."""
 
     fmt = "S3 is out of reach: {error}"
+
+
+_ODD_KEY: Final = "invalid path"
+"""obstore lists nothing at all where one key has an empty segment, one of dots, or a control character."""
+
+
+class _OddKeyError(Exception):
+    """There is a key that obstore does not take."""
 
 
 class Body:
@@ -79,6 +91,15 @@ class Body:
                 return bytes(await anext(self._stream, b""))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing."""
+
+    key: str
+    modified: datetime
+    """By S3's clock, in whole seconds."""
+
+
 class S3:
     """The S3 client of one bucket's owner.
 
@@ -101,7 +122,7 @@ class S3:
         """Amazon S3 GetObject.
 
         Returns:
-            `ETag`, `ContentLength` and `Body`.
+            `ETag`, `ContentLength`, `LastModified` and `Body`.
         """
         if Bucket != self._bucket or not _is_plain(Key):
             condition = {} if IfNoneMatch is None else {"IfNoneMatch": IfNoneMatch}
@@ -111,7 +132,13 @@ class S3:
                 result = await obstore.get_async(
                     self._store, Key, options=None if IfNoneMatch is None else {"if_none_match": IfNoneMatch}
                 )
-        return {"ETag": result.meta["e_tag"], "ContentLength": result.meta["size"], "Body": Body(result, self._seconds)}
+        meta = result.meta
+        return {
+            "ETag": meta["e_tag"],
+            "ContentLength": meta["size"],
+            "LastModified": meta["last_modified"],
+            "Body": Body(result, self._seconds),
+        }
 
     async def put_object(
         self,
@@ -181,8 +208,50 @@ class S3:
                 )
         return [links[key] for key in keys]
 
+    async def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803
+        """Amazon S3 ListObjectsV2, page after page: yields all objects below a folder, in the order of their keys.
+
+        Raises:
+            UnreachableError: a page repeats what was there before: an emulator's listing would never end.
+        """
+        self._check(Bucket)
+        last = ""
+        for pages in (self._list_plain, self._list_any):
+            try:
+                async for page in pages(Bucket, Prefix, last):
+                    for item in page:
+                        if item.key.encode() <= last.encode():
+                            raise UnreachableError(error=f"its listing of {Prefix} repeats itself at {item.key!r}")
+                        last = item.key
+                        yield item
+            except _OddKeyError:
+                continue
+            return
+
+    async def _list_plain(self, _: str, prefix: str, after: str) -> AsyncIterator[list[Listed]]:
+        try:
+            stream = aiter(obstore.list(self._store, prefix, offset=after or None, chunk_size=_LISTED_AT_ONCE))
+            while True:
+                async with asyncio.timeout(self._seconds):
+                    found = await anext(stream, None)
+                if found is None:
+                    return
+                yield [Listed(item["path"], item["last_modified"]) for item in found]
+        except BaseError as error:
+            if _ODD_KEY in str(error):
+                raise _OddKeyError from None
+            raise translated(error, "ListObjectsV2") from None
+
+    async def _list_any(self, bucket: str, prefix: str, after: str) -> AsyncIterator[list[Listed]]:
+        """Lists by botocore, at ten times the processor time."""
+        whole = await self.whole()
+        async for page in whole.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, StartAfter=after
+        ):
+            yield [Listed(item["Key"], item["LastModified"]) for item in page.get("Contents", [])]
+
     async def list_objects_v2(self, **arguments: Any) -> Any:
-        """Amazon S3 ListObjectsV2, by botocore: obstore lists whole folders only."""
+        """Amazon S3 ListObjectsV2, by botocore: obstore lists whole folders only (`list_folder`)."""
         return await (await self.whole()).list_objects_v2(**arguments)
 
     async def head_bucket(self, **arguments: Any) -> Any:

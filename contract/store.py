@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError
@@ -55,6 +56,8 @@ class Stored:
 
     record: Record
     etag: str
+    modified: datetime | None = field(default=None, compare=False)
+    """When it was written, by S3's clock in whole seconds; None: it was written by us, and not read since."""
 
 
 class RecordStore:
@@ -88,7 +91,7 @@ class RecordStore:
             if known is not None and error_code(error) in _UNCHANGED:
                 return known
             raise
-        stored = Stored(Record.model_validate_json(document), answer["ETag"])
+        stored = Stored(Record.model_validate_json(document), answer["ETag"], answer.get("LastModified"))
         return await self._knowing(stored, about) if about else stored
 
     async def change(
@@ -160,7 +163,7 @@ class RecordStore:
                 return stored
             raise
         earlier = {ended.submission: ended, **record.earlier}
-        return Stored(record.model_copy(update={"earlier": earlier}), stored.etag)
+        return replace(stored, record=record.model_copy(update={"earlier": earlier}))
 
     async def _keep_crowded_out(self, before: Record, after: Record) -> None:
         """Puts what a change has crowded out of a record beside it, before the record is replaced."""

@@ -33,6 +33,9 @@ MAX_RECEIVE_COUNT: Final = 100
 A backstop only. Receives are no attempts: prefetching, draining and waiting for a runtime all receive without running.
 Attempts are counted in the task's record (`MAX_ATTEMPTS`)."""
 
+EXPIRY: Final = RETENTION - 12 * 3600
+"""Seconds after which a submission that has not ended never will: the API ends it before SQS forgets its message."""
+
 MAX_ATTEMPTS: Final = 3
 """Runs that may fail for transient reasons before the task fails for good."""
 
@@ -70,6 +73,8 @@ class Topology:
     callback_topic: str
     output_bucket: str
     model_bucket: str
+    undelivered: str
+    """The queue of what SNS could not deliver to a runtime's queue."""
     expiring_prefixes: tuple[str, ...]
     expiry_days: int
     queues: tuple[Queue, ...]
@@ -89,6 +94,12 @@ class Topology:
     def queue_arn(self, name: str) -> str:
         """Returns the ARN of a queue of this deployment."""
         return self._arn("sqs", name)
+
+    @property
+    def queue_names(self) -> list[str]:
+        """The names of all queues that the deployment has."""
+        own = [name for queue in self.queues for name in (queue.name, queue.dead_letter_name)]
+        return [*own, self.undelivered]
 
     def queue(self, runtime: str) -> Queue:
         """Returns a runtime's queue.
@@ -114,6 +125,8 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         account=account,
         task_topic=f"{stack}-tasks",
         callback_topic=f"{stack}-callbacks",
+        # No runtime's name has an underscore, so that no runtime's queue can have this one.
+        undelivered=f"{stack}_undelivered",
         # Bucket names are global, hence the account in it.
         output_bucket=f"{stack.lower()}-output-{account}",
         model_bucket=config.model_bucket,
@@ -159,6 +172,12 @@ def message_attributes(config: Config, runtime: RuntimeConfig, checkpoint: str |
     return attributes
 
 
+def takes(queue: Queue, attributes: Mapping[str, str]) -> bool:
+    """Tells whether a queue's filter policy lets a message with these attributes in (as `filter_policy` writes it)."""
+    ways = queue.filter_policy.get("$or", [queue.filter_policy])
+    return any(all(attributes.get(name) in wanted for name, wanted in way.items()) for way in ways)
+
+
 def string_attributes(values: Mapping[str, str]) -> dict[str, Any]:
     """Returns message attributes as SNS and SQS take them, all of the type `String`.
 
@@ -170,9 +189,14 @@ def string_attributes(values: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def subscription_attributes(queue: Queue) -> dict[str, Any]:
-    """Returns the attributes of a queue's subscription; `FilterPolicy` as a mapping, to be encoded as JSON."""
-    return {"RawMessageDelivery": "true", "FilterPolicyScope": "MessageAttributes", "FilterPolicy": queue.filter_policy}
+def subscription_attributes(place: Topology, queue: Queue) -> dict[str, Any]:
+    """Returns the attributes of a queue's subscription; policies as mappings, to be encoded as JSON."""
+    return {
+        "RawMessageDelivery": "true",
+        "FilterPolicyScope": "MessageAttributes",
+        "FilterPolicy": queue.filter_policy,
+        "RedrivePolicy": {"deadLetterTargetArn": place.queue_arn(place.undelivered)},
+    }
 
 
 def queue_attributes(place: Topology, queue: Queue) -> dict[str, Any]:
@@ -186,19 +210,32 @@ def queue_attributes(place: Topology, queue: Queue) -> dict[str, Any]:
             "deadLetterTargetArn": place.queue_arn(queue.dead_letter_name),
             "maxReceiveCount": queue.max_receive_count,
         },
-        "Policy": {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "TaskTopicMaySend",
-                    "Effect": "Allow",
-                    "Principal": {"Service": "sns.amazonaws.com"},
-                    "Action": "sqs:SendMessage",
-                    "Resource": place.queue_arn(queue.name),
-                    "Condition": {"ArnEquals": {"aws:SourceArn": place.task_topic_arn}},
-                }
-            ],
-        },
+        "Policy": _admits_task_topic(place, queue.name),
+    }
+
+
+def undelivered_attributes(place: Topology) -> dict[str, Any]:
+    """Returns the SQS attributes of the queue of what SNS could not deliver; its policy as a mapping."""
+    return {
+        "MessageRetentionPeriod": str(RETENTION),
+        "SqsManagedSseEnabled": "true",
+        "Policy": _admits_task_topic(place, place.undelivered),
+    }
+
+
+def _admits_task_topic(place: Topology, name: str) -> dict[str, Any]:
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "TaskTopicMaySend",
+                "Effect": "Allow",
+                "Principal": {"Service": "sns.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": place.queue_arn(name),
+                "Condition": {"ArnEquals": {"aws:SourceArn": place.task_topic_arn}},
+            }
+        ],
     }
 
 

@@ -19,6 +19,7 @@ from contract.topology import (
     dead_letter_attributes,
     queue_attributes,
     subscription_attributes,
+    undelivered_attributes,
 )
 from local.clients import Clients
 
@@ -59,6 +60,7 @@ def provision(place: Topology, clients: Clients) -> Iterator[Change]:
         yield _bucket(clients, place.model_bucket)
     yield _topic(clients, place.task_topic, place.task_topic_arn)
     yield _topic(clients, place.callback_topic, place.callback_topic_arn)
+    yield _queue(clients, place.undelivered, undelivered_attributes(place))
     for queue in place.queues:
         yield _queue(clients, queue.dead_letter_name, dead_letter_attributes(queue))
         yield _queue(clients, queue.name, queue_attributes(place, queue))
@@ -207,7 +209,7 @@ def _subscriptions(clients: Clients, place: Topology) -> Iterator[Change]:
 
 
 def _subscription(clients: Clients, place: Topology, endpoint: str, queue: Queue, arn: str | None) -> Change:
-    wanted = subscription_attributes(queue)
+    wanted = subscription_attributes(place, queue)
     if arn is None:
         clients.sns.subscribe(
             TopicArn=place.task_topic_arn, Protocol="sqs", Endpoint=endpoint, Attributes=differing(wanted, {})

@@ -24,6 +24,8 @@ from cloud.commands.common import (
 from cloud.redrive.letters import DeadLetter, count_by_reason, is_selected
 from cloud.redrive.move import CannotRedriveError, DeadLetterQueue
 from cloud.reporter import Reporter
+from cloud.status.gather import undelivered
+from cloud.status.state import told_undelivered
 from contract.config import Config
 from contract.topology import Queue, topology
 
@@ -48,6 +50,8 @@ def redrive(  # noqa: PLR0917 - typer reads options from parameters
     with plain_errors():
         aws, settings = Aws(region, endpoint_url), loaded(config, stack)
         stayed = 0
+        if count := undelivered(aws, settings):
+            report.say(told_undelivered(count))
         for queue in _queues(settings, runtime, aws):
             dead = _open(aws, queue, settings)
             with dead.letters() as letters:

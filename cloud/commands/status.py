@@ -19,8 +19,8 @@ from cloud.commands.common import (
     plain_errors,
 )
 from cloud.reporter import Reporter
-from cloud.status.gather import cluster, runtimes
-from cloud.status.state import Cluster, table
+from cloud.status.gather import cluster, runtimes, undelivered
+from cloud.status.state import Cluster, table, told_undelivered
 
 KubeconfigOption = Annotated[
     Path | None,
@@ -50,5 +50,7 @@ def status(  # noqa: PLR0917 - typer reads options from parameters
         report.show(table(runtimes(aws, settings), found))
         for name, why in found.unscaled.items():
             report.say(f"{name}: {why}")
+        if count := undelivered(aws, settings):
+            report.say(told_undelivered(count))
         if found.trouble and not queues_only:
             report.say(f"pods and nodes are not known: {found.trouble}")

@@ -21,7 +21,7 @@ SPOT_INTERRUPTIONS_AN_HOUR: Final = 5
 
 
 class Alarms(Construct):
-    """Tasks wait too long, die, or fail too often; GPUs idle; spot capacity keeps going away."""
+    """Tasks wait too long, die, fail too often, or do not reach a queue; GPUs idle; spot capacity keeps going."""
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, metrics: Metrics) -> None:
         super().__init__(scope, construct_id)
@@ -44,6 +44,13 @@ class Alarms(Construct):
                 above,
                 what=f"{queue.runtime} has dead letters: `nox -s redrive`",
             )
+        self._alarm(
+            "undelivered",
+            metrics.undelivered,
+            1,
+            above,
+            what="SNS cannot deliver tasks to a queue: is it there, and does its policy admit the topic?",
+        )
         self._alarm(
             "failed",
             metrics.failed_percent,

@@ -83,7 +83,7 @@ class Api(Construct):
 
 
 def api_statements(place: Topology) -> list[iam.PolicyStatement]:
-    """Returns what the API may do: publish tasks and callbacks, keep records, and read how long queues are."""
+    """Returns what the API may do: publish tasks and callbacks, keep records, and see to what SNS could not deliver."""
     topics = [place.task_topic_arn, place.callback_topic_arn]
     return [
         # `/readyz` looks at the topics' attributes.
@@ -93,5 +93,11 @@ def api_statements(place: Topology) -> list[iam.PolicyStatement]:
             ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
             [place.queue_arn(queue.name) for queue in place.queues],
         ),
+        allow(
+            "TakeUndelivered",
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueUrl"],
+            [place.queue_arn(place.undelivered)],
+        ),
+        allow("SendAgain", ["sqs:SendMessage"], [place.queue_arn(queue.name) for queue in place.queues]),
         *api_access(place),
     ]

@@ -35,7 +35,7 @@ class Dashboard(Construct):
                 [
                     graph("Tasks ended", [metrics.succeeded, metrics.failed]),
                     graph("Failed share", [metrics.failed_percent]),
-                    graph("Dead letters", [queue.dead for queue in queues]),
+                    graph("Dead letters and undelivered", [*(queue.dead for queue in queues), metrics.undelivered]),
                 ],
                 [
                     graph("GPU use", [metrics.gpu]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -9,11 +11,20 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from contract.topology import Queue, Topology, queue_attributes, subscription_attributes
+from contract.topology import (
+    RETENTION,
+    Queue,
+    Topology,
+    queue_attributes,
+    subscription_attributes,
+    undelivered_attributes,
+)
 
 
 class Messaging(Construct):
     """The task topic with a queue and a dead-letter queue per runtime, and the callback topic.
+
+    What SNS cannot deliver to a runtime's queue waits in one more queue, of all runtimes, from which the API takes it.
 
     What is in them ends with the stack. Everything is encrypted, and takes TLS only.
     """
@@ -24,6 +35,16 @@ class Messaging(Construct):
         self._key = kms.Alias.from_alias_name(self, "SnsKey", "alias/aws/sns")
         self.task_topic = self._topic("TaskTopic", place.task_topic)
         self.callback_topic = self._topic("CallbackTopic", place.callback_topic)
+        self._undelivered = sqs.Queue(
+            self,
+            "Undelivered",
+            queue_name=place.undelivered,
+            retention_period=Duration.seconds(RETENTION),
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        _admit(self._undelivered, undelivered_attributes(place))
         for queue in place.queues:
             self._add(place, queue)
 
@@ -53,9 +74,8 @@ class Messaging(Construct):
             enforce_ssl=True,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        for statement in queue_attributes(place, queue)["Policy"]["Statement"]:
-            tasks.add_to_resource_policy(iam.PolicyStatement.from_json(statement))
-        attributes = subscription_attributes(queue)
+        _admit(tasks, queue_attributes(place, queue))
+        attributes = subscription_attributes(place, queue)
         subscription = sns.CfnSubscription(
             scope,
             "Subscription",
@@ -65,6 +85,13 @@ class Messaging(Construct):
             raw_message_delivery=attributes["RawMessageDelivery"] == "true",
             filter_policy=attributes["FilterPolicy"],
             filter_policy_scope=attributes["FilterPolicyScope"],
+            redrive_policy={"deadLetterTargetArn": self._undelivered.queue_arn},
         )
-        # Subscribed means deliverable: not before the queue lets the topic in.
-        subscription.node.add_dependency(tasks.node.find_child("Policy"))
+        # Subscribed means deliverable: not before the queues let the topic in.
+        for queue_in_use in (tasks, self._undelivered):
+            subscription.node.add_dependency(queue_in_use.node.find_child("Policy"))
+
+
+def _admit(queue: sqs.Queue, attributes: dict[str, Any]) -> None:
+    for statement in attributes["Policy"]["Statement"]:
+        queue.add_to_resource_policy(iam.PolicyStatement.from_json(statement))

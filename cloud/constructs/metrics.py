@@ -42,6 +42,10 @@ class Metrics(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.queues = [_of_queue(queue) for queue in place.queues]
+        # Counted once for each delivery that SNS gives up (Amazon SNS, "Monitoring topics using CloudWatch").
+        self.undelivered = _metric(
+            "AWS/SNS", "NumberOfNotificationsFailed", {"TopicName": place.task_topic}, "Sum", "undelivered tasks"
+        )
         self.succeeded = self._ended(application_logs, "succeeded", cluster_name)
         self.failed = self._ended(application_logs, "failed", cluster_name)
         self.failed_percent = cloudwatch.MathExpression(

@@ -138,7 +138,7 @@ def check_queues(work: Work) -> None:
     if find_stack(work.aws, stack) is None:
         return
     place = topology(work.config, region=work.aws.region, account=work.aws.account)
-    kept = {name for queue in place.queues for name in (queue.name, queue.dead_letter_name)}
+    kept = set(place.queue_names)
     sqs, left = work.aws.client("sqs"), []
     for page in work.aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack):
         for item in page["StackResourceSummaries"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import batched
 from pathlib import Path
 from typing import Any, Final
@@ -42,13 +43,9 @@ def stacks_of(config: Config) -> list[str]:
 def waiting_tasks(aws: Aws, config: Config) -> int:
     """Returns how many tasks would be lost with the queues."""
     sqs, found = aws.client("sqs"), 0
-    for queue in topology(config, region=aws.region, account=aws.account).queues:
-        for name in (queue.name, queue.dead_letter_name):
-            try:
-                url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-            except sqs.exceptions.QueueDoesNotExist:
-                continue
-            found += messages(sqs, url)
+    for name in topology(config, region=aws.region, account=aws.account).queue_names:
+        with suppress(sqs.exceptions.QueueDoesNotExist):
+            found += messages(sqs, sqs.get_queue_url(QueueName=name)["QueueUrl"])
     return found
 
 

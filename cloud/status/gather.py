@@ -37,6 +37,16 @@ def runtimes(aws: Aws, config: Config) -> list[RuntimeState]:
     return rows
 
 
+def undelivered(aws: Aws, config: Config) -> int:
+    """Returns how many tasks SNS could not deliver to their queues, and wait to be sent again.
+
+    Raises:
+        botocore.exceptions.BotoCoreError, ClientError: SQS is out of reach or refuses.
+    """
+    found = _depth(aws, topology(config, region=aws.region, account=aws.account).undelivered)
+    return found.waiting + found.in_flight + found.delayed if found else 0
+
+
 def _depth(aws: Aws, name: str) -> QueueDepth | None:
     sqs = aws.client("sqs")
     try:

@@ -132,6 +132,14 @@ def table(runtimes: Iterable[RuntimeState], cluster: Cluster) -> Table:
     return shown
 
 
+def told_undelivered(count: int) -> str:
+    """Returns what is said of tasks that SNS could not deliver."""
+    return (
+        f"{count} {'task' if count == 1 else 'tasks'} could not be delivered by SNS: the API tries again, and fails "
+        "them when there is no queue for hours"
+    )
+
+
 def _nodes(nodes: Nodes | None) -> str:
     if nodes is None:
         return "0"

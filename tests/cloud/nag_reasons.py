@@ -80,6 +80,11 @@ REASONS: Final = [
     ),
     # Ours.
     (
+        r"AwsSolutions-SQS3",
+        r"-messaging/Messaging/Undelivered/Resource",
+        "the dead-letter queue of the subscriptions to the task topic; the rule knows those of queues only",
+    ),
+    (
         r"AwsSolutions-IAM5\[Resource::\*\]",
         r"(Tracing/Identity|LoadBalancerController/Controller)/Role/DefaultPolicy/Resource",
         "actions that have no resources in IAM: putting traces, describing targets",

@@ -15,6 +15,7 @@ from contract.topology import (
     queue_attributes,
     subscription_attributes,
     topology,
+    undelivered_attributes,
 )
 from local.clients import Clients, make_clients
 from local.provision import provision
@@ -66,12 +67,19 @@ def of_subscription(default: Synthesis, place: Topology, name: str) -> dict[str,
         if item["Type"] == "AWS::SNS::Subscription"
         and item["Properties"]["Endpoint"] == {"Fn::GetAtt": [ids[name], "Arn"]}
     ]
+
+    def queue_of(logical_id: str) -> str:
+        return place.queue_arn(template[logical_id]["Properties"]["QueueName"])
+
     topic = template[found["TopicArn"]["Ref"]]["Properties"]["TopicName"]
     assert topic == place.task_topic
     return {
         "RawMessageDelivery": str(found["RawMessageDelivery"]).lower(),
         "FilterPolicyScope": found["FilterPolicyScope"],
         "FilterPolicy": found["FilterPolicy"],
+        "RedrivePolicy": {
+            "deadLetterTargetArn": queue_of(found["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0])
+        },
     }
 
 
@@ -82,7 +90,11 @@ def test_a_runtimes_queues_and_subscription_are_the_contracts(
     queue = place.queue(runtime)
     assert of_queue(default, place, queue.name) == queue_attributes(place, queue)
     assert of_queue(default, place, queue.dead_letter_name) == dead_letter_attributes(queue)
-    assert of_subscription(default, place, queue.name) == subscription_attributes(queue)
+    assert of_subscription(default, place, queue.name) == subscription_attributes(place, queue)
+
+
+def test_the_queue_of_what_cannot_be_delivered_is_the_contracts(default: Synthesis, place: Topology) -> None:
+    assert of_queue(default, place, place.undelivered) == undelivered_attributes(place)
 
 
 @pytest.mark.parametrize("runtime", ["sdruntime", "dynamicruntime", "comfyruntime"])
@@ -90,7 +102,7 @@ def test_a_runtimes_queues_and_subscription_are_what_localstack_reports(
     default: Synthesis, place: Topology, reported: Clients, runtime: str
 ) -> None:
     queue = place.queue(runtime)
-    for name in (queue.name, queue.dead_letter_name):
+    for name in (queue.name, queue.dead_letter_name, place.undelivered):
         wanted = of_queue(default, place, name)
         url = reported.sqs.get_queue_url(QueueName=name)["QueueUrl"]
         found: Any = reported.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
@@ -103,7 +115,8 @@ def test_a_runtimes_queues_and_subscription_are_what_localstack_reports(
         if item["Endpoint"] == place.queue_arn(queue.name)
     ]
     subscription: dict[str, Any] = dict(reported.sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"])
-    subscription["FilterPolicy"] = json.loads(subscription["FilterPolicy"])
+    for key in ("FilterPolicy", "RedrivePolicy"):
+        subscription[key] = json.loads(subscription[key])
     wanted = of_subscription(default, place, queue.name)
     assert {key: subscription.get(key) for key in wanted} == wanted
 
@@ -111,7 +124,7 @@ def test_a_runtimes_queues_and_subscription_are_what_localstack_reports(
 def test_there_is_nothing_besides_the_contracts_queues_and_topics(default: Synthesis, place: Topology) -> None:
     stack = f"{default.config.stack_name}-messaging"
     names = {item["QueueName"] for item in default.properties("AWS::SQS::Queue", stack)}
-    assert names == {name for queue in place.queues for name in (queue.name, queue.dead_letter_name)}
+    assert names == set(place.queue_names)
     topics = {item["TopicName"] for item in default.properties("AWS::SNS::Topic", stack)}
     assert topics == {place.task_topic, place.callback_topic}
     assert len(default.properties("AWS::SNS::Subscription", stack)) == len(place.queues)

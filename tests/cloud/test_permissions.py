@@ -136,7 +136,7 @@ def test_agents_may_get_the_objects_of_input_buckets_and_nothing_else_there(ever
     assert not [pair for pair in allowed(everything, "darkroom", "api") if "studio-uploads" in pair[1]]
 
 
-def test_the_api_publishes_keeps_records_and_reads_lengths_but_takes_no_task(
+def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_sns_could_not_deliver(
     default: Synthesis, place: Topology
 ) -> None:
     bucket = f"arn:aws:s3:::{place.output_bucket}"
@@ -147,6 +147,11 @@ def test_the_api_publishes_keeps_records_and_reads_lengths_but_takes_no_task(
         ("sns:GetTopicAttributes", place.callback_topic_arn),
         *(("sqs:GetQueueAttributes", place.queue_arn(queue.name)) for queue in place.queues),
         *(("sqs:GetQueueUrl", place.queue_arn(queue.name)) for queue in place.queues),
+        *(("sqs:SendMessage", place.queue_arn(queue.name)) for queue in place.queues),
+        *(
+            (f"sqs:{action}", place.queue_arn(place.undelivered))
+            for action in ("GetQueueUrl", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
+        ),
         ("s3:ListBucket", bucket),
         ("s3:GetObject", f"{bucket}/*"),
         ("s3:PutObject", f"{bucket}/.*"),

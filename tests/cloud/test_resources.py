@@ -238,6 +238,7 @@ def test_somebody_is_told_of_what_the_config_says(default: Synthesis, everything
         "studio-comfyruntime-waits",
         "studio-comfyruntime-dead-letters",
         "studio-failed",
+        "studio-undelivered",
         "studio-gpu-idle",
         "studio-spot-interruptions",
     }

@@ -74,6 +74,8 @@ class Faults:
         class Wrapped:
             def __getattr__(self, name: str) -> Any:
                 method = getattr(client, name)
+                if name == "list_folder":
+                    return method  # the one call with many answers
 
                 async def call(*arguments: Any, **more: Any) -> Any:
                     faults.calls[name] += 1

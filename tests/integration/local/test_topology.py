@@ -16,6 +16,7 @@ from contract.topology import (
     queue_attributes,
     subscription_attributes,
     topology,
+    undelivered_attributes,
 )
 from local.provision import Action, provision
 from tests.support.deployment import CONFIG, Deployment
@@ -50,12 +51,19 @@ def test_a_queue_and_its_dead_letter_queue_have_the_attributes_of_the_topology(
     assert found["QueueArn"] == place.queue_arn(queue.dead_letter_name)
 
 
+def test_what_cannot_be_delivered_has_a_queue_that_lets_the_topic_in(module_deployment: Deployment) -> None:
+    place, sqs = module_deployment.place, module_deployment.clients.sqs
+    url = sqs.get_queue_url(QueueName=place.undelivered)["QueueUrl"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert decoded(found, undelivered_attributes(place)) == undelivered_attributes(place)
+
+
 def test_exactly_the_queues_of_the_topology_are_subscribed_raw_and_filtered(module_deployment: Deployment) -> None:
     place, sns = module_deployment.place, module_deployment.clients.sns
     found = subscriptions(module_deployment)
     assert set(found) == {place.queue_arn(queue.name) for queue in place.queues}
     for queue in place.queues:
-        wanted = subscription_attributes(queue)
+        wanted = subscription_attributes(place, queue)
         attributes = sns.get_subscription_attributes(SubscriptionArn=found[place.queue_arn(queue.name)])["Attributes"]
         assert decoded(attributes, wanted) == wanted
 
@@ -70,7 +78,7 @@ def test_the_buckets_are_there_and_the_output_bucket_forgets_what_it_should(modu
 def test_a_second_run_changes_nothing(module_deployment: Deployment) -> None:
     changes = list(provision(module_deployment.place, module_deployment.clients))
     assert [change for change in changes if change.action is not Action.UNCHANGED] == []
-    assert len(changes) == 5 + 3 * len(module_deployment.place.queues)
+    assert len(changes) == 6 + 3 * len(module_deployment.place.queues)
 
 
 def test_what_differs_is_corrected_and_nothing_else(deployment: Deployment) -> None:
@@ -152,3 +160,30 @@ def test_each_task_reaches_the_one_queue_that_its_attributes_name(deployment: De
 
     eventually(all_have_arrived)
     assert arrived == {str(number): runtime for number, (_, runtime) in enumerate(published) if runtime}
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_what_sns_cannot_deliver_waits_with_its_attributes_in_the_queue_for_that(
+    deployment: Deployment, together: int
+) -> None:
+    place, sqs = deployment.place, deployment.clients.sqs
+    sqs.delete_queue(QueueUrl=deployment.queue_url("comfyruntime"))
+    attributes: Any = {"runtime": {"DataType": "String", "StringValue": "comfyruntime"}}
+    entries: Any = [
+        {"Id": str(number), "Message": f"task {number}", "MessageAttributes": attributes} for number in range(together)
+    ]
+    if together == 1:
+        deployment.clients.sns.publish(TopicArn=place.task_topic_arn, Message="task 0", MessageAttributes=attributes)
+    else:
+        deployment.clients.sns.publish_batch(TopicArn=place.task_topic_arn, PublishBatchRequestEntries=entries)
+    url = sqs.get_queue_url(QueueName=place.undelivered)["QueueUrl"]
+    found: dict[str, str] = {}
+
+    def all_are_there() -> bool:
+        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
+        for message in answer.get("Messages", []):
+            found[message["Body"]] = message["MessageAttributes"]["runtime"]["StringValue"]
+        return len(found) == together
+
+    eventually(all_are_there)
+    assert found == {f"task {number}": "comfyruntime" for number in range(together)}

@@ -23,6 +23,7 @@ from contract.objects import (
     record_key,
     s3_url,
     split_s3_url,
+    task_of_record,
     tenant_folder,
 )
 
@@ -105,3 +106,13 @@ def test_s3_addresses_split_as_they_were_joined(bucket: str, key: str) -> None:
 def test_what_is_no_s3_address_is_refused(bad: str) -> None:
     with pytest.raises(ValueError, match="not an s3://"):
         split_s3_url(bad)
+
+
+@given(TASKS)
+def test_a_records_key_tells_whose_it_is(task: TaskRef) -> None:
+    assert task_of_record(record_key(task)) == task
+
+
+@pytest.mark.parametrize("key", [".tasks/", ".tasks/t", ".tasks/a/b/t.json", ".tasks//t.json", ".payloads/t.json", ""])
+def test_what_is_no_record_is_nobodys(key: str) -> None:
+    assert task_of_record(key) is None

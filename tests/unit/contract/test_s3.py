@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +23,7 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import BotoCoreError, ClientError, EndpointProviderError
 from obstore.exceptions import GenericError
 
-from contract.s3 import S3, UnreachableError, aws_host, open_s3, translated
+from contract.s3 import S3, Listed, UnreachableError, aws_host, open_s3, translated
 from contract.store import is_absent, is_lost_race
 
 BUCKET = "bucket"
@@ -307,3 +308,44 @@ async def test_a_key_that_obstore_does_not_take_is_asked_for_all_the_same(sessio
 def test_text_that_quotes_no_status_is_an_outage() -> None:
     error = translated(GenericError("Generic S3 error: connection\nreset\n\nDebug source:\nPOST body"), "PutObject")
     assert str(error) == "S3 is out of reach: Generic S3 error: connection reset"
+
+
+def page(*keys: str, more: str = "") -> bytes:
+    contents = "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2026-01-0{number}T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;tag&quot;</ETag><Size>1</Size></Contents>"
+        for number, key in enumerate(keys, 1)
+    )
+    token = f"<NextContinuationToken>{more}</NextContinuationToken>" if more else ""
+    body = f"<ListBucketResult><IsTruncated>{str(bool(more)).lower()}</IsTruncated>{contents}{token}</ListBucketResult>"
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}".encode()
+
+
+async def listed(s3: S3) -> list[Listed]:
+    return [item async for item in s3.list_folder(Bucket=BUCKET, Prefix="a/")]
+
+
+async def test_a_folder_is_listed_page_after_page_with_what_s3_says_of_times(
+    session: AioSession, server: Server
+) -> None:
+    server.answers = [page("a/1", "a/é", more="token"), page("a/日")]
+    async with client(session, server) as s3:
+        found = await listed(s3)
+    assert [item.key for item in found] == ["a/1", "a/é", "a/日"]
+    assert found[1].modified == datetime(2026, 1, 2, tzinfo=UTC)
+    assert "continuation-token=token" in server.heads[1]
+
+
+async def test_a_listing_that_would_never_end_ends_with_an_error(session: AioSession, server: Server) -> None:
+    server.answers = [page("a/1", "a/2", more="token")]
+    async with client(session, server) as s3:
+        with pytest.raises(UnreachableError, match="repeats itself"):
+            await listed(s3)
+
+
+@pytest.mark.parametrize("odd", ["a//x", "a/../x"])
+async def test_a_key_that_obstore_does_not_take_hides_no_other(session: AioSession, server: Server, odd: str) -> None:
+    everything = page("a/!", odd, "a/1")
+    server.answers = [everything, everything]
+    async with client(session, server) as s3:
+        assert [item.key for item in await listed(s3)] == ["a/!", odd, "a/1"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.config import Config, RuntimeConfig
-from contract.topology import message_attributes, queue_attributes, topology
+from contract.topology import EXPIRY, RETENTION, message_attributes, queue_attributes, takes, topology
 
 CHECKPOINTS = [f"model-{number}.safetensors" for number in range(4)]
 
@@ -29,19 +29,12 @@ def configs(draw: st.DrawFn) -> Config:
     return Config.model_validate({"modelBucketArn": "arn:aws:s3:::my-models", "modelsRuntime": runtimes})
 
 
-def takes(policy: dict[str, Any], attributes: dict[str, str]) -> bool:
-    """SNS's rule for the operators used here: `$or` of alternatives, each attribute in its list."""
-    if "$or" in policy:
-        return any(takes(alternative, attributes) for alternative in policy["$or"])
-    return all(attributes.get(name) in allowed for name, allowed in policy.items())
-
-
 @given(configs(), st.data())
 def test_every_task_reaches_its_own_queue_and_no_other(config: Config, data: st.DataObject) -> None:
     runtime: RuntimeConfig = data.draw(st.sampled_from(config.runtimes))
     checkpoint = data.draw(st.none() | st.sampled_from([*CHECKPOINTS, "unknown.safetensors"]))
     attributes = message_attributes(config, runtime, checkpoint)
-    takers = [queue.runtime for queue in topology(config).queues if takes(queue.filter_policy, attributes)]
+    takers = [queue.runtime for queue in topology(config).queues if takes(queue, attributes)]
     assert takers == [runtime.name]
 
 
@@ -54,7 +47,7 @@ def test_the_longest_names_fit_sqs_and_s3() -> None:
         }
     )
     place = topology(config)
-    assert max(len(name) for queue in place.queues for name in (queue.name, queue.dead_letter_name)) <= 80
+    assert max(map(len, place.queue_names)) <= 80
     assert len(place.output_bucket) <= 63
     assert place.output_bucket == place.output_bucket.lower()
 
@@ -69,3 +62,15 @@ def test_only_our_task_topic_may_send_to_a_queue() -> None:
         "ArnEquals": {"aws:SourceArn": "arn:aws-cn:sns:cn-northwest-1:123456789012:darkroom-tasks"}
     }
     assert statement["Action"] == "sqs:SendMessage"
+
+
+def test_no_runtimes_queue_can_be_that_of_what_cannot_be_delivered() -> None:
+    config = Config.model_validate(
+        {"modelBucketArn": "arn:aws:s3:::my-models", "modelsRuntime": [{"name": "undelivered", "type": "comfyui"}]}
+    )
+    place = topology(config)
+    assert len(set(place.queue_names)) == len(place.queue_names)
+
+
+def test_a_task_expires_while_sqs_still_has_its_message() -> None:
+    assert RETENTION - 24 * 3600 < EXPIRY < RETENTION

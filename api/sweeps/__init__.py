@@ -1,0 +1,1 @@
+"""Ends what AWS forgets, and sends again what AWS could not deliver."""
