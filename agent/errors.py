@@ -9,6 +9,10 @@ PASSING_STATUSES: Final = frozenset({408, 425, 429})
 """HTTP statuses that say 4xx and still may be gone with the next try (RFC 9110, RFC 8470, RFC 6585)."""
 
 
+MOST_MESSAGE: Final = 2000
+"""Characters of an error's message, which the record keeps and every answer about the task repeats."""
+
+
 class TaskError(Exception):
     """A run that gave no answer.
 
@@ -19,8 +23,9 @@ class TaskError(Exception):
     """
 
     def __init__(self, code: str, message: str) -> None:
-        # It may quote what a task holds, and a lone surrogate in it could not be written into the record.
+        # It may quote what a task holds, however long that is; a lone surrogate could not be written into the record.
         message = message.encode("utf-8", "replace").decode()
+        message = message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…"
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

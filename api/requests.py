@@ -20,6 +20,9 @@ from contract.identifiers import Prefix, TaskId
 from contract.inputs import NO_RULES, InputRules, problems
 from contract.task import TASK_TYPES, RuntimeType, TaskType, requested_checkpoint
 
+MAX_RULES_BYTES: Final = 32 * 1024
+"""What a request says of its links travels in the message too, beside the context."""
+
 MAX_CONTEXT_BYTES: Final = 64 * 1024
 """The context travels in the message, the record and the callback, and SNS gives each message 256 KiB."""
 
@@ -72,6 +75,15 @@ def _check_context(context: Any) -> Any:
     if size > MAX_CONTEXT_BYTES:
         raise ValueError(f"must be at most {MAX_CONTEXT_BYTES} bytes of JSON; found {size}")
     return context
+
+
+def _check_rules(rules: InputRules) -> None:
+    """Refuses rules that would leave no room in the message."""
+    size = len(rules.model_dump_json().encode())
+    if size > MAX_RULES_BYTES:
+        raise InvalidRequestError(
+            "task.metadata.inputs", f"must be at most {MAX_RULES_BYTES} bytes of JSON; found {size}"
+        )
 
 
 class MetadataV1(BaseModel):
@@ -298,6 +310,7 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         _check_graph("task.content", task.content)
     elif runtime.type is RuntimeType.SDWEBUI:
         checkpoint = _checked_checkpoint("task.content", requested_checkpoint(task.content))
+    _check_rules(metadata.inputs or NO_RULES)
     for place, words in problems(metadata.inputs or NO_RULES, task.content, runtime.type):
         raise InvalidRequestError(f"task.metadata.inputs.{place}", words)
     return TaskRequest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from agent.errors import PASSING_STATUSES, PermanentError, TaskError, TransientError, deciding_error
@@ -16,6 +17,10 @@ PARALLEL: Final = 4
 
 PAUSES: Final = (0.2, 1.0)
 """Seconds before a file is asked for again that the server failed to hand out: cheaper than the whole run."""
+
+
+_TOLD: Final = 20
+"""Files that are not among the outputs, of which the record tells."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,13 @@ class Downloads:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each file that is not among the outputs."""
-        return tuple(
+        """A sentence for each file that is not among the outputs; of many, for the first ones."""
+        told = [
             f"the output {name!r:.120} could not be fetched: the server answers {status}"
-            for name, status in self.refused.items()
-        )
+            for name, status in islice(self.refused.items(), _TOLD)
+        ]
+        more = len(self.refused) - len(told)
+        return (*told, *([f"{more} more outputs could not be fetched"] if more else []))
 
     @property
     def may_come(self) -> bool:

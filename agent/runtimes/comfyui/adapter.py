@@ -319,7 +319,7 @@ class ComfyUi:
             _NoFilesError: nothing, or files that are not there any more.
         """
         async with self._server.allowances.one() as allowance:
-            await allowance.take(sum(watch.picture_bytes for watch in watches))
+            await allowance.take(sum(len(picture) for watch in watches for picture in watch.pictures))
             raws = [await self._read_history(watch, allowance) for watch in watches]
             files = dict.fromkeys(file for watch in watches for file in output_files(watch.outputs))
             found = await download(self._server, [file.remote for file in files], allowance)
@@ -369,16 +369,16 @@ class ComfyUi:
                 case aiohttp.WSMsgType.TEXT:
                     check_values(message.data, TITLE)
                     with suppress(ValueError):
-                        watch.feed(read_json(message.data))
+                        watch.feed(read_json(message.data), len(message.data))
                     report()
                 case aiohttp.WSMsgType.BINARY:
                     watch.feed_frame(message.data)
-                    if watch.picture_bytes > self._server.allowances.most:
-                        raise too_large(TITLE, self._server.allowances.most)
                 case aiohttp.WSMsgType.ERROR if _is_too_big(message.data):
                     raise too_large(TITLE, self._server.allowances.most)
                 case _:
                     return
+            if watch.kept_bytes > self._server.allowances.most:
+                raise too_large(TITLE, self._server.allowances.most)
 
     async def _ask(self, watch: Watch, *, lost: bool) -> None:
         """Asks by HTTP what became of the prompt; notes its end in `watch`.

@@ -68,6 +68,8 @@ class Watch:
     """Nodes that no other one uses: what saves is among them. Empty: not known."""
     pictures: list[bytes] = field(default_factory=list)
     """What they have sent, PNG."""
+    kept_bytes: int = 0
+    """Bytes of the events that are kept: outputs and pictures."""
     cached: set[str] = field(default_factory=set)
     """Nodes that did not run, since their outputs of an earlier run serve."""
     forgotten: bool = False
@@ -108,11 +110,6 @@ class Watch:
         return bool(self.cached & self.last_nodes) if self.last_nodes else bool(self.cached)
 
     @property
-    def picture_bytes(self) -> int:
-        """Bytes of the pictures that came through the socket."""
-        return sum(map(len, self.pictures))
-
-    @property
     def missed_pictures(self) -> bool:
         """Whether pictures that were sent through the socket may be lost."""
         return self.missed and bool(self.senders)
@@ -126,9 +123,10 @@ class Watch:
         """Takes one binary frame: a picture that is an output, or a preview, which is dropped."""
         if self._current in self.senders and frame.startswith(_PICTURE):
             self.pictures.append(frame[len(_PICTURE) :])
+            self.kept_bytes += len(frame)
 
-    def feed(self, message: Any) -> None:
-        """Takes one event, decoded."""
+    def feed(self, message: Any, size: int = 0) -> None:
+        """Takes one event, decoded, that came in so many bytes."""
         if not isinstance(message, dict) or not isinstance(data := message.get("data"), dict):
             return
         if data.get("prompt_id") != self.prompt_id:
@@ -149,6 +147,7 @@ class Watch:
             case "executed":
                 if isinstance(data.get("output"), dict):
                     self.outputs[str(data.get("node"))] = data["output"]
+                    self.kept_bytes += size
                 self._done([data.get("node")])
             case str(kind) if kind in _ENDINGS:
                 self._end(_ENDINGS[kind], data)

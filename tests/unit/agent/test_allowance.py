@@ -15,6 +15,7 @@ from aiohttp import web
 from agent.errors import PermanentError
 from agent.runtimes import allowance as module
 from agent.runtimes.allowance import MOST_OUTPUTS, MOST_VALUES, Allowances, check_outputs, check_values
+from agent.runtimes.comfyui.adapter import CLIENT
 from agent.runtimes.http import MOST_OF_REFUSAL, Server, open_session
 from contract.task import RuntimeType, TaskType
 from tests.support.graphs import plain
@@ -191,15 +192,20 @@ async def test_a_runtime_of_ones_own_that_answers_without_end_is_told_to_stop() 
     assert stopped.is_set()
 
 
-async def test_an_event_that_is_too_large_ends_the_run() -> None:
+@pytest.mark.parametrize("events", [1, 30])
+async def test_events_that_are_too_large_end_the_run_one_by_one_or_all_together(events: int) -> None:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/prompt":
             return web.json_response({"prompt_id": (await request.json())["prompt_id"], "node_errors": {}})
         if request.path != "/ws":
             return web.json_response({"queue_running": [], "queue_pending": []})
+        prompt_id = request.query["clientId"].removeprefix(CLIENT)
         socket = web.WebSocketResponse(max_msg_size=0)
         await socket.prepare(request)
-        await socket.send_bytes(bytes(MOST + 1))
+        for number in range(events):
+            output = {"text": ["x" * (MOST // events + 1)]}
+            data = {"prompt_id": prompt_id, "node": str(number), "output": output}
+            await socket.send_json({"type": "executed", "data": data})
         await socket.receive()
         return socket
 

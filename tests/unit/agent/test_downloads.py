@@ -73,6 +73,13 @@ async def test_one_that_is_refused_does_not_spoil_the_others_and_is_asked_for_ag
     assert found.warnings == (f"the output '5.png' could not be fetched: the server answers {status}",)
 
 
+def test_of_many_files_that_are_refused_a_few_are_named() -> None:
+    refused = dict.fromkeys(map(str, range(500)), 404)
+    warnings = downloads.Downloads([], refused).warnings
+    assert len(warnings) == 21
+    assert warnings[-1] == "480 more outputs could not be fetched"
+
+
 @pytest.mark.parametrize(("status", "kind"), [(404, PermanentError), (403, PermanentError), (500, TransientError)])
 def test_a_run_is_repeated_only_if_its_files_may_come_then(status: int, kind: type[TaskError]) -> None:
     found = downloads.Downloads([], {"a.png": status, "b.png": status})

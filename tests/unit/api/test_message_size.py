@@ -1,0 +1,78 @@
+"""Whatever is accepted fits into a message, at the latest by reference to its content."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.errors import ApiError
+from api.requests import MAX_CONTEXT_BYTES, MAX_RULES_BYTES, from_v1
+from contract.config import parse_config
+from contract.identifiers import MAX_TASK_ID_BYTES, new_ulid
+from contract.task import SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message, message_bytes
+from contract.topology import message_attributes
+
+CONFIG = parse_config(
+    "stackName: s\nmodelBucketArn: arn:aws:s3:::models\n"
+    "modelsRuntime: [{name: r, type: sdwebui, dynamicModel: true}, {name: comfy, type: comfyui}]"
+)
+ALPHABETS = ["a", '"', "\x01", "\ufffe", "é", "字", "\U0001f436"]
+TEXTS = st.builds(lambda letter, count: letter * count, st.sampled_from(ALPHABETS), st.integers(0, MAX_CONTEXT_BYTES))
+
+
+def document(**metadata: Any) -> dict[str, Any]:
+    known = {"runtime": "r", "tasktype": "text-to-image", "prefix": "p" * 400, "id": "i" * MAX_TASK_ID_BYTES}
+    content = {"prompt": "x", "override_settings": {"sd_model_checkpoint": "c" * 255}}
+    return {"task": {"metadata": known | metadata, "content": content}}
+
+
+def links(letter: str, count: int, length: int) -> dict[str, Any]:
+    """Returns a task with many links, each of which it speaks of by a long pointer."""
+    names = [f"{number}{letter * length}"[:480] for number in range(count)]
+    task = document(inputs={"keep": [f"/{name}" for name in names]})
+    task["task"]["content"] |= dict.fromkeys(names, "https://example.com/")
+    return task
+
+
+@given(
+    context=TEXTS,
+    letter=st.sampled_from(ALPHABETS),
+    count=st.integers(0, 50),
+    length=st.integers(0, 480),
+)
+def test_what_is_accepted_fits_into_a_message_by_reference(context: str, letter: str, count: int, length: int) -> None:
+    made = links(letter, count, length)
+    made["task"]["metadata"]["context"] = context
+    try:
+        request = from_v1(made, CONFIG)
+    except ApiError:
+        return
+    assert request.task_id is not None
+    metadata = Metadata(
+        id=request.task_id,
+        tenant="t" * 63,
+        runtime=request.runtime.name,
+        tasktype=request.task_type,
+        prefix=request.prefix,
+        context=request.context,
+        submission=new_ulid(),
+        submitted_at=datetime.now(UTC),
+        inputs=request.inputs,
+        trace="Root=1-" + "0" * 393,
+    )
+
+    message = encode_task_message(TaskMessage(metadata=metadata, content_ref=f"s3://{'b' * 63}/{'k' * 900}"))
+
+    assert message_bytes(message, message_attributes(CONFIG, request.runtime, request.checkpoint)) <= SNS_MESSAGE_LIMIT
+
+
+def test_rules_that_leave_no_room_are_refused() -> None:
+    with pytest.raises(ApiError, match=f"at most {MAX_RULES_BYTES} bytes"):
+        from_v1(links("\U0001f436", 50, 480), CONFIG)
+    assert len(json.dumps(links("a", 50, 400))) < MAX_RULES_BYTES * 3
+    from_v1(links("a", 50, 400), CONFIG)
