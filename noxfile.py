@@ -185,6 +185,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def record(session: nox.Session) -> None:
+    """Record the nodes of a ComfyUI, for the fake to play back: `-- --url http://127.0.0.1:8188`."""
+    _install(session, COMPONENTS["fake-runtime"])
+    session.run("python", "-m", "fake_runtime.comfyui.record", *session.posargs)
+
+
+@nox.session(python=PYTHON)
 def models(session: nox.Session) -> None:
     """Put checkpoints, LoRAs and VAEs into the model bucket, list and check them; `-- --help` lists the commands."""
     _install(session, COMPONENTS["local"])

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from fake_runtime.app import create_app, listening_socket, read_faults, start
+from fake_runtime.comfyui.catalogue import CatalogueError, known_classes
 from fake_runtime.faults import Fault, FaultError, FaultName
 from fake_runtime.settings import Settings
 
@@ -30,6 +31,8 @@ def read_arguments(arguments: list[str]) -> tuple[Settings, list[Fault]]:
     """
     try:
         settings = CliApp.run(Settings, cli_args=arguments)
+        if settings.type == "comfyui":
+            known_classes(settings.catalogue)
         return settings, read_faults(settings)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
@@ -39,6 +42,8 @@ def read_arguments(arguments: list[str]) -> tuple[Settings, list[Fault]]:
         sys.stderr.write(f"fake_runtime: {error}; see --help\n")
     except FaultError as error:
         sys.stderr.write(f"fake_runtime: --fault: {error}\n")
+    except CatalogueError as error:
+        sys.stderr.write(f"fake_runtime: --catalogue: {error}\n")
     raise SystemExit(2)
 
 

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         None, ge=0, description="Each task takes exactly this long, whatever it asks for; models load at once"
     )
     models: CommaSeparated = Field(
-        ["v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors"],
+        ["v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors", "sd_xl_turbo_1.0.safetensors"],
         min_length=1,
         description="Checkpoints on offer; SD Web UI has the first one loaded from the start",
     )
@@ -76,6 +76,14 @@ class Settings(BaseSettings):
     api_auth: str | None = Field(None, description="SD Web UI: USER:PASSWORD that callers must send")
     scripts: CommaSeparated = Field(
         ["controlnet", "adetailer"], description="SD Web UI: always-on scripts beside the built-in ones"
+    )
+    any_model: bool = Field(
+        True, description="ComfyUI: any model that a workflow names counts as there; otherwise those of --models alone"
+    )
+    catalogue: Path | None = Field(
+        None,
+        description="ComfyUI: the nodes of a real server, as its /object_info tells them (JSON, gzip or not); "
+        "those of ComfyUI 0.33.0 if not given",
     )
     directory: Path | None = Field(
         None, description="ComfyUI, InvokeAI: where their files lie; a temporary folder if not given"

@@ -12,9 +12,8 @@ from typing import Any
 import structlog
 
 from fake_runtime import images
-from fake_runtime.comfyui.files import Files, OutsideFolderError
-from fake_runtime.comfyui.node_types import Context, NodeClass, Result
-from fake_runtime.comfyui.nodes import NODE_CLASSES
+from fake_runtime.comfyui.files import OutsideFolderError
+from fake_runtime.comfyui.node_types import Context, NodeClass, Result, Shelf
 from fake_runtime.comfyui.queue import Item, PromptQueue
 from fake_runtime.comfyui.websocket import Sockets
 from fake_runtime.faults import FaultBook, FaultName
@@ -146,11 +145,12 @@ class Executor:
     """The worker of one server."""
 
     def __init__(
-        self, gpu: Gpu, faults: FaultBook, files: Files, queue: PromptQueue, sockets: Sockets, *, previews: bool
+        self, gpu: Gpu, faults: FaultBook, shelf: Shelf, queue: PromptQueue, sockets: Sockets, *, previews: bool
     ) -> None:
         self._gpu = gpu
         self._faults = faults
-        self._files = files
+        self._files = shelf.files
+        self._classes = shelf.classes
         self._queue = queue
         self._sockets = sockets
         self._previews = previews
@@ -235,7 +235,7 @@ class Executor:
     def _file_hashes(self, prompt: Prompt) -> dict[str, str]:
         hashes: dict[str, str] = {}
         for node_id, node in prompt.items():
-            name = NODE_CLASSES[node["class_type"]].file_input
+            name = self._classes[node["class_type"]].file_input
             value = node.get("inputs", {}).get(name)
             path = self._files.find(value) if isinstance(value, str) else None
             if path is not None:
@@ -245,7 +245,7 @@ class Executor:
     def _plan_time(self, run: _Run, to_run: list[str]) -> None:
         """Chooses the node that faults strike, and shares out a fixed time: over sampling steps, else over nodes."""
         prompt = run.item.prompt
-        sampling = [node_id for node_id in to_run if "steps" in NODE_CLASSES[prompt[node_id]["class_type"]].required]
+        sampling = [node_id for node_id in to_run if "steps" in self._classes[prompt[node_id]["class_type"]].required]
         run.struck_node = next(iter([*sampling, *to_run]), None)
         seconds = self._gpu.latency.seconds_per_task
         if seconds is None or not to_run:
@@ -323,10 +323,10 @@ class Executor:
 
     def _values(self, run: _Run, node: dict[str, Any]) -> dict[str, Any]:
         """What a node's inputs are, links resolved; unknown inputs are left out."""
-        node_class = NODE_CLASSES[node["class_type"]]
+        node_class = self._classes[node["class_type"]]
         values: dict[str, Any] = {}
         for name, value in node["inputs"].items():
-            if name not in node_class.required and name not in node_class.optional:
+            if not node_class.takes(name):
                 continue
             if is_link(value):
                 values[name] = self._cache[run.signatures[str(value[0])]].values[value[1]]
@@ -367,7 +367,7 @@ class Executor:
         self._tell(run, "execution_error", data)
 
     async def _execute(self, run: _Run, node_id: str, values: dict[str, Any], prompt_json: str) -> Result:
-        node_class = NODE_CLASSES[run.item.prompt[node_id]["class_type"]]
+        node_class = self._classes[run.item.prompt[node_id]["class_type"]]
         work = node_class.work(values, self._gpu.latency)
         if node_id == run.struck_node:
             self._gpu.fail_if_ordered(run.job.faults)

@@ -63,6 +63,9 @@ class Shelf:
 
     checkpoints: list[str]
     files: Files
+    classes: "Mapping[str, NodeClass]" = field(default_factory=dict)
+    any_model: bool = False
+    """Whether every model that a workflow names counts as there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +109,7 @@ class NodeClass:
     work: Callable[[Values, LatencyModel], Work] = _no_work
     # The input that names a file in the input folder, which must be there.
     file_input: str | None = None
+
+    def takes(self, name: str) -> bool:
+        """Whether there is an input of that name; some have parts: `images.image0`, `format.quality`."""
+        return name in self.required or name in self.optional or ("." in name and self.takes(name.rpartition(".")[0]))

@@ -411,11 +411,11 @@ _ALL = (
         python_module="comfy_extras.nodes_video",
     ),
     NodeClass(
-        "EmptyLatentAudio",
+        "EmptyAudio",
         ("AUDIO",),
         saving.empty_audio,
-        {"seconds": _number(47.6, 1.0, 1000.0, 0.1), "batch_size": _integer(1, 1, 4096)},
-        category="latent/audio",
+        {"duration": _number(60.0, 0.0, 1000.0), "sample_rate": _integer(44100), "channels": _integer(2, 1, 2)},
+        category="audio",
         python_module="comfy_extras.nodes_audio",
     ),
     NodeClass(

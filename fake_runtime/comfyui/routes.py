@@ -6,6 +6,7 @@ import mimetypes
 import platform
 import sys
 import uuid
+from collections import ChainMap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from fake_runtime.answers import disturb
 from fake_runtime.comfyui import nodes, validation
+from fake_runtime.comfyui.catalogue import known_classes
 from fake_runtime.comfyui.execution import Executor, prompt_text
 from fake_runtime.comfyui.files import Files, OutsideFolderError, folder_type, split_annotation
 from fake_runtime.comfyui.node_types import Shelf
@@ -75,10 +77,12 @@ class ComfyUi:
         self.gpu = gpu
         self.faults = faults
         self.files = files
-        self.shelf = Shelf(settings.models, files)
+        self.shelf = Shelf(
+            settings.models, files, ChainMap(known_classes(settings.catalogue), NODE_CLASSES), settings.any_model
+        )
         self.sockets = Sockets(self._remaining)
         self.queue = PromptQueue(self.sockets.send_status)
-        self.executor = Executor(gpu, faults, files, self.queue, self.sockets, previews=settings.previews)
+        self.executor = Executor(gpu, faults, self.shelf, self.queue, self.sockets, previews=settings.previews)
         self._number = 0
 
     def application(self) -> web.Application:
@@ -346,11 +350,11 @@ class ComfyUi:
 
     async def object_info(self, request: web.Request) -> web.Response:
         """GET /object_info."""
-        return json_response({name: nodes.describe(node, self.shelf) for name, node in NODE_CLASSES.items()})
+        return json_response({name: nodes.describe(node, self.shelf) for name, node in self.shelf.classes.items()})
 
     async def object_info_of(self, request: web.Request) -> web.Response:
         """GET /object_info/{class}: ``{}`` for an unknown one."""
-        node = NODE_CLASSES.get(request.match_info["node_class"])
+        node = self.shelf.classes.get(request.match_info["node_class"])
         return json_response({} if node is None else {node.name: nodes.describe(node, self.shelf)})
 
     async def model_folders(self, request: web.Request) -> web.Response:

@@ -85,8 +85,8 @@ def save_audio(context: Context, values: Values) -> Result:
 
 
 def empty_audio(_context: Context, values: Values) -> Result:
-    """EmptyLatentAudio, decoded at once."""
-    return Result((Audio(values["seconds"]),))
+    """EmptyAudio: silence."""
+    return Result((Audio(values["duration"]),))
 
 
 def show_text(_context: Context, values: Values) -> Result:

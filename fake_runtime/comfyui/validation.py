@@ -1,11 +1,12 @@
 """Decides whether a prompt can run, and words the refusals as ComfyUI 0.3.64 does."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from fake_runtime.comfyui.node_types import Input, NodeClass, Shelf
-from fake_runtime.comfyui.nodes import NODE_CLASSES, input_config
+from fake_runtime.comfyui.nodes import input_config
 
 type Prompt = dict[str, Any]
 type NodeError = dict[str, Any]
@@ -66,7 +67,7 @@ def validate_prompt(prompt: Any, shelf: Shelf, targets: Any = None) -> Verdict:
         if "class_type" not in node:
             message = "Cannot execute because a node is missing the class_type property."
             return _refusal("invalid_prompt", message, f"Node ID '#{node_id}'")
-        node_class = NODE_CLASSES.get(node["class_type"])
+        node_class = shelf.classes.get(node["class_type"])
         if node_class is None:
             message = f"Cannot execute because node {node['class_type']} does not exist."
             return _refusal("invalid_prompt", message, f"Node ID '#{node_id}'")
@@ -113,14 +114,30 @@ def _exception(kind: str, message: str, error: Exception, **extra: Any) -> NodeE
     return {"type": kind, "message": message, "details": str(error), "extra_info": info}
 
 
+_WITH_PARTS = {"COMFY_AUTOGROW_V3", "COMFY_DYNAMICCOMBO_V3", "COMFY_DYNAMICSLOT_V3"}
+"""Types of inputs whose values have names of their own: `images.image0`, `format.quality`."""
+
+_MODEL = re.compile(r"\.(?:safetensors|sft|ckpt|pth?|bin|gguf|onnx)$", re.IGNORECASE)
+
+
+def _may_be_a_model(value: str, choices: list[str]) -> bool:
+    """Whether it is the name of a model's file, or chosen from a folder of which nothing is known."""
+    return not choices or _MODEL.search(value) is not None
+
+
 _CONVERT: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
 
 def _types_fit(received: str, wanted: str) -> bool:
-    """Links fit when every type that may come is one that is wanted; ``*`` is any."""
-    if "*" in {received, wanted}:
+    """Links fit when every type that may come is one that is wanted; ``*`` is any.
+
+    Nodes of the newer kind (V3) may want one type of several, and say that two of their inputs must match.
+    """
+    if {"*", "COMFY_MATCHTYPE_V3"} & {received, wanted}:
         return True
-    return set(received.split(",")) <= set(wanted.split(","))
+    if "COMBO" in {received, wanted}:
+        return bool({received, wanted} & {"STRING"}) or received == wanted
+    return set(received.split(",")) <= set(wanted.split(",")) or wanted.startswith("COMFY_")
 
 
 class _InputError(Exception):
@@ -155,12 +172,12 @@ class _Validator:
 
     def _check(self, node_id: str) -> _Checked:
         inputs = self.prompt[node_id]["inputs"]
-        node_class = NODE_CLASSES[self.prompt[node_id]["class_type"]]
+        node_class = self.shelf.classes[self.prompt[node_id]["class_type"]]
         errors: list[NodeError] = []
         valid = True
         for name, spec in {**node_class.required, **node_class.optional}.items():
             if name not in inputs:
-                if name in node_class.required:
+                if name in node_class.required and spec.type not in _WITH_PARTS:
                     error = _InputError("required_input_missing", "Required input is missing", name, input_name=name)
                     errors.append(error.shown)
                 continue
@@ -187,7 +204,7 @@ class _Validator:
                 received_value=value,
             )
         source, slot = value
-        received = NODE_CLASSES[self.prompt[source]["class_type"]].outputs[slot]
+        received = self.shelf.classes[self.prompt[source]["class_type"]].outputs[slot]
         if not _types_fit(received, spec.type):
             raise _InputError(
                 "return_type_mismatch",
@@ -240,9 +257,8 @@ class _Validator:
         if spec.choices is not None:
             self._check_choice(name, value, spec.choices(self.shelf), extra)
 
-    @staticmethod
-    def _check_choice(name: str, value: Any, choices: list[str], extra: dict[str, Any]) -> None:
-        if value in choices:
+    def _check_choice(self, name: str, value: Any, choices: list[str], extra: dict[str, Any]) -> None:
+        if value in choices or (self.shelf.any_model and isinstance(value, str) and _may_be_a_model(value, choices)):
             return
         shown = str(choices)
         if len(choices) > _LONGEST_LIST_SHOWN:
@@ -256,7 +272,7 @@ class _Validator:
             return []
         if self.shelf.files.exists(inputs[name]):
             return []
-        kind = {"image": "image", "audio": "audio", "video": "video"}[name]
+        kind = {"file": "video", "model_file": "model"}.get(name, name)
         details = f"{name} - Invalid {kind} file: {inputs[name]}"
         message = "Custom validation failed for node"
         return [_InputError("custom_validation_failed", message, details, input_name=name).shown]

@@ -2,8 +2,8 @@
 
 GIB = 1024**3
 
-# Sizes of half-precision checkpoints on the GPU, by what their names usually tell.
-_MODEL_GIB_BY_NAME = (("flux", 22.0), ("sd3", 11.0), ("xl", 6.5))
+# Sizes of checkpoints on the GPU, by what their names usually tell: of half precision, Flux of a quarter.
+_MODEL_GIB_BY_NAME = (("flux", 12.0), ("sd3", 11.0), ("xl", 6.5))
 _DEFAULT_MODEL_GIB = 2.0
 # Activations of one image: linear in pixels, plus attention's square. 2048x2048 no longer fits an A10G's 24 GiB.
 _GIB_PER_MEGAPIXEL = 2.2
@@ -42,6 +42,11 @@ def generation_bytes(width: int, height: int, batch_size: int) -> int:
     megapixels = width * height / 1e6
     per_image = _GIB_PER_MEGAPIXEL * megapixels + _GIB_PER_MEGAPIXEL_SQUARED * megapixels**2
     return int(GIB * per_image * max(batch_size, 0))
+
+
+def linear_bytes(width: int, height: int, batch_size: int) -> int:
+    """Bytes of activations where attention does not grow with the square, as in the models of 2025 and later."""
+    return int(GIB * _GIB_PER_MEGAPIXEL * width * height / 1e6 * max(batch_size, 0))
 
 
 def upscale_bytes(width: int, height: int) -> int:

@@ -83,7 +83,7 @@ async def test_animations_videos_and_sounds_are_outputs_too(runtime: Runtime) ->
         .node("2", "SaveAnimatedWEBP", images=["1", 0], filename_prefix="a", fps=6.0, lossless=True, quality=80)
         .node("3", "CreateVideo", images=["1", 0], fps=30.0)
         .node("4", "SaveVideo", video=["3", 0], filename_prefix="video/v", format="auto", codec="auto")
-        .node("5", "EmptyLatentAudio", seconds=1.0, batch_size=1)
+        .node("5", "EmptyAudio", duration=1.0, sample_rate=44100, channels=2)
         .node("6", "SaveAudio", audio=["5", 0], filename_prefix="audio/s")
         .node("7", "PreviewImage", images=["1", 0])
     )
@@ -233,8 +233,8 @@ def classes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 async def test_files_of_any_kind_come_back_under_the_servers_own_names(
     runtime: Runtime, classes: Callable[..., None]
 ) -> None:
-    classes(Glb=save_as(".glb", b"glTF", "3d"), Text=save_as(".txt", b"", "text"), Preview3D=preview_3d)
-    answer = await run(runtime, saving("Glb", "Text", "Preview3D"))
+    classes(Glb=save_as(".glb", b"glTF", "3d"), Text=save_as(".txt", b"", "text"), Shown3D=preview_3d)
+    answer = await run(runtime, saving("Glb", "Text", "Shown3D"))
     assert [(output.name, output.data) for output in answer.outputs] == [
         ("made_00001_.glb", b"glTF"),
         ("made_00002_.txt", b""),

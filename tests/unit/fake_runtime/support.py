@@ -25,7 +25,7 @@ type Json = Any
 
 def settings(**values: Any) -> Settings:
     """Settings that take nothing from the environment; instant unless told otherwise."""
-    return Settings.model_validate({"latency": 0.0, "seconds_per_task": None, **values})
+    return Settings.model_validate({"latency": 0.0, "seconds_per_task": None, "any_model": False, **values})
 
 
 async def until(condition: Callable[[], Any], what: str) -> Any:

@@ -376,7 +376,7 @@ async def test_every_output_node_writes_a_true_file(
         plain()
         .node("1", "EmptyImage", width=32, height=32, batch_size=3, color=255)
         .node("2", "CreateVideo", images=["1", 0], fps=8)
-        .node("3", "EmptyLatentAudio", seconds=2, batch_size=1)
+        .node("3", "EmptyAudio", duration=2.0, sample_rate=44100, channels=2)
         .node("9", class_type, **inputs)
     )
     entry = await comfyui.run(prompt, partial_execution_targets=["9"])

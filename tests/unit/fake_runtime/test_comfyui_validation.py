@@ -19,7 +19,7 @@ from tests.unit.fake_runtime.support import Server, serving
 
 @pytest.fixture(scope="module")
 def shelf() -> Shelf:
-    return Shelf(["a.safetensors"], Files(Path(tempfile.mkdtemp()), 10))
+    return Shelf(["a.safetensors"], Files(Path(tempfile.mkdtemp()), 10), NODE_CLASSES)
 
 
 def changed(node_id: str, **inputs: Any) -> Workflow:
@@ -176,7 +176,7 @@ def test_an_absent_choice_is_told_with_the_choices(shelf: Shelf) -> None:
 
 
 def test_long_lists_of_choices_are_only_counted(shelf: Shelf) -> None:
-    many = Shelf([f"{number}.safetensors" for number in range(42)], shelf.files)
+    many = Shelf([f"{number}.safetensors" for number in range(42)], shelf.files, NODE_CLASSES)
     error = validate_prompt(diffusion(checkpoint="x"), many).node_errors["4"]["errors"][0]
     assert error["details"] == "ckpt_name: 'x' not in (list of length 42)"
     assert error["extra_info"]["input_config"] is None
