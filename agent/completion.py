@@ -42,7 +42,6 @@ from contract.record import (
     Failure,
     NotHolderError,
     Status,
-    Submission,
     Timings,
     Transition,
     TransitionError,
@@ -101,6 +100,9 @@ class Completion:
     async def start(self, held: Held) -> None:
         """Writes the start of an attempt; a refusal is left in `held.refused`."""
         held.holder = self._new_holder()
+        delivery = held.delivery
+        if delivery.waited is not None:
+            held.queued_seconds = delivery.waited + time.monotonic() - delivery.received_at
         transition = partial(
             begin,
             submission=held.submission_id,
@@ -441,12 +443,8 @@ def _after_refusal(error: TransitionError) -> Outcome:
 
 
 def _timings(held: Held, *, generation: float, upload: float) -> Timings:
-    submission: Submission = held.submission
-    queued = None
-    if submission.started_at is not None:
-        queued = max(0.0, round((submission.started_at - submission.submitted_at).total_seconds(), 3))
     return Timings(
-        queued=queued,
+        queued=None if held.queued_seconds is None else round(held.queued_seconds, 3),
         inputs=round(held.preparing_seconds, 3),
         generation=round(generation, 3),
         upload=round(upload, 3),

@@ -24,6 +24,10 @@ class Delivery:
     receive_count: int = 1
     sent_at: float | None = None
     """When it was sent, by the wall clock (Unix seconds)."""
+    waited: float | None = None
+    """Seconds from then to its receipt, both by SQS's clock; None: SQS does not tell."""
+    received_at: float = field(default_factory=time.monotonic)
+    """By the monotonic clock."""
     trace: str | None = None
     """The message's X-Ray header (system attribute `AWSTraceHeader`)."""
 
@@ -59,7 +63,7 @@ class Held:
     confirmed_at: float = field(default_factory=time.monotonic)
     """When SQS last said that the message is ours, by the monotonic clock."""
     received_at: float = field(default_factory=time.monotonic)
-    """By the monotonic clock."""
+    """When it was received first, by the monotonic clock."""
     stage: Stage = Stage.PREPARING
     lost: bool = False
     """SQS says that the message is no longer ours; the record decides who may finish."""
@@ -76,6 +80,8 @@ class Held:
     preparing: asyncio.Task[None] | None = None
     prepared: Prepared | None = None
     preparing_seconds: float = 0.0
+    queued_seconds: float | None = None
+    """From its publication to the start of this attempt; None: not known."""
     holder: str = ""
     """The token of the attempt, unique to it; empty until a run begins."""
     attempt: int = 0

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -79,9 +80,15 @@ class TaskQueue:
                 MaxNumberOfMessages=min(count, BATCH),
                 WaitTimeSeconds=RECEIVE_WAIT,
                 VisibilityTimeout=self._visibility_timeout,
-                MessageSystemAttributeNames=["ApproximateReceiveCount", "AWSTraceHeader", "SentTimestamp"],
+                MessageSystemAttributeNames=[
+                    "ApproximateFirstReceiveTimestamp",
+                    "ApproximateReceiveCount",
+                    "AWSTraceHeader",
+                    "SentTimestamp",
+                ],
             )
-        return [_delivery(message) for message in answer.get("Messages", [])]
+        answered_at = _clock_of(answer)
+        return [_delivery(message, answered_at) for message in answer.get("Messages", [])]
 
     async def renew(self, held: Iterable[Held]) -> dict[str, bool]:
         """Keeps messages invisible for another visibility timeout.
@@ -186,13 +193,51 @@ async def delete_for_good(queue: TaskQueue, held: Held) -> None:
         log.info("message_no_longer_ours", message_id=held.delivery.message_id)
 
 
-def _delivery(message: Any) -> Delivery:
+def _clock_of(answer: Any) -> float | None:
+    """Returns when SQS answered, by its own clock (Unix seconds, whole ones); None when it does not say."""
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+
+
+def seconds_waited(
+    *, sent_at: float | None, first_received_at: float | None, receive_count: int, answered_at: float | None
+) -> float | None:
+    """Returns how long a message has waited when it is received; None when it is not known.
+
+    All moments are SQS's (Unix seconds): the clock of the API that sent it, and this machine's, may be wrong.
+
+    Args:
+        sent_at: when it was sent.
+        first_received_at: when it was received for the first time; that is now if it never was before.
+        receive_count: how often it was received, this time included.
+        answered_at: now, in whole seconds.
+    """
+    known = [first_received_at] if receive_count <= 1 else [first_received_at, answered_at]
+    moments = [moment for moment in known if moment is not None] or ([answered_at] if answered_at is not None else [])
+    return max(0.0, max(moments) - sent_at) if moments and sent_at is not None else None
+
+
+def _delivery(message: Any, answered_at: float | None) -> Delivery:
     attributes = message.get("Attributes", {})
+    sent_at, first_received_at = (
+        int(attributes[name]) / 1000 if name in attributes else None
+        for name in ("SentTimestamp", "ApproximateFirstReceiveTimestamp")
+    )
+    receive_count = int(attributes.get("ApproximateReceiveCount", 1))
     return Delivery(
         message_id=message["MessageId"],
         receipt_handle=message["ReceiptHandle"],
         body=message["Body"],
-        receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
-        sent_at=int(attributes["SentTimestamp"]) / 1000 if "SentTimestamp" in attributes else None,
+        receive_count=receive_count,
+        sent_at=sent_at,
+        waited=seconds_waited(
+            sent_at=sent_at,
+            first_received_at=first_received_at,
+            receive_count=receive_count,
+            answered_at=answered_at,
+        ),
         trace=attributes.get("AWSTraceHeader"),
     )

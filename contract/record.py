@@ -90,7 +90,9 @@ class Submission(BaseModel):
     status: Status = Status.QUEUED
     submitted_at: Annotated[datetime, AfterValidator(_with_zone)]
     started_at: datetime | None = None
+    """Of the newest attempt. Never before `submitted_at`, whatever the clocks of API and agent say."""
     finished_at: datetime | None = None
+    """Never before `started_at`."""
     attempts: int = 0
     """How often a run was started."""
     excused: int = 0
@@ -256,11 +258,16 @@ def start(record: Record | None, submission: str, *, holder: str, message: str =
                 "attempts": found.attempts + 1,
                 "holder": holder,
                 "message": message,
-                "started_at": now,
+                "started_at": _not_before(now, found.submitted_at, found.started_at),
                 "progress": None,
             }
         )
     )
+
+
+def _not_before(now: datetime, *earlier: datetime | None) -> datetime:
+    """Returns a moment that does not lie before what came before it: clocks of several machines differ, and go back."""
+    return max(now, *(moment for moment in earlier if moment is not None))
 
 
 def excuse(record: Record | None, submission: str, *, holder: str, attempt: int) -> Record:
@@ -356,7 +363,7 @@ def _ended(
     return found.model_copy(
         update={
             "status": status,
-            "finished_at": now,
+            "finished_at": _not_before(now, found.submitted_at, found.started_at),
             "image_url": image_url or [],
             "output_url": output_url,
             "error": error,

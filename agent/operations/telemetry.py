@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Protocol, TextIO, cast
@@ -116,7 +117,8 @@ class _OpenTelemetryTracer:
 
     def note(self, name: str, trace: str | None, *, since: float | None) -> None:
         """Makes a span that has ended."""
-        began = None if since is None else int(since * 1e9)
+        # It began by SQS's clock, and ends by this machine's, which may be behind.
+        began = None if since is None else int(min(since, time.time()) * 1e9)
         self._tracer.start_span(name, context=self._context(trace), start_time=began).end()
 
     def _context(self, trace: str | None) -> Any:

@@ -49,18 +49,26 @@ class StartDelays:
         yield Phase.IMAGE, self.image
 
 
+_AHEAD: Final = time.time() - time.monotonic()
+
+
+def _now() -> float:
+    """Returns Unix seconds that never go back, whatever happens to this machine's clock."""
+    return time.monotonic() + _AHEAD
+
+
 @dataclass
 class Replica:
     """One replica; `number` counts from 1 within its runtime and names its ports."""
 
     number: int
     phase: Phase = Phase.NODE
-    since: float = field(default_factory=time.time)
+    since: float = field(default_factory=_now)
     """Unix time of the last change of phase."""
 
     def enter(self, phase: Phase) -> None:
         """Changes the phase."""
-        self.phase, self.since = phase, time.time()
+        self.phase, self.since = phase, _now()
 
 
 def free_numbers(taken: Collection[int], most: int) -> list[int]:

@@ -106,3 +106,6 @@ async def test_a_delivery_tells_how_often_and_since_when(queue: TaskQueue, deplo
     assert (held.delivery.receive_count, again.receive_count) == (1, 2)
     assert again.sent_at == held.delivery.sent_at
     assert again.sent_at is not None
+    # Twice nothing to speak of, by the clock of SQS; the second time it tells whole seconds only.
+    assert 0 <= (held.delivery.waited or 0.0) <= (again.waited or 0.0) < 30
+    assert held.delivery.waited is not None

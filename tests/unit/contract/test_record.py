@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -181,6 +181,16 @@ def test_progress_stays_between_nothing_and_all() -> None:
     for given_value, expected in [(-1.0, 0.0), (0.5, 0.5), (7.0, 1.0)]:
         record = report_progress(running(), "s1", holder="a", attempt=1, progress=given_value)
         assert record.current.progress == expected
+
+
+def test_a_record_tells_of_no_wrong_order_whatever_the_clocks_of_api_and_agents_say() -> None:
+    first, second = NOW - timedelta(days=400), NOW - timedelta(days=500)
+    record = start(queued(), "s1", holder="a", now=first)
+    record = start(record, "s1", holder="b", now=second)
+    assert record.current.started_at == NOW
+    ended = finish(record, "s1", holder="b", attempt=2, status=Status.SUCCEEDED, now=second).current
+    assert ended.submitted_at <= (ended.started_at or NOW) <= (ended.finished_at or second)
+    assert request_cancel(queued(), now=first).current.finished_at == NOW
 
 
 def test_a_moment_without_a_time_zone_is_one_in_utc() -> None:
