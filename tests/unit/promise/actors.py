@@ -115,7 +115,7 @@ class AgentProcess(Process):
             store=store,
             outputs=Outputs(client, BUCKET),
             payloads=payloads,
-            callbacks=Callbacks(client, CALLBACKS, finishing=finishing),
+            callbacks=Callbacks(client, CALLBACKS, bucket=BUCKET, finishing=finishing),
             metrics=_METRICS,
             runtime_name="sdruntime",
             visibility_timeout=VISIBILITY_TIMEOUT,
