@@ -132,7 +132,8 @@ def sentence(heard: Heard) -> str:
     """Returns a callback in one line."""
     body = heard.body
     images = body.get("image_url") or []
+    count = body.get("image_count", len(images))  # of a callback that was shortened
     what = "succeeded" if body.get("result") else "failed or cancelled"
     where = f" {images[0]}" if images else ""
-    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+    more = f" and {count - 1} more" if images and count > 1 else ""
     return f"callback: task {body.get('id', '?')} on {heard.attributes.get('runtime', '?')} {what}{where}{more}"

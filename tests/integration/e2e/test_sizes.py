@@ -14,7 +14,7 @@ from contract.task import SNS_MESSAGE_LIMIT
 from tests.support.processes import Process
 from tests.support.proxy import FaultProxy, operations
 from tests.support.serving import ThreadedServer
-from tests.support.stack import Stack, task, unique
+from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("together")
@@ -82,6 +82,23 @@ def test_a_callback_that_sns_refuses_for_good_is_noted_and_its_message_buried_at
         eventually(lambda: (found := stack.record(task_id)) and found.current.callback_sent)
         stack.wait_drained(runtime)
         assert len(pod.fake.runs(task_id)) == 1
+        assert behind.traces() == {}
+
+
+def test_a_dead_letter_that_sqs_refuses_for_good_stays_in_its_queue(
+    stack: Stack, localstack: str, runtime: str
+) -> None:
+    folder = stack.folder / "letter"
+    folder.mkdir()
+    url = stack.deployment.queue_url(runtime)
+    with FaultProxy(localstack) as aws, Stack(stack.deployment, folder, aws=aws.url) as behind:
+        aws.answer(operations("SendMessage"), status=400)
+        pod = behind.start_pod(runtime, VISIBILITY_TIMEOUT=SHORT_VISIBILITY)
+        stack.deployment.clients.sqs.send_message(QueueUrl=url, MessageBody="this is not JSON")
+        eventually(lambda: pod.agent.text().count("dead_letter_refused") >= 2)
+        assert sum(stack.deployment.queue_counts(url)) == 1
+        aws.heal()
+        stack.wait_drained(runtime, dead=1)
         assert behind.traces() == {}
 
 
