@@ -96,6 +96,8 @@ class Recycling:
         self._limits = limits
         self._measure = measure
         self._mark = mark if by is RecycleBy.PROBE else None
+        # An agent that was killed may have left it, and the next runtime would be ended as well.
+        self._set_mark(wanted=False)
         self._tasks = 0
         self._resident: int | None = None
         self._blind = False
@@ -122,7 +124,6 @@ class Recycling:
     def note_start(self) -> None:
         """Says that the runtime is up, and perhaps another process."""
         self._tasks, self._resident = 0, None
-        # An agent that was killed may have left it.
         self._set_mark(wanted=False)
 
     def note_run(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import tomllib
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cloud import helm
+from contract.scaling import keda
 from contract.scaling.settings import Scaling
 from tests.cloud.chart.releases import Release, environment, released, values_with
 
@@ -287,6 +289,18 @@ def test_the_autoscaler_is_told_how_to_behave_by_the_rules_that_the_planner_has(
     release = released({"runtime": {"scaling": {"extraHPAConfig": own}}})
     told = release.one("ScaledObject")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert Scaling.model_validate({"extraHPAConfig": told}) == Scaling.model_validate({"extraHPAConfig": own})
+
+
+def test_what_an_installation_says_of_its_first_pod_is_what_keda_does() -> None:
+    command = [str(helm.helm_binary()), "install", "sdruntime", str(helm.CHART), "--dry-run=client"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition("NOTES:")[2]
+    assert "takes it away at its first look at an empty queue" in " ".join(said.split())
+    scaling = Scaling()
+    assert keda.poll(scaling, now=1, replicas=1, messages=0, last_active=None) == (0, None)
+    assert f"when the queue has been empty for {scaling.cooldown_period} seconds" in " ".join(said.split())
+    cooldown = float(scaling.cooldown_period)
+    assert keda.poll(scaling, now=cooldown, replicas=1, messages=0, last_active=0.0)[0] == 1
+    assert keda.poll(scaling, now=cooldown + 1, replicas=1, messages=0, last_active=0.0)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,6 @@ async def test_a_probe_finds_a_file_while_a_restart_is_wanted_and_only_then(tmp_
     mark = tmp_path / "restart"
     mark.touch()
     wanted = Recycling(RecycleBy.PROBE, Limits(), nothing, mark)
-    wanted.note_start()
     assert not mark.exists(), "an agent that was killed had left it"
     gone = asyncio.Event()
 
