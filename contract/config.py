@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from contract.identifiers import RuntimeName, StackName
+from contract.identifiers import RuntimeName, StackName, check_tenant
 from contract.origins import parse_origins
 from contract.task import RuntimeType
 
@@ -84,6 +84,11 @@ def _email(value: str) -> str:
     return value
 
 
+TenantName = Annotated[str, AfterValidator(check_tenant)]
+KeyIds = Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9]{1,19}$")], ...], Field(strict=False)]
+"""Of API keys in Amazon API Gateway, such as a1b2c3d4e5. The keys themselves, which never stand here, are longer."""
+
+
 class _Strict(BaseModel):
     """Refuses keys it does not know, and never turns one type into another."""
 
@@ -100,7 +105,7 @@ class Throttle(_Strict):
 
 
 class ApiGateway(_Strict):
-    """The front door."""
+    """The front door. In AWS an API key is known by its id, which `aws apigateway get-api-keys` lists."""
 
     stage_name: Annotated[str, Field(alias="stageName", pattern=r"^[A-Za-z0-9_]{1,128}$")] = "prod"
     throttle: Throttle = Throttle()
@@ -108,6 +113,23 @@ class ApiGateway(_Strict):
         tuple[str, ...], Field(alias="corsAllowedOrigins", strict=False), AfterValidator(parse_origins)
     ] = ()
     """Browser applications that may use the API and read results, such as https://studio.example; empty: none."""
+    tenants: dict[TenantName, KeyIds] = {}
+    """The ids of each tenant's API keys in AWS. Any other key is a tenant by itself, named by its id."""
+    admins: dict[TenantName, KeyIds] = {}
+    """The same for keys that may read and cancel every tenant's tasks."""
+    shared: bool = False
+    """All keys share one space of tasks in AWS; there are no tenants."""
+    secret_version: Annotated[str, Field(alias="secretVersion", pattern=r"^([-A-Za-z0-9]{32,64})?$")] = ""
+    """The version of its secret by which the gateway proves itself; empty: the one that is current when it is
+    deployed."""
+
+    @model_validator(mode="after")
+    def _each_key_once(self) -> Self:
+        keys = [key for named in (self.tenants, self.admins) for ids in named.values() for key in ids]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the API key {twice!r} is named twice in tenants and admins; leave it in one place")
+        return self
 
 
 class RuntimeConfig(_Strict):

@@ -63,6 +63,7 @@ class Item(StrEnum):
     EBS_GP3_THROUGHPUT_MIB_MONTH = "ebs_gp3_throughput_mib_month"
     EBS_SNAPSHOT_GIB_MONTH = "ebs_snapshot_gib_month"
     CLOUDWATCH_ALARM_MONTH = "cloudwatch_alarm_month"
+    SECRET_MONTH = "secret_month"  # noqa: S105 - a price
 
 
 _LABELS: Final[Mapping[Item, tuple[str, str]]] = {
@@ -85,6 +86,7 @@ _LABELS: Final[Mapping[Item, tuple[str, str]]] = {
     Item.EBS_GP3_THROUGHPUT_MIB_MONTH: ("Amazon EBS", "gp3 MiB/s above 125, per month"),
     Item.EBS_SNAPSHOT_GIB_MONTH: ("Amazon EBS", "snapshot, per GB and month"),
     Item.CLOUDWATCH_ALARM_MONTH: ("Amazon CloudWatch", "alarm, per month"),
+    Item.SECRET_MONTH: ("AWS Secrets Manager", "secret, per month"),
 }
 
 _Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
@@ -260,6 +262,7 @@ class Fixed:
     snapshot_gib: int = 0
     """The image cache."""
     alarms: int = 0
+    secrets: int = 0
 
 
 def fixed_usage(fixed: Fixed) -> Usage:
@@ -273,6 +276,7 @@ def fixed_usage(fixed: Fixed) -> Usage:
         Item.EBS_GP3_GIB_MONTH: Decimal(fixed.system_nodes * fixed.system_volume_gib),
         Item.EBS_SNAPSHOT_GIB_MONTH: Decimal(fixed.snapshot_gib),
         Item.CLOUDWATCH_ALARM_MONTH: Decimal(fixed.alarms),
+        Item.SECRET_MONTH: Decimal(fixed.secrets),
     }
     return Usage(
         instance_hours={(fixed.system_instance, Capacity.ON_DEMAND): hours * fixed.system_nodes},

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from constructs import Construct, IDependable
 
 from cloud import names
 from cloud.constructs.api_manifests import NAME, NAMESPACE, ApiSettings, api_environment, api_manifests
+from cloud.constructs.front_door import FrontDoor
 from cloud.constructs.pod_identity import PodIdentity, allow
 from cloud.constructs.results import api_access
 from contract.config import Config
@@ -28,8 +28,7 @@ class Api(Construct):
         config: Config,
         place: Topology,
         cluster: eks.ICluster,
-        vpc: ec2.IVpc,
-        target_group_arn: str,
+        front_door: FrontDoor,
         traces: str,
         cdn: str,
         ready: Sequence[IDependable],
@@ -42,8 +41,7 @@ class Api(Construct):
             config: of the deployment.
             place: its topology.
             cluster: where the pods run.
-            vpc: whose addresses may call them.
-            target_group_arn: where they are registered.
+            front_door: by which alone they are reached.
             traces: the collector's OTLP endpoint.
             cdn: address of the delivery network; empty: results are fetched from S3 by presigned links.
             ready: what must be there first: the namespace, and the kind TargetGroupBinding.
@@ -55,7 +53,10 @@ class Api(Construct):
             cluster=cluster,
             namespace=NAMESPACE,
             service_account=NAME,
-            statements=api_statements(place),
+            statements=[
+                *api_statements(place),
+                allow("KnowTheGateway", ["secretsmanager:GetSecretValue"], [front_door.secret.secret_arn]),
+            ],
         )
         environment = api_environment(
             config,
@@ -63,6 +64,7 @@ class Api(Construct):
             task_topic=place.task_topic_arn,
             callback_topic=place.callback_topic_arn,
             bucket=place.output_bucket,
+            gateway_secret_arn=front_door.secret.secret_arn,
         )
         environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": traces} | ({"CDN_BASE_URL": cdn} if cdn else {})
         manifests = eks.KubernetesManifest(
@@ -74,12 +76,13 @@ class Api(Construct):
                 ApiSettings(
                     image=names.image(config, "api", account=place.account, region=place.region),
                     environment=environment,
-                    target_group_arn=target_group_arn,
-                    vpc_cidr=vpc.vpc_cidr_block,
+                    target_group_arn=front_door.target_group.target_group_arn,
+                    load_balancer_cidrs=front_door.load_balancer_cidrs,
                 ),
             ),
         )
-        manifests.node.add_dependency(identity, *ready)
+        # The gateway first: a pod that knows of the secret refuses one that does not send it yet.
+        manifests.node.add_dependency(identity, front_door.api.deployment_stage, *ready)
 
 
 def api_statements(place: Topology) -> list[iam.PolicyStatement]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,7 +38,8 @@ class ApiSettings:
     image: str
     environment: dict[str, str]
     target_group_arn: str
-    vpc_cidr: str
+    load_balancer_cidrs: tuple[str, ...]
+    """The subnets in which there is the load balancer alone."""
 
 
 def api_config(config: Config) -> str:
@@ -49,24 +51,38 @@ def api_config(config: Config) -> str:
         mode="json",
         by_alias=True,
         exclude_unset=True,
-        exclude={"cloud": True, "runtimes": {"__all__": {"extra_values", "chart_repository", "chart_version"}}},
+        exclude={
+            "cloud": True,
+            "api_gateway": {"tenants", "admins", "shared", "secret_version"},
+            "runtimes": {"__all__": {"extra_values", "chart_repository", "chart_version"}},
+        },
     )
     return yaml.safe_dump(document, sort_keys=True, allow_unicode=True)
 
 
 def api_environment(
-    config: Config, *, region: str, task_topic: str, callback_topic: str, bucket: str
+    config: Config, *, region: str, task_topic: str, callback_topic: str, bucket: str, gateway_secret_arn: str
 ) -> dict[str, str]:
-    """Returns the API's settings, by the names of `api/settings.py`."""
+    """Returns the API's settings, by the names of `api/settings.py`; no secret is among them."""
+    gateway = config.api_gateway
+    # The gateway has checked the key itself, and tells the API its id.
+    keys = {"API_KEYS": _key_ids(gateway.tenants), "API_ADMIN_KEYS": _key_ids(gateway.admins)}
     return {
+        **{name: value for name, value in keys.items() if value},
+        **({"API_KEYS_SHARED": "true"} if gateway.shared else {}),
         "AWS_REGION": region,
         "CALLBACK_TOPIC_ARN": callback_topic,
+        "GATEWAY_SECRET_ARN": gateway_secret_arn,
         "GRACE_PERIOD_SECONDS": str(GRACE_SECONDS),
         "MAX_BODY_BYTES": str(MAX_BODY_BYTES),
         "ROOT_PATH": f"/{config.api_gateway.stage_name}",
         "S3_BUCKET": bucket,
         "TASK_TOPIC_ARN": task_topic,
     }
+
+
+def _key_ids(named: Mapping[str, Sequence[str]]) -> str:
+    return ",".join(f"{name}={key}" for name, ids in named.items() for key in ids)
 
 
 def namespace_manifest() -> Manifest:
@@ -97,7 +113,8 @@ def api_manifests(config: Config, settings: ApiSettings) -> list[Manifest]:
         {
             "apiVersion": "elbv2.k8s.aws/v1beta1",
             "kind": "TargetGroupBinding",
-            "metadata": _metadata(),
+            # Of an own name: a binding's target group cannot be changed.
+            "metadata": {**_metadata(), "name": f"{NAME}-entrance"},
             "spec": {
                 "targetGroupARN": settings.target_group_arn,
                 "targetType": "ip",
@@ -204,10 +221,11 @@ def _network_policy(settings: ApiSettings) -> Manifest:
         "spec": {
             "podSelector": {"matchLabels": _labels()},
             "policyTypes": ["Ingress", "Egress"],
-            # The load balancer and the probes come from the network's own addresses.
+            # The load balancer's own addresses stand in for the gateway's. What the pod's own node asks, its probes
+            # for one, Kubernetes always lets in ("Network Policies").
             "ingress": [
                 {
-                    "from": [{"ipBlock": {"cidr": settings.vpc_cidr}}],
+                    "from": [{"ipBlock": {"cidr": cidr}} for cidr in settings.load_balancer_cidrs],
                     "ports": [{"port": PORT, "protocol": "TCP"}],
                 }
             ],

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from typing import Final
+
+from aws_cdk import Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cloud.constructs.api_manifests import DEREGISTRATION_SECONDS, PORT
 from cloud.constructs.cluster import retention
 from cloud.constructs.gateway_errors import add_errors
+from cloud.constructs.network import ENTRANCE
 from contract.config import Config
+
+GATEWAY_HEADER: Final = "x-darkroom-gateway"
+KEY_ID_HEADER: Final = "x-darkroom-key-id"
+"""The names of `api/callers.py`."""
 
 
 class FrontDoor(Construct):
-    """A regional REST API that asks for a key on every route, and a network load balancer that it alone reaches."""
+    """A regional REST API that asks for a key on every route, and a network load balancer that it alone reaches.
+
+    It tells the API which key it was, and proves itself by a secret that AWS makes and keeps.
+    """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, config: Config, cluster: eks.ICluster, vpc: ec2.IVpc
@@ -25,9 +36,17 @@ class FrontDoor(Construct):
         super().__init__(scope, construct_id)
         self._partition = Stack.of(self).partition
         balancer = self._balancer(cluster, vpc)
+        self.load_balancer_cidrs = tuple(subnet.ipv4_cidr_block for subnet in vpc.isolated_subnets)
+        self.secret = secretsmanager.Secret(
+            self,
+            "Secret",
+            description=f"{config.stack_name}: by this, the API knows its gateway",
+            generate_secret_string=secretsmanager.SecretStringGenerator(password_length=48, exclude_punctuation=True),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
         self.target_group = elb.NetworkTargetGroup(
             self,
-            "Pods",
+            "Targets",
             vpc=vpc,
             port=PORT,
             protocol=elb.Protocol.TCP,
@@ -67,9 +86,9 @@ class FrontDoor(Construct):
         group.connections.allow_to(cluster, ec2.Port.tcp(PORT), "The API's pods")
         return elb.NetworkLoadBalancer(
             self,
-            "Balancer",
+            "Entrance",
             vpc=vpc,
-            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ENTRANCE),
             internet_facing=False,
             security_groups=[group],
             # API Gateway comes through PrivateLink, from no address that a rule could name; nobody else is let in.
@@ -115,26 +134,45 @@ class FrontDoor(Construct):
         below = api.root.add_resource("{proxy+}")
         # A browser asks whether a page may send a key before it sends one; the API answers that.
         for method, keyed in [("ANY", True), *([("OPTIONS", False)] if origins else [])]:
-            api.root.add_method(method, self._to(link, balancer, path=""), api_key_required=keyed)
+            api.root.add_method(method, self._to(config, link, balancer, keyed=keyed), api_key_required=keyed)
             below.add_method(
                 method,
-                self._to(link, balancer, path="{proxy}"),
+                self._to(config, link, balancer, path="proxy", keyed=keyed),
                 api_key_required=keyed,
                 request_parameters={"method.request.path.proxy": True},
             )
         return api
 
-    def _to(self, link: apigateway.VpcLink, balancer: elb.NetworkLoadBalancer, *, path: str) -> apigateway.Integration:
+    def _to(
+        self,
+        config: Config,
+        link: apigateway.VpcLink,
+        balancer: elb.NetworkLoadBalancer,
+        *,
+        path: str = "",
+        keyed: bool,
+    ) -> apigateway.Integration:
+        # Put into the integration by CloudFormation: the template holds the reference, never the secret.
+        secret = SecretValue.secrets_manager(
+            self.secret.secret_arn, version_id=config.api_gateway.secret_version or None
+        ).unsafe_unwrap()
+        mapped = {
+            # Each overwrites what a client has sent under its name. Where no key is asked for there is no id, and a
+            # client's own header would go through: a dash is no tenant's name.
+            f"integration.request.header.{GATEWAY_HEADER}": f"'{secret}'",
+            f"integration.request.header.{KEY_ID_HEADER}": "context.identity.apiKeyId" if keyed else "'-'",
+            **({f"integration.request.path.{path}": f"method.request.path.{path}"} if path else {}),
+        }
         # Streamed, so that a task's events arrive as they happen; the China regions have no streaming.
         streams = self._partition != "aws-cn"
         return apigateway.Integration(
             type=apigateway.IntegrationType.HTTP_PROXY,
             integration_http_method="ANY",
-            uri=f"http://{balancer.load_balancer_dns_name}/{path}",
+            uri=f"http://{balancer.load_balancer_dns_name}/{f'{{{path}}}' if path else ''}",
             options=apigateway.IntegrationOptions(
                 connection_type=apigateway.ConnectionType.VPC_LINK,
                 vpc_link=link,
-                request_parameters=({"integration.request.path.proxy": "method.request.path.proxy"} if path else None),
+                request_parameters=mapped,
                 response_transfer_mode=apigateway.ResponseTransferMode.STREAM if streams else None,
                 timeout=Duration.minutes(15) if streams else Duration.seconds(29),
             ),

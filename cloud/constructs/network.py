@@ -10,6 +10,9 @@ from contract.config import Config
 
 ZONES = 3
 
+ENTRANCE = ec2.SubnetType.PRIVATE_ISOLATED
+"""The kind of the subnets that only the API's load balancer is in."""
+
 
 def zones(config: Config) -> list[str]:
     """Returns the three zones: the configured ones, else the region's first three, which CloudFormation looks up."""
@@ -17,7 +20,10 @@ def zones(config: Config) -> list[str]:
 
 
 class Network(Construct):
-    """10.0.0.0/16 with a public and a private /19 in each zone; S3 is reached without NAT."""
+    """10.0.0.0/16 with a public and a private /19 in each zone; S3 is reached without NAT.
+
+    A further /28 in each zone holds the API's load balancer and nothing else, so that its addresses can be named.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
         super().__init__(scope, construct_id)
@@ -32,6 +38,8 @@ class Network(Construct):
                     name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=19, map_public_ip_on_launch=False
                 ),
                 ec2.SubnetConfiguration(name="Private", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=19),
+                # Last, and so after the addresses of the others. A load balancer needs eight free ones.
+                ec2.SubnetConfiguration(name="Entrance", subnet_type=ENTRANCE, cidr_mask=28),
             ],
             # Models and images go through it by the terabyte; NAT would charge for each.
             gateway_endpoints={"S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)},

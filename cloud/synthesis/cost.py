@@ -34,6 +34,7 @@ def fixed_of(templates: Iterable[Template], *, snapshot_gib: int = 0) -> Fixed:
         nat_gateways=count("AWS::EC2::NatGateway"),
         load_balancers=count("AWS::ElasticLoadBalancingV2::LoadBalancer"),
         alarms=count("AWS::CloudWatch::Alarm"),
+        secrets=count("AWS::SecretsManager::Secret"),
         snapshot_gib=snapshot_gib,
     )
 

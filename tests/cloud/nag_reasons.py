@@ -104,7 +104,12 @@ REASONS: Final = [
         r"-messaging/Results/Output/Resource",
         "the record of a task says who submitted it; an access log would need a further bucket to outlive the stack",
     ),
-    (r"AwsSolutions-ELB2", r"FrontDoor/Balancer/Resource", "API Gateway, the only caller, logs every request"),
+    (r"AwsSolutions-ELB2", r"FrontDoor/Entrance/Resource", "API Gateway, the only caller, logs every request"),
+    (
+        r"AwsSolutions-SMG4",
+        r"FrontDoor/Secret/Resource",
+        "the gateway sends the value that it was deployed with: docs/cloud.md has the steps that replace it",
+    ),
     (r"AwsSolutions-APIG2", r"FrontDoor/Api/Resource", "the API validates, and names the faulty field"),
     (r"AwsSolutions-APIG3", r"FrontDoor/Api/DeploymentStage.*/Resource", "a key is asked for; a firewall is optional"),
     (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 
 from api.settings import Settings
-from cloud.constructs.api_manifests import MAX_BODY_BYTES, api_config
+from cloud.constructs.api_manifests import MAX_BODY_BYTES, api_config, api_environment
 from contract.config import Config, parse_config
 from contract.topology import topology
 from tests.cloud.kubernetes_objects import faults
@@ -42,7 +43,8 @@ def test_the_settings_are_ones_that_the_api_understands(everything: Synthesis, m
     assert set(environment) <= known
     for name in known:
         monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
+    arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:x"
+    for name, value in (environment | {"GATEWAY_SECRET_ARN": arn}).items():
         monkeypatch.setenv(name, value)
     settings = Settings()
     place = topology(everything.config, region=everything.region)
@@ -53,6 +55,64 @@ def test_the_settings_are_ones_that_the_api_understands(everything: Synthesis, m
     assert settings.max_body_bytes == MAX_BODY_BYTES
     assert settings.aws_region == everything.region
     assert settings.cdn_base_url.startswith("https://")
+    assert settings.behind_gateway
+    assert [(item.name, item.key.get_secret_value(), item.admin) for item in settings.keys] == [
+        ("studio-app", "a1b2c3d4e5", False),
+        ("studio-app", "f6g7h8i9j0", False),
+        ("operators", "k1l2m3n4o5", True),
+    ]
+    assert not settings.api_keys_shared
+
+
+def test_one_team_may_share_one_space_in_the_cloud_too() -> None:
+    config = parse_config(
+        (ROOT / "config.yaml").read_text(encoding="utf-8").replace("APIGW:\n", "APIGW:\n  shared: true\n")
+    )
+    made = api_environment(config, region="r", task_topic="t", callback_topic="c", bucket="b", gateway_secret_arn="s")
+    assert made["API_KEYS_SHARED"] == "true"
+    assert "API_KEYS" not in made
+
+
+def test_only_the_load_balancer_reaches_the_api_and_nothing_else_has_its_addresses(default: Synthesis) -> None:
+    (rule,) = of_kind(default, "NetworkPolicy")["spec"]["ingress"]
+    sources = {peer["ipBlock"]["cidr"] for peer in rule["from"]}
+    entrance = {
+        key: item["Properties"]["CidrBlock"]
+        for key, item in default.resources("AWS::EC2::Subnet").items()
+        if item["Properties"]["CidrBlock"].endswith("/28")
+    }
+    assert sources == set(entrance.values())
+    assert len(sources) == 3
+    users = {
+        kind
+        for template in default.templates.values()
+        for item in template["Resources"].values()
+        if (kind := item["Type"]) != "AWS::EC2::SubnetRouteTableAssociation"
+        and any(key in json.dumps(item) for key in entrance)
+    }
+    assert users == {"AWS::ElasticLoadBalancingV2::LoadBalancer"}
+
+
+def test_pods_learn_the_gateways_secret_by_its_name_alone(default: Synthesis) -> None:
+    environment = {item["name"]: item["value"] for item in container(default)["env"]}
+    assert "GATEWAY_SECRET" not in environment
+    assert environment["GATEWAY_SECRET_ARN"]
+    assert "resolve:secretsmanager" not in json.dumps(default.kubernetes_objects())
+    statements = [
+        statement
+        for policy in default.properties("AWS::IAM::Policy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "secretsmanager" in json.dumps(statement)
+    ]
+    assert [item["Action"] for item in statements] == ["secretsmanager:GetSecretValue"]
+    assert "FrontDoorSecret" in json.dumps(statements[0]["Resource"])
+
+
+def test_the_gateway_is_deployed_before_the_pods_that_believe_it_alone(default: Synthesis) -> None:
+    stacks = default.templates[default.config.stack_name]["Resources"]
+    (stage,) = [key for key, item in stacks.items() if item["Type"] == "AWS::ApiGateway::Stage"]
+    (manifests,) = [key for key in default.resources("Custom::AWSCDK-EKS-KubernetesResource") if key.startswith("ApiM")]
+    assert stage in stacks[manifests]["DependsOn"]
 
 
 @pytest.mark.parametrize("path", CONFIGS.values(), ids=CONFIGS)
@@ -60,13 +120,17 @@ def test_the_api_reads_the_same_runtimes_as_config_yaml_has(path: Any) -> None:
     config = parse_config(path.read_text(encoding="utf-8"))
     read: Config = parse_config(api_config(config))
     assert topology(read) == topology(config)
-    assert read.api_gateway == config.api_gateway
+    assert read.api_gateway.throttle == config.api_gateway.throttle
+    assert read.api_gateway.cors_allowed_origins == config.api_gateway.cors_allowed_origins
     assert [(item.name, item.type) for item in read.runtimes] == [(item.name, item.type) for item in config.runtimes]
 
 
 def test_a_change_that_the_api_does_not_see_does_not_restart_it() -> None:
     text = (ROOT / "config.yaml").read_text(encoding="utf-8")
-    assert api_config(parse_config(text)) == api_config(parse_config(f"{text}cloud: {{natGateways: 1}}\n"))
+    seen = api_config(parse_config(text))
+    assert seen == api_config(parse_config(f"{text}cloud: {{natGateways: 1}}\n"))
+    tenants = "  tenants: {alice: [a1b2c3d4e5]}\n  shared: true\n"
+    assert seen == api_config(parse_config(text.replace("APIGW:\n", f"APIGW:\n{tenants}")))
 
 
 def test_a_pod_is_found_gone_before_it_ends(default: Synthesis) -> None:

@@ -140,7 +140,9 @@ def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_sns_c
     default: Synthesis, place: Topology
 ) -> None:
     bucket = f"arn:aws:s3:::{place.output_bucket}"
+    (secret,) = default.resources("AWS::SecretsManager::Secret")
     assert allowed(default, "darkroom", "api") == {
+        ("secretsmanager:GetSecretValue", str({"Ref": secret})),
         ("sns:Publish", place.task_topic_arn),
         ("sns:Publish", place.callback_topic_arn),
         ("sns:GetTopicAttributes", place.task_topic_arn),

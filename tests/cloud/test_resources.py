@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 import yaml
 
+from api.callers import GATEWAY_HEADER, KEY_ID_HEADER
 from cloud import names, versions
 from tests.cloud.synthesis import CONFIGS, ROOT, Synthesis
 
@@ -48,7 +50,7 @@ def test_nothing_but_the_api_can_be_reached_from_outside(default: Synthesis) -> 
     (balancer,) = default.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
     assert balancer["Scheme"] == "internal"
     subnets = default.properties("AWS::EC2::Subnet")
-    assert len(subnets) == 6
+    assert len(subnets) == 9
     assert not any(subnet["MapPublicIpOnLaunch"] for subnet in subnets)
     methods = default.properties("AWS::ApiGateway::Method")
     assert len(methods) == 2
@@ -102,12 +104,12 @@ def test_the_network_has_the_references_measures(default: Synthesis, everything:
     (vpc,) = default.properties("AWS::EC2::VPC")
     assert vpc["CidrBlock"] == "10.0.0.0/16"
     subnets = default.properties("AWS::EC2::Subnet")
-    assert [subnet["CidrBlock"].rpartition("/")[2] for subnet in subnets] == ["19"] * 6
+    assert [subnet["CidrBlock"].rpartition("/")[2] for subnet in subnets] == ["19"] * 6 + ["28"] * 3
     assert len(default.resources("AWS::EC2::NatGateway")) == 3
     assert len(everything.resources("AWS::EC2::NatGateway")) == 1
     (endpoint,) = default.properties("AWS::EC2::VPCEndpoint")
     assert str(endpoint["ServiceName"]).count("s3") == 1
-    assert len(endpoint["RouteTableIds"]) == 6
+    assert len(endpoint["RouteTableIds"]) == 9
 
 
 def test_configured_zones_are_taken(everything: Synthesis) -> None:
@@ -172,6 +174,34 @@ def test_the_gateway_refuses_as_the_api_does(default: Synthesis) -> None:
         assert error.keys() == {"code", "message", "details"}
         waits = item.get("ResponseParameters", {}).get("gatewayresponse.header.Retry-After")
         assert (waits is not None) == (item["StatusCode"] in {"429", "503"}), kind
+
+
+def test_the_gateway_says_which_key_it_was_and_proves_itself_by_a_secret_that_no_template_holds(
+    default: Synthesis, everything: Synthesis
+) -> None:
+    for assembly in (default, everything):
+        for method in assembly.properties("AWS::ApiGateway::Method"):
+            mapped = method["Integration"]["RequestParameters"]
+            keyed = method["ApiKeyRequired"]
+            # Where no key is asked for, a client must not be able to name one.
+            said = "context.identity.apiKeyId" if keyed else "'-'"
+            assert mapped[f"integration.request.header.{KEY_ID_HEADER}"] == said
+            sent = json.dumps(mapped[f"integration.request.header.{GATEWAY_HEADER}"])
+            assert re.search(r"'\{\{resolve:secretsmanager:.*:SecretString::", sent)
+        (secret,) = assembly.properties("AWS::SecretsManager::Secret")
+        assert "SecretString" not in secret
+        assert secret["GenerateSecretString"]["PasswordLength"] == 48
+        # Quotes would end the gateway's literal.
+        assert secret["GenerateSecretString"]["ExcludePunctuation"] is True
+
+
+def test_another_version_of_the_secret_deploys_the_gateway_anew(default: Synthesis, everything: Synthesis) -> None:
+    (method, *_) = everything.properties("AWS::ApiGateway::Method")
+    sent = json.dumps(method["Integration"]["RequestParameters"][f"integration.request.header.{GATEWAY_HEADER}"])
+    version = everything.config.api_gateway.secret_version
+    assert version
+    assert f":SecretString:::{version}}}}}" in sent
+    assert ":SecretString:::}}" in json.dumps(default.properties("AWS::ApiGateway::Method"))
 
 
 def test_karpenter_hears_of_five_kinds_of_interruption(default: Synthesis) -> None:

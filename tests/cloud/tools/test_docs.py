@@ -20,6 +20,7 @@ COMMANDS = [
     line.removeprefix("uvx nox -s ")
     for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     for line in block.splitlines()
+    if line.startswith("uvx nox -s ")
 ]
 DRY = [command for command in COMMANDS if "--dry-run" in command]
 
@@ -28,7 +29,7 @@ COSTS = [
     ("m5.large",),
     ("NAT gateway", "public IPv4"),
     ("load balancer",),
-    ("volume", "snapshot", "alarm"),
+    ("volume", "snapshot", "alarm", "secret"),
 ]
 """What the lines of a bill say that each row of the page sums up."""
 

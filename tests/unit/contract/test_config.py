@@ -95,6 +95,12 @@ def test_the_projects_own_config_loads() -> None:
             SMALL + "APIGW: {throttle: {rateLimit: '30'}}\n",
             "APIGW.throttle.rateLimit: input should be a valid number; found",
         ),
+        (SMALL + "APIGW: {tenants: {Alice: [a1b2c3d4e5]}}\n", "a tenant's name is 1 to 63 lower-case letters"),
+        (SMALL + "APIGW: {tenants: {a: [NotAnIdButTheKey]}}\n", "APIGW.tenants.a.0: "),
+        (
+            SMALL + "APIGW: {tenants: {a: [k]}, admins: {b: [k]}}\n",
+            "the API key 'k' is named twice in tenants and admins",
+        ),
         (
             SMALL + "APIGW: {throttle: {rateLimi: 30}}\n",
             "APIGW.throttle.rateLimi: unknown key; did you mean 'rateLimit'?",
@@ -106,7 +112,8 @@ def test_the_projects_own_config_loads() -> None:
         (SMALL.replace("arn:aws:s3:::my-models", "my-models"), "modelBucketArn: must be a bucket's ARN"),
         (
             SMALL + "APIGW: dev\n",
-            "APIGW: must be a mapping with keys of stageName, throttle, corsAllowedOrigins; found 'dev'",
+            "APIGW: must be a mapping with keys of stageName, throttle, corsAllowedOrigins, tenants, admins, shared, "
+            "secretVersion; found 'dev'",
         ),
         (SMALL + "APIGW: {corsAllowedOrigins: [studio.example]}\n", "APIGW.corsAllowedOrigins: 'studio.example' is no"),
         (SMALL + "APIGW: {corsAllowedOrigins: ['*', 'http://a']}\n", "APIGW.corsAllowedOrigins: '*' allows every"),

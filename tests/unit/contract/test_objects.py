@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from contract.identifiers import TaskRef
 from contract.objects import (
+    ENDED,
     IDEMPOTENCY,
     PAYLOADS,
     RECORDS,
     answer_key,
+    ended_key,
     idempotency_key,
     image_key,
     is_reserved_key,
@@ -63,7 +65,12 @@ def test_our_own_objects_are_reserved() -> None:
 
 
 def private_keys(task: TaskRef, submission: str) -> list[str]:
-    return [record_key(task), payload_key(task, submission), idempotency_key(task.tenant, task.tenant, task.id)]
+    return [
+        record_key(task),
+        ended_key(task, submission),
+        payload_key(task, submission),
+        idempotency_key(task.tenant, task.tenant, task.id),
+    ]
 
 
 def results(prefix: str, task: TaskRef, submission: str) -> list[str]:
@@ -72,13 +79,14 @@ def results(prefix: str, task: TaskRef, submission: str) -> list[str]:
 
 @given(TASKS, TASKS, PREFIXES, PREFIXES, SUBMISSIONS)
 def test_two_tasks_share_no_object(one: TaskRef, other: TaskRef, prefix: str, second: str, submission: str) -> None:
-    keys = [*private_keys(one, submission), *results(prefix, one, submission)]
+    ours = private_keys(one, submission)
     others = [*private_keys(other, submission), *results(second, other, submission)]
     if one == other:
         return
     # A prefix of the shared space may spell a tenant's folder: only where there are no tenants is it in use.
-    shared = "" in {one.tenant, other.tenant} and one.tenant != other.tenant
-    assert not set(keys[:3] if shared else keys) & set(others)
+    if one.tenant == other.tenant or (one.tenant and other.tenant):
+        ours += results(prefix, one, submission)
+    assert not set(ours) & set(others)
 
 
 @given(TASKS, PREFIXES, SUBMISSIONS, NAMES)
@@ -86,7 +94,7 @@ def test_all_that_is_a_tenants_lies_in_its_folders_and_nothing_of_another_tenant
     task: TaskRef, prefix: str, submission: str, tenant: str
 ) -> None:
     folder = tenant_folder(tenant)
-    folders = tuple(f"{root}{folder}" for root in ("", RECORDS, PAYLOADS, IDEMPOTENCY))
+    folders = tuple(f"{root}{folder}" for root in ("", RECORDS, ENDED, PAYLOADS, IDEMPOTENCY))
     for key in [*private_keys(task, submission), *results(prefix, task, submission)]:
         if task.tenant:
             assert key.startswith(folders) == (task.tenant == tenant)
