@@ -14,7 +14,7 @@ ended and are crowded out. `contract.store` keeps those beside the record: their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final
@@ -26,6 +26,9 @@ from contract.task import TaskType
 
 KEPT_EARLIER: Final = 20
 """Ended earlier submissions of one task id that are kept in its record; bounds the record's size."""
+
+KEPT_IMAGES: Final = 2000
+"""Images of all of those; with more, fewer are kept: whoever follows a task reads its record again and again."""
 
 MAX_UNFINISHED: Final = 100
 """Submissions of one task id that may be under way at once; bounds the record's size."""
@@ -215,10 +218,20 @@ def submit(record: Record | None, task: TaskRef, new: Submission) -> Record:
             f"{len(unfinished)} submissions of task {task} are under way; wait for one to end, or use another id"
         )
     ended = [key for key in earlier if key not in unfinished]
-    kept = set(ended[-KEPT_EARLIER:]) | set(unfinished)
+    kept = {*_newest(earlier, ended), *unfinished}
     return record.model_copy(
         update={"current": new, "earlier": {key: value for key, value in earlier.items() if key in kept}}
     )
+
+
+def _newest(earlier: Mapping[str, Submission], ended: Sequence[str]) -> Iterator[str]:
+    """Yields the ended submissions that a record keeps, the newest first."""
+    images = 0
+    for name in reversed(ended[-KEPT_EARLIER:]):
+        images += len(earlier[name].image_url)
+        if images > KEPT_IMAGES:
+            return
+        yield name
 
 
 def _known(record: Record | None, submission: str) -> tuple[Record, Submission]:

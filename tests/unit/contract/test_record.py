@@ -10,6 +10,7 @@ from contract.callback import callback_attributes, callback_for
 from contract.identifiers import TaskRef
 from contract.record import (
     KEPT_EARLIER,
+    KEPT_IMAGES,
     MAX_UNFINISHED,
     AlreadyEndedError,
     Failure,
@@ -196,3 +197,14 @@ def test_a_record_tells_of_no_wrong_order_whatever_the_clocks_of_api_and_agents_
 def test_a_moment_without_a_time_zone_is_one_in_utc() -> None:
     submission = Submission.model_validate(new().model_dump() | {"submitted_at": "2026-01-01T00:00:00"})
     assert submission.submitted_at == NOW
+
+
+def test_of_earlier_submissions_with_many_images_fewer_are_kept() -> None:
+    record: Record | None = None
+    for number in range(6):
+        record = submit(record, TASK, new(f"s{number}"))
+        many = [f"s3://b/{image}" for image in range(KEPT_IMAGES // 2)]
+        ended = record.current.model_copy(update={"status": Status.SUCCEEDED, "image_url": many})
+        record = record.replace(ended)
+    assert record is not None
+    assert list(record.earlier) == ["s3", "s4"]
