@@ -65,7 +65,9 @@ def create_app(
             await asyncio.wait(loops)
         front.tracer.close()
 
-    document = openapi_document(config, root_path=settings.root_path, keys_needed=not front.callers.open)
+    document = openapi_document(
+        config, root_path=settings.root_path, keys_needed=not front.callers.open, sample_image=settings.sample_image
+    )
     routes: list[Route] = [
         *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES + v1.ROUTES),
         *make_routes(Pages(image_sources(settings)), orjson.dumps(document)),

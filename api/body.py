@@ -139,8 +139,16 @@ def parse_json(body: bytes | bytearray) -> Any:
         raise ApiError(
             400,
             "invalid_json",
-            f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})",
+            f"the body is not JSON: {_named(error, body)} (line {error.lineno}, column {error.colno})",
             details={"line": error.lineno, "column": error.colno},
         ) from error
     except ExcessError as error:
         raise ApiError(400, "invalid_json", f"the body is refused: {error}") from error
+
+
+def _named(error: orjson.JSONDecodeError, body: bytes | bytearray) -> str:
+    """Returns what is wrong, by name where it is a number that Python writes and JSON lacks."""
+    text = bytes(body).decode("utf-8", "replace")[max(0, error.pos - 1) :][:12].lstrip(" -,:[")
+    if text.startswith("NaN"):
+        return "NaN is no JSON; ComfyUI writes it as is_changed, a key that can be left out"
+    return "Infinity is no JSON" if text.startswith("Infinity") else error.msg

@@ -126,3 +126,12 @@ EXTRA_BATCH: Final[dict[str, Any]] = _task(
     {"upscaling_resize": 2, "upscaler_1": "R-ESRGAN 4x+", "imageList": [{"data": CAT, "name": "cat.png"}]},
 )
 """Not from the reference documents, which name the task type without an example; the fields are SD Web UI's."""
+
+
+def with_picture(example: Any, address: str) -> Any:
+    """Returns an example with the picture at an address, if one is given, instead of the reference documents' own."""
+    if isinstance(example, dict):
+        return {key: with_picture(value, address) for key, value in example.items()}
+    if isinstance(example, list):
+        return [with_picture(value, address) for value in example]
+    return address if address and example == CAT else example

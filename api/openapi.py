@@ -61,13 +61,14 @@ many large bodies came at once: this submission will not run."""
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 
 
-def openapi_document(config: Config, *, root_path: str, keys_needed: bool) -> dict[str, Any]:
+def openapi_document(config: Config, *, root_path: str, keys_needed: bool, sample_image: str = "") -> dict[str, Any]:
     """Returns the document.
 
     Args:
         config: its runtimes are named in descriptions.
         root_path: the gateway's prefix, or nothing.
         keys_needed: whether an API key is required.
+        sample_image: the picture of the examples; empty: the reference documents' own.
     """
     references, definitions = models_json_schema(
         [(model, "validation") for model in _REQUESTS] + [(model, "serialization") for model in _ANSWERS],
@@ -76,7 +77,7 @@ def openapi_document(config: Config, *, root_path: str, keys_needed: bool) -> di
     for name in ("MetadataV1", "MetadataV1Alpha2"):
         definitions["$defs"][name]["properties"]["runtime"]["enum"] = [runtime.name for runtime in config.runtimes]
     schema_of = {model: reference for (model, _), reference in references.items()}
-    build = _Builder(schema_of, keys_needed=keys_needed)
+    build = _Builder(schema_of, keys_needed=keys_needed, sample_image=sample_image)
     runtimes = ", ".join(f"`{runtime.name}` ({runtime.type})" for runtime in config.runtimes)
     return {
         "openapi": "3.1.0",
@@ -101,7 +102,8 @@ def openapi_document(config: Config, *, root_path: str, keys_needed: bool) -> di
 
 
 class _Builder:
-    def __init__(self, schema_of: dict[Any, Any], *, keys_needed: bool) -> None:
+    def __init__(self, schema_of: dict[Any, Any], *, keys_needed: bool, sample_image: str) -> None:
+        self._sample_image = sample_image
         self._schema_of = schema_of
         self._keys_needed = keys_needed
 
@@ -144,7 +146,10 @@ class _Builder:
         """Returns an operation that accepts a task."""
         media = {
             "schema": self._schema_of[request],
-            "examples": {key: {"summary": key, "value": value} for key, value in sent.items()},
+            "examples": {
+                key: {"summary": key, "value": examples.with_picture(value, self._sample_image)}
+                for key, value in sent.items()
+            },
         }
         body = {"required": True, "content": {"application/json": media}}
         operation = self.operation(

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     comma between, while one replaces the other. The keys of `api_keys` are the ids of the gateway's keys then."""
     gateway_secret_arn: str = ""
     """The same, where AWS Secrets Manager has it: its current value and its previous one."""
+    sample_image: str = ""
+    """The address of a picture in the examples; empty: the reference documents' own, on the internet."""
     cdn_base_url: str = ""
     """When set, links to results are this address and the object's key instead of presigned S3 addresses."""
     public_s3_endpoint_url: str = ""

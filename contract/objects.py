@@ -22,6 +22,9 @@ ENDED: Final = ".ended/"
 PAYLOADS: Final = ".payloads/"
 IDEMPOTENCY: Final = ".idempotency/"
 
+SAMPLE: Final = "samples/cat.png"
+"""A picture for everybody's first image-to-image task; local provisioning puts it there."""
+
 EXPIRY_SWEEP: Final = ".sweeps/expiry.json"
 """Which records the API has looked at for tasks that nobody ends any more, and who does so now."""
 

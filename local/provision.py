@@ -7,10 +7,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from contract.objects import SAMPLE
 from contract.topology import (
     Queue,
     Topology,
@@ -55,6 +57,7 @@ def provision(place: Topology, clients: Clients) -> Iterator[Change]:
     """
     yield _bucket(clients, place.output_bucket)
     yield _lifecycle(clients, place)
+    yield _sample(clients, place)
     yield from _cors(clients, place)
     if place.model_bucket != place.output_bucket:
         yield _bucket(clients, place.model_bucket)
@@ -126,6 +129,19 @@ def _bucket(clients: Clients, name: str) -> Change:
             clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration=location)
         return Change(Action.CREATED, "bucket", name)
     return Change(Action.UNCHANGED, "bucket", name)
+
+
+def _sample(clients: Clients, place: Topology) -> Change:
+    """Puts a picture into the bucket, for a first image-to-image task without the internet."""
+    try:
+        clients.s3.head_object(Bucket=place.output_bucket, Key=SAMPLE)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
+            raise
+        picture = Path(__file__).with_name("sample.png").read_bytes()
+        clients.s3.put_object(Bucket=place.output_bucket, Key=SAMPLE, Body=picture, ContentType="image/png")
+        return Change(Action.CREATED, "picture", SAMPLE)
+    return Change(Action.UNCHANGED, "picture", SAMPLE)
 
 
 def _lifecycle(clients: Clients, place: Topology) -> Change:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from agent.errors import PermanentError, TaskError, TransientError, deciding_error
 from agent.inputs.fetch import Budget, Fetcher, check_type, refuse_scheme, shown, too_large
 from agent.media import SIGNATURE_SIZE
-from contract.objects import is_reserved_key, split_s3_url, tenant_folder
+from contract.objects import SAMPLE, is_reserved_key, split_s3_url, tenant_folder
 from contract.store import error_code, is_absent
 
 _CHUNK: Final = 256 * 1024
@@ -126,7 +126,7 @@ class Inputs:
         # S3 itself takes dots and slashes as they are, but emulators and proxies resolve them.
         if is_reserved_key(key) or key.startswith("/") or {".", ".."} & set(key.split("/")):
             raise PermanentError("input_refused", f"the link {shown(link)} names a reserved key; use another key")
-        if bucket == self._results and not key.startswith(own := tenant_folder(tenant)):
+        if bucket == self._results and key != SAMPLE and not key.startswith(own := tenant_folder(tenant)):
             raise PermanentError(
                 "input_refused",
                 f"the link {shown(link)} is not one of this tenant's results, which begin with s3://{bucket}/{own}",

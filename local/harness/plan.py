@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from contract.config import Config, RuntimeConfig
+from contract.objects import SAMPLE, s3_url
 from contract.task import RuntimeType
 from contract.topology import Topology
 from local.clients import CREDENTIALS
@@ -208,6 +209,7 @@ def api(place: Topology, options: Options, ports: Ports, inherited: Mapping[str,
             "TASK_TOPIC_ARN": place.task_topic_arn,
             "CALLBACK_TOPIC_ARN": place.callback_topic_arn,
             "S3_BUCKET": place.output_bucket,
+            "SAMPLE_IMAGE": s3_url(place.output_bucket, SAMPLE),
             "PUBLIC_S3_ENDPOINT_URL": endpoint,
             "HOST": "127.0.0.1",
             "PORT": str(ports.api),

@@ -57,3 +57,15 @@ def test_any_content_type_is_taken_or_refused_with_415(content_type: str, encodi
         assert outcome.answer().body
     else:
         assert content_type.strip().lower().startswith("application/")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"1": {"is_changed": [NaN]}}', "NaN is no JSON; ComfyUI writes it as is_changed"),
+        (b'{"a": -Infinity}', "Infinity is no JSON"),
+    ],
+)
+def test_a_number_that_python_writes_and_json_lacks_is_named(body: bytes, words: str) -> None:
+    with pytest.raises(ApiError, match=words):
+        parse_json(body)

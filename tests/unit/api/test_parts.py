@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api import examples
 from api.app import create_app
 from api.digest import digest
 from api.errors import ApiError
@@ -101,6 +102,14 @@ def routes(app: Any) -> set[tuple[str, str]]:
     while hasattr(app, "_app"):
         app = app._app
     return {(route.path, method) for route in app.routes for method in route.methods if method != "HEAD"}
+
+
+def test_examples_name_a_picture_of_this_deployment_where_it_has_one() -> None:
+    address = "s3://bucket/samples/cat.png"
+    document = json.dumps(openapi_document(CONFIG, root_path="", keys_needed=False, sample_image=address))
+    assert examples.CAT not in document
+    assert address in document
+    assert examples.CAT in json.dumps(openapi_document(CONFIG, root_path="", keys_needed=False))
 
 
 def test_the_openapi_document_describes_exactly_the_routes_there_are() -> None:
