@@ -192,6 +192,11 @@ def test_what_the_stacks_set_cannot_be_set(path: str) -> None:
         ("karpenter.provisioner.capacityType", {"spot": False, "onDemand": False}, "must allow spot, onDemand"),
         ("karpenter.provisioner.instanceType", ["g5g.xlarge"], "must be of x86-64"),
         ("karpenter.provisioner.instanceType", ["p6e-gb200.36xlarge"], "must be of x86-64"),
+        (
+            "karpenter.provisioner.extraRequirements",
+            [{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}],
+            "must not be kubernetes.io/arch",
+        ),
         ("networkPolicy.clusterCidrs", [], "non-empty"),
         ("runtime.inferenceApi.securityContext.privileged", True, "must be false"),
         ("runtime.inferenceApi.securityContext.runAsUser", 10002, "must not be 10002, the agent's"),
