@@ -75,6 +75,9 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
         str | None,
         typer.Option(help="Use the emulator of AWS that already runs there, instead of starting LocalStack."),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep LocalStack's tasks and images in a file, and go on with them.")
+    ] = False,
     state: Annotated[
         Path | None,
         typer.Option(help="Where to write addresses and process ids; otherwise .darkroom/up.json."),
@@ -92,6 +95,8 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     if not autoscale and (node_seconds or image_seconds or model_seconds or sync_seconds is not None):
         _fail("--node-seconds, --image-seconds, --model-seconds and --sync-seconds need --autoscale", USAGE)
     _check_endpoint(endpoint)
+    if keep and endpoint is not None:
+        _fail("--keep is for the LocalStack that `up` starts; what runs at --endpoint keeps what it keeps", USAGE)
     delays = StartDelays(node=node_seconds, image=image_seconds, model=model_seconds)
     options = Options(
         config=config,
@@ -102,6 +107,7 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
         seconds_per_task=seconds_per_task,
         port_base=port_base,
         endpoint=endpoint,
+        keep=keep,
     )
     raise typer.Exit(asyncio.run(run_up(options, EndingConsole())))
 

@@ -36,5 +36,7 @@ class Options:
     """All ports count from here; None takes the usual ones."""
     endpoint: str | None = None
     """The URL of a LocalStack that already runs; None starts one."""
+    keep: bool = False
+    """Whether LocalStack's objects and messages outlive it, in a file."""
     start_timeout: float = 90.0
     """Seconds until all must be ready."""

@@ -237,12 +237,17 @@ def sink(place: Topology, options: Options, ports: Ports, inherited: Mapping[str
     )
 
 
-def localstack(python: Path, serve: Path, environment: Mapping[str, str], ports: Ports) -> Component:
-    """Returns LocalStack, which runs in an environment of its own."""
+def localstack(
+    python: Path, serve: Path, environment: Mapping[str, str], ports: Ports, *, keep: Path | None = None
+) -> Component:
+    """Returns LocalStack, which runs in an environment of its own; `keep` is the file in which its state stays."""
     return Component(
         name="localstack",
         stage=Stage.LOCALSTACK,
-        command=(str(python), "-I", str(serve), "--leash", "--fd", "{fd}"),
+        command=(
+            *(str(python), "-I", str(serve), "--leash", "--fd", "{fd}"),
+            *(() if keep is None else ("--keep", str(keep))),
+        ),
         environment=environment,
         port=ports.localstack,
         ready_path="/_localstack/health",

@@ -44,6 +44,7 @@ from local.harness.state import (
     write_state,
 )
 from local.harness.supervisor import StartFailedError, Supervisor
+from local.kept import kept_path, send_again
 from local.localstack.environment import EnvironmentFailedError, ensure_environment
 from local.localstack.process import SERVE, serve_environment
 from local.provision import Action, account_of, provision
@@ -59,6 +60,9 @@ FOLLOW_STARTER: Final = "DARKROOM_FOLLOW_STARTER"
 
 _LAST_LOOK: Final = 1.0
 """Seconds that the end waits to hear whether there is something to lose."""
+
+_SINK_SECONDS: Final = 15.0
+"""That callbacks which are sent again wait for the sink."""
 
 _FOLLOW_INTERVAL: Final = 0.5
 """Seconds."""
@@ -113,6 +117,7 @@ class Stack:
         self._folder = state_folder() / "localstack" / f"run-{ports.localstack}"
         self._printer = Printer(console, list(_wanted(config, options, ports)))
         self._supervisor = Supervisor(self._printer, RestartPolicy())
+        self._kept = kept_path(ports.localstack) if options.keep else None
         self._clients: Clients | None = None
         self._emulator = "LocalStack"
         self._queues: dict[str, str] = {}
@@ -219,6 +224,7 @@ class Stack:
                 fleet.keep_all()
         await self._launch(plan.sink(self._place, options, ports, os.environ, endpoint=self._endpoint))
         await self._wait_for_all(began)
+        await self._send_again(clients)
         self._supervisor.settle()
         await self._write_state()
         if options.autoscaling is not None:
@@ -246,7 +252,8 @@ class Stack:
     async def _start_localstack(self) -> None:
         python = await asyncio.to_thread(ensure_environment, state_folder(), say=self._printer.say)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-        component = plan.localstack(python, SERVE, serve_environment(python, self._folder), self._ports)
+        environment = serve_environment(python, self._folder)
+        component = plan.localstack(python, SERVE, environment, self._ports, keep=self._kept)
         await self._launch(component)
 
     async def _launch(self, component: plan.Component) -> None:
@@ -256,12 +263,26 @@ class Stack:
 
     async def _localstack_is_back(self) -> None:
         try:
-            await asyncio.to_thread(self._provision, make_clients(self._endpoint))
+            clients = make_clients(self._endpoint)
+            await asyncio.to_thread(self._provision, clients)
+            await self._send_again(clients)
         except (UnfitEmulatorError, BotoCoreError, ClientError) as error:
             self._printer.say(f"LocalStack cannot be provisioned again: {error}", style="red")
             return
-        self._printer.say("LocalStack keeps all in memory: tasks and images from before are gone", style="yellow")
+        if self._kept is None:
+            self._printer.say("LocalStack keeps all in memory: tasks and images from before are gone", style="yellow")
         await self._write_state()
+
+    async def _send_again(self, clients: Clients) -> None:
+        if self._kept is None:
+            return
+        with contextlib.suppress(StartFailedError):  # a callback that nobody has subscribed to is lost
+            await self._supervisor.wait_until_ready("sink", within=_SINK_SECONDS)
+        sent = await asyncio.to_thread(send_again, self._kept, clients, self._place)
+        if sent.tasks or sent.callbacks:
+            self._printer.say(
+                f"sent again: {sent.tasks} tasks that are not over, and the last {sent.callbacks} callbacks"
+            )
 
     async def _write_state(self) -> None:
         async with self._writing:
@@ -336,14 +357,16 @@ class Stack:
         if line is not None:
             say("a first task:")
             self._printer.plain(f"\n  {line}\n")
-        if self._options.endpoint is None:
-            say(f"{self._emulator} keeps its state in memory: tasks and images are gone when it ends")
+        if self._kept is not None:
+            say(f"tasks and images are kept in {self._kept}: `up -- --keep` goes on with them; delete it to begin anew")
+        elif self._options.endpoint is None:
+            say(f"{self._emulator} keeps its state in memory: tasks and images go with it (`up -- --keep` keeps them)")
         say("Ctrl-C ends it all")
 
     async def _say_what_is_lost(self) -> None:
         """Tells whoever ends the stack what goes with it, if there is anything."""
         clients = self._clients
-        if clients is None or self._options.endpoint is not None:
+        if clients is None or self._options.endpoint is not None or self._kept is not None:
             return
 
         def holds_tasks() -> bool:

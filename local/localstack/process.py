@@ -28,17 +28,27 @@ class LocalStackFailedError(Exception):
 
 
 class LocalStack:
-    """One LocalStack on 127.0.0.1, its data in memory.
+    """One LocalStack on 127.0.0.1, its data in memory, unless `keep.py` keeps them.
 
     Args:
         python: the Python of its environment (`ensure_environment`).
         folder: of its log (`localstack.log`) and its temporary files.
         port: to listen on; 0 takes a free one.
         settings: LocalStack's own, beside those that it always gets.
+        keep: the file in which its state outlives it; None: it does not.
     """
 
-    def __init__(self, *, python: Path, folder: Path, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        python: Path,
+        folder: Path,
+        port: int = 0,
+        settings: Mapping[str, str] | None = None,
+        keep: Path | None = None,
+    ) -> None:
         self.port = port
+        self._keep = () if keep is None else ("--keep", str(keep))
         self.log = folder / "localstack.log"
         self._python = python
         self._folder = folder
@@ -76,7 +86,7 @@ class LocalStack:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [self._python, "-I", SERVE, "--leash", "--fd", str(listener.fileno())],
+                    [self._python, "-I", SERVE, "--leash", "--fd", str(listener.fileno()), *self._keep],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,

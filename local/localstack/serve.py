@@ -35,6 +35,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=4566)
     parser.add_argument("--fd", type=int, help="a listening socket to take over, instead of --host and --port")
+    parser.add_argument("--keep", type=Path, help="a file that keeps S3's objects and SNS's messages, see keep.py")
     parser.add_argument("--leash", action="store_true", help="end when standard input ends")
     arguments = parser.parse_args()
 
@@ -71,7 +73,7 @@ def main() -> None:
     address, port = listeners[0].getsockname()[:2]
     for name, value in settings(port).items():
         os.environ.setdefault(name, value)
-    _serve(listeners, allowed_hosts(os.environ.get("ALLOWED_HOSTS", ""), address))
+    _serve(listeners, allowed_hosts(os.environ.get("ALLOWED_HOSTS", ""), address), arguments.keep)
 
 
 def allowed_hosts(setting: str, listening_on: str) -> frozenset[str] | None:
@@ -151,7 +153,7 @@ def _listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve(listeners: list[socket.socket], allowed: frozenset[str] | None) -> None:
+def _serve(listeners: list[socket.socket], allowed: frozenset[str] | None, keep: Path | None) -> None:
     # ruff: noqa: PLC0415 - LocalStack reads its environment when it is imported, so it is imported last.
     from localstack.logging.setup import setup_logging_from_config
     from localstack.runtime import current, runtime
@@ -162,6 +164,8 @@ def _serve(listeners: list[socket.socket], allowed: frozenset[str] | None) -> No
         gateway = self.components.gateway
         if allowed is not None:
             gateway.request_handlers.insert(0, _host_guard(allowed))
+        if keep is not None:
+            _keep(keep, gateway)
         for listener in listeners:
             listener.setblocking(False)
             reactor.adoptStreamPort(listener.fileno(), listener.family, TwistedGateway(gateway))
@@ -170,6 +174,18 @@ def _serve(listeners: list[socket.socket], allowed: frozenset[str] | None) -> No
     _end_long_polls_with_their_clients()
     setup_logging_from_config()
     current.initialize_runtime().run()
+
+
+def _keep(path: Path, gateway: Any) -> None:
+    # This script is no part of a package where it runs.
+    sys.path.append(str(Path(__file__).parent))
+    from keep import Keeping
+
+    keeping = Keeping(path, gateway)
+    number = keeping.give_back()
+    sys.stdout.write(f"{number} objects are back from {path}\n")
+    sys.stdout.flush()
+    gateway.response_handlers.append(keeping.note)
 
 
 def _host_guard(allowed: frozenset[str]) -> Callable[[Any, Any, Any], None]:

@@ -266,6 +266,13 @@ def test_an_endpoint_that_is_no_url_is_refused_before_anything_starts(tmp_path: 
     assert process.text().strip() == "--endpoint must be a URL such as http://127.0.0.1:4566; found 'localhost:4566'"
 
 
+def test_the_state_of_an_emulator_that_runs_elsewhere_is_not_ours_to_keep(tmp_path: Path) -> None:
+    process = start(tmp_path, free_range(PORTS), "--keep", "--endpoint", "http://127.0.0.1:4566")
+    status, _ = process.wait_ended(within=60)
+    assert status == 2
+    assert process.text().startswith("--keep is for the LocalStack that `up` starts")
+
+
 def test_without_a_stack_the_client_says_what_to_start(tmp_path: Path) -> None:
     environment = dict(os.environ) | {"DARKROOM_API_URL": f"http://127.0.0.1:{free_port()}"}
     command = [sys.executable, "-m", "local", "status"]
