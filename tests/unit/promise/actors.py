@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from itertools import count
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from api.requests import TaskRequest
 from api.services import Services, make_front, make_services
 from api.settings import Settings
 from api.submit import Accepted
+from api.sweeps.expiry import Expiry
+from api.sweeps.verdicts import Rules
 from api.tasks import Cancelled
 from contract.config import parse_config
 from contract.identifiers import TaskRef
@@ -81,6 +84,21 @@ class ApiProcess(Process):
     async def cancel(self, task_id: str) -> Cancelled:
         """Cancels a task as `DELETE /v1/tasks/{id}` does."""
         return await self.services.tasks.cancel(TaskRef(task_id))
+
+    async def sweep(self, cloud: Cloud) -> None:
+        """Looks once through all records, long after everything has happened."""
+        client: Any = cloud.client(self)
+        store = RecordStore(client, BUCKET)
+        expiry = Expiry(
+            s3=client,
+            bucket=BUCKET,
+            store=store,
+            callbacks=self.services.callbacks,
+            metrics=_FRONT.metrics,
+            rules=Rules(),
+            interval=timedelta(hours=6),
+        )
+        await expiry.sweep()
 
 
 class _Runtime:

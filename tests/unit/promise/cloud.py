@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from enum import StrEnum
 from itertools import count
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from contract.s3 import Listed
+
 TASKS, CALLBACKS, BUCKET = "arn:aws:sns:us-east-1:0:tasks", "arn:aws:sns:us-east-1:0:callbacks", "bucket"
+
+WRITTEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""When everything was written, by S3's clock."""
+LATER: Final = WRITTEN + timedelta(hours=1)
+"""When a sweep looks."""
 
 operation: ContextVar[int] = ContextVar("operation", default=0)
 """For whom a call is made."""
@@ -159,7 +168,7 @@ class Cloud:
         data, etag = self.objects[Key]
         if etag == IfNoneMatch:
             raise refused("304", 304)
-        return {"Body": Body(data), "ETag": etag, "ContentLength": len(data)}
+        return {"Body": Body(data), "ETag": etag, "ContentLength": len(data), "LastModified": WRITTEN}
 
     def _put_object(self, Key: str, Body: bytes, IfMatch: str = "", IfNoneMatch: str = "", **_: Any) -> Any:  # noqa: N803
         there = self.objects.get(Key)
@@ -178,8 +187,14 @@ class Cloud:
     def _delete_object(self, Key: str, **_: Any) -> Any:  # noqa: N803
         self.objects.pop(Key, None)
 
+    def _head_bucket(self, **_: Any) -> Any:
+        return {"ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(LATER, usegmt=True)}}}
+
+    def _list_objects(self, Prefix: str) -> list[str]:  # noqa: N803
+        return [key for key in self.objects if key.startswith(Prefix)]
+
     def _list_objects_v2(self, Prefix: str, **_: Any) -> Any:  # noqa: N803
-        return {"Contents": [{"Key": key} for key in self.objects if key.startswith(Prefix)], "IsTruncated": False}
+        return {"Contents": [{"Key": key} for key in self._list_objects(Prefix)], "IsTruncated": False}
 
     def _publish(self, TopicArn: str, Message: str, MessageAttributes: dict[str, Any]) -> Any:  # noqa: N803
         document = json.loads(Message)
@@ -223,6 +238,11 @@ class Client:
     def __init__(self, cloud: Cloud, process: Process) -> None:
         self._cloud = cloud
         self._process = process
+
+    async def list_folder(self, *, Prefix: str, **_: Any) -> AsyncIterator[Listed]:  # noqa: N803 - AWS's names
+        """Lists what lies in a folder, as `contract.s3.S3` does."""
+        for key in await self.list_objects(Prefix=Prefix):
+            yield Listed(key, WRITTEN)
 
     def __getattr__(self, name: str) -> Any:
         async def call(**arguments: Any) -> Any:

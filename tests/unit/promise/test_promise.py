@@ -25,7 +25,7 @@ from agent.holdings import Delivery
 from agent.outcomes import Outcome
 from api.errors import ApiError
 from api.requests import TaskRequest
-from api.submit import Accepted, Fate
+from api.submit import Accepted, Fate, is_not_accepted
 from api.tasks import Cancelled
 from contract import record as record_module
 from contract.objects import ENDED, PAYLOADS, RECORDS
@@ -337,6 +337,8 @@ class Promise(RuleBasedStateMachine):
                 self._lapse(name)
                 self._deliver(self.agents[-1], name, SUCCESS)
                 self.loop.pass_time(30)
+        sweeper = self._alive(self.apis)[0]
+        self._begin(sweeper, sweeper.sweep(self.cloud))
         self.loop.pass_time(120)
         self._note_ends()
         assert not self.operations
@@ -363,6 +365,9 @@ class Promise(RuleBasedStateMachine):
             ended = self.last[name]
             assert ended.status.terminal, f"{name} has not ended: it is {ended.status}; {why}"
             assert heard[name], f"{name} ended as {ended.status}, and nobody was called back; {why}"
+        for name, ended in self.last.items():
+            if ended.status.terminal and not is_not_accepted(ended):
+                assert heard[name], f"{name} ended as {ended.status}, and nobody was called back"
         for name, bodies in heard.items():
             ended = self.last[name]
             assert ended.status.terminal
