@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from api.aws import S3, UNAVAILABLE
 from api.callbacks import Callbacks
 from api.metrics import Metrics
-from api.sweeps.turns import LEASE, OvertakenError, Turn, Turns
+from api.sweeps.turns import OvertakenError, Turn, Turns, lease_for
 from api.sweeps.verdicts import Rules, Swept, end_of, judge
 from contract.identifiers import TaskRef
 from contract.objects import RECORDS, task_of_record
@@ -65,7 +65,7 @@ class Expiry:
         self._metrics = metrics
         self._rules = rules
         self._interval = interval
-        self._turns = Turns(s3, bucket)
+        self._turns = Turns(s3, bucket, interval)
 
     async def sweep(self) -> float:
         """Sweeps if it is this process's turn, and returns how many seconds there are until the next look.
@@ -100,7 +100,7 @@ class Expiry:
 
         async def keep() -> None:
             while True:
-                await asyncio.sleep(LEASE.total_seconds() / 3)
+                await asyncio.sleep(lease_for(self._interval).total_seconds() / 3)
                 await self._turns.keep(turn, began + timedelta(seconds=time.monotonic() - started))
 
         try:

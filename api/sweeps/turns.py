@@ -22,7 +22,7 @@ from contract.objects import EXPIRY_SWEEP
 from contract.store import is_absent, is_lost_race
 
 LEASE: Final = timedelta(minutes=10)
-"""A process that sweeps says so again within a third of this; after all of it, another one takes over."""
+"""At most; a process that sweeps says so again within a third of it, and after all of it another one takes over."""
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +43,11 @@ class Note(BaseModel):
     def swept(self) -> Swept:
         """How far sweeps have come."""
         return Swept(self.written_until, self.unchanged_since, self.again)
+
+
+def lease_for(interval: timedelta) -> timedelta:
+    """Returns how long a turn lasts that nobody prolongs: no longer than it is from one sweep to the next."""
+    return min(LEASE, interval)
 
 
 def seconds_until_turn(note: Note | None, me: str, now: datetime, interval: timedelta) -> float:
@@ -81,9 +86,11 @@ class Turns:
     Args:
         s3: the client.
         bucket: the output bucket.
+        interval: between two sweeps.
     """
 
-    def __init__(self, s3: S3, bucket: str) -> None:
+    def __init__(self, s3: S3, bucket: str, interval: timedelta) -> None:
+        self._lease = lease_for(interval)
         self._s3 = s3
         self._bucket = bucket
         self._me = secrets.token_hex(8)
@@ -104,17 +111,17 @@ class Turns:
         wait = seconds_until_turn(note, self._me, now, interval)
         if wait > 0:
             return wait
-        ours = (note or Note()).model_copy(update={"holder": self._me, "held_until": now + LEASE})
+        ours = (note or Note()).model_copy(update={"holder": self._me, "held_until": now + self._lease})
         won = await self._put(ours, etag)
-        return Turn(ours, won) if won else min(LEASE, interval).total_seconds()
+        return Turn(ours, won) if won else self._lease.total_seconds()
 
     async def keep(self, turn: Turn, now: datetime) -> None:
-        """Keeps the turn for another `LEASE`.
+        """Keeps the turn for as long again.
 
         Raises:
             OvertakenError: it is somebody else's by now.
         """
-        await self._replace(turn, turn.note.model_copy(update={"held_until": now + LEASE}))
+        await self._replace(turn, turn.note.model_copy(update={"held_until": now + self._lease}))
 
     async def give_up(self, turn: Turn) -> None:
         """Lets another process sweep at once."""

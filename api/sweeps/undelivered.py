@@ -32,8 +32,8 @@ UNDELIVERABLE: Final = "undeliverable"
 LONGEST_DELAY: Final = 900
 """Seconds."""
 
-_HELD: Final = 120
-"""Seconds for which a received message is this process's."""
+LONGEST_HOLD: Final = 120
+"""Seconds for which a received message is this process's: its successor gets it when it dies."""
 
 _BATCH: Final = 10
 _LONG_POLL: Final = 1
@@ -50,6 +50,14 @@ def delay(tries: int, first: float) -> int:
         first: the delay after the first one.
     """
     return max(1, round(min(LONGEST_DELAY, first * 2.0 ** min(max(tries, 1) - 1, 30))))
+
+
+def hold(interval: float) -> int:
+    """Returns for how many seconds a received message is this process's, which looks so often.
+
+    Should it take longer, the message is sent twice, and its agent knows the second copy.
+    """
+    return round(min(LONGEST_HOLD, max(5.0, 4 * interval)))
 
 
 def queue_of(place: Topology, attributes: Mapping[str, str], metadata: Metadata | None) -> Queue | None:
@@ -156,7 +164,7 @@ class Undelivered:
             QueueUrl=self._url,
             MaxNumberOfMessages=_BATCH,
             WaitTimeSeconds=_LONG_POLL,
-            VisibilityTimeout=_HELD,
+            VisibilityTimeout=hold(self._interval),
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
         )

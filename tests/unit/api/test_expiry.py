@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from api.callbacks import Callbacks
 from api.metrics import Metrics
 from api.sweeps.expiry import Expiry
-from api.sweeps.turns import LEASE, Note, seconds_until_turn
+from api.sweeps.turns import LEASE, Note, lease_for, seconds_until_turn
 from api.sweeps.verdicts import Rules, Swept, judge
 from contract.identifiers import TaskRef
 from contract.objects import EXPIRY_SWEEP, record_key
@@ -313,6 +313,11 @@ def test_a_queued_task_expires_and_is_called_back_before_sqs_forgets_it() -> Non
     aws.now += INTERVAL
     sweep(aws)
     assert aws.published == [("t", "s")], "once is enough"
+
+
+def test_a_process_that_died_holds_nobody_up_for_longer_than_the_interval() -> None:
+    assert lease_for(timedelta(hours=6)) == LEASE
+    assert lease_for(timedelta(seconds=10)) == timedelta(seconds=10)
 
 
 def test_a_second_process_waits_while_one_sweeps_and_until_the_next_sweep_is_due() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.sweeps.sweeper import wait_after
-from api.sweeps.undelivered import LONGEST_DELAY, delay, given_up, queue_of
+from api.sweeps.undelivered import LONGEST_DELAY, LONGEST_HOLD, delay, given_up, hold, queue_of
 from contract.config import parse_config
 from contract.identifiers import TaskRef
 from contract.record import Status, Submission, request_cancel, start, submit
@@ -47,6 +47,11 @@ def test_a_message_goes_to_the_queue_that_would_have_taken_it(
 @given(st.integers(0, 1000), st.floats(0.1, 1000))
 def test_delays_grow_and_are_what_sqs_takes(tries: int, first: float) -> None:
     assert 1 <= delay(tries, first) <= delay(tries + 1, first) <= LONGEST_DELAY
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [(0.1, 5), (2, 8), (30, LONGEST_HOLD), (3600, LONGEST_HOLD)])
+def test_what_a_process_took_that_died_comes_back_within_a_few_looks(interval: float, seconds: int) -> None:
+    assert hold(interval) == seconds
 
 
 def test_the_shipped_number_of_tries_takes_hours() -> None:
