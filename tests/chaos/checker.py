@@ -48,8 +48,7 @@ def accepted_tasks_end(story: Story) -> Iterator[str]:
     for event in story.of(Kind.REQUEST):
         request, outcome = event.facts["request"], event.facts["outcome"]
         made = story.submission_of.get(request, set())
-        # What was withdrawn does not count: its client was told so, and a key's next sending makes another one.
-        kept = [name for name in made if not _withdrawn(story.find(name))]
+        kept = _kept([story.find(name) for name in made], int(event.facts.get("before", 0)))
         if outcome == "accepted" and len(kept) != 1:
             yield f"{request} was accepted, and {len(kept)} submissions stand for it (of {len(made)})"
         for name in made:
@@ -65,6 +64,18 @@ def accepted_tasks_end(story: Story) -> Iterator[str]:
         found = [story.find(name) for name in story.submission_of.get(request, set())]
         if not any(submission is not None and submission.status.terminal for submission in found):
             yield f"{request}, published by somebody else, has not ended"
+
+
+def _kept(made: Sequence[Submission | None], before: int) -> list[Submission | None]:
+    """Returns those of a request's submissions that stand for its answer.
+
+    What was withdrawn does not: its client was told so, and a key's next sending makes another one. Nor does what was
+    cancelled before it ran, for each sending that was not accepted.
+    """
+    kept = [one for one in made if not _withdrawn(one)]
+    over = [one for one in kept if one is not None and one.status is Status.CANCELLED and not one.attempts]
+    left_out = {one.submission for one in over[: min(before, len(kept) - 1)]}
+    return [one for one in kept if one is None or one.submission not in left_out]
 
 
 def ends_are_called_back(story: Story) -> Iterator[str]:
@@ -84,7 +95,7 @@ def ends_are_called_back(story: Story) -> Iterator[str]:
                 yield f"{task}: called back, and it is {submission.status}"
             continue
         untold = not submission.attempts and submission.submission not in accepted | cancelled
-        if not bodies and not (untold and submission.status is Status.CANCELLED) and not _withdrawn(submission):
+        if not bodies and not untold and not _withdrawn(submission):
             yield f"{task[:60]}: ended as {submission.status}, and was not called back"
         wanted = json.loads(callback_for(task.rpartition("/")[2], submission).model_dump_json())
         for body in bodies:
@@ -162,9 +173,10 @@ def the_innocent_are_tried_again(story: Story) -> Iterator[str]:
     """A sound task fails only when it has used up its attempts, never at once by another one's trouble.
 
     Except for one that waited behind a run that never ends, and that an agent which died has left: SD Web UI does not
-    say whose a run is, so it ends with the time of the next one.
+    say whose a run is, so it ends with the time of the next one. And except for one that no agent came for in time.
     """
-    guilty = set(story.last(Kind.TRIAL).get("guilty", []))
+    trial = story.last(Kind.TRIAL)
+    guilty = set(trial.get("guilty", []))
     left = sum(
         event.facts["outcome"] in {"interrupted", "crashed"} and event.facts["request"].partition("/")[0] in guilty
         for event in story.of(Kind.RUN)
@@ -177,8 +189,17 @@ def the_innocent_are_tried_again(story: Story) -> Iterator[str]:
             continue
         if error == "timed_out" and left:
             left -= 1
+        elif _expired(submission) and _waited(submission) >= float(trial.get("expiry", "inf")):
+            continue
         else:
             yield f"{task}: a sound task failed for good ({error})"
+
+
+def _waited(submission: Submission) -> float:
+    """Returns seconds from a submission to its end."""
+    if submission.finished_at is None:
+        return 0.0
+    return (submission.finished_at - submission.submitted_at).total_seconds()
 
 
 def _request_of(submission: Submission) -> str:
@@ -267,8 +288,11 @@ def callbacks_follow_results(story: Story) -> Iterator[str]:
 
 
 def deletions_follow_ends(story: Story) -> Iterator[str]:
-    """No message is deleted before its task's end is written, or before it lies in the dead-letter queue."""
+    """No message is deleted before its task's end is written, or before it lies in another queue."""
     received = {event.facts["receipt"]: event.facts for event in story.of(Kind.RECEIVED)}
+    resent: dict[str, float] = {}
+    for event in story.of(Kind.RESENT):
+        resent.setdefault(event.facts["submission"], event.facts["asked"])
     buried = [event.facts["asked"] for event in story.of(Kind.BURIED) if not event.facts["submission"]]
     for event in story.of(Kind.DELETED):
         message, asked = received.get(event.facts["receipt"]), event.facts["asked"]
@@ -276,7 +300,8 @@ def deletions_follow_ends(story: Story) -> Iterator[str]:
             yield f"{event.facts['who']} deleted a message that nobody has received"
         elif message["task"]:
             end = story.ends.get(message["submission"])
-            if end is None or end.asked > asked:
+            sent_on = message["who"] == "api" and resent.get(message["submission"], asked + 1) <= asked
+            if not sent_on and (end is None or end.asked > asked):
                 yield f"{message['task']}: its message was deleted before its end was written"
         elif not any(at <= asked for at in buried):
             yield f"{event.facts['who']} deleted an unreadable message that is not in the dead-letter queue"
@@ -308,10 +333,14 @@ def results_are_stored(story: Story) -> Iterator[str]:
 
 
 def _is_left_to_lifecycle(story: Story, key: str) -> bool:
-    """Tells whether a payload is left to the bucket's lifecycle: of a dead letter, or one whose client was refused."""
+    """Tells whether a payload is left to the bucket's lifecycle.
+
+    That of a dead letter, one that no agent came for in time (its message may still come), or one whose client was
+    refused.
+    """
     name = key.rpartition("/")[2].removesuffix(".json")
     submission = story.find(name)
-    if submission is not None and submission.dead_lettered:
+    if submission is not None and (submission.dead_lettered or _expired(submission)):
         return True
     if any(name in story.submission_of.get(request, ()) for request in _accepted(story)):
         return False
@@ -394,6 +423,9 @@ def _figures(story: Story) -> dict[str, int | float]:
         "generations": runs.total(),
         "generations completed": runs["succeeded"],
         "generations too many": sum(number - 1 for number in succeeded.values()),
+        "sent again, since SNS could not deliver it": sum(1 for _ in story.of(Kind.RESENT)),
+        "ended since no agent came in time": sum(_expired(item) for _, item in story.submissions()),
+        "callbacks shortened": sum("truncated" in event.facts["body"] for event in story.of(Kind.HEARD)),
         "faults": sum("skipped" not in event.facts for event in story.of(Kind.FAULT)),
         "seconds to recover": float(story.last(Kind.SETTLED).get("seconds", 0)),
     }
@@ -401,6 +433,10 @@ def _figures(story: Story) -> dict[str, int | float]:
 
 def _withdrawn(submission: Submission | None) -> bool:
     return submission is not None and submission.error is not None and submission.error.code == "not_accepted"
+
+
+def _expired(submission: Submission) -> bool:
+    return submission.error is not None and submission.error.code == "expired"
 
 
 def _named(body: dict[str, Any]) -> list[str]:

@@ -90,7 +90,9 @@ class Client:
             accepted = facts["outcome"] == "accepted"
             last = accepted or attempt == TRIES - 1 or self._leaving.is_set()
             if last or not once:
-                self._history.add(Kind.REQUEST, request=request, task=planned.ref, **facts)
+                self._history.add(
+                    Kind.REQUEST, request=request, task=planned.ref, before=attempt if once else 0, **facts
+                )
             if accepted:
                 self._known.append(planned)
             if last or self._leaving.wait(1):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
+from typing import Final
 
 from tests.chaos.history import History, Kind
 from tests.chaos.plan import PlannedFault
 from tests.support.processes import Process
 from tests.support.stack import Stack
+
+_IN_ORDER: Final = frozenset({0, -signal.SIGTERM})
+"""Exit statuses of an API that was asked to end; uvicorn ends by the signal when it is done."""
+STOP_WITHIN: Final = 30.0
+"""Seconds that the API may take to end in order."""
 
 
 class Front:
@@ -52,10 +59,19 @@ class Front:
         return self._process is None
 
     def close(self) -> None:
-        """Stops keeping; the process goes with its stack."""
+        """Stops keeping; asks the API to end in order, so that nothing is written any more, and notes how it did."""
         self._closing.set()
         self._thread.join(10)
         self._tend(replacing=False)
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            status, _ = self._process.wait_ended(STOP_WITHIN)
+            self._history.add(Kind.ENDED, name="api", status=status, expected=status in _IN_ORDER)
+        except AssertionError:
+            self._process.kill()
+            self._history.add(Kind.ENDED, name="api", status="it does not end", expected=False)
 
     def _keep(self) -> None:
         while not self._closing.wait(0.1):

@@ -19,7 +19,7 @@ class Kind(StrEnum):
     """The trial began: seed, agents, settings."""
     REQUEST = "request"
     """A client's request was answered: `request`, `task`, `outcome` (accepted, refused or unknown), `status`, and of a
-    refusal the `fate` of the submission."""
+    refusal the `fate` of the submission; `before` counts the sendings before it under the same key."""
     FOREIGN = "foreign"
     """A message was sent straight to the queue: `request` and `task`, or `unreadable`."""
     DUPLICATE = "duplicate"
@@ -40,6 +40,8 @@ class Kind(StrEnum):
     """A callback was published: `who`, `submission`, `body`, `asked`."""
     BURIED = "buried"
     """A message was put into the dead-letter queue: `who`, `submission`, `body`, `asked`."""
+    RESENT = "resent"
+    """A message that SNS could not deliver was put into its queue: `who`, `submission`, `asked`."""
     HEARD = "heard"
     """The subscriber got a callback: `submission`, `body`."""
     FAULT = "fault"

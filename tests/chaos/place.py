@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from contract.objects import ENDED, IDEMPOTENCY, RECORDS
+from contract.objects import ENDED, EXPIRY_SWEEP, IDEMPOTENCY, RECORDS
 from contract.task import RuntimeType
 from local.provision import provision
 from tests.chaos.plan import RETENTION, Plan
@@ -54,8 +54,9 @@ class TrialDeployment(Deployment):
         _persist(make)
 
     def waiting(self) -> dict[str, tuple[int, int]]:
-        """Returns for each runtime how many messages are visible, and how many are held."""
-        return {runtime: self.queue_counts(url) for runtime, url in self.urls.items()}
+        """Returns for each runtime how many messages are visible, and how many are held; those undelivered, too."""
+        undelivered = self.clients.sqs.get_queue_url(QueueName=self.place.undelivered)["QueueUrl"]
+        return {runtime: self.queue_counts(url) for runtime, url in [*self.urls.items(), ("nobody", undelivered)]}
 
 
 def provision_trial(endpoint: str, plan: Plan) -> TrialDeployment:
@@ -82,7 +83,11 @@ def leftovers(deployment: TrialDeployment) -> dict[str, Any]:
     records = [json.loads(deployment.object(key)) for key in objects if key.startswith(RECORDS)]
     letters = [letter for runtime in deployment.urls for letter in _letters(deployment, runtime)]
     return {
-        "objects": {key: etag for key, etag in objects.items() if not key.startswith((RECORDS, ENDED, IDEMPOTENCY))},
+        "objects": {
+            key: etag
+            for key, etag in objects.items()
+            if not key.startswith((RECORDS, ENDED, IDEMPOTENCY, EXPIRY_SWEEP))
+        },
         "records": records,
         "dead_letters": letters,
         "waiting": deployment.waiting(),

@@ -264,8 +264,14 @@ _LONG_ID: Final = 250
 _LONG_PREFIX: Final = 370
 """Bytes; such an id stands twice in each address."""
 
-RETENTION: Final = 60
-"""Seconds that the queue of the runtime that is away keeps a message; the least that SQS allows."""
+RETENTION: Final = 95
+"""Seconds that the queue of the runtime that is away keeps a message; SQS allows 60 and more."""
+
+EXPIRY: Final = 70
+"""Seconds after which the API ends what has not begun."""
+
+EXPIRY_SWEEP: Final = 10
+"""Seconds between two looks for that."""
 
 _COMES: Final = 0.7
 """Share of the window after which the runtime is there that is away at first."""
@@ -382,7 +388,7 @@ def _tasks(
     away, present = runtimes[-1], runtimes[:-1]
     pods = [runtime for runtime in present for _ in runtime.pods]
     outages = [fault for fault in faults if fault.kind in _OUTAGES]
-    may_expire = away.comes_at - RETENTION - 20
+    may_expire = away.comes_at - RETENTION - 5
     wanted = {kind: max(1, round(share * number)) for kind, share in _SHARES.items()}
     if may_expire > _GONE * window:
         wanted |= _IN_FULL_TRIALS

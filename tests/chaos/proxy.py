@@ -21,6 +21,7 @@ from contract.objects import RECORDS
 from tests.chaos.history import History, Kind
 from tests.support.proxy import Call, FaultProxy, Match, _identify, _Rule
 
+_DEAD_LETTERS: Final = "-dlq"
 _CALLER: Final = re.compile(r"Credential=([^/]+)/")
 
 
@@ -95,12 +96,7 @@ class NotingProxy(FaultProxy):
                 for entry in document.get("Entries", [document]):
                     self._history.add(Kind.DELETED, who=who, receipt=entry["ReceiptHandle"], asked=asked)
             case "sqs", "SendMessage":
-                document = _json(call.body)
-                attributes = document.get("MessageAttributes", {})
-                submission = attributes.get("submission", {}).get("StringValue", "")
-                self._history.add(
-                    Kind.BURIED, who=who, submission=submission, body=document["MessageBody"][:2000], asked=asked
-                )
+                self._note_sent(_json(call.body), who=who, asked=asked)
             case "sns", "Publish" | "PublishBatch":
                 form = dict(parse_qsl(call.body.decode()))
                 if form.get("TopicArn") == self._callback_topic:
@@ -111,6 +107,14 @@ class NotingProxy(FaultProxy):
                 else:
                     for text, _ in published(form):
                         self.messages[request_of(text)] = text
+
+    def _note_sent(self, document: dict[str, Any], *, who: str, asked: float) -> None:
+        submission = document.get("MessageAttributes", {}).get("submission", {}).get("StringValue", "")
+        body = document["MessageBody"]
+        if document["QueueUrl"].endswith(_DEAD_LETTERS):
+            self._history.add(Kind.BURIED, who=who, submission=submission, body=body[:2000], asked=asked)
+        else:
+            self._history.add(Kind.RESENT, who=who, submission=message_of(body)[1], asked=asked)
 
     def _note_object(self, request: web.Request, call: Call, answer: web.Response, *, who: str, asked: float) -> None:
         key = call.resource.partition("/")[2]

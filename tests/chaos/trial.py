@@ -24,7 +24,7 @@ from tests.chaos.contents import HUGE_OUTPUTS
 from tests.chaos.front import Front
 from tests.chaos.history import Event, History, Kind
 from tests.chaos.place import TrialDeployment, leftovers, provision_trial
-from tests.chaos.plan import GUILTY, FaultKind, Plan, PlannedFault, PlannedTask, TaskKind
+from tests.chaos.plan import EXPIRY, EXPIRY_SWEEP, GUILTY, FaultKind, Plan, PlannedFault, PlannedTask, TaskKind
 from tests.chaos.pods import Pods
 from tests.chaos.proxy import NotingProxy
 from tests.support.deployment import Deployment
@@ -33,6 +33,11 @@ from tests.support.stack import Stack
 
 HUGE_STORED: Final = HUGE_OUTPUTS - 80
 """Results after which the agent is killed that stores very many; more than a page of a listing."""
+_API_SETTINGS: Final = {
+    "EXPIRY_SECONDS": str(EXPIRY),
+    "EXPIRY_SWEEP_SECONDS": str(EXPIRY_SWEEP),
+    "UNDELIVERED_SWEEP_SECONDS": "2",
+}
 _CANCELLED_AT_ONCE: Final = frozenset({TaskKind.HASTY, TaskKind.HASTY_ONCE})
 _LOOK_EVERY: Final = 0.5
 """Seconds between two reads of a client."""
@@ -146,6 +151,7 @@ class Trial:
             visibility=plan.visibility,
             slots=plan.slots,
             guilty=guilty,
+            expiry=EXPIRY,
             types={runtime.name: runtime.type for runtime in plan.runtimes},
         )
         deployment = provision_trial(localstack.endpoint, plan)
@@ -154,7 +160,7 @@ class Trial:
             NotingProxy(localstack.endpoint, history, callback_topic=topic) as proxy,
             Stack(deployment, self._folder, aws=proxy.url) as stack,
         ):
-            front, pods = Front(stack, history, {"API_KEYS": api_keys()}), Pods(stack, plan, history)
+            front, pods = Front(stack, history, _API_SETTINGS | {"API_KEYS": api_keys()}), Pods(stack, plan, history)
             try:
                 front.start()
                 pods.start()
@@ -211,7 +217,7 @@ class Trial:
             if planned.kind in _CANCELLED_AT_ONCE:
                 self._agenda.add(planned.at, _in_pool(pool, client.cancel_at_once, planned))
         for fault in self._plan.faults:
-            self._agenda.add(fault.at, _in_pool(pool, self._fault, fault, struck, began))
+            self._agenda.add(fault.at, _in_pool(pool, self._fault, fault, struck, pool, began))
         self._agenda.add(self._plan.away.comes_at, pods.arrive)
         looks = int(self._plan.window / _LOOK_EVERY)
         for number in range(looks):
@@ -247,7 +253,7 @@ class Trial:
             struck.pods.kill(agent)
             struck.client.cancel(planned)
 
-    def _fault(self, fault: PlannedFault, struck: _Struck, began: float) -> None:
+    def _fault(self, fault: PlannedFault, struck: _Struck, pool: ThreadPoolExecutor, began: float) -> None:
         end = time.monotonic() - began + fault.seconds
         pods, localstack = struck.pods, struck.localstack
         if fault.kind.strikes_one:
@@ -257,7 +263,7 @@ class Trial:
         elif fault.kind is FaultKind.QUEUE_GONE:
             pods.note(fault, "AWS")
             struck.deployment.delete_queue(self._plan.away.name)
-            self._agenda.add(end, struck.deployment.restore)
+            self._agenda.add(end, _in_pool(pool, struck.deployment.restore))
         elif fault.kind is FaultKind.AWS_FROZEN:
             if time.monotonic() < self._frozen_until:
                 pods.note(fault, "AWS", skipped="it is frozen already")

@@ -16,7 +16,7 @@ from contract.task import RuntimeType
 from local.localstack.process import LocalStack
 from tests.chaos.checker import check
 from tests.chaos.history import Kind, read
-from tests.chaos.plan import FaultKind, TaskKind, make_plan
+from tests.chaos.plan import FaultKind, make_plan
 from tests.chaos.report import repeat_command, summary
 from tests.chaos.trial import Trial
 from tests.support.processes import ROOT
@@ -26,14 +26,12 @@ LIMIT = 70.0
 """Seconds, for a machine with much else to do; 25 are usual."""
 
 
-NOT_YET = (TaskKind.UNATTENDED, TaskKind.UNDELIVERED)
-
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize(("seed", "types"), [(954, [RuntimeType.SDWEBUI, RuntimeType.HTTP])])
 def test_nothing_is_lost(localstack_process: LocalStack, tmp_path: Path, seed: int, types: list[RuntimeType]) -> None:
-    plan = make_plan(seed, tasks=40, window=7, visibility=3, seconds_per_task=0.1, types=types, without=NOT_YET)
+    plan = make_plan(seed, tasks=40, window=7, visibility=3, seconds_per_task=0.1, types=types)
     trial = Trial(plan, tmp_path, limit=LIMIT, say=print, localstack=localstack_process)
     verdict = check(trial.run())
     assert verdict.violations == [], f"{summary(verdict)}\n{repeat_command(plan, seconds=LIMIT)}"
@@ -45,7 +43,6 @@ def test_nothing_is_lost(localstack_process: LocalStack, tmp_path: Path, seed: i
 
 def test_ctrl_c_ends_the_faults_and_judges_all_the_same(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.chaos", "--seed", "2", "--tasks", "30", "--window", "60"]
-    command += [word for kind in NOT_YET for word in ("--without", kind)]
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(
             command,

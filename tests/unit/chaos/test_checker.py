@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from contract.record import (
     Transition,
     end_unstarted,
     finish,
+    note_callback,
     request_cancel,
     start,
     submit,
@@ -33,7 +34,7 @@ from tests.chaos.checker import check
 from tests.chaos.history import Event, Kind, parse
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-RETENTION = 60
+EXPIRY = 60
 Events = list[Event]
 
 
@@ -47,7 +48,7 @@ class World:
         self.etags: dict[str, str] = {}
         self.objects: dict[str, str] = {}
         self.letters: list[dict[str, str]] = []
-        self.add(Kind.TRIAL, seed=1, agents=3, visibility=4, guilty=["guilty"], retention={"short": RETENTION})
+        self.add(Kind.TRIAL, seed=1, agents=3, visibility=4, guilty=["guilty"], expiry=EXPIRY)
 
     def add(self, kind: Kind, **facts: Any) -> None:
         self.now += 1
@@ -69,8 +70,9 @@ class World:
         self.records[task], self.etags[task] = record, etag
         return record.current
 
-    def accept(self, task: str, number: int = 1, outcome: str = "accepted") -> str:
-        request, name = f"{task}/{number}", f"S{task}{number if number > 1 else ''}"
+    def accept(self, task: str, number: int = 1, outcome: str = "accepted", *, request: str = "", **facts: Any) -> str:
+        """Submits a task; `outcome` is what its client hears, nothing when it sends it again."""
+        request, name = request or f"{task}/{number}", f"S{task}{number if number > 1 else ''}"
         new = Submission(
             submission=name,
             runtime="r",
@@ -80,7 +82,8 @@ class World:
             submitted_at=NOW,
         )
         self.change(task, "api", lambda record: submit(record, TaskRef(task), new))
-        self.add(Kind.REQUEST, request=request, task=task, outcome=outcome, status=200)
+        if outcome:
+            self.add(Kind.REQUEST, request=request, task=task, outcome=outcome, status=200, **facts)
         return name
 
     def cancel_queued(self, task: str) -> None:
@@ -88,6 +91,7 @@ class World:
         body = callback_for(task, submission).model_dump(mode="json")
         self.add(Kind.PUBLISHED, who="api", submission=submission.submission, body=body)
         self.add(Kind.HEARD, submission=submission.submission, body=body)
+        self.change(task, "api", partial(note_callback, submission=submission.submission))
         self.add(Kind.CANCEL, task=task, status=200, submission=submission.submission)
 
     def run(self, task: str, name: str, who: str = "agent-0-1", attempt: int = 1) -> None:
@@ -357,6 +361,40 @@ def cancelled_without_callback(world: World, outcome: str = "accepted", status: 
     world.add(Kind.CANCEL, task="t", status=status, submission=submission.submission if status == 200 else "")
 
 
+def sent_after_its_cancel(world: World, before: int = 1) -> None:
+    """A task is cancelled while its sending fails; sent again under the same key, it is accepted, and runs."""
+    world.accept("t", outcome="")
+    world.cancel_queued("t")
+    again = world.accept("t", 2, request="t/1", before=before)
+    world.run("t", again)
+    world.finish("t", again, Status.SUCCEEDED)
+    world.settle("t", again)
+
+
+def expired(world: World, after: float = EXPIRY + 1, *, told: bool = True) -> None:
+    """A task that no agent came for: the API ends it after so many seconds."""
+    name = world.accept("t")
+    error = Failure(code="expired", message="")
+    ended = partial(end_unstarted, submission=name, status=Status.FAILED, error=error)
+    submission = world.change("t", "api", partial(ended, now=NOW + timedelta(seconds=after)))
+    body = callback_for("t", submission).model_dump(mode="json")
+    if told:
+        world.add(Kind.PUBLISHED, who="api", submission=name, body=body)
+        world.add(Kind.HEARD, submission=name, body=body)
+
+
+def sent_again(world: World, *, resent: bool = True) -> None:
+    """A task that SNS could not deliver: the API puts it into its queue, and takes it from the undelivered ones."""
+    name = world.accept("t")
+    world.add(Kind.RECEIVED, who="api", message="mu", receipt="t-api", task="t", submission=name)
+    if resent:
+        world.add(Kind.RESENT, who="api", submission=name, asked=world.now)
+    world.add(Kind.DELETED, who="api", receipt="t-api")
+    world.run("t", name)
+    world.finish("t", name, Status.SUCCEEDED)
+    world.settle("t", name)
+
+
 def ran_after_its_refusal(world: World) -> None:
     world.whole("t", Status.SUCCEEDED)
     for event in world.events:
@@ -411,7 +449,7 @@ def short_and_cut(world: World) -> None:
             event.facts["body"] = event.facts["body"] | {"context": None, "truncated": ["context"], "image_count": 1}
 
 
-@pytest.mark.parametrize("story", [crowded, long_callback])
+@pytest.mark.parametrize("story", [crowded, long_callback, expired, sent_again, sent_after_its_cancel])
 def test_an_odd_story_is_sound(story: Callable[[World], None]) -> None:
     world = sound()
     story(world)
@@ -458,6 +496,10 @@ FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
     "a run of what had been cancelled while it waited": (ran_after_its_cancel, "what_is_over_does_not_run"),
     "a submission that is forgotten before it has ended": (forgotten_and_unfinished, "records_go_forward"),
     "a cancel that nobody is called back for": (cancelled_without_callback, "ends_are_called_back"),
+    "two submissions for one sending": (partial(sent_after_its_cancel, before=0), "accepted_tasks_end"),
+    "a task that expires too early": (partial(expired, after=EXPIRY - 1), "the_innocent_are_tried_again"),
+    "a task that expires without a word": (partial(expired, told=False), "ends_are_called_back"),
+    "an undelivered message that is dropped": (partial(sent_again, resent=False), "deletions_follow_ends"),
     "a run of what was refused": (ran_after_its_refusal, "refusals_hold"),
     "a callback that was shortened without saying so": (cut_without_a_word, "ends_are_called_back"),
     "a callback that names other images": (cut_in_the_middle, "ends_are_called_back"),
@@ -607,6 +649,13 @@ def test_the_payload_of_a_dead_letter_stays_for_whoever_sends_it_back() -> None:
     world.whole("bad", Status.FAILED)
     name = world.records["bad"].current.submission
     world.objects[f".payloads/bad/{name}.json"] = "x"
+    assert check(world.history()).violations == []
+
+
+def test_the_payload_of_an_expired_task_stays_for_its_message_may_still_come() -> None:
+    world = sound()
+    expired(world)
+    world.objects[".payloads/t/St.json"] = "x"
     assert check(world.history()).violations == []
 
 

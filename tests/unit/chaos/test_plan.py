@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contract.identifiers import check_task_id
 from contract.task import RuntimeType
-from tests.chaos.plan import RETENTION, FaultKind, TaskKind, make_plan
+from tests.chaos.plan import EXPIRY, EXPIRY_SWEEP, RETENTION, FaultKind, TaskKind, make_plan
 
 seeds = st.integers(min_value=0, max_value=2**32)
 
@@ -62,7 +62,7 @@ def test_a_full_trial_has_every_kind_of_task_and_three_types_of_runtime(seed: in
         waits = plan.away.comes_at - task.at
         if task.kind is TaskKind.UNATTENDED:
             assert task.runtime == plan.away.name
-            assert waits > RETENTION + 10
+            assert waits > RETENTION > EXPIRY + 2 * EXPIRY_SWEEP
         if task.kind is TaskKind.CROWDED:
             assert task.runtime == plan.away.name
             assert 5 < waits < RETENTION
