@@ -65,7 +65,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
         clients = await open_clients(
             stack, region=settings.aws_region, bucket=settings.s3_bucket, emulated=bool(settings.aws_endpoint_url)
         )
-        session = await stack.enter_async_context(open_session())
+        session = await stack.enter_async_context(open_session(settings.runtime_token.get_secret_value()))
         tracer = make_tracer(settings)
         stack.callback(tracer.close)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agent.decisions import refusal
@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     api_base_url: Annotated[
         str, Field(description="URL of the runtime, such as http://127.0.0.1:7860", pattern=r"^https?://[^/\s]+")
     ]
+    runtime_token: Annotated[
+        SecretStr, Field(description="sent to the runtime as `Authorization: Bearer`; nothing when empty")
+    ] = SecretStr("")
     sqs_queue_url: Annotated[str, Field(description="URL of the runtime's queue", pattern=r"^https?://\S+$")]
     sqs_dlq_url: Annotated[
         str,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 import structlog
@@ -57,8 +58,10 @@ class Reply:
         return self.status == 200
 
 
-def open_session() -> aiohttp.ClientSession:
+def open_session(token: str = "") -> aiohttp.ClientSession:
     """Returns a session for `make_runtime`: connections kept for a moment only, no cookies, no overall timeout.
+
+    A token is sent as `Authorization: Bearer` with every request.
 
     A runtime closes idle connections after some seconds (uvicorn: 5, aiohttp: 75). A run that is sent at that very
     moment dies with its connection, and nobody can tell whether the server began it. So this side closes them first.
@@ -67,7 +70,7 @@ def open_session() -> aiohttp.ClientSession:
     more (measured on 1.10.1: 7.8 MB), and base64 of PNGs hardly shrinks.
     """
     return aiohttp.ClientSession(
-        headers={"Accept-Encoding": "identity"},
+        headers={"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})},
         connector=aiohttp.TCPConnector(keepalive_timeout=KEPT_SECONDS, limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
@@ -80,7 +83,8 @@ class Server:
 
     Args:
         session: see `open_session`.
-        base_url: where it listens; a user and password in it are sent as basic authentication.
+        base_url: where it listens; a user and password in it are sent as basic authentication, and its query
+            (`?token=…`) goes with every request.
         title: what messages call it, such as `SD Web UI`.
         ready_path: a cheap GET that answers 200 when the server can take work.
         most_bytes: of one answer.
@@ -98,7 +102,8 @@ class Server:
         url = URL(base_url)
         self._session = session
         self._headers = _basic_authentication(url)
-        self._base = str(url.with_user(None)).rstrip("/")
+        self._base = str(url.with_user(None).with_query(None)).rstrip("/")
+        self._query = dict(url.query)
         self._ready_path = ready_path
         self.title = title
         self.allowances = Allowances(title, most_bytes)
@@ -134,7 +139,7 @@ class Server:
         try:
             async with self._session.request(
                 method,
-                self._base + path,
+                self._address(path),
                 data=body,
                 params=params,
                 headers=headers,
@@ -163,7 +168,7 @@ class Server:
         try:
             response = await self._session.request(
                 method,
-                self._base + path,
+                self._address(path),
                 data=body,
                 headers={**self._headers, "Content-Type": "application/json"},
                 allow_redirects=False,
@@ -184,7 +189,7 @@ class Server:
         """
         async with asyncio.timeout(SHORT):
             socket = await self._session.ws_connect(
-                self._base + path,
+                self._address(path),
                 headers=self._headers,
                 max_msg_size=self.allowances.most,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT),
@@ -193,6 +198,11 @@ class Server:
             yield socket
         finally:
             await socket.close()
+
+    def _address(self, path: str) -> str:
+        if not self._query:
+            return self._base + path
+        return f"{self._base}{path}{'&' if '?' in path else '?'}{urlencode(self._query)}"
 
     async def is_alive(self) -> bool:
         """Tells whether the server answers its ready path now."""
@@ -229,7 +239,7 @@ class Server:
 
     async def _probe(self) -> Reply:
         async with self._session.get(
-            self._base + self._ready_path,
+            self._address(self._ready_path),
             headers=self._headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=10, sock_connect=CONNECT_TIMEOUT),

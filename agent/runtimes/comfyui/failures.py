@@ -27,7 +27,8 @@ def failure_of(status: int, body: bytes) -> TaskError:
     """Returns the error for an HTTP answer that is no 200."""
     if status in {401, 403}:
         return RuntimeUnavailableError(
-            "runtime_unauthorized", f"{TITLE} refuses the agent ({status}); put user and password into API_BASE_URL"
+            "runtime_unauthorized",
+            f"{TITLE} refuses the agent ({status}); set RUNTIME_TOKEN, or user and password in API_BASE_URL",
         )
     document = json_object(body)
     if status == 405 or (status == 404 and not document):

@@ -53,7 +53,7 @@ def failure_of(status: int, body: bytes) -> TaskError:
     if status in {401, 403}:
         return RuntimeUnavailableError(
             "runtime_unauthorized",
-            f"{TITLE} refuses the agent ({status}){said}; put user and password into API_BASE_URL",
+            f"{TITLE} refuses the agent ({status}){said}; set RUNTIME_TOKEN, or user and password in API_BASE_URL",
         )
     if status in {404, 405} and not error:
         return RuntimeUnavailableError(

@@ -87,3 +87,22 @@ def test_a_run_is_repeated_only_if_its_files_may_come_then(status: int, kind: ty
     assert type(error) is kind
     assert error.message == f"it does not hand out its output 'a.png' and 1 more ({status})"
     assert downloads.nothing_fetched(downloads.Downloads([], {}), "it") is None
+
+
+async def test_a_token_goes_with_every_request_and_so_does_the_query_of_the_address() -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        seen.append((request.raw_path, request.headers.get("Authorization")))
+        return web.Response(body=b"{}")
+
+    async with web_server(answer) as url, open_session("t0ken") as session:
+        server = Server(session, f"{url}/comfy?token=a%2Bb", title="it", ready_path="/ready")
+        await server.wait_until_ready()
+        await server.request("GET", "/view", params={"filename": "a b"})
+        await server.request("GET", "/history?max_items=1")
+    assert seen == [
+        ("/comfy/ready?token=a%2Bb", "Bearer t0ken"),
+        ("/comfy/view?token=a%2Bb&filename=a+b", "Bearer t0ken"),
+        ("/comfy/history?max_items=1&token=a%2Bb", "Bearer t0ken"),
+    ]
