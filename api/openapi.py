@@ -234,7 +234,7 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 "cancelTask",
                 "Cancel a task",
                 {
-                    200: build.json("It had not begun, and will not.", schemas.Task),
+                    200: build.json("It had not begun, and will not; its callback is out.", schemas.Task),
                     202: build.json("It runs; its agent was asked to stop it.", schemas.Task),
                 },
                 403,

@@ -70,6 +70,7 @@ class Timings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     queued: float | None = None
+    """From the publication of its message to the start of that attempt, by SQS's own clock; None: SQS did not tell."""
     inputs: float | None = None
     generation: float | None = None
     upload: float | None = None
