@@ -124,8 +124,15 @@ def check_values(text: bytes | str, title: str) -> None:
     """
     if len(text) <= MOST_VALUES:
         return
-    count = text.count if isinstance(text, str) else lambda mark: text.count(mark.encode())
-    if sum(map(count, ",[{")) > MOST_VALUES:
+    find = text.find if isinstance(text, str) else lambda mark, start: text.find(mark.encode(), start)
+    left = MOST_VALUES
+    for mark in ",[{":
+        position = find(mark, 0)
+        # From one to the next, and not `count`: in base64, where there are none, that is ten times as fast.
+        while position >= 0 and left >= 0:
+            left -= 1
+            position = find(mark, position + 1)
+    if left < 0:
         raise PermanentError(
             TOO_LARGE, f"{title} answered with JSON of more than {MOST_VALUES} values; ask for smaller outputs"
         )
