@@ -7,6 +7,7 @@ state unless `Last-Event-ID` says that it is known (HTML Living Standard, sectio
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -92,19 +93,39 @@ async def task_events(
 
 
 class Streams:
-    """Counts the event streams that are open."""
+    """Counts the event streams that are open, of all and of each caller.
 
-    def __init__(self, gauge: Gauge) -> None:
+    Args:
+        gauge: shows how many there are.
+        most: that may be open at once. A caller with an API key gets half of them, so that others have the rest.
+    """
+
+    def __init__(self, gauge: Gauge, most: int) -> None:
         self._gauge = gauge
-        self.open = 0
+        self._most = most
+        self._of: Counter[str] = Counter()
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._of.total()
+
+    def has_room(self, caller: str) -> bool:
+        """Tells whether a caller may open one more; all who have no key are one, named by an empty text."""
+        share = max(1, self._most // 2) if caller else self._most
+        return self.open < self._most and self._of[caller] < share
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Counts one stream while it is open."""
-        self.open += 1
-        self._gauge.set(self.open)
+    def one(self, caller: str) -> Iterator[None]:
+        """Counts one stream of a caller while it is open."""
+        self._count(caller, 1)
         try:
             yield
         finally:
-            self.open -= 1
-            self._gauge.set(self.open)
+            self._count(caller, -1)
+
+    def _count(self, caller: str, change: int) -> None:
+        self._of[caller] += change
+        if not self._of[caller]:
+            del self._of[caller]
+        self._gauge.set(self.open)

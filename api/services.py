@@ -81,7 +81,7 @@ def make_front(settings: Settings, config: Config) -> Front:
         throttle=Throttle(throttle.rate_limit, throttle.burst_limit, time.monotonic),
         intake=Intake(settings.max_body_bytes, settings.request_seconds),
         metrics=metrics,
-        streams=Streams(metrics.streams),
+        streams=Streams(metrics.streams, settings.max_event_streams),
         tracer=make_tracer(settings),
         stopping=asyncio.Event(),
     )

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     grace_period_seconds: Annotated[int, Field(ge=0, le=300)] = 10
     """How long requests under way may take to end after SIGTERM."""
     max_event_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Event streams open at once."""
+    """Event streams open at once; one API key gets half of them."""
 
     expiry_seconds: Annotated[float, Field(gt=0, le=RETENTION)] = EXPIRY
     """How long a task may take from its submission to its end; SQS forgets its message after 14 days."""

@@ -71,15 +71,15 @@ async def events(request: Request) -> Response:
         return Response(status_code=204)
     if request.method == "HEAD":
         return Response(media_type=EVENT_STREAM)
-    front = services.front
-    if front.streams.open >= front.settings.max_event_streams:
+    front, state = services.front, request_state(request.scope)
+    if not front.streams.has_room(state.caller.name):
         raise UnavailableError(
             "too many event streams are open; ask GET /v1/tasks/{id} instead", code="too_many_streams"
         )
-    request_state(request.scope).stream = True
+    state.stream = True
 
     async def stream(record: Record) -> AsyncIterator[bytes]:
-        with front.streams.one():
+        with front.streams.one(state.caller.name):
             async for event in task_events(services.tasks, record, last_event_id, front.stopping):
                 yield event
 

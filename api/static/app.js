@@ -268,7 +268,8 @@ async function follow(task, onTop = true) {
         }
       }
     } catch (error) {
-      if (error.status === 404) return void forget(task.id);
+      // With a key, it may be there for another one.
+      if (error.status === 404) return void ($("key").value.trim() ? hide(task.id) : forget(task.id));
       if (error.status === 401) return problem(item, error.message);
       problem(item, `${error.message} Trying again …`);
     }
@@ -276,11 +277,15 @@ async function follow(task, onTop = true) {
   }
 }
 
-function forget(id) {
+function hide(id) {
   tasks.get(id)?.remove();
   tasks.delete(id);
-  localStorage.setItem("tasks", JSON.stringify(remembered().filter((other) => other !== id)));
   $("empty").hidden = tasks.size > 0;
+}
+
+function forget(id) {
+  localStorage.setItem("tasks", JSON.stringify(remembered().filter((other) => other !== id)));
+  hide(id);
 }
 
 /* ---- the runtimes ---- */

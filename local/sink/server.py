@@ -38,9 +38,14 @@ class Memory:
             with contextlib.suppress(asyncio.QueueFull):  # a page that reads too slowly misses one
                 queue.put_nowait(heard)
 
-    def newest_first(self, task_id: str | None = None) -> list[Heard]:
-        """Returns what is remembered; of one task, if an id is given."""
-        return [item for item in self._heard if task_id is None or item.body.get("id") == task_id]
+    def newest_first(self, task_id: str | None = None, tenant: str | None = None) -> list[Heard]:
+        """Returns what is remembered; of one task, if an id is given, and of one tenant (empty: the shared space)."""
+        return [
+            item
+            for item in self._heard
+            if (task_id is None or item.body.get("id") == task_id)
+            and (tenant is None or item.attributes.get("tenant", "") == tenant)
+        ]
 
     @contextlib.contextmanager
     def waiting(self) -> Any:
@@ -71,12 +76,12 @@ def make_app(memory: Memory, listener: Listener, hosts: AllowedHosts) -> web.App
 
     async def callbacks(request: web.Request) -> web.Response:
         """Answers the callbacks exactly as they were published, newest first."""
-        found = memory.newest_first(request.query.get("id"))
+        found = memory.newest_first(request.query.get("id"), request.query.get("tenant"))
         return web.json_response([item.body for item in found])
 
     async def deliveries(request: web.Request) -> web.Response:
         """Answers the same with message attributes and times of arrival."""
-        found = memory.newest_first(request.query.get("id"))
+        found = memory.newest_first(request.query.get("id"), request.query.get("tenant"))
         return web.json_response([item.as_json() for item in found])
 
     async def picture(_: web.Request) -> web.Response:

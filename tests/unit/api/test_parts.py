@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +16,9 @@ from api import examples
 from api.app import create_app
 from api.digest import digest
 from api.errors import ApiError
-from api.events import SLOWEST_POLL_SECONDS, encode_event, event_id, has_seen_the_end, next_poll
+from api.events import SLOWEST_POLL_SECONDS, Streams, encode_event, event_id, has_seen_the_end, next_poll
 from api.idempotency import check_key
+from api.metrics import Metrics
 from api.openapi import openapi_document
 from api.settings import Settings
 from api.telemetry import trace_header
@@ -133,3 +135,23 @@ def test_every_reference_in_the_openapi_document_leads_somewhere(keys_needed: bo
         assert name in document["components"]["schemas"]
     assert ('"security"' in text) is keys_needed
     assert '"422"' not in text
+
+
+def test_one_key_leaves_event_streams_to_others() -> None:
+    streams = Streams(Metrics().streams, 4)
+    with ExitStack() as stack:
+        for _ in range(2):
+            assert streams.has_room("alice")
+            stack.enter_context(streams.one("alice"))
+        assert not streams.has_room("alice")
+        for _ in range(2):
+            assert streams.has_room("bob")
+            stack.enter_context(streams.one("bob"))
+        assert not streams.has_room("carol")
+        assert streams.open == 4
+    assert streams.open == 0
+    with ExitStack() as stack:
+        for _ in range(4):
+            assert streams.has_room("")
+            stack.enter_context(streams.one(""))
+        assert not streams.has_room("")

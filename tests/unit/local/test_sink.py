@@ -43,6 +43,17 @@ def test_the_newest_are_kept_and_come_first() -> None:
     assert {item.body["id"] for item in memory.newest_first("1")} == {"1"}
 
 
+def test_callbacks_of_one_id_are_told_apart_by_their_tenants() -> None:
+    memory = Memory()
+    for tenant in ("alice", "bob"):
+        memory.add(Heard(NOW, {"id": "x", "tenant": "never here"}, {"tenant": tenant}))
+    memory.add(Heard(NOW, {"id": "x"}, {}))
+
+    assert [item.attributes for item in memory.newest_first("x", "alice")] == [{"tenant": "alice"}]
+    assert [item.attributes for item in memory.newest_first("x", "")] == [{}]
+    assert len(memory.newest_first("x")) == 3
+
+
 async def test_it_answers_to_names_of_this_machine_alone() -> None:
     app = make_app(Memory(), cast("Listener", None), AllowedHosts.of("", listening_on="127.0.0.1"))
     async with TestClient(TestServer(app)) as client:
