@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -25,14 +26,25 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 def unknown_keys(model: type[BaseModel], document: Mapping[str, Any], at: str = "") -> Iterator[str]:
     """Yields a sentence for each key of a document that neither a model nor one within it has."""
-    fields = model.model_fields
+    names, inner = _shape(model)
     for key in document:
-        if key not in fields:
-            yield f"{at}{_shown(key)}: {unknown_key(key, fields)}"
-    for name, field in fields.items():
-        inner, value = field.annotation, document.get(name)
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping):
-            yield from unknown_keys(inner, value, f"{at}{name}.")
+        if key not in names:
+            yield f"{at}{_shown(key)}: {unknown_key(key, names)}"
+    for name, of in inner:
+        value = document.get(name)
+        if isinstance(value, Mapping):
+            yield from unknown_keys(of, value, f"{at}{name}.")
+
+
+@cache
+def _shape(model: type[BaseModel]) -> tuple[tuple[str, ...], tuple[tuple[str, type[BaseModel]], ...]]:
+    """Returns a model's keys, and those of them that are models; asked once, since each request is looked at."""
+    inner = (
+        (name, field.annotation)
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    )
+    return tuple(model.model_fields), tuple(inner)
 
 
 def warning_headers(sentences: tuple[str, ...]) -> dict[str, str]:
