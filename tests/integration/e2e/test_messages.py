@@ -12,6 +12,7 @@ from contract.identifiers import TaskRef, new_ulid
 from contract.objects import output_prefix, rand4
 from contract.record import KEPT_EARLIER, Status
 from contract.topology import MAX_RECEIVE_COUNT
+from local.provision import provision
 from tests.support.stack import SHORT_VISIBILITY, Stack, task, unique
 from tests.support.waiting import eventually
 
@@ -152,6 +153,7 @@ def test_a_submission_that_has_ended_never_comes_back_however_often_its_id_is_us
     pod = stack.start_pod(runtime)
     stack.wait_drained(runtime)
     assert len(pod.fake.runs(task_id)) == 1
+    eventually(lambda: len(callbacks_by_submission(stack, task_id)) == KEPT_EARLIER + 3)
     results = [body["result"] for bodies in callbacks_by_submission(stack, task_id).values() for body in bodies]
     assert sorted(results) == [False] * (KEPT_EARLIER + 2) + [True]
     record = stack.record(task_id)
@@ -234,3 +236,19 @@ def test_a_task_of_another_kind_of_runtime_fails_in_words(stack: Stack, runtime:
     submission = stack.wait_ended_once(task_id, Status.FAILED)
     assert submission.error is not None
     assert "pipeline" in submission.error.message
+
+
+def test_a_task_whose_queue_was_gone_runs_once_the_queue_is_back(stack: Stack, runtime: str) -> None:
+    deployment, folder = stack.deployment, stack.folder / "undelivered"
+    folder.mkdir()
+    with Stack(deployment, folder) as own:
+        own.start_api(UNDELIVERED_SWEEP_SECONDS="1")
+        deployment.clients.sqs.delete_queue(QueueUrl=deployment.queue_url(runtime))
+        task_id = own.submit(runtime)
+        undelivered = deployment.clients.sqs.get_queue_url(QueueName=deployment.place.undelivered)["QueueUrl"]
+        eventually(lambda: sum(deployment.queue_counts(undelivered)) == 1)
+        assert list(provision(deployment.place, deployment.clients))
+        pod = stack.start_pod(runtime)
+        stack.wait_ended_once(task_id, Status.SUCCEEDED)
+        assert len(pod.fake.runs(task_id)) == 1
+        eventually(lambda: sum(deployment.queue_counts(undelivered)) == 0)

@@ -332,6 +332,28 @@ def test_a_second_process_waits_while_one_sweeps_and_until_the_next_sweep_is_due
     assert seconds_until_turn(held, "me", aws.now + LEASE, INTERVAL) == 0
 
 
+def test_a_task_that_an_agent_begins_with_just_then_is_left_to_it() -> None:
+    class Racing(Aws):
+        async def put_object(self, *, Key: str, **more: Any) -> Any:  # noqa: N803
+            record = self.record("t")
+            if Key == record_key(TaskRef("t")) and record is not None and not record.current.attempts:
+                self.change("t", lambda record: start(record, "s", holder="h", now=self.now))
+            return await super().put_object(Key=Key, **more)
+
+    aws = Racing()
+    aws.change("t", lambda record: submit(record, TaskRef("t"), queued()))
+    aws.now += RULES.expiry
+    sweep(aws)
+    record = aws.record("t")
+    assert record is not None
+    assert record.current.status is Status.RUNNING
+    aws.now += INTERVAL
+    sweep(aws)
+    record = aws.record("t")
+    assert record is not None
+    assert record.current.status is Status.FAILED, "its agent has died since"
+
+
 def test_an_unreadable_note_or_record_stops_no_sweep() -> None:
     aws = Aws()
     aws.change("t", lambda record: submit(record, TaskRef("t"), queued()))

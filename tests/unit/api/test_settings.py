@@ -101,6 +101,7 @@ def test_a_key_that_is_an_admins_too_is_refused(monkeypatch: pytest.MonkeyPatch)
         ("API_ADMIN_KEYS", "a/b=just-a-secret", "API_ADMIN_KEYS: 'a/b' is no tenant"),
         ("GATEWAY_SECRET", "short-secret", "GATEWAY_SECRET: must be at least 16 ASCII characters"),
         ("GATEWAY_SECRET_ARN", "mine", "GATEWAY_SECRET_ARN: must be the ARN of an AWS Secrets Manager entry"),
+        ("EXPIRY_SECONDS", "1209600", "SQS forgets a task before anybody looks"),
         ("PORT", "many", "PORT: "),
         ("TASK_TOPIC_ARN", "tasks", "TASK_TOPIC_ARN: must be an SNS topic's ARN"),
         ("TASK_TOPIC_ARN", "", "TASK_TOPIC_ARN: is required and missing"),

@@ -208,3 +208,13 @@ def test_of_earlier_submissions_with_many_images_fewer_are_kept() -> None:
         record = record.replace(ended)
     assert record is not None
     assert list(record.earlier) == ["s3", "s4"]
+
+
+def test_a_submission_whose_callback_is_owed_is_not_crowded_out() -> None:
+    record = request_cancel(queued(), now=NOW)
+    for number in range(KEPT_EARLIER + 2):
+        record = note_callback(request_cancel(submit(record, TASK, new(f"n{number}")), now=NOW), f"n{number}")
+    owed = record.earlier["s1"]
+    assert owed.owes_callback
+    record = submit(note_callback(record, "s1"), TASK, new("last"))
+    assert "s1" not in record.earlier
