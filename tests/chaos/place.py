@@ -33,6 +33,8 @@ class TrialDeployment(Deployment):
     urls: dict[str, str] = field(default_factory=dict)
     away: str = ""
     """The runtime whose queue keeps messages for `RETENTION` seconds only."""
+    given: frozenset[str] = frozenset()
+    """Keys of the objects that lie in the bucket from the start."""
 
     def queue_url(self, runtime: str) -> str:
         return self.urls[runtime]
@@ -69,7 +71,15 @@ def provision_trial(endpoint: str, plan: Plan) -> TrialDeployment:
     ]
     made = deploy(endpoint, config=_CONFIG.format() + "".join(lines))
     urls = {runtime.name: made.queue_url(runtime.name) for runtime in plan.runtimes}
-    deployment = TrialDeployment(made.config, made.place, made.clients, made.callbacks, urls=urls, away=plan.away.name)
+    deployment = TrialDeployment(
+        made.config,
+        made.place,
+        made.clients,
+        made.callbacks,
+        urls=urls,
+        away=plan.away.name,
+        given=frozenset(made.object_keys()),
+    )
     deployment.restore()
     return deployment
 
@@ -86,7 +96,7 @@ def leftovers(deployment: TrialDeployment) -> dict[str, Any]:
         "objects": {
             key: etag
             for key, etag in objects.items()
-            if not key.startswith((RECORDS, ENDED, IDEMPOTENCY, EXPIRY_SWEEP))
+            if not key.startswith((RECORDS, ENDED, IDEMPOTENCY, EXPIRY_SWEEP)) and key not in deployment.given
         },
         "records": records,
         "dead_letters": letters,

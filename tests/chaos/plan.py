@@ -264,16 +264,16 @@ _LONG_ID: Final = 250
 _LONG_PREFIX: Final = 370
 """Bytes; such an id stands twice in each address."""
 
-RETENTION: Final = 95
+RETENTION: Final = 122
 """Seconds that the queue of the runtime that is away keeps a message; SQS allows 60 and more."""
 
-EXPIRY: Final = 70
+EXPIRY: Final = 95
 """Seconds after which the API ends what has not begun."""
 
 EXPIRY_SWEEP: Final = 10
 """Seconds between two looks for that."""
 
-_COMES: Final = 0.7
+_COMES: Final = 0.85
 """Share of the window after which the runtime is there that is away at first."""
 
 _GONE: Final = 0.08

@@ -497,7 +497,7 @@ FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
     "a submission that is forgotten before it has ended": (forgotten_and_unfinished, "records_go_forward"),
     "a cancel that nobody is called back for": (cancelled_without_callback, "ends_are_called_back"),
     "two submissions for one sending": (partial(sent_after_its_cancel, before=0), "accepted_tasks_end"),
-    "a task that expires too early": (partial(expired, after=EXPIRY - 1), "the_innocent_are_tried_again"),
+    "a task that expires too early": (partial(expired, after=EXPIRY - 3), "the_innocent_are_tried_again"),
     "a task that expires without a word": (partial(expired, told=False), "ends_are_called_back"),
     "an undelivered message that is dropped": (partial(sent_again, resent=False), "deletions_follow_ends"),
     "a run of what was refused": (ran_after_its_refusal, "refusals_hold"),
