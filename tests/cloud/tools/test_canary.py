@@ -124,12 +124,14 @@ class Place:
             timings=Timings(generation=seconds) if succeeded else None,
         )
         place, clients = self.deployment.place, self.deployment.clients
-        record = Record(id=task_id, current=submission).model_dump_json().encode()
-        clients.s3.put_object(Bucket=place.output_bucket, Key=record_key(TaskRef(task_id)), Body=record)
+        # Some of each: where a record lies depends on whose it is.
+        tenant = "alice" if succeeded else ""
+        record = Record(id=task_id, tenant=tenant, current=submission).model_dump_json().encode()
+        clients.s3.put_object(Bucket=place.output_bucket, Key=record_key(TaskRef(task_id, tenant)), Body=record)
         callback = callback_for(task_id, submission)
         attributes: Any = {
             name: {"DataType": "String", "StringValue": value}
-            for name, value in callback_attributes(callback, submission, "").items()
+            for name, value in callback_attributes(callback, submission, tenant).items()
         }
         return {"Id": task_id, "Message": callback.model_dump_json(), "MessageAttributes": attributes}
 

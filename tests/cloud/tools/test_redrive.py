@@ -139,6 +139,27 @@ def test_a_letter_that_fills_its_queue_to_the_limit_goes_back_whole(
     pod.agent.stop()
 
 
+def test_a_letter_goes_back_for_its_own_tenants_task(stack: Stack, redrive: Callable[..., Result]) -> None:
+    place, task_id = stack.deployment, unique("tenants")
+    metadata = {"id": task_id, "runtime": "dynamicruntime", "tasktype": "text-to-image", "prefix": "p"}
+    body = json.dumps({"metadata": metadata | {"submission": "hers", "tenant": "alice"}, "content": {}})
+    ended = as_submission(parse_task_message(body), datetime.now(UTC)).model_copy(update={"status": Status.FAILED})
+    refs = [TaskRef(task_id, "alice"), TaskRef(task_id, "bob"), TaskRef(task_id)]
+    for ref in refs:
+        record = Record(id=ref.id, tenant=ref.tenant, current=ended)
+        place.clients.s3.put_object(
+            Bucket=place.place.output_bucket, Key=record_key(ref), Body=record.model_dump_json().encode()
+        )
+    bury(stack, body, None)
+
+    assert redrive("--all").exit_code == 0
+
+    hers, *others = (Record.model_validate_json(place.object(record_key(ref))) for ref in refs)
+    assert (hers.current.status, hers.tenant) == (Status.QUEUED, "alice")
+    assert [record.current for record in others] == [ended, ended]
+    stack.deployment.clients.sqs.purge_queue(QueueUrl=stack.deployment.queue_url("dynamicruntime"))
+
+
 def test_only_letters_of_the_reason_go_back(stack: Stack, redrive: Callable[..., Result]) -> None:
     bury(stack, "no json", "unreadable: the body is not JSON")
     bury(stack, "no json either", "out of memory on GPU 0")
