@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -47,12 +48,12 @@ def check_content_type(content_type: str, content_encoding: str) -> None:
 async def read_body(
     request: Request, limit: int, *, seconds: float, small: int, room: Callable[[int], Awaitable[None]]
 ) -> bytearray:
-    """Returns the body of a request.
+    """Returns the body of a request. How long it may take to come is the business of `api.protocol`.
 
     Args:
         request: its body has not been read.
         limit: bytes.
-        seconds: in which it must have come; each `SLOWEST` bytes give one more.
+        seconds: after which a body that ends early was too slow; otherwise its client has gone.
         small: bytes that are read without asking for room.
         room: waits until there is room for so many bytes; asked once, and nothing is read meanwhile.
 
@@ -65,43 +66,28 @@ async def read_body(
         # The client waits for our word before it sends the body.
         raise _too_large(limit)
     body, asked = bytearray(), False
-    clock = asyncio.get_running_loop().time
-    began = clock()
+    began = time.monotonic()
     stream = request.stream()
     try:
-        async with asyncio.timeout(seconds) as timer:
-            async for chunk in stream:
-                if expected > limit or len(body) + len(chunk) > limit:
-                    body.clear()
+        async for chunk in stream:
+            if expected > limit or len(body) + len(chunk) > limit:
+                body.clear()
+                await _discard(stream, limit)
+                raise _too_large(limit)
+            body += chunk
+            if not asked and len(body) > small:
+                asked = True
+                try:
+                    await room(expected)
+                except ApiError:
                     await _discard(stream, limit)
-                    raise _too_large(limit)
-                body += chunk
-                if len(body) > small:
-                    if not asked:
-                        asked, waiting = True, clock()
-                        timer.reschedule(None)
-                        try:
-                            await room(expected)
-                        except ApiError:
-                            await _discard(stream, limit)
-                            raise
-                        began += clock() - waiting
-                    timer.reschedule(began + seconds + len(body) / SLOWEST)
+                    raise
     except ClientDisconnect as error:
+        if time.monotonic() - began >= seconds:
+            # The client has been told; this is for the log.
+            raise ApiError(408, "body_too_slow", "the body did not come in time") from error
         raise ApiError(400, "incomplete_body", "the connection ended before the body did") from error
-    except TimeoutError as error:
-        raise _too_slow(len(body), seconds) from error
     return body
-
-
-def _too_slow(received: int, seconds: float) -> ApiError:
-    return ApiError(
-        408,
-        "body_too_slow",
-        f"the body did not come within {seconds:g} s (one more for each {SLOWEST // 1024} KiB); send it again",
-        details={"received": received},
-        headers={"connection": "close"},
-    )
 
 
 def _too_large(limit: int) -> ApiError:

@@ -99,23 +99,27 @@ class Intake:
         """Whether no body has any room."""
         return all(room.free == room.capacity for room in (self._reading, self._working))
 
-    @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytearray]:
-        """Yields the body of a request, and keeps its room until the context ends.
+    async def read(self, request: Request) -> tuple[bytearray, AsyncExitStack | None]:
+        """Returns the body of a request, and the room that it takes, which is given back by closing that.
 
         Raises:
             ApiError: 415 not declared as JSON; what `read_body` raises; 503, there was no room in time.
         """
         check_content_type(request.headers.get("content-type", ""), request.headers.get("content-encoding", ""))
-        async with AsyncExitStack() as reading:
+        reading: AsyncExitStack | None = None
 
-            async def room(size: int) -> None:
-                await reading.enter_async_context(self._reading.take(size))
+        async def room(size: int) -> None:
+            nonlocal reading
+            reading = AsyncExitStack()
+            await reading.enter_async_context(self._reading.take(size))
 
+        try:
             body = await read_body(request, self._limit, seconds=self._seconds, small=SMALL, room=room)
             if len(body) <= SMALL:
-                yield body
-                return
-            async with self._working.take(len(body)):
+                return body, None
+            async with AsyncExitStack() as working:
+                await working.enter_async_context(self._working.take(len(body)))
+                return body, working.pop_all()
+        finally:
+            if reading is not None:
                 await reading.aclose()
-                yield body

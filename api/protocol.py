@@ -21,15 +21,12 @@ MAX_TARGET: Final = 8 * 1024
 """Bytes of a request's address (RFC 9112, section 3, recommends that 8,000 are taken)."""
 
 MAX_HEAD: Final = 64 * 1024
-"""Bytes of all headers together, trailers included."""
+"""Bytes of all headers together."""
 
 MAX_HEADERS: Final = 100
 
 HEAD_SECONDS: Final = 20
 """From a request's first byte to the end of its headers."""
-
-_GRACE_SECONDS: Final = 5
-"""Longer than the application's own deadline for a body, whose answer is the better one."""
 
 _LINGER_SECONDS: Final = 3
 _LINGER_BYTES: Final = 1024 * 1024
@@ -52,8 +49,13 @@ _LONG_HEAD: Final = ApiError(
     details={"headers": MAX_HEADERS, "bytes": MAX_HEAD},
 )
 _SLOW_HEAD: Final = ApiError(408, "request_too_slow", f"the request's headers did not come within {HEAD_SECONDS} s")
-_SLOW_BODY: Final = ApiError(408, "body_too_slow", "the request's body did not come in time")
+_SLOW_BODY: Final = ApiError(
+    408,
+    "body_too_slow",
+    f"the body did not come within REQUEST_SECONDS, and one second more for each {SLOWEST // 1024} KiB; send it again",
+)
 
+_VERSIONS: Final = {"1.0", "1.1"}
 _REASONS: Final = {
     400: b"Bad Request",
     408: b"Request Timeout",
@@ -93,13 +95,10 @@ class Protocol(HttpToolsProtocol):
     _awaited = _Awaited.BEGIN
     _since = -1.0
     """When this began to be awaited, by the event loop's clock; negative: not noted yet."""
-    _messages = 0
     _head = 0
-    """Bytes of the headers that have come."""
-    _pending = 0
-    """Bytes that came since, of a header that goes on and on."""
+    """Bytes that came after those with which the request began, and have not completed its head."""
     _raw = 0
-    """Bytes that came for the body, its framing included."""
+    """The same for its body: bytes with all framing."""
     _body = 0
     _refusal: ApiError | None = None
     _lingering = 0
@@ -114,19 +113,22 @@ class Protocol(HttpToolsProtocol):
             return
         while data:
             self._chunk, self._again = data, b""
-            before = self._messages, self._awaited, self._head
+            # Each request has a list of its own.
+            headers, awaited = self.headers, self._awaited
             super().data_received(data)
-            if before == (self._messages, self._awaited, self._head):
+            if headers is self.headers and awaited is self._awaited:
                 self._count(len(data))
             data = self._again
         self._chunk = b""
 
     def _count(self, size: int) -> None:
-        """Counts what the parser has kept to itself: more of one header, or of the framing of a body."""
+        """Counts what has completed nothing: more of a head, or of a body."""
         if self._awaited is _Awaited.HEAD:
-            # The parser puts a header together anew with each piece of it.
-            self._pending += size
-            if self._head + self._pending > MAX_HEAD:
+            # The parser puts an address or a header together anew with each piece of it.
+            self._head += size
+            if not self.headers and len(self.url) > MAX_TARGET:
+                self._refuse(_LONG_TARGET)
+            elif self._head > MAX_HEAD:
                 self._refuse(_LONG_HEAD)
         elif self._awaited is _Awaited.BODY:
             self._raw += size
@@ -153,7 +155,7 @@ class Protocol(HttpToolsProtocol):
             if waited > HEAD_SECONDS:
                 self._refuse(_SLOW_HEAD)
         elif self._awaited is _Awaited.BODY:
-            if waited > self.request_seconds + _GRACE_SECONDS + self._raw / SLOWEST:
+            if waited > self.request_seconds + self._raw / SLOWEST:
                 self._refuse(_SLOW_BODY)
         elif answering:
             self._since = now
@@ -163,29 +165,19 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._messages += 1
-        self._awaited, self._since, self._head, self._pending = _Awaited.HEAD, -1.0, 0, 0
-
-    def on_url(self, url: bytes) -> None:
-        """Reads a part of the request's address."""
-        super().on_url(url)
-        if len(self.url) > MAX_TARGET:
-            self._stop(_LONG_TARGET)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Reads a header, or a trailer."""
-        self._head += len(name) + len(value) + 4
-        self._pending = 0
-        if self._head > MAX_HEAD or len(self.headers) >= MAX_HEADERS:
-            self._stop(_LONG_HEAD)
-        super().on_header(name, value)
+        self._awaited, self._since, self._head = _Awaited.HEAD, -1.0, 0
 
     def on_headers_complete(self) -> None:
         """Begins with the request."""
+        headers = self.headers
+        if len(self.url) > MAX_TARGET:
+            self._stop(_LONG_TARGET)
+        if len(headers) > MAX_HEADERS or sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEAD:
+            self._stop(_LONG_HEAD)
         version = self.parser.get_http_version()
-        if version not in {"1.0", "1.1"}:
+        if version not in _VERSIONS:
             self._stop(_UNREADABLE)
-        hosts = [value for name, value in self.headers if name == b"host"]
+        hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 and (hosts or version == "1.1"):
             self._stop(_NO_HOST)
         if hosts and not _HOST.fullmatch(hosts[0]):

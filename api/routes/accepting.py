@@ -51,7 +51,8 @@ async def accept(
         body.clear()  # the document is a copy, and may need the memory
         return document, understand(document, front.config)
 
-    async with front.intake.body(request) as body:
+    body, room = await front.intake.read(request)
+    try:
         large = len(body) > _THREAD_THRESHOLD
         document, task = await asyncio.to_thread(read, body) if large else read(body)
         state.task_id = task.task_id
@@ -61,6 +62,9 @@ async def accept(
             accepted = await services.idempotency.accept(
                 state.caller, idempotency_key, task, document, trace=state.trace
             )
+    finally:
+        if room is not None:
+            await room.aclose()
     state.task_id = accepted.ticket.task_id
     if task.unknown:
         _log.warning("unknown keys", task_id=state.task_id, dialect=dialect, keys=task.unknown[:SHOWN])

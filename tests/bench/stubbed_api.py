@@ -22,9 +22,11 @@ class _Stub:
     """Answers any call after the same time: the answer has what each caller looks at."""
 
     def __getattr__(self, name: str) -> Any:
-        async def call(**_: Any) -> dict[str, Any]:
+        async def call(**arguments: Any) -> dict[str, Any]:
             await asyncio.sleep(CALL_SECONDS)
-            return {"ETag": '"0"', "MessageId": "0", "QueueUrl": "http://127.0.0.1/queue", "Attributes": {}}
+            taken = [{"Id": entry["Id"]} for entry in arguments.get("PublishBatchRequestEntries", ())]
+            answer = {"ETag": '"0"', "MessageId": "0", "QueueUrl": "http://127.0.0.1/queue", "Attributes": {}}
+            return {**answer, "Successful": taken}
 
         return call
 
