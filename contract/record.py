@@ -115,7 +115,8 @@ class Submission(BaseModel):
     dead_lettered: bool = False
     """The message went to the dead-letter queue."""
     sent_at: datetime | None = None
-    """When SQS took its message, by SQS's own clock, where nothing else tells since when it waits."""
+    """When SQS took its message, where `submitted_at` does not tell: a foreign publisher's, or one sent back from the
+    dead letters."""
     callback_owed: bool = False
     """The API has ended it, and sees to its callback: maybe no agent ever gets its message."""
     callback_sent: bool = False
@@ -282,6 +283,18 @@ def start(record: Record | None, submission: str, *, holder: str, message: str =
 def _not_before(now: datetime, *earlier: datetime | None) -> datetime:
     """Returns a moment that does not lie before what came before it: clocks of several machines differ, and go back."""
     return max(now, *(moment for moment in earlier if moment is not None))
+
+
+def send_again(record: Record | None, submission: str, *, now: datetime) -> Record:
+    """Returns the record of a submission whose message was sent anew, so that SQS keeps it from now on.
+
+    Raises:
+        AlreadyEndedError, UnknownSubmissionError.
+    """
+    record, found = _known(record, submission)
+    if found.status.terminal:
+        raise AlreadyEndedError(f"submission {submission} has already ended as {found.status}", found)
+    return record.replace(found.model_copy(update={"sent_at": now}))
 
 
 def excuse(record: Record | None, submission: str, *, holder: str, attempt: int) -> Record:

@@ -27,7 +27,7 @@ from cloud.redrive.letters import (
 )
 from contract.dead_letter import fitting_attributes
 from contract.objects import payload_key, record_key, s3_url, split_s3_url
-from contract.record import Record, TransitionError, submit
+from contract.record import AlreadyEndedError, Record, TransitionError, UnknownSubmissionError, send_again, submit
 from contract.store import ContendedRecordError, RecordStore, is_absent
 from contract.task import SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message, message_bytes
 from contract.topology import string_attributes
@@ -140,6 +140,8 @@ class DeadLetterQueue:
         way = way_back(self._record(task.metadata), task)
         if way is not Way.TO_SETTLE:
             self._check_content(task)
+        if way is Way.AS_IT_IS:
+            self._note_sent(task.metadata)
         if way is not Way.ANEW:
             return letter.body
         now = datetime.now(UTC)
@@ -150,6 +152,16 @@ class DeadLetterQueue:
         except (TransitionError, ContendedRecordError) as error:
             raise CannotRedriveError(f"{task.metadata.id}: {error}") from error
         return self._encode(again)
+
+    def _note_sent(self, metadata: Metadata) -> None:
+        """Lets a task that SQS has buried wait anew: else it would expire as if it were as old as its submission."""
+        sent = partial(send_again, submission=metadata.submission, now=datetime.now(UTC))
+        try:
+            asyncio.run(self._store.change(metadata.ref, sent, about=metadata.submission))
+        except (UnknownSubmissionError, AlreadyEndedError):
+            return  # an agent makes its record; or it ended just now
+        except ContendedRecordError as error:
+            raise CannotRedriveError(f"{metadata.id}: {error}") from error
 
     def _encode(self, task: TaskMessage) -> str:
         """Returns a message; its content goes to the bucket where a submission's own words made it too long."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,30 @@ def test_a_letter_goes_back_for_its_own_tenants_task(stack: Stack, redrive: Call
     assert (hers.current.status, hers.tenant) == (Status.QUEUED, "alice")
     assert [record.current for record in others] == [ended, ended]
     stack.deployment.clients.sqs.purge_queue(QueueUrl=stack.deployment.queue_url("dynamicruntime"))
+
+
+def test_a_task_that_sqs_itself_has_buried_waits_anew(stack: Stack, redrive: Callable[..., Result]) -> None:
+    place, task_id, long_ago = stack.deployment, unique("buried"), datetime.now(UTC) - timedelta(days=13)
+    metadata = {"id": task_id, "runtime": "dynamicruntime", "tasktype": "text-to-image", "prefix": "p"}
+    body = json.dumps({"metadata": metadata | {"submission": "theirs"}, "content": {"prompt": "x"}})
+    waiting = as_submission(parse_task_message(body), long_ago)
+    place.clients.s3.put_object(
+        Bucket=place.place.output_bucket,
+        Key=record_key(TaskRef(task_id)),
+        Body=Record(id=task_id, current=waiting).model_dump_json().encode(),
+    )
+    bury(stack, body, None)
+
+    assert redrive("--all").exit_code == 0
+
+    record = stack.record(task_id)
+    assert record is not None
+    assert record.current.status is Status.QUEUED
+    assert record.current.sent_at is not None
+    assert record.current.sent_at > long_ago + timedelta(days=12)
+    pod = stack.start_pod("dynamicruntime")
+    stack.wait_ended_once(task_id, Status.SUCCEEDED)
+    pod.agent.stop()
 
 
 def test_only_letters_of_the_reason_go_back(stack: Stack, redrive: Callable[..., Result]) -> None:
