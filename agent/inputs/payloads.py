@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -63,7 +64,7 @@ class Payloads:
             raise
         try:
             # Others than our API may have put it there.
-            check_bounds(data, **MESSAGE_BOUNDS)
+            await asyncio.to_thread(check_bounds, data, **MESSAGE_BOUNDS)
             content = await decode_json(data)
         except ExcessError as error:
             raise PermanentError("payload_too_large", f"the task's stored content is refused: {error}") from error

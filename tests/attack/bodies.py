@@ -61,6 +61,11 @@ def bodies(place: Place, key: str, runtime: str) -> Iterator[Attempt]:
         task(content='"🐶'.encode() + b"a" * (LIMIT - 2000) + b'"'),
         _TAKEN,
     )
+    twice = post(
+        "/v1/tasks", place, task(content=b'"' + b"a" * (LIMIT - 2000) + b'"'), x_api_key=key, Idempotency_Key="k"
+    )
+    for _ in range(2):
+        yield Attempt("bodies", "a text of 20 MiB, once by its Idempotency-Key", tuple(twice), _TAKEN)
     yield one("a text of 20 MiB of escapes", task(content=b'"' + b'\\"' * (10 * MIB - 500) + b'"'), _TAKEN)
     yield one("a text of 20 MiB of escaped characters", task(content=b'"' + rb"\u00e9" * (3 * MIB) + b'"'), _TAKEN)
     yield one("a text of 20 MiB of brackets", task(content=b'"' + b"[],{}" * (4 * MIB - 500) + b'"'), _TAKEN)
