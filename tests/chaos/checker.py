@@ -273,6 +273,14 @@ def clients_see_no_step_back(story: Story) -> Iterator[str]:
         seen[name] = max(seen.get(name, 0), RANK[status])
 
 
+def answers_are_about_their_task(story: Story) -> Iterator[str]:
+    """What a client reads or cancels is its own tenant's, whoever else has given the same id."""
+    for event in [*story.of(Kind.SEEN), *story.of(Kind.CANCEL)]:
+        task, name = event.facts["task"], event.facts.get("submission", "")
+        if name and story.task_of.get(name, task) != task:
+            yield f"{task}: the answer was about {name}, which is {story.task_of[name]}'s"
+
+
 def callbacks_follow_results(story: Story) -> Iterator[str]:
     """No callback before its task's end is in the record and its results are in the bucket."""
     stored: dict[str, float] = {}
@@ -374,6 +382,7 @@ CHECKS: Final[tuple[Callable[[Story], Iterable[str]], ...]] = (
     the_innocent_are_tried_again,
     records_go_forward,
     clients_see_no_step_back,
+    answers_are_about_their_task,
     callbacks_follow_results,
     deletions_follow_ends,
     results_are_stored,

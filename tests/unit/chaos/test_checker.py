@@ -315,6 +315,16 @@ def seen_going_back(world: World) -> None:
         world.add(Kind.SEEN, task="t", submission="St", status=status)
 
 
+def seen_by_another(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    world.add(Kind.SEEN, task="bob/t", submission="St", status="succeeded")
+
+
+def cancelled_by_another(world: World) -> None:
+    world.whole("t", Status.SUCCEEDED)
+    world.add(Kind.CANCEL, task="bob/t", status=202, submission="St")
+
+
 def died_by_itself(world: World) -> None:
     world.add(Kind.ENDED, name="agent-0-1", status=1, expected=False)
 
@@ -490,6 +500,8 @@ FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
     "a payload that nobody needs": (payload_left, "results_are_stored"),
     "a generation too many": (generated_twice, "generation_is_repeated_only_for_cause"),
     "an API that shows a step back": (seen_going_back, "clients_see_no_step_back"),
+    "a task that another tenant reads": (seen_by_another, "answers_are_about_their_task"),
+    "a task that another tenant cancels": (cancelled_by_another, "answers_are_about_their_task"),
     "a process that dies by itself": (died_by_itself, "everything_recovers"),
     "a stack trace": (wrote_a_trace, "everything_recovers"),
     "a cancelled submission that comes back after it was forgotten": (came_back, "records_go_forward"),
