@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -57,6 +59,18 @@ def test_every_nox_session_that_is_named_exists() -> None:
     assert named <= _sessions()
 
 
-def test_every_link_to_a_file_leads_somewhere() -> None:
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "fake_runtime" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for link, _, part in (found.partition("#") for found in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text())):
+        target = (page.parent / link) if link else page
+        assert target.exists(), link
+        assert not part or target.suffix != ".md" or part in headings(target), f"{link}#{part}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
