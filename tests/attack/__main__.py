@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tests.attack.run import Attack
     from tests.attack.verdict import Pulse
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 # Nothing heavy is imported here: the processes of a run are forked from one that has imported this module.
 
 
@@ -36,6 +38,13 @@ def main() -> int:
     return _run(arguments)
 
 
+def _break_off(*_: object) -> None:
+    """Ends it once: a second signal, which often follows at once, would end the ending of its processes."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from local.folders import state_folder
     from local.localstack.environment import EnvironmentFailedError
@@ -45,7 +54,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     folder = state_folder() / "attack" / time.strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _SIGNALS:
+        signal.signal(number, _break_off)
     attack = Attack(arguments.only or GROUPS, folder, lambda line: print(line, flush=True))
     try:
         pulse = attack.run()
