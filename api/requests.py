@@ -17,7 +17,7 @@ from api.unknown_keys import unknown_key, unknown_keys
 from contract.config import Config, RuntimeConfig
 from contract.documents import encode
 from contract.identifiers import Prefix, TaskId
-from contract.inputs import NO_RULES, InputRules, problems
+from contract.inputs import InputRules, problems
 from contract.task import TASK_TYPES, RuntimeType, TaskType, requested_checkpoint
 
 MAX_RULES_BYTES: Final = 32 * 1024
@@ -77,13 +77,15 @@ def _check_context(context: Any) -> Any:
     return context
 
 
-def _check_rules(rules: InputRules) -> None:
-    """Refuses rules that would leave no room in the message."""
+def _check_rules(rules: InputRules, content: dict[str, Any], runtime: RuntimeConfig) -> None:
+    """Refuses rules that would leave no room in the message, or that speak of nothing."""
     size = len(rules.model_dump_json().encode())
     if size > MAX_RULES_BYTES:
         raise InvalidRequestError(
             "task.metadata.inputs", f"must be at most {MAX_RULES_BYTES} bytes of JSON; found {size}"
         )
+    for place, words in problems(rules, content, runtime.type):
+        raise InvalidRequestError(f"task.metadata.inputs.{place}", words)
 
 
 class MetadataV1(BaseModel):
@@ -310,9 +312,8 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         _check_graph("task.content", task.content)
     elif runtime.type is RuntimeType.SDWEBUI:
         checkpoint = _checked_checkpoint("task.content", requested_checkpoint(task.content))
-    _check_rules(metadata.inputs or NO_RULES)
-    for place, words in problems(metadata.inputs or NO_RULES, task.content, runtime.type):
-        raise InvalidRequestError(f"task.metadata.inputs.{place}", words)
+    if metadata.inputs is not None:
+        _check_rules(metadata.inputs, task.content, runtime)
     return TaskRequest(
         task_id=metadata.id,
         runtime=runtime,

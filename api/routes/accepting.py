@@ -42,7 +42,7 @@ async def accept(
         ApiError: 400, 408, 409, 413, 415 or 503.
     """
     services, state = services_of(request), request_state(request.scope)
-    if TENANT in request.query_params:
+    if request.scope["query_string"] and TENANT in request.query_params:
         raise InvalidRequestError(TENANT, "a task is always submitted for the API key's own tenant; leave it out")
     front = services.front
 
