@@ -18,7 +18,8 @@ from contract.record import (
     TransitionError,
     start,
 )
-from contract.task import TASK_TYPES, RuntimeType, TaskType
+from contract.runtimes import KINDS
+from contract.task import RuntimeType, TaskType
 from contract.topology import MAX_ATTEMPTS, MAX_RECEIVE_COUNT
 
 RETRY_BASE: Final = 2.0
@@ -193,7 +194,7 @@ def retry_delay(attempt: int, *, jitter: float, base: float = RETRY_BASE) -> int
 
 def refusal(task_type: TaskType, runtime_type: RuntimeType) -> PermanentError | None:
     """Returns why this type of runtime cannot take a type of task, or None when it can."""
-    allowed = TASK_TYPES[runtime_type]
+    allowed = KINDS[runtime_type].task_types
     if task_type in allowed:
         return None
     return PermanentError(

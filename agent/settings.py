@@ -15,13 +15,14 @@ from agent.operations.recycling import RecycleBy
 from agent.operations.warm_up import WarmUpRequest, read_warm_up
 from agent.runtimes.allowance import MOST_BYTES
 from contract.identifiers import RuntimeName
+from contract.runtimes import KINDS, listed
 from contract.task import RuntimeType
 from contract.topology import VISIBILITY_TIMEOUT
 
 _MAX_VISIBILITY: Final = 43_200
 """Seconds; Amazon SQS quotas, "Message visibility timeout"."""
 
-_QUEUEING: Final = frozenset({RuntimeType.SDWEBUI, RuntimeType.COMFYUI, RuntimeType.INVOKEAI})
+_QUEUEING: Final = frozenset(runtime_type for runtime_type, kind in KINDS.items() if kind.queues)
 """Types whose adapters can have several runs at the server and stop each of them alone."""
 
 
@@ -35,7 +36,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     runtime_name: Annotated[RuntimeName, Field(description="name of the runtime, as in config.yaml")]
-    runtime_type: Annotated[RuntimeType, Field(description="sdwebui, comfyui, invokeai or http")]
+    runtime_type: Annotated[RuntimeType, Field(description=listed())]
     api_base_url: Annotated[
         str, Field(description="URL of the runtime, such as http://127.0.0.1:7860", pattern=r"^https?://[^/\s]+")
     ]
@@ -196,7 +197,7 @@ class Settings(BaseSettings):
     @classmethod
     def _must_queue(cls, value: int, info: ValidationInfo) -> int:
         if value > 1 and info.data.get("runtime_type") not in _QUEUEING:
-            raise ValueError(f"only a runtime of type {' or '.join(sorted(_QUEUEING))} lets runs wait; leave it at 1")
+            raise ValueError(f"only a runtime of type {listed(_QUEUEING)} lets runs wait; leave it at 1")
         return value
 
     @field_validator("recycle_after_tasks", "recycle_above_rss_bytes")

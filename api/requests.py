@@ -14,11 +14,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from api.errors import ApiError, InvalidRequestError
 from api.unknown_keys import unknown_key, unknown_keys
+from contract import openai
 from contract.config import Config, RuntimeConfig
 from contract.documents import encode
 from contract.identifiers import Prefix, TaskId
 from contract.inputs import InputRules, problems
-from contract.task import TASK_TYPES, RuntimeType, TaskType, requested_checkpoint
+from contract.runtimes import KINDS
+from contract.task import RuntimeType, TaskType, requested_checkpoint
 
 MAX_RULES_BYTES: Final = 32 * 1024
 """What a request says of its links travels in the message too, beside the context."""
@@ -297,8 +299,8 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
             f"unknown runtime {_shown(metadata.runtime)}; known are {_listed(names)}",
             allowed=names,
         )
-    if metadata.tasktype not in TASK_TYPES[runtime.type]:
-        accepted = sorted(TASK_TYPES[runtime.type])
+    if metadata.tasktype not in KINDS[runtime.type].task_types:
+        accepted = sorted(KINDS[runtime.type].task_types)
         raise InvalidRequestError(
             "task.metadata.tasktype",
             f"runtime {runtime.name} is of type {runtime.type}, which accepts {_listed(accepted)}; "
@@ -310,6 +312,9 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         _check_workflow("task.content", task.content)
     elif runtime.type is RuntimeType.INVOKEAI:
         _check_graph("task.content", task.content)
+    elif runtime.type is RuntimeType.OPENAI and metadata.tasktype is TaskType.PIPELINE:
+        for place, words in openai.problems(task.content):
+            raise InvalidRequestError(f"task.content.{place}".rstrip("."), words)
     elif runtime.type is RuntimeType.SDWEBUI:
         checkpoint = _checked_checkpoint("task.content", requested_checkpoint(task.content))
     if metadata.inputs is not None:

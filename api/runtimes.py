@@ -11,7 +11,7 @@ import structlog
 from api.aws import AWS_ERRORS, Sqs
 from api.recent import Recent
 from contract.config import Config, RuntimeConfig
-from contract.task import TASK_TYPES
+from contract.runtimes import KINDS
 from contract.topology import Topology
 
 CACHE_SECONDS: Final = 1.0
@@ -70,7 +70,7 @@ def describe_runtime(runtime: RuntimeConfig, queue: dict[str, int] | None) -> di
     return {
         "name": runtime.name,
         "type": runtime.type,
-        "tasktypes": sorted(TASK_TYPES[runtime.type]),
+        "tasktypes": sorted(KINDS[runtime.type].task_types),
         "model": runtime.static_checkpoint,
         "dynamic_model": runtime.dynamic_model,
         "queue": queue,

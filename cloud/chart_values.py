@@ -18,8 +18,8 @@ from cloud.chart_names import Path, Values, translate
 from cloud.helm import CHART
 from cloud.names import split_image
 from contract.config import Config, ModelStorage, RuntimeConfig
+from contract.runtimes import KINDS
 from contract.scaling.settings import ScalingError, scaling_of
-from contract.task import RuntimeType
 from contract.topology import Topology
 
 
@@ -152,15 +152,6 @@ def schema_faults(values: Values) -> list[str]:
     return list(dict.fromkeys(line for fault in faults for line in _lines(fault)))
 
 
-RUNTIME_PORTS: Final[dict[RuntimeType, int]] = {
-    RuntimeType.SDWEBUI: 7860,
-    RuntimeType.COMFYUI: 8188,
-    RuntimeType.INVOKEAI: 9090,
-    RuntimeType.HTTP: 8000,
-}
-"""Where a runtime listens unless `inferenceApi.port` says another: as the chart has it."""
-
-_BUILT_HERE: Final = frozenset({RuntimeType.SDWEBUI, RuntimeType.COMFYUI})
 _AS_MADE: Final[Values] = {"confinement": "image"}
 _GPU: Final = "nvidia.com/gpu"
 
@@ -231,7 +222,7 @@ def _proposed(config: Config, runtime: RuntimeConfig, own: Values, placement: Pl
 def _is_built_here(config: Config, runtime: RuntimeConfig, repository: Any) -> bool:
     """Tells whether an image is one of those that `deploy` builds (local/runtimes), or a canary of it was."""
     own = names.repositories(config)[runtime.type]
-    return runtime.type in _BUILT_HERE and str(repository).endswith(f"/{own}")
+    return KINDS[runtime.type].built_here and str(repository).endswith(f"/{own}")
 
 
 def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Values:
@@ -274,17 +265,17 @@ def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Value
 def _slot_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
     """Returns a line when a runtime is to have runs wait at it, and its type has no way to (agent/settings.py)."""
     slots = values["runtime"]["queueAgent"].get("slots", 1)
-    if slots == 1 or runtime.type is not RuntimeType.HTTP:
+    if slots == 1 or KINDS[runtime.type].queues:
         return []
     return [
-        f"runtime.queueAgent.slots: must be 1 for {runtime.name}, since type http takes one run at a time; "
+        f"runtime.queueAgent.slots: must be 1 for {runtime.name}, since type {runtime.type} takes one run at a time; "
         f"found {slots}: leave it out"
     ]
 
 
 def _port_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
     """Returns a line when agent and runtime, which share the pod's ports, would listen on the same one."""
-    port = values["runtime"]["inferenceApi"]["port"] or RUNTIME_PORTS[runtime.type]
+    port = values["runtime"]["inferenceApi"]["port"] or KINDS[runtime.type].port
     if values["runtime"]["queueAgent"]["healthPort"] != port:
         return []
     return [f"runtime.queueAgent.healthPort: must not be {port}, on which the runtime listens: set another"]
@@ -292,11 +283,11 @@ def _port_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
 
 def _memory_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
     """Returns a line when a runtime is to be restarted for its memory, and does not tell it."""
-    if runtime.type is not RuntimeType.INVOKEAI or not values["runtime"]["queueAgent"]["recycle"]["aboveRssBytes"]:
+    if KINDS[runtime.type].tells_memory or not values["runtime"]["queueAgent"]["recycle"]["aboveRssBytes"]:
         return []
     return [
-        "runtime.queueAgent.recycle.aboveRssBytes: must be 0 with type invokeai, which does not tell how much memory "
-        "it takes; use afterTasks"
+        "runtime.queueAgent.recycle.aboveRssBytes: must be 0 with types invokeai and openai, which do not tell how "
+        "much memory they take; use afterTasks"
     ]
 
 

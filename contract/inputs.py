@@ -93,6 +93,8 @@ def _runtimes_problem(name: str, path: Path, value: str, runtime_type: str) -> s
         return "names no input of a node; write /{node}/inputs/{name}"
     if name == "fetch" and value.strip().partition("://")[0].lower() not in {"http", "https", "s3"}:
         return "names no http, https or s3 link"
+    if name == "keep" and runtime_type == "openai" and value.strip().partition(":")[0].lower() != "data":
+        return "cannot be kept: such a server may open the address itself"
     if name == "keep" and runtime_type == "sdwebui" and path[0] in _OPENED_BY_THE_SERVER:
         return "cannot be kept: SD Web UI would open the address itself"
     return None

@@ -40,6 +40,8 @@ class RuntimeType(StrEnum):
     INVOKEAI = "invokeai"
     HTTP = "http"
     """A server of one's own, by the contract in docs/conformance.md."""
+    OPENAI = "openai"
+    """A server of OpenAI's image API, such as vLLM-Omni, SGLang, LocalAI or NVIDIA NIM."""
 
 
 class TaskType(StrEnum):
@@ -50,22 +52,6 @@ class TaskType(StrEnum):
     EXTRA_SINGLE_IMAGE = "extra-single-image"
     EXTRA_BATCH_IMAGES = "extra-batch-images"
     PIPELINE = "pipeline"
-
-
-TASK_TYPES: Final[dict[RuntimeType, frozenset[TaskType]]] = {
-    RuntimeType.SDWEBUI: frozenset(
-        {
-            TaskType.TEXT_TO_IMAGE,
-            TaskType.IMAGE_TO_IMAGE,
-            TaskType.EXTRA_SINGLE_IMAGE,
-            TaskType.EXTRA_BATCH_IMAGES,
-        }
-    ),
-    RuntimeType.COMFYUI: frozenset({TaskType.PIPELINE}),
-    RuntimeType.INVOKEAI: frozenset({TaskType.PIPELINE}),
-    RuntimeType.HTTP: frozenset(TaskType),
-}
-"""The task types that each type of runtime accepts."""
 
 
 def _check_context(value: JsonValue) -> JsonValue:

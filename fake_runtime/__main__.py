@@ -91,7 +91,7 @@ def scratch_folder(settings: Settings) -> Path | None:
     Raises:
         SystemExit: files cannot be kept where they should.
     """
-    if settings.type == "sdwebui":
+    if settings.type in {"sdwebui", "openai"}:
         return None
     try:
         if settings.directory is None:
@@ -133,8 +133,8 @@ async def serve(settings: Settings, faults: list[Fault]) -> None:
     sys.stdout.flush()
     log.info("listening", type=settings.type, host=host, port=port, latency=settings.latency, faults=settings.fault)
     terminated = asyncio.Event()
-    if settings.type == "sdwebui":
-        # uvicorn, which serves the original, answers what it has taken before it ends.
+    if settings.type in {"sdwebui", "openai"}:
+        # uvicorn, which serves the originals, answers what it has taken before it ends.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
     await terminated.wait()
     await runner.cleanup()

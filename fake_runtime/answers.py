@@ -37,6 +37,8 @@ def _refusal(runtime_type: str, text: str) -> object:
     if runtime_type == "comfyui":
         error = {"type": "unknown_fault", "message": text, "details": text, "extra_info": {}}
         return {"error": error, "node_errors": {}}
+    if runtime_type == "openai":
+        return {"error": {"message": text, "type": "BadRequestError", "param": None, "code": 400}}
     if runtime_type == "invokeai":
         return {"detail": text}
     return {"error": "FaultError", "detail": "", "body": "", "errors": text}

@@ -19,6 +19,7 @@ from fake_runtime.gpu.latency import LatencyModel
 from fake_runtime.gpu.memory import GIB
 from fake_runtime.hosts import AllowedHosts, guard
 from fake_runtime.invokeai.routes import InvokeAi
+from fake_runtime.openai.routes import OpenAi
 from fake_runtime.sdwebui.routes import WebUi
 from fake_runtime.settings import Settings
 
@@ -59,6 +60,8 @@ def create_app(
     scratch = None
     if settings.type == "sdwebui":
         app = WebUi(settings, gpu, book).application()
+    elif settings.type == "openai":
+        app = OpenAi(settings, gpu, book).application()
     else:
         base = directory or settings.directory
         if base is None:

@@ -32,7 +32,7 @@ SemicolonSeparated = Annotated[list[str], NoDecode, BeforeValidator(_one_or_many
 
 
 class Settings(BaseSettings):
-    """A fake Stable Diffusion runtime. It plays one GPU and speaks SD Web UI's, ComfyUI's or InvokeAI's API.
+    """A fake Stable Diffusion runtime. It plays one GPU and speaks SD Web UI's, ComfyUI's, InvokeAI's or OpenAI's API.
 
     Every option can also be an environment variable: --seconds-per-task is FAKE_RUNTIME_SECONDS_PER_TASK.
     """
@@ -47,7 +47,12 @@ class Settings(BaseSettings):
         extra="forbid",
     )
 
-    type: Literal["sdwebui", "comfyui", "invokeai"] = Field("sdwebui", description="Whose API to speak")
+    type: Literal["sdwebui", "comfyui", "invokeai", "openai"] = Field("sdwebui", description="Whose API to speak")
+    flavour: Literal["", "sdnext", "sd-server", "vllm-omni", "sglang"] = Field(
+        "",
+        description="Which server that speaks it: sdwebui: A1111's if not given, sdnext or sd-server; "
+        "openai: vllm-omni if not given, sglang or sd-server",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container")
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     allowed_hosts: str = Field(

@@ -11,6 +11,7 @@ from agent.runtimes.comfyui.adapter import ComfyUi
 from agent.runtimes.http import open_session
 from agent.runtimes.http_runtime.adapter import HttpRuntime
 from agent.runtimes.invokeai.adapter import InvokeAi
+from agent.runtimes.openai.adapter import OpenAi
 from agent.runtimes.sdwebui.adapter import SdWebUi
 from contract.task import RuntimeType
 
@@ -36,3 +37,5 @@ def make_runtime(
             return InvokeAi(session, base_url, inputs, most_bytes=most_bytes)
         case RuntimeType.HTTP:
             return HttpRuntime(session, base_url, inputs, most_bytes=most_bytes)
+        case RuntimeType.OPENAI:
+            return OpenAi(session, base_url, inputs, most_bytes=most_bytes)

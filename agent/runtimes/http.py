@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -87,6 +87,8 @@ class Server:
             (`?token=…`) goes with every request.
         title: what messages call it, such as `SD Web UI`.
         ready_path: a cheap GET that answers 200 when the server can take work.
+        or_ready_path: another one, for servers that lack the first; empty: none.
+        is_ready: tells from the body of such an answer whether it says so, too.
         most_bytes: of one answer.
     """
 
@@ -97,6 +99,8 @@ class Server:
         *,
         title: str,
         ready_path: str,
+        or_ready_path: str = "",
+        is_ready: Callable[[bytes], bool] = lambda _: True,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         url = URL(base_url)
@@ -105,6 +109,8 @@ class Server:
         self._base = str(url.with_user(None).with_query(None)).rstrip("/")
         self._query = dict(url.query)
         self._ready_path = ready_path
+        self._or_ready_path = or_ready_path
+        self._is_ready = is_ready
         self.title = title
         self.allowances = Allowances(title, most_bytes)
 
@@ -135,14 +141,13 @@ class Server:
             RuntimeUnavailableError: nobody listens, or the server went away while it was asked.
             TransientError: it is there, but closed the connection or did not answer in time.
         """
-        headers = {**self._headers, **({"Content-Type": "application/json"} if isinstance(body, bytes) else {})}
         try:
             async with self._session.request(
                 method,
                 self._address(path),
                 data=body,
                 params=params,
-                headers=headers,
+                headers=self._headers_for(body),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
             ) as response:
@@ -159,8 +164,8 @@ class Server:
         except (aiohttp.ClientError, OSError) as error:
             raise await self.why_lost() from error
 
-    async def open(self, method: str, path: str, *, body: bytes) -> Opened:
-        """Sends a request with JSON, and waits as long as it takes for the head of its answer; close what it returns.
+    async def open(self, method: str, path: str, *, body: bytes | aiohttp.FormData) -> Opened:
+        """Sends JSON or a form, and waits as long as it takes for the head of its answer; close what it returns.
 
         Raises:
             RuntimeUnavailableError, TransientError: as `request`.
@@ -170,7 +175,7 @@ class Server:
                 method,
                 self._address(path),
                 data=body,
-                headers={**self._headers, "Content-Type": "application/json"},
+                headers=self._headers_for(body),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
             )
@@ -199,6 +204,14 @@ class Server:
         finally:
             await socket.close()
 
+    @property
+    def base(self) -> str:
+        """The address under which the paths are, without credentials and query."""
+        return self._base
+
+    def _headers_for(self, body: bytes | aiohttp.FormData | None) -> dict[str, str]:
+        return {**self._headers, **({"Content-Type": "application/json"} if isinstance(body, bytes) else {})}
+
     def _address(self, path: str) -> str:
         if not self._query:
             return self._base + path
@@ -225,21 +238,27 @@ class Server:
         for pause in _PROBES:
             await asyncio.sleep(pause)
             try:
-                await self._probe()
+                await self._probe(self._ready_path)
             except (aiohttp.ClientError, OSError):
                 return RuntimeUnavailableError("runtime_lost", f"{self.title} went away in the middle of a request")
         return TransientError("connection_lost", f"{self.title} closed the connection before it had answered")
 
     async def _reason_not_ready(self) -> str | None:
+        path = self._ready_path
         try:
-            reply = await self._probe()
+            reply = await self._probe(path)
+            if self._or_ready_path and reply.status in {404, 405, 501}:
+                path = self._or_ready_path
+                reply = await self._probe(path)
         except (aiohttp.ClientError, OSError) as error:
             return f"it does not answer ({type(error).__name__})"
-        return None if reply.ok else f"{self._ready_path} answers {reply.status}"
+        if not reply.ok:
+            return f"{path} answers {reply.status}"
+        return None if self._is_ready(reply.body) else f"{path} does not say that it is ready"
 
-    async def _probe(self) -> Reply:
+    async def _probe(self, path: str) -> Reply:
         async with self._session.get(
-            self._address(self._ready_path),
+            self._address(path),
             headers=self._headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=10, sock_connect=CONNECT_TIMEOUT),

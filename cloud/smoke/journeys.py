@@ -17,8 +17,9 @@ SAMPLE_IMAGE: Final = "https://huggingface.co/datasets/huggingface/documentation
 _OF_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
     "sdwebui": ("v1alpha2-text-to-image", "v1alpha2-image-to-image", "v1alpha2-extra-single-image"),
     "comfyui": ("v1alpha2-pipeline",),
-    # Not in the reference: a server of one's own, which makes images of texts if anything.
+    # Not in the reference: a server of one's own makes images of texts if anything.
     "http": ("v1alpha2-text-to-image",),
+    "openai": ("v1alpha2-text-to-image", "v1alpha2-image-to-image"),
 }
 """What the reference's verification sends to each type of runtime (003, "Deployment Verification")."""
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from contract.config import Config, RuntimeConfig
 from contract.objects import SAMPLE, s3_url
-from contract.task import RuntimeType
+from contract.runtimes import KINDS
 from contract.topology import Topology
 from local.clients import CREDENTIALS
 from local.folders import PROJECT
@@ -22,12 +22,6 @@ AGENT_GRACE: Final = 10
 """Seconds that a running task may finish after Ctrl-C; a person waits for it."""
 
 _MODELS: Final = ("v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors", "dreamshaper_8.safetensors")
-_READY_PATHS: Final = {
-    RuntimeType.SDWEBUI: "/sdapi/v1/options",
-    RuntimeType.COMFYUI: "/system_stats",
-    RuntimeType.INVOKEAI: "/api/v1/app/version",
-    RuntimeType.HTTP: "/health",
-}
 
 # Set by us or not at all: what a developer's shell has for real AWS must not leak in.
 _FOREIGN_PREFIXES: Final = ("AWS_", "BOTO_", "FAKE_RUNTIME_", "OTEL_")
@@ -124,7 +118,7 @@ def runtimes(config: Config, options: Options, ports: Ports, inherited: Mapping[
             command=(sys.executable, "-m", *_program(runtime, config, options), "--port", str(worker.runtime)),
             environment=base_environment(inherited),
             port=worker.runtime,
-            ready_path=_READY_PATHS[runtime.type],
+            ready_path=KINDS[runtime.type].ready_path,
         )
         for runtime, name, worker in workers(config, options, ports)
     ]
@@ -132,9 +126,10 @@ def runtimes(config: Config, options: Options, ports: Ports, inherited: Mapping[
 
 def _program(runtime: RuntimeConfig, config: Config, options: Options) -> list[str]:
     """Returns the module and the arguments that stand in for a runtime."""
-    if runtime.type is RuntimeType.HTTP:
-        return ["local.example_runtime"]
-    program = ["fake_runtime", "--type", runtime.type.value, "--models", ",".join(models_of(runtime, config))]
+    stand_in = KINDS[runtime.type].stand_in
+    if stand_in != "fake_runtime":
+        return [stand_in]
+    program = [stand_in, "--type", runtime.type.value, "--models", ",".join(models_of(runtime, config))]
     program += ["--latency", f"{options.latency:g}"]
     if options.seconds_per_task is not None:
         program += ["--seconds-per-task", f"{options.seconds_per_task:g}"]

@@ -30,7 +30,7 @@ def main() -> int:
         "--runtime",
         action="append",
         default=[],
-        choices=["sdwebui", "comfyui", "invokeai", "http"],
+        choices=["sdwebui", "comfyui", "invokeai", "http", "openai"],
         help="types of the runtimes, one after the other (repeatable); drawn when not given",
     )
     parser.add_argument(

@@ -21,7 +21,7 @@ _LARGE: Final = "a very long prompt " * 15_000
 
 def task_type(runtime: RuntimeType) -> str:
     """Returns the task type that a trial sends to runtimes of a type."""
-    return "text-to-image" if runtime is RuntimeType.SDWEBUI else "pipeline"
+    return "text-to-image" if runtime in {RuntimeType.SDWEBUI, RuntimeType.OPENAI} else "pipeline"
 
 
 def content_of(kind: TaskKind, request: str, runtime: RuntimeType, *, visibility: int) -> dict[str, Any]:
@@ -55,6 +55,8 @@ def content_of(kind: TaskKind, request: str, runtime: RuntimeType, *, visibility
             return {"graph": graph}
         case RuntimeType.HTTP:
             return {"prompt": 5 if invalid else text, "count": outputs}
+        case RuntimeType.OPENAI:
+            return {"prompt": text, "steps": 5000 if invalid else 4, "width": 64, "height": 64, "n_iter": outputs}
         case RuntimeType.SDWEBUI:
             # Since 1.9 SD Web UI runs its first sampler in the place of an unknown one.
             wrong = {"script_name": "No Such Script"} if invalid else {}

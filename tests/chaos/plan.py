@@ -13,6 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
+from contract.runtimes import KINDS
 from contract.task import RuntimeType
 
 
@@ -279,7 +280,10 @@ _COMES: Final = 0.85
 _GONE: Final = 0.08
 """Share of the window, from its start, in which that runtime's queue is gone."""
 
-_QUEUEING: Final = frozenset(RuntimeType) - {RuntimeType.HTTP}
+_MAKING_FEW: Final = frozenset({RuntimeType.INVOKEAI, RuntimeType.OPENAI})
+"""Types of which a run makes a handful of images."""
+
+_QUEUEING: Final = frozenset(kind for kind in RuntimeType if KINDS[kind].queues)
 """Types at which a second run may wait."""
 
 
@@ -417,9 +421,8 @@ def _tasks(
                 at, runtime = draw.choice([waiting, draw.uniform(away.comes_at, window)]), away
             case _:
                 pass
-        if kind in _OUTPUTS and runtime.type is RuntimeType.INVOKEAI:
-            # Each of its graphs makes a handful of images.
-            runtime = next((other for other in present if other.type is not RuntimeType.INVOKEAI), runtime)
+        if kind in _OUTPUTS and runtime.type in _MAKING_FEW:
+            runtime = next((other for other in present if other.type not in _MAKING_FEW), runtime)
         tenant = "" if kind is TaskKind.FOREIGN else TENANTS[0]
         return PlannedTask(round(at, 2), f"{label}-{position:04}", kind, runtime.name, round(again_after, 2), tenant)
 

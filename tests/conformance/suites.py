@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contract.task import RuntimeType
-from tests.conformance import comfyui, http_runtime, invokeai, sdwebui
+from tests.conformance import comfyui, http_runtime, invokeai, openai, sdwebui
 from tests.conformance.case import Case
 from tests.conformance.comfyui.client import ComfyUi
 from tests.conformance.http_runtime.client import HttpRuntime
 from tests.conformance.invokeai.client import InvokeAi
+from tests.conformance.openai.client import OpenAi
 from tests.conformance.sdwebui.client import SdWebUi
 from tests.conformance.server import Server
 
@@ -46,6 +47,11 @@ async def _invokeai_version(server: InvokeAi) -> str:
     return f"InvokeAI {(await server.get('/api/v1/app/version'))['version']}"
 
 
+async def _openai_version(server: OpenAi) -> str:
+    model = (await server.get("/v1/models"))["data"][0]
+    return f"a server of OpenAI's image API, by {model.get('owned_by') or 'nobody'}, with {model['id']}"
+
+
 async def _sdwebui_version(server: SdWebUi) -> str:
     options = await server.get("/sdapi/v1/options")
     return f"SD Web UI with {options.get('sd_model_checkpoint') or 'no checkpoint'}"
@@ -56,4 +62,5 @@ SUITES: Final[dict[RuntimeType, Suite]] = {
     RuntimeType.COMFYUI: Suite(comfyui.CASES, ComfyUi, _comfyui_version),
     RuntimeType.INVOKEAI: Suite(invokeai.CASES, InvokeAi, _invokeai_version),
     RuntimeType.HTTP: Suite(http_runtime.CASES, HttpRuntime, _http_version),
+    RuntimeType.OPENAI: Suite(openai.CASES, OpenAi, _openai_version),
 }

@@ -33,6 +33,7 @@ SPARES: Final = "\n".join(
         *(f"- {{{{name: spare{number}, type: sdwebui, dynamicModel: true}}}}" for number in range(SPARE_RUNTIMES)),
         *(f"- {{{{name: spare-comfy{number}, type: comfyui}}}}" for number in range(4)),
         "- {{name: spare-invoke, type: invokeai}}",
+        "- {{name: spare-openai, type: openai}}",
         "",
     ]
 )
@@ -173,7 +174,7 @@ class Stack:
 
         Args:
             *faults: ordered from the start, such as `error:count=forever`.
-            kind: `sdwebui`, `comfyui` or `invokeai`.
+            kind: whose API it speaks, such as `comfyui`.
             program: its module.
             port: to listen on; 0 takes a free one.
             ready: whether to wait until it answers.

@@ -47,7 +47,9 @@ class HttpRuntime:
     """
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, inputs: InputSource, *, most_bytes: int) -> None:
-        self._server = Server(session, base_url, title=TITLE, ready_path="/health", most_bytes=most_bytes)
+        self._server = Server(
+            session, base_url, title=TITLE, ready_path="/health", is_ready=_says_ready, most_bytes=most_bytes
+        )
         self._inputs = inputs
         self._request: asyncio.Task[Reply] | None = None
         self._left: tuple[str, asyncio.Task[Reply]] | None = None
@@ -174,6 +176,10 @@ class HttpRuntime:
         reply = await self._server.request("GET", "/runs", most=SMALL)
         runs = json_object(reply.body).get("runs") if reply.ok else None
         return [run for run in runs if isinstance(run, str)] if isinstance(runs, list) else []
+
+
+def _says_ready(body: bytes) -> bool:
+    return json_object(body).get("status") == "ready"
 
 
 def _path(name: str) -> str:

@@ -46,7 +46,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "darkroom.runtimePort" -}}
-{{ .Values.runtime.inferenceApi.port | default (get (dict "sdwebui" 7860 "comfyui" 8188 "invokeai" 9090 "http" 8000) .Values.runtime.type) }}
+{{ .Values.runtime.inferenceApi.port | default (get (dict "sdwebui" 7860 "comfyui" 8188 "invokeai" 9090 "http" 8000 "openai" 8000) .Values.runtime.type) }}
 {{- end }}
 
 {{/* The agent's port: never the runtime's, since all containers of a pod share their ports. */}}
@@ -59,7 +59,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "darkroom.startupPath" -}}
-{{ .Values.runtime.inferenceApi.startupProbe.path | default (get (dict "sdwebui" "/sdapi/v1/options" "comfyui" "/system_stats" "invokeai" "/api/v1/app/version" "http" "/health") .Values.runtime.type) }}
+{{ .Values.runtime.inferenceApi.startupProbe.path | default (get (dict "sdwebui" "/sdapi/v1/options" "comfyui" "/system_stats" "invokeai" "/api/v1/app/version" "http" "/health" "openai" "/health") .Values.runtime.type) }}
 {{- end }}
 
 {{/* The user of the agent's container, in no other image. */}}

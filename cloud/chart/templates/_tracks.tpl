@@ -12,8 +12,8 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
 {{- fail "runtime.scaling.minReplicaCount must not exceed maxReplicaCount" -}}
 {{- end -}}
 {{- $slots := int $runtime.queueAgent.slots -}}
-{{- if and (eq $runtime.type "http") (gt $slots 1) -}}
-{{- printf "runtime.queueAgent.slots: must be 1 for %s, since type http takes one run at a time; found %d: leave it out" (include "darkroom.runtime" .) $slots | fail -}}
+{{- if and (has $runtime.type (list "http" "openai")) (gt $slots 1) -}}
+{{- printf "runtime.queueAgent.slots: must be 1 for %s, since type %s takes one run at a time; found %d: leave it out" (include "darkroom.runtime" .) $runtime.type $slots | fail -}}
 {{- end -}}
 {{- $gpu := "nvidia.com/gpu" -}}
 {{- $amounts := $runtime.inferenceApi.resources -}}

@@ -16,6 +16,7 @@ from agent.settings import Settings
 from cloud import versions
 from cloud.chart_values import ChartValuesError, merged
 from contract.config import load_config
+from contract.runtimes import KINDS
 from contract.task import RuntimeType
 from tests.cloud.chart.releases import Release, environment, of_runtime, released
 from tests.cloud.kubernetes_objects import CRDS, faults, holds, value_of
@@ -180,7 +181,7 @@ VALUES = st.fixed_dictionaries(
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES, st.sampled_from(RuntimeType))
 def test_a_cluster_takes_what_is_made_of_any_values(values: dict[str, Any], kind: RuntimeType) -> None:
-    if kind is RuntimeType.HTTP:
+    if not KINDS[kind].queues:
         values.get("runtime", {}).get("queueAgent", {}).pop("slots", None)  # it takes one run at a time
     if values.get("runtime", {}).get("inferenceApi", {}).get("extraVolumeMounts"):
         values["runtime"]["extraVolumes"] = [{"name": "nodes", "configMap": {"name": "custom-nodes"}}]
@@ -188,7 +189,9 @@ def test_a_cluster_takes_what_is_made_of_any_values(values: dict[str, Any], kind
         release = released(values, type=kind)
     except ChartValuesError as error:
         lines = str(error).splitlines()
-        assert all("on which the runtime listens" in line or "with type invokeai" in line for line in lines), lines
+        assert all(
+            "on which the runtime listens" in line or "with types invokeai and openai" in line for line in lines
+        ), lines
         return
     assert all_faults(release) == []
     assert all(leaks(release, name) == [] for name in release.all("Deployment") if not name.endswith("-headroom"))
@@ -383,7 +386,7 @@ def test_no_example_lets_the_runtime_at_what_the_agent_may_do(path: Path) -> Non
 
 @pytest.mark.parametrize("kind", RuntimeType)
 def test_nor_does_any_way_to_restart_a_runtime(kind: RuntimeType) -> None:
-    limits = {"afterTasks": 9} | ({} if kind is RuntimeType.INVOKEAI else {"aboveRssBytes": 2**34})
+    limits = {"afterTasks": 9} | ({"aboveRssBytes": 2**34} if KINDS[kind].tells_memory else {})
     for by in ("api", "probe"):
         release = released({"runtime": {"queueAgent": {"recycle": {"by": by, **limits}}}}, type=kind)
         assert leaks(release, "sdruntime") == []
@@ -414,7 +417,7 @@ def test_our_own_images_are_held_strictly_and_others_as_they_are_made() -> None:
     promoted = {"runtime": {"inferenceApi": {"image": {"repository": "1.dkr.example/darkroom/sdwebui", "tag": "next"}}}}
     assert context(extra_values=promoted) == strict | always
     assert context(extra_values=foreign) == context(placed={"runtime_image": "theirs/webui:1"}) == always
-    assert context(type="invokeai") == context(type="http") == always
+    assert context(type="invokeai") == context(type="http") == context(type="openai") == always
     asked = {"runtime": {"inferenceApi": {"confinement": "strict", "securityContext": {"runAsUser": 65532}}}}
     assert context(extra_values=asked, type="http") == strict | always | {"runAsUser": 65532}
 

@@ -16,6 +16,7 @@ from agent.settings import Settings as AgentSettings
 from cloud import chart_readme, helm, versions
 from cloud.chart_names import translate
 from cloud.chart_values import ChartValuesError, chart_defaults, merged, old_names, schema_faults
+from contract.runtimes import KINDS
 from contract.scaling.settings import Scaling, scaling_of
 from contract.task import RuntimeType
 from tests.cloud.chart.releases import PLACEMENT, config_with, environment, released, values_with
@@ -281,11 +282,11 @@ def test_values_that_contradict_each_other_are_refused_here_and_by_helm(
 
 def test_the_memory_of_a_runtime_that_does_not_tell_it_is_no_reason_to_restart_it() -> None:
     values = {"runtime": {"queueAgent": {"recycle": {"aboveRssBytes": 2**34}}}}
-    with pytest.raises(ChartValuesError, match="must be 0 with type invokeai"):
+    with pytest.raises(ChartValuesError, match="must be 0 with types invokeai and openai"):
         values_with(merged(values, {}), type="invokeai")
     with pytest.raises(helm.HelmError):
         helm.render(merged(values, {"runtime": {"type": "invokeai"}}))
-    for kind in set(RuntimeType) - {RuntimeType.INVOKEAI}:
+    for kind in (kind for kind in RuntimeType if KINDS[kind].tells_memory):
         assert values_with(values, type=kind)
 
 
@@ -309,7 +310,7 @@ def test_runs_may_wait_at_a_runtime_where_the_agent_can_have_them_wait(kind: Run
         refused = {fault["loc"][0] for fault in error.errors()}
     assert refused <= {"slots"}
     if refused:
-        says = "runtime.queueAgent.slots: must be 1 for sdruntime, since type http takes one run at a time; found 2"
+        says = f"runtime.queueAgent.slots: must be 1 for sdruntime, since type {kind} takes one run at a time; found 2"
         with pytest.raises(ChartValuesError, match=says):
             values_with(two, type=kind)
         placed = {"global": {"runtime": "sdruntime"}, "runtime": {"type": str(kind)}}

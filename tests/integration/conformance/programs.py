@@ -25,6 +25,7 @@ PROGRAMS: Final[dict[RuntimeType, tuple[str, ...]]] = {
     RuntimeType.SDWEBUI: ("fake_runtime", "--type", "sdwebui", *FAKE, "--api-auth", "user:secret"),
     RuntimeType.COMFYUI: ("fake_runtime", "--type", "comfyui", *FAKE, "--previews", "--directory", "files"),
     RuntimeType.INVOKEAI: ("fake_runtime", "--type", "invokeai", *FAKE, "--directory", "files"),
+    RuntimeType.OPENAI: ("fake_runtime", "--type", "openai", *FAKE),
     RuntimeType.HTTP: ("local.example_runtime",),
 }
 """Module and arguments of each type's program."""

@@ -26,7 +26,8 @@ from agent.decisions import (
 )
 from agent.errors import PermanentError, RuntimeUnavailableError, TransientError
 from contract.record import AlreadyEndedError, NotHolderError, Record, Status, Submission, TransitionError
-from contract.task import TASK_TYPES, RuntimeType, TaskType
+from contract.runtimes import KINDS
+from contract.task import RuntimeType, TaskType
 from contract.topology import MAX_ATTEMPTS, MAX_RECEIVE_COUNT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -169,9 +170,9 @@ def test_a_task_type_that_a_runtime_cannot_do_is_refused_with_the_ones_it_can(
 ) -> None:
     error = refusal(tasktype, runtime_type)
 
-    assert (error is None) == (tasktype in TASK_TYPES[runtime_type])
+    assert (error is None) == (tasktype in KINDS[runtime_type].task_types)
     if error is not None:
-        assert all(name in error.message for name in TASK_TYPES[runtime_type])
+        assert all(name in error.message for name in KINDS[runtime_type].task_types)
 
 
 @given(submissions(), st.text(min_size=1))

@@ -263,3 +263,18 @@ def test_every_failure_has_a_code_and_a_sentence(body: bytes, status: int) -> No
 def test_outputs_come_out_as_they_went_in(outputs: list[bytes]) -> None:
     body = json.dumps({"outputs": [{"data": base64.b64encode(data).decode()} for data in outputs]}).encode()
     assert [output.data for output in asyncio.run(read_answer(body)).outputs] == outputs
+
+
+@pytest.mark.parametrize("body", ["", "ok", "{}", '{"status": "loading"}', '["ready"]'])
+async def test_a_runtime_is_ready_only_when_it_says_so(body: str) -> None:
+    said = body
+
+    async def health(_: web.Request) -> web.Response:
+        return web.Response(text=said)
+
+    app = web.Application()
+    app.router.add_get("/health", health)
+    async with driving(app) as runtime:
+        assert not await runtime.is_alive()
+        said = '{"status": "ready"}'
+        assert await runtime.is_alive()

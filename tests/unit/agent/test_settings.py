@@ -6,6 +6,7 @@ import pytest
 
 from agent.__main__ import main
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
+from contract.runtimes import KINDS
 from contract.task import RuntimeType
 
 GOOD = {
@@ -150,10 +151,10 @@ def test_what_nobody_could_do_is_refused_with_the_way_out(
 def test_more_slots_are_for_runtimes_that_let_runs_wait(environment: pytest.MonkeyPatch, kind: RuntimeType) -> None:
     environment.setenv("RUNTIME_TYPE", kind)
     environment.setenv("SLOTS", "2")
-    if kind is not RuntimeType.HTTP:
+    if KINDS[kind].queues:
         assert load_settings().slots == 2
     else:
-        with pytest.raises(SettingsError, match="comfyui or invokeai or sdwebui lets runs wait; leave it at 1"):
+        with pytest.raises(SettingsError, match="sdwebui, comfyui or invokeai lets runs wait; leave it at 1"):
             load_settings()
 
 

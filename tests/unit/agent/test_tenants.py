@@ -20,6 +20,7 @@ LINK = "s3://output/alice/output/x/x-abcd-1.png"
 CONTENTS: dict[RuntimeType, tuple[TaskType, dict[str, Any]]] = {
     RuntimeType.SDWEBUI: (TaskType.IMAGE_TO_IMAGE, {"init_images": [LINK]}),
     RuntimeType.HTTP: (TaskType.IMAGE_TO_IMAGE, {"image": LINK}),
+    RuntimeType.OPENAI: (TaskType.IMAGE_TO_IMAGE, {"prompt": "a dog", "init_images": [LINK]}),
     RuntimeType.COMFYUI: (TaskType.PIPELINE, {"1": {"class_type": "LoadImage", "inputs": {"image": LINK}}}),
     RuntimeType.INVOKEAI: (
         TaskType.PIPELINE,

@@ -289,6 +289,20 @@ def test_what_is_no_graph_is_refused_by_the_name_of_the_field(content: dict[str,
     assert field in str(caught.value.answer().body)
 
 
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ({"path": "/v1/files", "body": {"prompt": "a dog"}}, "task.content.path: must be one of"),
+        ({"path": "/v1/videos", "body": {}}, "task.content.body: must be the JSON object"),
+        ({"size": "64x64"}, "task.content.prompt: is required"),
+    ],
+)
+def test_a_pipeline_of_an_openai_runtime_reaches_no_other_route(content: dict[str, Any], field: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        from_v1alpha2(of_invokeai(content), config(STATIC, "{name: own, type: openai}"))
+    assert field in str(caught.value.answer().body)
+
+
 def v1(**metadata: Any) -> dict[str, Any]:
     known = {"runtime": "sdruntime", "tasktype": "text-to-image", "prefix": "output"}
     return {"task": {"metadata": known | metadata, "content": {"prompt": "A dog"}}}

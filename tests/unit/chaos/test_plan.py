@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.identifiers import check_task_id
+from contract.runtimes import KINDS
 from contract.task import RuntimeType
 from tests.chaos.plan import EXPIRY, EXPIRY_SWEEP, RETENTION, FaultKind, TaskKind, make_plan
 
@@ -72,7 +73,7 @@ def test_seeds_bring_all_types_of_runtime_and_one_slot_or_two() -> None:
     plans = [make_plan(seed) for seed in range(20)]
     assert {runtime.type for plan in plans for runtime in plan.runtimes} == set(RuntimeType)
     assert {plan.slots for plan in plans} == {1, 2}
-    assert all(runtime.slots == 1 for plan in plans for runtime in plan.runtimes if runtime.type is RuntimeType.HTTP)
+    assert all(runtime.slots == 1 for plan in plans for runtime in plan.runtimes if not KINDS[runtime.type].queues)
 
 
 @pytest.mark.parametrize("seed", range(20))

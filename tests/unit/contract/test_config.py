@@ -89,7 +89,8 @@ def test_the_projects_own_config_loads() -> None:
         (SMALL.replace("name: a", "nam: a"), "modelsRuntime.0.name: is required and missing"),
         (
             SMALL.replace("sdwebui", "sdwebu"),
-            "modelsRuntime.0.type: input should be 'sdwebui', 'comfyui', 'invokeai' or 'http'; found 'sdwebu'",
+            "modelsRuntime.0.type: input should be 'sdwebui', 'comfyui', 'invokeai', 'http' or 'openai'; "
+            "found 'sdwebu'",
         ),
         (
             SMALL + "APIGW: {throttle: {rateLimit: '30'}}\n",

@@ -40,6 +40,7 @@ def test_a_value_is_named_by_a_json_pointer() -> None:
         (NODES, "comfyui", {"keep": ["/10/inputs/url"], "fetch": ["/10/inputs/url"]}, "keep", "is in fetch too"),
         (BODY, "sdwebui", {"keep": ["/init_images/0"]}, "keep.0", "SD Web UI would open the address itself"),
         (BODY, "http", {"fetch": ["/init_images/00000001/1"]}, "fetch.0", "names nothing in the content"),
+        ({"body": {"image_url": "https://h"}}, "openai", {"keep": ["/body/image_url"]}, "keep.0", "open the address"),
         ({"nodes": {"a": {"url": "https://h"}}}, "invokeai", {"keep": ["/nodes/a/url"]}, "keep.0", "for InvokeAI"),
     ],
 )
@@ -60,7 +61,7 @@ def test_what_is_no_rule_is_refused(rules: dict[str, list[str]]) -> None:
 @given(
     st.recursive(st.none() | st.text(max_size=5), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
     st.lists(st.lists(st.text(max_size=4) | st.sampled_from(["0", "1"]), min_size=1, max_size=4), max_size=3),
-    st.sampled_from(["comfyui", "sdwebui", "invokeai", "http"]),
+    st.sampled_from(["comfyui", "sdwebui", "invokeai", "http", "openai"]),
 )
 def test_any_rules_are_judged_against_any_content(content: Any, paths: list[list[str]], runtime_type: str) -> None:
     pointers = ["".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path) for path in paths]

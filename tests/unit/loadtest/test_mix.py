@@ -15,7 +15,8 @@ from PIL import Image
 
 from api.requests import from_v1, from_v1alpha2
 from contract.config import load_config
-from contract.task import TASK_TYPES, RuntimeType
+from contract.runtimes import KINDS
+from contract.task import RuntimeType
 from loadtest.mix import Api, Input, MixError, Work, body, check_mix, choose, default_mix, inline_picture
 from loadtest.scenario import Scenario
 from loadtest.session import check_load
@@ -26,7 +27,7 @@ NAMES = {RuntimeType.SDWEBUI: "sdruntime", RuntimeType.COMFYUI: "comfyruntime"}
 EVERY = [
     Work(runtime=NAMES[kind], tasktype=tasktype, api=api, input=given_by)
     for kind in NAMES
-    for tasktype in sorted(TASK_TYPES[kind])
+    for tasktype in sorted(KINDS[kind].task_types)
     for api in Api
     for given_by in Input
 ]

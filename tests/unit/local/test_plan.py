@@ -6,6 +6,8 @@ import json
 import shlex
 from pathlib import Path
 
+import pytest
+
 from contract.config import load_config, parse_config
 from contract.topology import topology
 from local.harness import plan
@@ -126,11 +128,12 @@ def test_the_line_to_copy_is_the_reference_request() -> None:
     assert curl_line("http://127.0.0.1:8000", only_comfy) is None
 
 
-def test_a_fake_one_stands_in_for_an_invokeai() -> None:
-    config = parse_config("modelBucketArn: arn:aws:s3:::my-models\nmodelsRuntime:\n- {name: own, type: invokeai}\n")
+@pytest.mark.parametrize(("kind", "ready_path"), [("invokeai", "/api/v1/app/version"), ("openai", "/health")])
+def test_a_fake_one_stands_in_for_a_server_that_is_not_there(kind: str, ready_path: str) -> None:
+    config = parse_config(f"modelBucketArn: arn:aws:s3:::my-models\nmodelsRuntime:\n- {{name: own, type: {kind}}}\n")
     (runtime,) = plan.runtimes(config, options(), plan_ports(1), {})
-    assert runtime.command[1:5] == ("-m", "fake_runtime", "--type", "invokeai")
-    assert runtime.ready_path == "/api/v1/app/version"
+    assert runtime.command[1:5] == ("-m", "fake_runtime", "--type", kind)
+    assert runtime.ready_path == ready_path
 
 
 def test_the_example_stands_in_for_a_runtime_of_ones_own() -> None:

@@ -1,0 +1,1 @@
+"""Servers of OpenAI's image and video API: vLLM-Omni, SGLang, LocalAI, NVIDIA NIM and others."""
