@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from agent.aws import CALL_TIMEOUT, persist
 from agent.media import ACTIVE, SIGNATURE_SIZE, output_type
 from agent.runtimes.base import Answer
 from contract.identifiers import TaskRef
-from contract.objects import answer_key, image_key, s3_url, submission_prefix
+from contract.objects import answer_key, image_key, s3_url, submission_label, submission_prefix
 from contract.record import Record, Submission
 from contract.store import is_absent, is_lost_race
 
@@ -36,8 +37,16 @@ _BYTES_PER_SECOND: Final = 1_000_000
 """Each upload may take `CALL_TIMEOUT`, and longer by this rate."""
 
 
+_LABEL: Final = "submission"
+"""Metadata of each object, by which the files of two submissions with the same four characters are told apart."""
+
+
 class OvertakenError(Exception):
     """Another attempt holds the task now; what this one made no longer counts."""
+
+
+class _OthersError(Exception):
+    """Another submission's file has the name."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +79,39 @@ class Outputs:
             OvertakenError: it does not.
             botocore.exceptions.ClientError: S3 refuses an object.
         """
+        for turn in count():
+            try:
+                return await self._store(task, submission, answer, turn, is_mine)
+            except _OthersError as error:
+                log.info("name_taken", key=str(error), by="another submission of the task")
+                if not await is_mine():
+                    raise OvertakenError(str(error)) from error
+                await self._delete_own(task, submission, turn, kept=frozenset())
+        raise AssertionError("there is always a next turn")
+
+    async def _store(
+        self,
+        task: TaskRef,
+        submission: Submission,
+        answer: Answer,
+        turn: int,
+        is_mine: Callable[[], Awaitable[bool]],
+    ) -> StoredAnswer:
         prefix, name = submission.prefix, submission.submission
-        uploads: list[tuple[str, bytes, dict[str, str]]] = []
+        label = {_LABEL: submission_label(name)}
+        uploads: list[tuple[str, bytes, dict[str, Any]]] = []
         for number, output in enumerate(answer.outputs, 1):
             kind = output_type(output.name, output.data[:SIGNATURE_SIZE])
-            key = image_key(prefix, task, name, number, kind.extension)
-            headers = {"ContentType": kind.content_type}
+            key = image_key(prefix, task, name, number, kind.extension, turn=turn)
+            arguments: dict[str, Any] = {"ContentType": kind.content_type, "Metadata": label}
             if disposition := _disposition(output.name, active=kind.extension in ACTIVE):
-                headers["ContentDisposition"] = disposition
-            uploads.append((key, output.data, headers))
-        output_key = answer_key(prefix, task, name)
+                arguments["ContentDisposition"] = disposition
+            uploads.append((key, output.data, arguments))
+        output_key = answer_key(prefix, task, name, turn=turn)
         images = [s3_url(self._bucket, key) for key, _, _ in uploads]
-        uploads.append((output_key, answer.raw, {"ContentType": "application/json"}))
+        uploads.append((output_key, answer.raw, {"ContentType": "application/json", "Metadata": label}))
 
-        await _in_parallel(self._put(*upload, is_mine) for upload in uploads)
+        await _in_parallel(self._put(submission, *upload, is_mine) for upload in uploads)
         return StoredAnswer(images, s3_url(self._bucket, output_key))
 
     async def sweep(self, task: TaskRef, record: Record, submission: Submission) -> list[str]:
@@ -95,16 +123,50 @@ class Outputs:
         Raises:
             botocore.exceptions.ClientError: S3 refuses.
         """
-        prefix = submission_prefix(submission.prefix, task, submission.submission)
         named: set[str] = set()
         for item in (record.current, *record.earlier.values()):
             named |= {*item.image_url, item.output_url}
-        found = await self._list(prefix)
-        orphans = [key for key in found if s3_url(self._bucket, key) not in named and _is_output(key, prefix)]
-        await self.delete(orphans)
+        orphans: list[str] = []
+        for turn in count():
+            deleted, others = await self._delete_own(task, submission, turn, kept=named)
+            orphans += deleted
+            if not others:
+                break
         if orphans:
             log.info("orphans_deleted", count=len(orphans))
         return orphans
+
+    async def _delete_own(
+        self, task: TaskRef, submission: Submission, turn: int, *, kept: Collection[str]
+    ) -> tuple[list[str], bool]:
+        """Deletes a submission's objects of one turn.
+
+        Args:
+            task: whose.
+            submission: of the task.
+            turn: which one.
+            kept: addresses of objects that stay.
+
+        Returns:
+            The deleted keys; and whether another submission has objects of the same four characters.
+        """
+        prefix = submission_prefix(submission.prefix, task, submission.submission, turn=turn)
+        own = {*submission.image_url, submission.output_url}
+        deleted: list[str] = []
+        others = False
+
+        async def look(key: str) -> None:
+            nonlocal others
+            if (address := s3_url(self._bucket, key)) in own:
+                return
+            if address in kept or not _is_own(await self._head(key), submission):
+                others = True
+                return
+            await self.delete([key])
+            deleted.append(key)
+
+        await _in_parallel(look(key) for key in await self._list(prefix) if _is_output(key, prefix))
+        return sorted(deleted), others
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Deletes objects of the output bucket; what is not there is no error.
@@ -136,10 +198,19 @@ class Outputs:
                 return found
 
     async def _put(
-        self, key: str, data: bytes, headers: dict[str, str], is_mine: Callable[[], Awaitable[bool]]
+        self,
+        submission: Submission,
+        key: str,
+        data: bytes,
+        arguments: dict[str, Any],
+        is_mine: Callable[[], Awaitable[bool]],
     ) -> None:
-        """Writes an object: freely where there is none, over an older one only while the task is ours."""
-        arguments: dict[str, Any] = {"Bucket": self._bucket, "Key": key, "Body": data, **headers}
+        """Writes an object: freely where there is none, over an older one only while the task is ours.
+
+        Raises:
+            _OthersError: the older one is another submission's.
+        """
+        arguments = {"Bucket": self._bucket, "Key": key, "Body": data, **arguments}
         condition: dict[str, Any] = {"IfNoneMatch": "*"}
         while True:
             try:
@@ -155,17 +226,24 @@ class Outputs:
                 return
             if not await is_mine():
                 raise OvertakenError(key)
-            etag = await self._etag(key)
-            condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+            there = await self._head(key)
+            if not _is_own(there, submission):
+                raise _OthersError(key)
+            condition = {"IfNoneMatch": "*"} if there is None else {"IfMatch": there["ETag"]}
 
-    async def _etag(self, key: str) -> str | None:
+    async def _head(self, key: str) -> dict[str, Any] | None:
         try:
-            answer = await persist(lambda: self._s3.head_object(Bucket=self._bucket, Key=key), "s3:HeadObject")
+            return await persist(lambda: self._s3.head_object(Bucket=self._bucket, Key=key), "s3:HeadObject")
         except ClientError as error:
             if is_absent(error):
                 return None
             raise
-        return str(answer["ETag"])
+
+
+def _is_own(there: dict[str, Any] | None, submission: Submission) -> bool:
+    """Tells whether what lies under a submission's key is its own, as is what older agents wrote, without a label."""
+    label = submission_label(submission.submission)
+    return there is None or there["Metadata"].get(_LABEL, label) == label
 
 
 def _disposition(name: str, *, active: bool) -> str:

@@ -46,8 +46,7 @@ def record_key(task: TaskRef) -> str:
 
 def ended_key(task: TaskRef, submission: str) -> str:
     """Returns the key of an ended submission that was crowded out of its record; a foreign one's id may be any text."""
-    name = hashlib.sha256(submission.encode()).hexdigest()[:32]
-    return f"{ENDED}{tenant_folder(task.tenant)}{task.id}/{name}.json"
+    return f"{ENDED}{tenant_folder(task.tenant)}{task.id}/{submission_label(submission)}.json"
 
 
 def task_of_record(key: str) -> TaskRef | None:
@@ -73,12 +72,22 @@ def idempotency_key(tenant: str, owner: str, key: str) -> str:
     return f"{IDEMPOTENCY}{tenant_folder(tenant)}{digest}.json"
 
 
-def rand4(submission: str) -> str:
+def submission_label(submission: str) -> str:
+    """Returns a name for a submission, whose id may be any text, that no other one has: 32 hexadecimal digits."""
+    return hashlib.sha256(submission.encode()).hexdigest()[:32]
+
+
+def rand4(submission: str, turn: int = 0) -> str:
     """Returns the four characters that tell one submission's files from another's.
 
     Derived, not drawn: a second attempt at the same submission overwrites its own files instead of leaving orphans.
+    Of a thousand submissions of one task id, two share theirs more often than not: the later one takes its next turn.
+
+    Args:
+        submission: whose files.
+        turn: counted from 0, for each time that the files of another submission were in the way.
     """
-    digest = hashlib.sha256(submission.encode()).digest()
+    digest = hashlib.sha256(f"{submission}\0{turn}".encode() if turn else submission.encode()).digest()
     return "".join(_ALPHABET[byte % 32] for byte in digest[:4])
 
 
@@ -87,19 +96,19 @@ def output_prefix(prefix: str, task: TaskRef) -> str:
     return f"{tenant_folder(task.tenant)}{prefix}/{task.id}"
 
 
-def submission_prefix(prefix: str, task: TaskRef, submission: str) -> str:
-    """Returns how the keys of all results of one submission begin."""
-    return f"{output_prefix(prefix, task)}/{task.id}-{rand4(submission)}"
+def submission_prefix(prefix: str, task: TaskRef, submission: str, *, turn: int = 0) -> str:
+    """Returns how the keys of all results of one submission begin; see `rand4` for its turns."""
+    return f"{output_prefix(prefix, task)}/{task.id}-{rand4(submission, turn)}"
 
 
-def image_key(prefix: str, task: TaskRef, submission: str, number: int, extension: str) -> str:
+def image_key(prefix: str, task: TaskRef, submission: str, number: int, extension: str, *, turn: int = 0) -> str:
     """Returns the key of the `number`-th image (from 1); the extension comes without a dot."""
-    return f"{submission_prefix(prefix, task, submission)}-{number}.{extension}"
+    return f"{submission_prefix(prefix, task, submission, turn=turn)}-{number}.{extension}"
 
 
-def answer_key(prefix: str, task: TaskRef, submission: str) -> str:
+def answer_key(prefix: str, task: TaskRef, submission: str, *, turn: int = 0) -> str:
     """Returns the key of the runtime's full answer."""
-    return f"{submission_prefix(prefix, task, submission)}.out"
+    return f"{submission_prefix(prefix, task, submission, turn=turn)}.out"
 
 
 def s3_url(bucket: str, key: str) -> str:

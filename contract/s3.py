@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,6 +55,11 @@ class UnreachableError(BotoCoreError):
 
     fmt = "S3 is out of reach: {error}"
 
+
+_HEADERS: Final = frozenset(
+    {"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Storage-Class"}
+)
+"""Among an object's attributes, as obstore names them; all others are its user-defined metadata."""
 
 _ODD_KEY: Final = "invalid path"
 """obstore lists nothing at all where one key has an empty segment, one of dots, or a control character."""
@@ -148,6 +153,7 @@ class S3:
         Body: bytes,  # noqa: N803
         ContentType: str,  # noqa: N803
         ContentDisposition: str = "",  # noqa: N803
+        Metadata: Mapping[str, str] | None = None,  # noqa: N803
         IfNoneMatch: str | None = None,  # noqa: N803
         IfMatch: str | None = None,  # noqa: N803
     ) -> dict[str, Any]:
@@ -162,7 +168,7 @@ class S3:
             mode = "create"
         elif IfMatch is not None:
             mode = {"e_tag": IfMatch}
-        attributes: Attributes = {"Content-Type": ContentType}
+        attributes: Attributes = {**(Metadata or {}), "Content-Type": ContentType}
         if ContentDisposition:
             attributes["Content-Disposition"] = ContentDisposition
         with _botocores_errors("PutObject"):
@@ -176,13 +182,14 @@ class S3:
         """Amazon S3 HeadObject.
 
         Returns:
-            `ETag` and `ContentLength`.
+            `ETag`, `ContentLength` and `Metadata`.
         """
         self._check(Bucket)
         with _botocores_errors("HeadObject"):
             async with asyncio.timeout(self._seconds):
-                meta = await obstore.head_async(self._store, Key)
-        return {"ETag": meta["e_tag"], "ContentLength": meta["size"]}
+                result = await obstore.get_async(self._store, Key, options={"head": True})
+        metadata = {name: value for name, value in result.attributes.items() if name not in _HEADERS}
+        return {"ETag": result.meta["e_tag"], "ContentLength": result.meta["size"], "Metadata": metadata}
 
     async def delete_object(self, *, Bucket: str, Key: str) -> None:  # noqa: N803
         """Amazon S3 DeleteObject; an object that is not there is no error."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from agent.outputs import Outputs, OvertakenError
 from agent.runtimes.base import Answer, Output
 from contract.identifiers import TaskRef
-from contract.objects import image_key, split_s3_url
+from contract.objects import image_key, rand4, split_s3_url
 from contract.record import Record, Status, Submission
 from contract.s3 import S3
 from contract.task import TaskType
@@ -31,6 +32,16 @@ def submission(**changes: object) -> Submission:
         prefix="output",
         submitted_at=datetime(2026, 1, 1, tzinfo=UTC),
     ).model_copy(update=changes)
+
+
+def namesakes() -> tuple[str, str]:
+    """Returns two submissions whose files would have the same names."""
+    seen: dict[str, str] = {}
+    for number in count():
+        name = f"01J{number:023}"
+        if (other := seen.setdefault(rand4(name), name)) != name:
+            return other, name
+    raise AssertionError
 
 
 def answer(*data: bytes) -> Answer:
@@ -130,6 +141,39 @@ async def test_sweeping_touches_no_object_that_only_looks_alike(outputs: Outputs
     await outputs.sweep(TASK, Record(id="t", current=failed), failed)
 
     assert deployment.object_keys("output/") == [stranger]
+
+
+async def test_submissions_with_the_same_four_characters_keep_their_own_files(
+    outputs: Outputs, deployment: Deployment
+) -> None:
+    """The record need not know the other one any more: it knows the newest twenty that have ended."""
+    one, two = (submission(submission=name) for name in namesakes())
+    first = await outputs.store(TASK, one, answer(PNG, PNG), is_mine=mine)
+    second = await outputs.store(TASK, two, answer(GIF, PNG + b"second"), is_mine=mine)
+    again = await outputs.store(TASK, two, answer(GIF, PNG + b"again"), is_mine=mine)
+
+    assert again == second
+    assert [url.rpartition("-")[2] for url in second.image_url] == ["1.gif", "2.png"]
+    keys = [split_s3_url(url)[1] for url in (*first.image_url, first.output_url, *second.image_url, second.output_url)]
+    assert deployment.object_keys("output/") == sorted(keys)
+    assert [deployment.object(key) for key in (keys[1], keys[4])] == [PNG, PNG + b"again"]
+
+    failed = two.model_copy(update={"status": Status.FAILED, "attempts": 3})
+    await outputs.sweep(TASK, Record(id="t", current=failed), failed)
+
+    assert deployment.object_keys("output/") == sorted(keys[:3])
+
+
+async def test_what_older_agents_left_without_a_label_is_taken_for_the_submissions_own(
+    outputs: Outputs, deployment: Deployment
+) -> None:
+    key = image_key("output", TASK, submission().submission, 1, "png")
+    deployment.clients.s3.put_object(Bucket=deployment.place.output_bucket, Key=key, Body=b"old")
+
+    stored = await outputs.store(TASK, submission(), answer(PNG), is_mine=mine)
+
+    assert split_s3_url(stored.image_url[0])[1] == key
+    assert deployment.object(key) == PNG
 
 
 class Paged:

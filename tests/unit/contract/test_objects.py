@@ -41,6 +41,11 @@ SUBMISSIONS = st.sampled_from(["01J00000000000000000000000", "01J000000000000000
 def test_four_characters_depend_on_the_submission_alone(submission: str) -> None:
     assert re.fullmatch(r"[a-z2-7]{4}", rand4(submission))
     assert rand4(submission) == rand4(submission)
+    assert re.fullmatch(r"[a-z2-7]{4}", rand4(submission, 1))
+
+
+def test_the_first_turns_names_are_as_they_always_were() -> None:
+    assert rand4("01J00000000000000000000000") == "2zhx"
 
 
 def test_names_have_the_reference_designs_form() -> None:

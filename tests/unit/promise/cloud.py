@@ -144,6 +144,7 @@ class Cloud:
     def __init__(self) -> None:
         self.network = Network()
         self.objects: dict[str, tuple[bytes, str]] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
         self.wrote: Callable[[str, bytes], None] = lambda *_: None
         """Told of each object that is written."""
         self.messages: OrderedDict[str, Message] = OrderedDict()
@@ -170,19 +171,28 @@ class Cloud:
             raise refused("304", 304)
         return {"Body": Body(data), "ETag": etag, "ContentLength": len(data), "LastModified": WRITTEN}
 
-    def _put_object(self, Key: str, Body: bytes, IfMatch: str = "", IfNoneMatch: str = "", **_: Any) -> Any:  # noqa: N803
+    def _put_object(
+        self,
+        Key: str,  # noqa: N803
+        Body: bytes,  # noqa: N803
+        Metadata: dict[str, str] | None = None,  # noqa: N803
+        IfMatch: str = "",  # noqa: N803
+        IfNoneMatch: str = "",  # noqa: N803
+        **_: Any,
+    ) -> Any:
         there = self.objects.get(Key)
         if (IfNoneMatch and there) or (IfMatch and (there is None or there[1] != IfMatch)):
             raise refused("PreconditionFailed", 412)
         etag = str(next(self._numbers))
         self.objects[Key] = (Body, etag)
+        self.metadata[Key] = Metadata or {}
         self.wrote(Key, Body)
         return {"ETag": etag}
 
     def _head_object(self, Key: str, **_: Any) -> Any:  # noqa: N803
         if Key not in self.objects:
             raise refused("404", 404)
-        return {"ETag": self.objects[Key][1]}
+        return {"ETag": self.objects[Key][1], "Metadata": self.metadata[Key]}
 
     def _delete_object(self, Key: str, **_: Any) -> Any:  # noqa: N803
         self.objects.pop(Key, None)
