@@ -358,8 +358,8 @@ class Interrupts:
         """Whether one is sent and not answered yet."""
         return bool(self._sent)
 
-    async def send(self, path: str, body: bytes) -> None:
-        """Sends one; it goes on when the caller is cancelled.
+    async def send(self, path: str, body: bytes) -> Reply:
+        """Sends one, and returns its answer; it goes on when the caller is cancelled.
 
         Raises:
             TaskError: as `Server.request`.
@@ -368,7 +368,7 @@ class Interrupts:
         self._sent.add(sent)
         sent.add_done_callback(self._sent.discard)
         sent.add_done_callback(look_at)
-        await asyncio.shield(sent)
+        return await asyncio.shield(sent)
 
     async def settle(self) -> None:
         """Returns once each one that was sent is answered, or its connection has broken."""
@@ -399,7 +399,7 @@ async def ask_to_restart(server: Server, routes: Sequence[tuple[str, str]], *, l
         except TransientError as error:
             # It ends in the middle of the answer.
             return error.code == "connection_lost"
-        if reply.ok:
+        if 200 <= reply.status < 300:
             return True
         if reply.status not in lacking:
             log.info("the runtime does not restart by itself", path=path, status=reply.status)

@@ -16,6 +16,7 @@ from fake_runtime.gpu.device import Gpu, Job
 from fake_runtime.sdwebui import catalog, errors, failures, generation, listings, schema
 from fake_runtime.sdwebui.catalog import Checkpoint, Checkpoints
 from fake_runtime.sdwebui.errors import RequestValidationError, WebUiError
+from fake_runtime.sdwebui.flavours import flavours
 from fake_runtime.sdwebui.generation import Plan
 from fake_runtime.sdwebui.middlewares import middlewares
 from fake_runtime.sdwebui.state import State
@@ -70,7 +71,8 @@ class WebUi:
 
     def application(self) -> web.Application:
         """The aiohttp application with every route."""
-        app = web.Application(middlewares=middlewares(self.settings.api_auth), client_max_size=MAX_BODY_BYTES)
+        around = [*middlewares(self.settings.api_auth), *flavours(self.settings.flavour)]
+        app = web.Application(middlewares=around, client_max_size=MAX_BODY_BYTES)
         post: dict[str, Handler] = {
             "txt2img": self.text_to_image,
             "img2img": self.image_to_image,
@@ -163,7 +165,7 @@ class WebUi:
         """The sampler and the label of the scheduler; since 1.9 the first sampler in the place of an unknown one."""
         name, scheduler = catalog.find_sampler(values["sampler_name"] or values["sampler_index"], values["scheduler"])
         if name is None:
-            if self.settings.unknown_sampler_status == "404":
+            if self.settings.unknown_sampler_status == "404" or self.settings.flavour == "sdnext":
                 raise WebUiError(404, detail="Sampler not found")
             name = next(iter(catalog.SAMPLERS))
         return name, catalog.schedule_label(name, scheduler)

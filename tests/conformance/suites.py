@@ -54,7 +54,18 @@ async def _openai_version(server: OpenAi) -> str:
 
 async def _sdwebui_version(server: SdWebUi) -> str:
     options = await server.get("/sdapi/v1/options")
-    return f"SD Web UI with {options.get('sd_model_checkpoint') or 'no checkpoint'}"
+    return f"{await _sdwebui_kind(server)} with {options.get('sd_model_checkpoint') or 'no checkpoint'}"
+
+
+async def _sdwebui_kind(server: SdWebUi) -> str:
+    """Returns which of the servers that speak SD Web UI's API it is, by what tells them apart."""
+    interrupted = (await server.call("interrupt", {})).status
+    if interrupted == 204:
+        return "SD.Next (it speaks SD Web UI's API, and differs from it)"
+    if interrupted in {404, 405}:
+        return "sd-server of stable-diffusion.cpp (it speaks a part of SD Web UI's API)"
+    lists = (await server.send("GET", "/sdapi/v1/hypernetworks")).status == 200
+    return "SD Web UI" if lists else "Forge Neo or another descendant of SD Web UI"
 
 
 SUITES: Final[dict[RuntimeType, Suite]] = {

@@ -85,6 +85,8 @@ class SdWebUi:
         self._sending = asyncio.Lock()
         self._stops: set[asyncio.Task[None]] = set()
         self._interrupts = Interrupts(self._server)
+        self._interrupts_runs = True
+        """Whether the server can stop a run; sd-server of stable-diffusion.cpp cannot."""
         self._known: list[Checkpoint] = []
         self._current: Checkpoint | None = None
 
@@ -99,6 +101,7 @@ class SdWebUi:
         await self._wait_until_alone()
         await self._interrupts.settle()
         self._known, self._current = [], None
+        self._interrupts_runs = True
         await self._server.wait_until_ready()
 
     async def is_alive(self) -> bool:
@@ -144,13 +147,13 @@ class SdWebUi:
         return int(used) if isinstance(used, int | float) else None
 
     async def restart(self) -> bool:
-        """See `Runtime`. The routes are there only with `--api-server-stop`.
+        """See `Runtime`. The first two routes are there only with `--api-server-stop`, the third one in SD.Next always.
 
         `server-restart` answers 501 unless webui.sh started the server (SD_WEBUI_RESTART). `server-kill` ends it, and
         whoever keeps it running, such as the kubelet, starts it again.
         """
-        routes = [("POST", "/sdapi/v1/server-restart"), ("POST", "/sdapi/v1/server-kill")]
-        return await ask_to_restart(self._server, routes, lacking=frozenset({404, 500, 501}))
+        routes = [("POST", f"/sdapi/v1/{name}") for name in ("server-restart", "server-kill", "restart")]
+        return await ask_to_restart(self._server, routes, lacking=frozenset({404, 405, 500, 501}))
 
     async def close(self) -> None:
         """See `Runtime`. The session belongs to whoever opened it."""
@@ -213,10 +216,12 @@ class SdWebUi:
         with suppress(TimeoutError):
             async with asyncio.timeout(INTERRUPT_GRACE):
                 while not sent.request.done():
-                    for other in self._line:
-                        other.spoiled = other.spoiled or other is not sent
-                    with suppress(TaskError):
-                        await self._interrupts.send("/sdapi/v1/interrupt", b"{}")
+                    if self._interrupts_runs:
+                        for other in self._line:
+                            other.spoiled = other.spoiled or other is not sent
+                        with suppress(TaskError):
+                            reply = await self._interrupts.send("/sdapi/v1/interrupt", b"{}")
+                            self._interrupts_runs = reply.status not in {404, 405}
                     await asyncio.wait({sent.request}, timeout=INTERRUPT_INTERVAL)
                 await self._interrupts.settle()
                 return
@@ -265,7 +270,12 @@ class SdWebUi:
         # none before. Which one that was its answer tells.
         if wanted.title != current and self._dynamic_model:
             log.info("switching the checkpoint", now=current, to=wanted.title)
-            await self._post("/sdapi/v1/options", {"sd_model_checkpoint": wanted.title}, SWITCH_TIMEOUT)
+            if not await self._post("/sdapi/v1/options", {"sd_model_checkpoint": wanted.title}, SWITCH_TIMEOUT):
+                raise PermanentError(
+                    "wrong_checkpoint",
+                    f"{TITLE} holds {current!r} and has no way to load {name!r}; start it with that one, and set "
+                    "dynamicModel: false for this runtime",
+                )
             if (loaded := await self._loaded()) != wanted.title:
                 raise TransientError(
                     "checkpoint_not_loaded", f"{TITLE} took the switch to {wanted.title!r}, but holds {loaded!r}"
@@ -305,9 +315,18 @@ class SdWebUi:
         reply = await self._server.request("GET", path)
         return await _ANSWERS.document(reply, path)
 
-    async def _post(self, path: str, document: Any, seconds: float) -> Any:
+    async def _post(self, path: str, document: Any, seconds: float) -> bool:
+        """Sends a command; returns whether there is such a one. What is answered besides differs: SD.Next says 204.
+
+        Raises:
+            TaskError: it fails.
+        """
         reply = await self._server.request("POST", path, body=await encode_json(document), timeout=seconds)
-        return await _ANSWERS.document(reply, path)
+        if reply.status in {404, 405}:
+            return False
+        if not 200 <= reply.status < 300:
+            raise failure_of(reply.status, reply.body)
+        return True
 
 
 class _Sent:

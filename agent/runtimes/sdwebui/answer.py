@@ -11,7 +11,7 @@ from agent.errors import TransientError
 from agent.runtimes.allowance import check_outputs, check_values
 from agent.runtimes.base import Answer, Output
 from agent.runtimes.http import Reply
-from agent.runtimes.sdwebui.failures import TITLE, failure_of
+from agent.runtimes.sdwebui.failures import TITLE, failure_of, failure_of_run
 
 
 async def read_answer(reply: Reply) -> tuple[Answer, str | None]:
@@ -36,12 +36,28 @@ async def read_answer(reply: Reply) -> tuple[Answer, str | None]:
         raise TransientError("garbage_answer", "SD Web UI answered 200 with images that are no base64 text")
     check_outputs(len(encoded), TITLE)
     if not encoded:
-        raise TransientError("no_images", "SD Web UI answered 200 without any image")
+        raise failure_of_run(_reason(document.get("info")))
     if len(body) > THREAD_THRESHOLD:
         outputs = await asyncio.to_thread(_decode_all, encoded)
     else:
         outputs = _decode_all(encoded)
     return Answer(outputs, body), _model_name(document)
+
+
+def _reason(info: Any) -> str:
+    """Returns what `info` says of a run that made nothing; empty when it says nothing.
+
+    SD.Next answers a run that has failed with 200 and no image, and may name the error here, as text or in its JSON.
+    """
+    if not isinstance(info, str):
+        return ""
+    try:
+        parsed = read_json(info)
+    except ValueError:
+        return info
+    if not isinstance(parsed, dict):
+        return info if isinstance(parsed, str) else ""
+    return next((str(parsed[key]) for key in ("error", "message", "detail", "comments") if parsed.get(key)), "")
 
 
 def _decode_all(encoded: list[str]) -> list[Output]:

@@ -61,7 +61,8 @@ def _checkpoint(item: dict[str, Any]) -> Checkpoint:
     path = without_hash(title)
     file = re.split(r"[/\\]", str(item.get("filename") or path))[-1]
     base = re.split(r"[/\\]", path)[-1]
-    shown = {str(item.get("model_name") or ""), _stem(file), _stem(base)} - {""}
+    # sd-server of stable-diffusion.cpp shows the file's name with its ending, the others without.
+    shown = {str(item.get("model_name") or ""), _stem(file), _stem(base), file, base} - {""}
     hashes = {str(item.get("hash") or ""), str(item.get("sha256") or "")}
     return Checkpoint(title, frozenset({title, path, file, base, *shown, *hashes} - {""}), frozenset(shown))
 

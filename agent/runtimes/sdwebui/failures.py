@@ -16,6 +16,7 @@ _BAD_REQUEST: Final = (
     "could not find upscaler named",
     "bad number of images passed",
     "number of steps must be non-negative",
+    "Trying to create tensor with negative dimension",
 )
 """What 1.10.1 breaks at while it runs, however often it is tried (seen; see docs/conformance.md)."""
 
@@ -32,6 +33,15 @@ def failure_of(status: int, body: bytes) -> TaskError:
         _failure_of_setup(status, document, said)
         or _failure_by_words(str(document.get("error") or ""), words, said)
         or _failure_by_status(status, said)
+    )
+
+
+def failure_of_run(reason: str) -> TaskError:
+    """Returns the error for an answer of 200 without an image, by which SD.Next says that a run has failed."""
+    words = _shortened(reason)
+    said = f": {words}" if words else "; its log says why"
+    return _failure_by_words("", words, said) or TransientError(
+        "no_images", f"{TITLE} answered 200 without any image, which is how SD.Next tells of a failed run{said}"
     )
 
 
@@ -59,12 +69,21 @@ def _failure_by_words(kind: str, words: str, said: str) -> TaskError | None:
         return PermanentError("invalid_image", f"{TITLE} cannot read an input image{said}")
     if any(phrase in words for phrase in _BAD_REQUEST):
         return PermanentError("rejected_by_runtime", f"{TITLE} cannot run the request{said}")
+    if kind == "ResponseValidationError" or "html_info" in words:
+        # SD.Next's extra-single-image: its answer does not fit its own API, whatever was asked.
+        return PermanentError("rejected_by_runtime", f"{TITLE} cannot answer such a request in this version{said}")
     if kind == "RuntimeError" and words.startswith("model ") and words.endswith("not found"):
         return PermanentError("unknown_checkpoint", f"{TITLE} does not have the checkpoint{said}")
     return None
 
 
 def _failure_by_status(status: int, said: str) -> TaskError:
+    if status == 429:
+        return TransientError(
+            "rate_limited",
+            f"{TITLE} made the picture and threw it away, since it answers no more requests a minute (429){said}; "
+            "set SD.Next's option server_rate_limit to 0",
+        )
     if 400 <= status < 500 and status not in PASSING_STATUSES:
         return PermanentError("rejected_by_runtime", f"{TITLE} refuses the request ({status}){said}")
     return TransientError("runtime_error", f"{TITLE} failed ({status}){said}")
@@ -77,6 +96,10 @@ def _words(document: dict[str, Any]) -> str:
     else:
         # `errors` repeats `detail` on newer starlette ("404: Sampler not found"), so it only fills a gap.
         words = str(detail or document.get("errors") or document.get("error") or "")
+    return _shortened(words)
+
+
+def _shortened(words: str) -> str:
     words = " ".join(words.split())
     return words if len(words) <= _MOST else f"{words[:_MOST]}…"
 

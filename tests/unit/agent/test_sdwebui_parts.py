@@ -170,7 +170,7 @@ class TestFailures:
             (500, handler_body("RuntimeError", errors="boom"), TransientError, "runtime_error", "boom"),
             (500, b"Internal Server Error", TransientError, "runtime_error", "500"),
             (502, b"<html>Bad Gateway</html>", TransientError, "runtime_error", "502"),
-            (429, b"", TransientError, "runtime_error", "429"),
+            (429, b"", TransientError, "rate_limited", "429"),
         ],
     )
     def test_each_answer_says_whose_fault_it_is(
