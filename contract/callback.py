@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic_core import to_json
 
 from contract.identifiers import TaskRef
-from contract.objects import record_key, s3_url
+from contract.objects import ended_key, record_key, s3_url
 from contract.record import Status, Submission
 from contract.task import SNS_MESSAGE_LIMIT, escape_for_sqs, message_bytes
 
@@ -40,6 +40,9 @@ class ShortenedCallback(Callback):
     """How many images there are."""
     record_url: str
     """The `s3://` address of the task's record, which has both whole, as `GET /v1/tasks/{id}` has."""
+    submission_url: str
+    """Where both are whole instead once the id was submitted again so often, or with so many images, that the record
+    has no room for this submission any more."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def encode_callback(task: TaskRef, submission: Submission, *, bucket: str) -> En
             truncated=truncated,
             image_count=len(callback.image_url),
             record_url=s3_url(bucket, record_key(task)),
+            submission_url=s3_url(bucket, ended_key(task, submission.submission)),
         )
         return EncodedCallback(_encode(message), attributes)
 

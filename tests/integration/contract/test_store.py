@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -10,9 +11,12 @@ from functools import partial
 
 import pytest
 
+from contract.callback import encode_callback
 from contract.identifiers import TaskRef
+from contract.objects import split_s3_url
 from contract.record import (
     KEPT_EARLIER,
+    KEPT_IMAGES,
     AlreadyEndedError,
     NotHolderError,
     Record,
@@ -154,3 +158,23 @@ async def test_an_ended_submission_is_found_however_many_came_after_it(store: Re
     assert found.record.submissions()["first"].callback_sent
     assert len(found.record.earlier) <= KEPT_EARLIER + 1
     assert (await store.read(task, about="never heard of")) == await store.read(task)
+
+
+async def test_what_a_shortened_callback_leaves_out_is_found_where_it_says_whatever_is_submitted_later(
+    store: RecordStore, task: TaskRef, deployment: Deployment
+) -> None:
+    bucket = deployment.place.output_bucket
+    images = [f"s3://{bucket}/{'p' * 200}/{number}.png" for number in range(KEPT_IMAGES + 1)]
+    succeed = partial(finish, holder="a", attempt=1, status=Status.SUCCEEDED, now=NOW, image_url=images)
+    await store.change(task, partial(submit, task=task, new=new("many")))
+    await store.change(task, partial(start, submission="many", holder="a", now=NOW))
+    ended = await store.change(task, partial(succeed, submission="many"))
+
+    callback = json.loads(encode_callback(task, ended.record.current, bucket=bucket).message)
+    await store.change(task, partial(submit, task=task, new=new("next")))
+
+    assert len(callback["image_url"]) < callback["image_count"]
+    record = Record.model_validate_json(deployment.object(split_s3_url(callback["record_url"])[1]))
+    assert record.find("many") is None
+    crowded_out = Submission.model_validate_json(deployment.object(split_s3_url(callback["submission_url"])[1]))
+    assert crowded_out.image_url == images

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contract.callback import CALLBACK_LIMIT, EncodedCallback, callback_for, encode_callback
 from contract.identifiers import MAX_PREFIX_BYTES, MAX_TASK_ID_BYTES, TaskRef
-from contract.objects import answer_key, image_key, s3_url
+from contract.objects import answer_key, ended_key, image_key, s3_url
 from contract.record import Status, Submission
 from contract.task import SNS_MESSAGE_LIMIT, TaskType
 from contract.topology import string_attributes
@@ -76,6 +76,7 @@ def test_a_context_that_has_no_room_is_left_out_and_the_callback_says_so() -> No
         "truncated": ["context"],
         "image_count": 4000,
         "record_url": "s3://outputbucket/.tasks/t.json",
+        "submission_url": s3_url(BUCKET, ended_key(TaskRef("t"), submission.submission)),
     }
     assert encoded.attributes["truncated"] == "true"
 
