@@ -75,6 +75,13 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
         str | None,
         typer.Option(help="Use the emulator of AWS that already runs there, instead of starting LocalStack."),
     ] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=URL: a real server in the place of a runtime's fake one, such as "
+            "comfyruntime=http://127.0.0.1:8188; repeatable. RUNTIME_TOKEN is sent to it."
+        ),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep LocalStack's tasks and images in a file, and go on with them.")
     ] = False,
@@ -84,10 +91,12 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     ] = None,
 ) -> None:
     """Start the whole service as plain processes, keep it running, end it all on Ctrl-C."""
+    from contract.config import ConfigError
     from contract.scaling.hpa import SYNC_PERIOD
     from local.harness.lines import EndingConsole
     from local.harness.options import Autoscaling, Options
     from local.harness.ports import API
+    from local.harness.real import parse_real
     from local.harness.replicas import StartDelays
     from local.harness.state import path_beside
     from local.harness.up import up as run_up
@@ -97,6 +106,12 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     _check_endpoint(endpoint)
     if keep and endpoint is not None:
         _fail("--keep is for the LocalStack that `up` starts; what runs at --endpoint keeps what it keeps", USAGE)
+    if runtime and autoscale:
+        _fail("--runtime is for a server that is there; --autoscale starts and ends its own fake ones", USAGE)
+    try:
+        real = parse_real(runtime or [])
+    except ConfigError as error:
+        _fail(str(error), USAGE)
     delays = StartDelays(node=node_seconds, image=image_seconds, model=model_seconds)
     options = Options(
         config=config,
@@ -107,6 +122,7 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
         seconds_per_task=seconds_per_task,
         port_base=port_base,
         endpoint=endpoint,
+        real=real,
         keep=keep,
     )
     raise typer.Exit(asyncio.run(run_up(options, EndingConsole())))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.harness.replicas import StartDelays
@@ -36,6 +37,8 @@ class Options:
     """All ports count from here; None takes the usual ones."""
     endpoint: str | None = None
     """The URL of a LocalStack that already runs; None starts one."""
+    real: Mapping[str, str] = field(default_factory=dict)
+    """Runtimes that have a real server: its address by the runtime's name. No fake one is started for them."""
     keep: bool = False
     """Whether LocalStack's objects and messages outlive it, in a file."""
     start_timeout: float = 90.0

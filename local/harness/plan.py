@@ -17,6 +17,7 @@ from local.clients import CREDENTIALS
 from local.folders import PROJECT
 from local.harness.options import Options
 from local.harness.ports import Ports, Worker
+from local.harness.real import shown
 
 AGENT_GRACE: Final = 10
 """Seconds that a running task may finish after Ctrl-C; a person waits for it."""
@@ -55,13 +56,15 @@ class Component:
     """The harness binds the port and hands the socket down; `{fd}` in the command stands for its number."""
     leash: bool = False
     """The process ends when its standard input does."""
+    address: str = ""
+    """Of a server that is not ours: it runs already, and is neither started nor ended."""
     runtime: str = ""
     """The component that is started again first when this one ends with `EXIT_RESTART_RUNTIME`."""
 
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return self.address or f"http://127.0.0.1:{self.port}"
 
     @property
     def ready_url(self) -> str:
@@ -119,6 +122,7 @@ def runtimes(config: Config, options: Options, ports: Ports, inherited: Mapping[
             environment=base_environment(inherited),
             port=worker.runtime,
             ready_path=KINDS[runtime.type].ready_path,
+            address=shown(options.real.get(runtime.name, "")),
         )
         for runtime, name, worker in workers(config, options, ports)
     ]
@@ -158,7 +162,7 @@ def agents(
             | {
                 "RUNTIME_NAME": runtime.name,
                 "RUNTIME_TYPE": runtime.type.value,
-                "API_BASE_URL": f"http://127.0.0.1:{worker.runtime}",
+                "API_BASE_URL": options.real.get(runtime.name) or f"http://127.0.0.1:{worker.runtime}",
                 "SQS_QUEUE_URL": queue_urls[runtime.name],
                 "SQS_DLQ_URL": dead_letter_urls[runtime.name],
                 "SNS_TOPIC_ARN": place.callback_topic_arn,
@@ -167,7 +171,8 @@ def agents(
                 # The sink has a sample picture to be named as an input.
                 "INPUT_ALLOWED_ORIGINS": f"http://127.0.0.1:{ports.sink}",
                 "GRACE_PERIOD_SECONDS": str(AGENT_GRACE),
-                "RECYCLE_BY": "exit",
+                # Nobody here could start it again.
+                "RECYCLE_BY": "nobody" if runtime.name in options.real else "exit",
                 "HEALTH_HOST": "127.0.0.1",
                 "HEALTH_PORT": str(worker.agent),
             },

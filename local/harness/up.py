@@ -29,6 +29,7 @@ from local.harness.autoscale import Fleet, LocalAutoscaling, read_backlog
 from local.harness.lines import Printer
 from local.harness.options import Options
 from local.harness.ports import Ports, PortsError, plan_ports, refuse_ports_in_use
+from local.harness.real import check_real, shown
 from local.harness.replicas import Replica, capped
 from local.harness.restarts import RestartPolicy
 from local.harness.sample import curl_line
@@ -73,6 +74,7 @@ async def up(options: Options, console: Console) -> int:
     try:
         config = load_local_config(options.config, os.environ)
         scaling = scaling_by_runtime(config)
+        await asyncio.to_thread(check_real, options.real, config, replicas=options.replicas)
         ports = plan_ports(len(config.runtimes) * options.replicas, options.port_base)
         refuse_ports_in_use(_wanted(config, options, ports))
         await asyncio.to_thread(check_writable, options.state)
@@ -193,7 +195,8 @@ class Stack:
         fakes = plan.runtimes(config, options, ports, os.environ)
         if options.autoscaling is None:
             for component in fakes:
-                await self._launch(component)
+                if not component.address:
+                    await self._launch(component)
         # Making the clients takes nearly a second of reading models; LocalStack starts meanwhile.
         clients = self._clients = await asyncio.to_thread(make_clients, self._endpoint)
         if options.endpoint is None:
@@ -344,6 +347,8 @@ class Stack:
         for component in self._components:
             if component.stage is plan.Stage.RUNTIME:
                 say(f"  runtime     {component.url}  ({component.name})")
+        for name, url in self._options.real.items():
+            say(f"  runtime     {shown(url)}  ({name}: a server of yours)")
         if self._autoscaling is not None:
             for fleet in self._fleets:
                 scaling = fleet.scaling
@@ -412,7 +417,8 @@ def _wanted(config: Config, options: Options, ports: Ports) -> dict[str, int]:
     if options.endpoint is None:
         wanted["localstack"] = ports.localstack
     for runtime, name, worker in plan.workers(config, options, ports):
-        for process, port in ((name, worker.runtime), (f"{name}-agent", worker.agent)):
+        own = [] if runtime.name in options.real else [(name, worker.runtime)]
+        for process, port in (*own, (f"{name}-agent", worker.agent)):
             if process in wanted:
                 raise ConfigError(
                     f"{options.config}: modelsRuntime: {runtime.name!r} makes a second process named {process!r} "

@@ -20,6 +20,7 @@ import pytest
 from local.folders import state_folder
 from local.harness.state import State, read_state
 from tests.support.processes import Process, http
+from tests.support.stack import workflow
 from tests.support.waiting import eventually, free_port, free_range
 
 pytestmark = pytest.mark.timeout(180)
@@ -304,3 +305,30 @@ def test_a_starter_that_is_told_to_end_takes_the_stack_with_it(tmp_path: Path) -
 def _family_of(pid: int, *, at_least: int) -> list[psutil.Process]:
     found = psutil.Process(pid).children(recursive=True)
     return found if len(found) >= at_least else []
+
+
+def test_a_server_that_runs_already_takes_the_place_of_a_fake_one(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ["--type", "comfyui", "--latency", "0", "--port", str(port)]
+    server = Process(
+        "own", "fake_runtime", folder=tmp_path, arguments=arguments, ready_url=f"http://127.0.0.1:{port}/system_stats"
+    )
+    base = free_range(PORTS)
+    try:
+        server.wait_ready()
+        process = start(tmp_path, base, *small(tmp_path), "--runtime", f"sdruntime=http://127.0.0.1:{port}")
+        try:
+            state = eventually(lambda: read_state(tmp_path / "up.json"), within=90)
+            assert state is not None
+            assert set(state.processes) == {"api", "sink", "localstack", "sdruntime-agent"}
+            metadata = {"id": "own", "runtime": "sdruntime", "tasktype": "pipeline", "prefix": "output"}
+            task = {"task": {"metadata": metadata, "content": workflow("a dog")}}
+            assert http().post(f"{state.api}/v1/tasks", json=task).status_code == 202
+            eventually(lambda: http().get(f"{state.api}/v1/tasks/own").json()["status"] == "succeeded", within=60)
+            assert f"http://127.0.0.1:{port}  (sdruntime: a server of yours)" in process.text()
+        finally:
+            process.terminate()
+            process.wait_ended(30)
+        assert http().get(f"http://127.0.0.1:{port}/fake/jobs").json()
+    finally:
+        server.stop()
