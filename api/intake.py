@@ -7,9 +7,10 @@ characters may take four bytes each, and it is encoded again. So there are two r
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
@@ -26,58 +27,81 @@ _READ_AT_ONCE: Final = 4
 _WAIT_SECONDS: Final = 15
 
 
+@dataclass(eq=False)
+class _Wish:
+    """Bytes that somebody wants."""
+
+    size: int
+    owner: str
+    turn: asyncio.Future[None]
+    """Done as soon as they are his, or when he has gone."""
+    granted: bool = False
+
+
 class Room:
-    """Bytes that may be taken at once. Whoever finds too few free waits in line."""
+    """Bytes that may be taken at once. Whoever finds too few free waits in line.
+
+    An owner gets half of them, so that others have the rest: who sends slowly has his bytes for as long. He does not
+    hold up those behind him in line. All who have no name are one, who may take all.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.free = self.capacity = capacity
-        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._line: list[_Wish] = []
+        self._of: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def take(self, size: int) -> AsyncIterator[None]:
+    async def take(self, size: int, owner: str = "") -> AsyncIterator[None]:
         """Has so many bytes while the context lasts; all of them when there are fewer.
 
         Raises:
             UnavailableError: none came free in time.
         """
-        size = min(size, self.capacity)
-        if self._line or size > self.free:
-            await self._wait(size)
-        else:
-            self.free -= size
+        wish = _Wish(min(size, self.capacity), owner, asyncio.get_running_loop().create_future())
+        self._line.append(wish)
+        self._admit()
         try:
+            if not wish.granted:
+                await self._wait(wish)
             yield
         finally:
-            self.free += size
+            if wish.granted:
+                self._count(wish, -1)
+            else:
+                self._line.remove(wish)
             self._admit()
 
-    async def _wait(self, size: int) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (size, turn)
-        self._line.append(entry)
+    async def _wait(self, wish: _Wish) -> None:
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
-                await turn
-        except BaseException as error:
-            if entry in self._line:
-                self._line.remove(entry)
-            if not turn.cancelled():  # it came at the same moment
-                self.free += size
-            self._admit()
-            if isinstance(error, TimeoutError):
-                raise UnavailableError(
-                    "too many large bodies at once; send this one again later, or its images behind links",
-                    code="busy",
-                    headers={"connection": "close"},
-                ) from error
-            raise
+                await wish.turn
+        except TimeoutError as error:
+            raise UnavailableError(
+                "too many large bodies at once; send this one again later, or its images behind links",
+                code="busy",
+                headers={"connection": "close"},
+            ) from error
 
     def _admit(self) -> None:
-        while self._line and self._line[0][0] <= self.free:
-            size, turn = self._line.popleft()
-            if not turn.done():
-                self.free -= size
-                turn.set_result(None)
+        for wish in list(self._line):
+            if wish.turn.done() or self._has_its_share(wish):
+                continue
+            if wish.size > self.free:
+                return
+            self._line.remove(wish)
+            self._count(wish, 1)
+            wish.granted = True
+            wish.turn.set_result(None)
+
+    def _has_its_share(self, wish: _Wish) -> bool:
+        has = self._of[wish.owner]
+        return bool(wish.owner and has) and has + wish.size > self.capacity // 2
+
+    def _count(self, wish: _Wish, change: int) -> None:
+        self.free -= change * wish.size
+        self._of[wish.owner] += change * wish.size
+        if not self._of[wish.owner]:
+            del self._of[wish.owner]
 
 
 class Intake:
@@ -99,8 +123,12 @@ class Intake:
         """Whether no body has any room."""
         return all(room.free == room.capacity for room in (self._reading, self._working))
 
-    async def read(self, request: Request) -> tuple[bytearray, AsyncExitStack | None]:
+    async def read(self, request: Request, owner: str) -> tuple[bytearray, AsyncExitStack | None]:
         """Returns the body of a request, and the room that it takes, which is given back by closing that.
+
+        Args:
+            request: its body has not been read.
+            owner: the name of its API key; empty: none is asked for.
 
         Raises:
             ApiError: 415 not declared as JSON; what `read_body` raises; 503, there was no room in time.
@@ -111,7 +139,7 @@ class Intake:
         async def room(size: int) -> None:
             nonlocal reading
             reading = AsyncExitStack()
-            await reading.enter_async_context(self._reading.take(size))
+            await reading.enter_async_context(self._reading.take(size, owner))
 
         try:
             body = await read_body(request, self._limit, seconds=self._seconds, small=SMALL, room=room)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from api.errors import ApiError, InvalidRequestError
-from api.unknown_keys import unknown_key, unknown_keys
+from api.unknown_keys import find_unknown, unknown_key, unknown_keys
 from contract import openai
 from contract.config import Config, RuntimeConfig
 from contract.documents import encode
@@ -30,6 +31,9 @@ MAX_CONTEXT_BYTES: Final = 64 * 1024
 
 MAX_CHECKPOINT_BYTES: Final = 255
 """A checkpoint is a file name, and becomes a message attribute."""
+
+_MOST_DETAILS: Final = 20
+"""Faults of one request that an answer names."""
 
 DEFAULT_SAVE_DIR: Final = "outputs"
 """v1alpha1's prefix when `save_dir` is left out, as in the reference's image-to-image request."""
@@ -188,6 +192,8 @@ def from_v1(document: Any, config: Config) -> TaskRequest:
     Raises:
         ApiError: 400, naming the field.
     """
+    if isinstance(document, dict):
+        _refuse_crowds(RequestV1, document)
     return _from_task(_validated(RequestV1, document).task, config)
 
 
@@ -198,7 +204,7 @@ def from_v1alpha2(document: Any, config: Config) -> TaskRequest:
         ApiError: 400, naming the field.
     """
     request = _from_task(_validated(RequestV1Alpha2, document).task, config)
-    return replace(request, unknown=tuple(unknown_keys(RequestV1Alpha2, document)))
+    return replace(request, unknown=unknown_keys(RequestV1Alpha2, document))
 
 
 def from_v1alpha1(document: Any, config: Config) -> TaskRequest:
@@ -231,12 +237,10 @@ def from_v1alpha1(document: Any, config: Config) -> TaskRequest:
         content=document,
         checkpoint=checkpoint,
         # What belongs to SD Web UI's scripts are objects.
-        unknown=tuple(
-            unknown_keys(
-                RoutingV1Alpha1,
-                {key: value for key, value in (routing.model_extra or {}).items() if not isinstance(value, dict)},
-                "alwayson_scripts.",
-            )
+        unknown=unknown_keys(
+            RoutingV1Alpha1,
+            {key: value for key, value in (routing.model_extra or {}).items() if not isinstance(value, dict)},
+            "alwayson_scripts.",
         ),
     )
 
@@ -273,7 +277,7 @@ def from_task(document: Any, config: Config) -> TaskRequest:
         context=None,
         content=content,
         checkpoint=checkpoint,
-        unknown=tuple(unknown_keys(RequestTask, document)),
+        unknown=unknown_keys(RequestTask, document),
     )
 
 
@@ -341,11 +345,22 @@ def _validated(model: type[_Model], document: Any) -> _Model:  # noqa: UP047 - r
         return model.model_validate(document)
     except ValidationError as error:
         details = [
-            {"field": ".".join(str(part) for part in item["loc"]) or "body", "message": _sentence(item, model)}
-            for item in error.errors(include_url=False, include_input=False, include_context=False)[:20]
+            {"field": ".".join(_part(part) for part in item["loc"]) or "body", "message": _sentence(item, model)}
+            for item in error.errors(include_url=False, include_input=False, include_context=False)[:_MOST_DETAILS]
         ]
         summary = "; ".join(f"{detail['field']}: {detail['message']}" for detail in details)
         raise ApiError(400, "invalid_request", summary, details=details) from error
+
+
+def _refuse_crowds(model: type[BaseModel], document: Mapping[str, Any]) -> None:
+    """Refuses more unknown keys than an answer names, before pydantic makes an error of each.
+
+    Raises:
+        ApiError: 400.
+    """
+    if sum(1 for _ in islice(find_unknown(model, document), _MOST_DETAILS + 1)) > _MOST_DETAILS:
+        sentences = unknown_keys(model, document)
+        raise InvalidRequestError("body", f"has too many unknown keys: {'; '.join(sentences)}")
 
 
 def _sentence(item: Any, model: type[BaseModel]) -> str:
@@ -431,6 +446,12 @@ def _check_graph(field: str, content: Any) -> None:
     for name, node in nodes.items():
         if not isinstance(node, dict) or not isinstance(node.get("type"), str) or not node["type"]:
             raise InvalidRequestError(f"{field}.nodes.{name[:80]}.type", "is required: it names what the node does")
+
+
+def _part(name: str | int) -> str:
+    """Returns a part of a field's place, which may be a key of any length."""
+    text = str(name)
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _listed(values: Any) -> str:

@@ -14,26 +14,42 @@ HEADER: Final = "x-darkroom-warning"
 ignores such keys, so clients that send some must go on working."""
 
 SHOWN: Final = 5
-"""Keys that an answer names."""
+"""Keys that an answer names; of more, it tells how many."""
+
+_LONGEST_MEANT: Final = 80
+"""Characters of a key that may be a typo: to compare longer ones takes its time, and no key of ours is half as long."""
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """Returns what is said of a key that is none of the known ones, without the key."""
     names = list(known)
-    near = difflib.get_close_matches(key, names, n=1)
+    near = difflib.get_close_matches(key, names, n=1) if len(key) <= _LONGEST_MEANT else []
     return f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known are {', '.join(names)}"
 
 
-def unknown_keys(model: type[BaseModel], document: Mapping[str, Any], at: str = "") -> Iterator[str]:
-    """Yields a sentence for each key of a document that neither a model nor one within it has."""
+def unknown_keys(model: type[BaseModel], document: Mapping[str, Any], at: str = "") -> tuple[str, ...]:
+    """Returns a sentence for each key of a document that neither a model nor one within it has; one for the many."""
+    told, more = list[str](), 0
+    for place, key, names in find_unknown(model, document, at):
+        if len(told) < SHOWN:
+            told.append(f"{place}{_shown(key)}: {unknown_key(key, names)}")
+        else:
+            more += 1
+    return (*told, f"and {more} more") if more else tuple(told)
+
+
+def find_unknown(
+    model: type[BaseModel], document: Mapping[str, Any], at: str = ""
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yields each key of a document that neither a model nor one within it has: its place, itself, and known keys."""
     names, inner = _shape(model)
     for key in document:
         if key not in names:
-            yield f"{at}{_shown(key)}: {unknown_key(key, names)}"
+            yield at, key, names
     for name, of in inner:
         value = document.get(name)
         if isinstance(value, Mapping):
-            yield from unknown_keys(of, value, f"{at}{name}.")
+            yield from find_unknown(of, value, f"{at}{name}.")
 
 
 @cache
@@ -49,10 +65,7 @@ def _shape(model: type[BaseModel]) -> tuple[tuple[str, ...], tuple[tuple[str, ty
 
 def warning_headers(sentences: tuple[str, ...]) -> dict[str, str]:
     """Returns the headers that tell of unknown keys."""
-    if not sentences:
-        return {}
-    more = f"; and {len(sentences) - SHOWN} more" if len(sentences) > SHOWN else ""
-    return {HEADER: "; ".join(sentences[:SHOWN]) + more}
+    return {HEADER: "; ".join(sentences)} if sentences else {}
 
 
 def _shown(key: str) -> str:

@@ -1,16 +1,15 @@
 """JSON as the API and the agent read and write it: quick, strict, and with whole numbers of any size.
 
 orjson turns whole numbers beyond 64 bits into floats without a word. Texts that may hold one, which are rare, are read
-and written by pydantic's own JSON code instead.
+by pydantic's JSON code instead, and written by the code below.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import orjson
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 _DIGITS: Final = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _LONG: Final = b"0" * 19
@@ -39,7 +38,7 @@ def encode(document: Any) -> bytes:
     try:
         return orjson.dumps(document, option=orjson.OPT_UTC_Z)
     except TypeError:
-        return to_json(document)
+        return _encode_long(document)
 
 
 def encode_sorted(document: Any) -> bytes:
@@ -47,7 +46,43 @@ def encode_sorted(document: Any) -> bytes:
     try:
         return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     except TypeError:
-        return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        return _encode_long(document, in_order=True)
+
+
+def _encode_long(document: Any, *, in_order: bool = False) -> bytes:
+    """Returns a document with whole numbers beyond 64 bits as JSON.
+
+    Piece by piece in Python, which lets other threads go on meanwhile: one call into C for all of it would stop the
+    event loop for as long as thousands of such numbers, or a large image beside one of them, take.
+    """
+    out = bytearray()
+    _write(document, out, in_order=in_order)
+    return bytes(out)
+
+
+def _write(value: Any, out: bytearray, *, in_order: bool) -> None:
+    if isinstance(value, dict):
+        separator = b"{"
+        for key, item in sorted(value.items(), key=_key) if in_order else value.items():
+            out += separator + orjson.dumps(key) + b":"
+            _write(item, out, in_order=in_order)
+            separator = b","
+        out += b"}" if value else b"{}"
+    elif isinstance(value, list | tuple):
+        separator = b"["
+        for item in value:
+            out += separator
+            _write(item, out, in_order=in_order)
+            separator = b","
+        out += b"]" if value else b"[]"
+    elif isinstance(value, int) and not isinstance(value, bool):
+        out += b"%d" % value
+    else:
+        out += orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def _key(item: tuple[str, Any]) -> str:
+    return item[0]
 
 
 def _may_hold_long_number(text: bytes | bytearray) -> bool:

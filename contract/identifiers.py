@@ -69,15 +69,21 @@ def _segment(value: str, what: str) -> str:
     return value
 
 
+def _is_longer(value: str, size: int) -> bool:
+    """Tells whether a text is longer than so many bytes of UTF-8; lone surrogates, refused later, count too."""
+    return len(value) > size or len(value.encode("utf-8", "surrogatepass")) > size
+
+
 def check_task_id(value: str) -> str:
     """Returns a task id unchanged when it is safe as an S3 key segment and a URL segment.
 
     Raises:
         ValueError: it is empty, too long, not NFC, starts with a dot, or holds a slash or an invisible character.
     """
-    _segment(value, "the task id")
-    if len(value.encode()) > MAX_TASK_ID_BYTES:
+    # First: what is too long is not looked at character by character.
+    if _is_longer(value, MAX_TASK_ID_BYTES):
         raise ValueError(f"the task id must be at most {MAX_TASK_ID_BYTES} bytes of UTF-8")
+    _segment(value, "the task id")
     return value
 
 
@@ -88,10 +94,10 @@ def check_prefix(value: str) -> str:
         ValueError: a segment is empty, starts with a dot (so `..` never passes) or holds a refused character.
     """
     stripped = value.removesuffix("/")
+    if _is_longer(stripped, MAX_PREFIX_BYTES):
+        raise ValueError(f"the prefix must be at most {MAX_PREFIX_BYTES} bytes of UTF-8")
     for part in stripped.split("/"):
         _segment(part, "each part of the prefix")
-    if len(stripped.encode()) > MAX_PREFIX_BYTES:
-        raise ValueError(f"the prefix must be at most {MAX_PREFIX_BYTES} bytes of UTF-8")
     return stripped
 
 

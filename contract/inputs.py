@@ -7,6 +7,7 @@ is wrong about one value, `metadata.inputs` names that value by a JSON Pointer (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
@@ -50,8 +51,15 @@ class InputRules(BaseModel):
 
 NO_RULES: Final = InputRules()
 
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,6}")
+"""RFC 6901, section 4: no zeros in front, which would name the value by a second name."""
+
 _OPENED_BY_THE_SERVER: Final = frozenset({"init_images", "mask", "image", "imageList"})
 """Fields of SD Web UI's requests in which the server itself opens what begins as an address."""
+
+_OF_SCRIPTS: Final = re.compile("controlnet|image|mask|img|picture|photo", re.IGNORECASE)
+"""Scripts, and fields of scripts, that do the same: they read pictures by the server's own `decode_base64_to_image`, as
+sd-webui-controlnet does (scripts/external_code.py), whose arguments may be a mere list."""
 
 
 def path_of(pointer: str) -> Path:
@@ -95,9 +103,13 @@ def _runtimes_problem(name: str, path: Path, value: str, runtime_type: str) -> s
         return "names no http, https or s3 link"
     if name == "keep" and runtime_type == "openai" and value.strip().partition(":")[0].lower() != "data":
         return "cannot be kept: such a server may open the address itself"
-    if name == "keep" and runtime_type == "sdwebui" and path[0] in _OPENED_BY_THE_SERVER:
+    if name == "keep" and runtime_type == "sdwebui" and _opened_by_server(path):
         return "cannot be kept: SD Web UI would open the address itself"
     return None
+
+
+def _opened_by_server(path: Path) -> bool:
+    return path[0] in _OPENED_BY_THE_SERVER or any(_OF_SCRIPTS.search(part) for part in path)
 
 
 def _is_node_input(path: Path) -> bool:
@@ -113,7 +125,7 @@ def _value_at(content: Any, path: Path) -> Any:
     for part in path:
         if isinstance(content, dict):
             content = content[part]
-        elif isinstance(content, list) and part.isdecimal() and len(part) < 8:
+        elif isinstance(content, list) and _INDEX.fullmatch(part):
             content = content[int(part)]
         else:
             raise LookupError(part)

@@ -16,7 +16,6 @@ from api.requests import TaskRequest
 from api.routes.asking import TENANT
 from api.services import services_of
 from api.submit import Accepted
-from api.unknown_keys import SHOWN
 from contract.config import Config
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +50,7 @@ async def accept(
         body.clear()  # the document is a copy, and may need the memory
         return document, understand(document, front.config)
 
-    body, room = await front.intake.read(request)
+    body, room = await front.intake.read(request, state.caller.name)
     try:
         large = len(body) > _THREAD_THRESHOLD
         document, task = await asyncio.to_thread(read, body) if large else read(body)
@@ -67,6 +66,6 @@ async def accept(
             await room.aclose()
     state.task_id = accepted.ticket.task_id
     if task.unknown:
-        _log.warning("unknown keys", task_id=state.task_id, dialect=dialect, keys=task.unknown[:SHOWN])
+        _log.warning("unknown keys", task_id=state.task_id, dialect=dialect, keys=task.unknown)
     front.metrics.accepted(task.runtime.name, task.task_type, dialect).inc()
     return accepted

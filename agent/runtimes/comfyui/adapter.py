@@ -167,11 +167,14 @@ class ComfyUi:
         """Returns what the inputs of some classes take; of a class that the server lacks, nothing."""
         if classes - self._told.keys():
             await self._server.wait_until_ready()
-        for name in classes - self._told.keys():
+        told = {name: self._told[name] for name in classes & self._told.keys()}
+        if len(self._told) > _REMEMBERED:  # names that no server knows are remembered, too
+            self._told.clear()
+        for name in classes - told.keys():
             path = f"/object_info/{quote(name, safe='')}"
             document = await _ANSWERS.mapping(await self._server.request("GET", path, timeout=SUBMIT_TIMEOUT), path)
-            self._told[name] = read_inputs(document.get(name))
-        return self._told
+            told[name] = self._told[name] = read_inputs(document.get(name))
+        return told
 
     async def _contents(self, files: Sequence[FileInput], tenant: str) -> dict[str, tuple[str, bytes]]:
         """Returns name and content of each file, by the value that stands for it."""

@@ -135,6 +135,7 @@ class Watch:
             case "execution_cached":
                 nodes = data.get("nodes")
                 self.cached |= {str(name) for name in nodes} if isinstance(nodes, list) else set()
+                self.kept_bytes += size
                 self._done(nodes)
             case "executing":
                 self._executing(data.get("node"))

@@ -59,8 +59,17 @@ KNOWN: Final[Mapping[str, Takings]] = {
 """Classes that need no question: what most workflows load with, so that a server that is still starting is not waited
 for. As ComfyUI 0.3.64 to 0.33 and ComfyUI-VideoHelperSuite 1.7 tell of them."""
 
+MOST_CLASSES: Final = 100
+"""Classes of one workflow of which the server is asked."""
+
 _MODELS: Final = re.compile(r"\.(?:safetensors|sft|ckpt|pth?|bin|gguf|onnx|pkl|engine)$", re.IGNORECASE)
-_DATA: Final = re.compile(r"\s*data:(?P<type>[\w.+-]*/?[\w.+-]*)(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
+_DATA: Final = re.compile(r"\s*data:(?P<type>[\w.+-]*(?:/[\w.+-]*)?)(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
+"""The head of a data URI (RFC 2397). No character of it can be read in two ways, so that a text that only begins like
+one costs one look at it: a search that has to try them all holds up the whole agent."""
+
+_LONGEST_HEAD: Final = 1000
+"""Characters of the head of a data URI."""
+
 _SHORTEST_BASE64: Final = 64
 """Characters; a file's name is shorter, or is no base64 of a picture."""
 
@@ -126,13 +135,23 @@ def candidates(nodes: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (node_id, name, value)
         for node_id, node in nodes.items()
         for name, value in node.get("inputs", {}).items()
-        if isinstance(value, str) and (is_link(value) or _DATA.match(value) is not None or _is_base64(value))
+        if isinstance(value, str) and (is_link(value) or _data_head(value) is not None or _is_base64(value))
     ]
 
 
 def classes_to_ask(nodes: Mapping[str, Any], found: Iterable[tuple[str, str, str]]) -> set[str]:
-    """Returns the classes of which the server must tell before it is known which of the values are files."""
-    return {nodes[node_id]["class_type"] for node_id, _, _ in found} - KNOWN.keys()
+    """Returns the classes of which the server must tell before it is known which of the values are files.
+
+    Raises:
+        PermanentError: they are too many, each of them a question to the server.
+    """
+    classes = {nodes[node_id]["class_type"] for node_id, _, _ in found} - KNOWN.keys()
+    if len(classes) > MOST_CLASSES:
+        raise PermanentError(
+            "invalid_workflow",
+            f"nodes of {len(classes)} different classes hold links or files; a workflow may have {MOST_CLASSES} such",
+        )
+    return classes
 
 
 def file_inputs(
@@ -186,7 +205,7 @@ def decode(value: FileInput) -> tuple[str, bytes]:
     Raises:
         PermanentError: it is no base64, or no picture where one is asked for.
     """
-    head = _DATA.match(value.value)
+    head = _data_head(value.value)
     ending = head["type"].rpartition("/")[2].partition("+")[0] if head else ""
     try:
         data = base64.b64decode(value.value[head.end() if head else 0 :], validate=False)
@@ -209,6 +228,10 @@ def name_of(link: str) -> str:
 
 def _path_of(link: str) -> str:
     return unquote(re.split(r"[?#]", link.strip(), maxsplit=1)[0])
+
+
+def _data_head(text: str) -> re.Match[str] | None:
+    return _DATA.match(text, 0, _LONGEST_HEAD)
 
 
 def _is_base64(text: str) -> bool:

@@ -107,6 +107,14 @@ def test_only_classes_that_hold_something_are_asked_for_and_common_ones_are_know
     assert classes_to_ask(nodes, candidates(nodes)) == {"LoadLatent"}
 
 
+def test_a_workflow_cannot_make_the_agent_ask_without_end() -> None:
+    nodes = Workflow()
+    for number in range(101):
+        nodes = nodes.node(str(number), f"C{number}", url=LINK)
+    with pytest.raises(PermanentError, match="101 different classes"):
+        classes_to_ask(nodes, candidates(nodes))
+
+
 def test_what_is_known_by_heart_is_what_a_real_server_told() -> None:
     catalogue = {
         "LoadImage": {"image": [[], {"image_upload": True}]},
@@ -160,7 +168,18 @@ def test_what_is_no_picture_is_refused_by_node_and_input_and_not_echoed(value: s
 
 
 def test_other_texts_are_no_candidates() -> None:
-    words = ["a.png", "sub/a.png [output]", "a dog", "x" * 500, "iVBORw0KGgo=", "see https://h/a.png", "data: none"]
+    # Texts that only begin as a data URI: a search that tried each way to read them would not end (and holds all up).
+    heads = ["data:" + "a" * 3_000_000, "data:" + ";a" * 1_500_000, " " * 3_000_000]
+    words = [
+        *heads,
+        "a.png",
+        "sub/a.png [output]",
+        "a dog",
+        "x" * 500,
+        "iVBORw0KGgo=",
+        "see https://h/a.png",
+        "data: none",
+    ]
     assert candidates(Workflow().node("1", "LoadImage", **{f"i{n}": text for n, text in enumerate(words)})) == []
 
 

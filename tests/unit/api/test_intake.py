@@ -55,3 +55,18 @@ async def test_who_waits_too_long_is_told_to_come_again(monkeypatch: pytest.Monk
         assert caught.value.code == "busy"
         assert caught.value.headers["retry-after"]
     assert room.free == 10
+
+
+async def test_one_key_leaves_half_of_the_room_and_its_place_in_line_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.intake._WAIT_SECONDS", 0.05)
+    room = Room(10)
+    async with room.take(4, "alice"):
+        waiting = asyncio.create_task(room.take(4, "alice").__aenter__())
+        await asyncio.sleep(0)
+        async with room.take(4, "bob"):
+            assert not waiting.done()
+        with pytest.raises(UnavailableError):
+            await waiting
+    async with room.take(8, "alice"):
+        assert room.free == 2
+    assert room.free == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,19 @@ def test_the_references_routes_take_such_a_request_and_say_so(understand: Any, d
     unknown = understand(document, ALL).unknown
     assert len(unknown) == len(said)
     assert all(sentence.startswith(start) for sentence, start in zip(unknown, said, strict=True))
+
+
+@pytest.mark.parametrize("keys", [["runtim" * 1_000_000], [f"runtime{number}" for number in range(100_000)]])
+def test_unknown_keys_take_little_time_and_make_no_long_answer(keys: list[str]) -> None:
+    document = v1(id="a", **dict.fromkeys(keys, 1))
+    began = time.process_time()
+    refused = refusal(from_v1, document)
+    (header,) = warning_headers(from_v1alpha2(document, ALL).unknown).values()
+    assert time.process_time() - began < 1
+    assert "unknown key" in refused.message
+    assert len(str(refused.details)) + len(refused.message) < 3000
+    assert len(header) < 1000
+    assert ("and 99995 more" in header) == (len(keys) > 1)
 
 
 def test_in_v1alpha1_scripts_are_known_and_mistyped_routing_fields_are_not() -> None:

@@ -18,7 +18,7 @@ from api.events import encode_event
 from api.requests import from_v1
 from contract.callback import encode_callback
 from contract.config import Config, parse_config
-from contract.documents import decode, encode
+from contract.documents import decode, encode, encode_sorted
 from contract.identifiers import TaskRef
 from contract.record import Record, Status, Submission
 from contract.task import Metadata, TaskMessage, encode_task_message, parse_task_message
@@ -97,3 +97,10 @@ def test_minus_zero_and_floats_keep_what_a_double_keeps() -> None:
     for text in ("-0.0", "1.0", "1e22", "0.1", "5e-324", "1.7976931348623157e308"):
         assert encode(decode(text.encode())) in {text.encode(), repr(float(text)).encode()}
         assert same(decode(f"[{2**70},{text}]".encode())[1], float(text))
+
+
+@given(CONTEXTS)
+def test_a_long_number_changes_nothing_about_how_the_rest_is_written(value: Any) -> None:
+    long = 12345678901234567890123
+    for write in (encode, encode_sorted):
+        assert write([value, long]).removesuffix(b",%d]" % long) == write([value, {}]).removesuffix(b",{}]")

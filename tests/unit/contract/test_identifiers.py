@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -108,3 +109,11 @@ def test_ulids_sort_by_time_and_are_26_characters() -> None:
     ulids = [new_ulid() for _ in range(50)]
     assert len(set(ulids)) == 50
     assert {len(ulid) for ulid in ulids} == {26}
+
+
+def test_what_is_too_long_is_not_looked_at_character_by_character() -> None:
+    began = time.process_time()
+    for check in (check_task_id, check_prefix):
+        with pytest.raises(ValueError, match="at most"):
+            check("é/" * 5_000_000)
+    assert time.process_time() - began < 1

@@ -14,6 +14,8 @@ from contract.inputs import InputRules, path_of, problems
 NODES = {"10": {"class_type": "A", "inputs": {"url": "https://h/a.png", "size": 5, "note": "words"}}}
 BODY = {"init_images": ["https://h/a.png"], "alwayson_scripts": {"x~/y": {"args": ["s3://b/k", "https://h/words"]}}}
 
+SCRIPTS = {"alwayson_scripts": {"ControlNet": {"args": ["http://h"]}, "swap": {"args": [{"source_image": "http://h"}]}}}
+
 
 def found(content: Any, runtime_type: str, **rules: list[str]) -> list[tuple[str, str]]:
     return list(problems(InputRules.model_validate(rules), content, runtime_type))
@@ -39,6 +41,9 @@ def test_a_value_is_named_by_a_json_pointer() -> None:
         (NODES, "comfyui", {"keep": ["/10/class_type"]}, "keep.0", "names no input of a node"),
         (NODES, "comfyui", {"keep": ["/10/inputs/url"], "fetch": ["/10/inputs/url"]}, "keep", "is in fetch too"),
         (BODY, "sdwebui", {"keep": ["/init_images/0"]}, "keep.0", "SD Web UI would open the address itself"),
+        (BODY, "sdwebui", {"keep": ["/init_images/00"]}, "keep.0", "names nothing in the content"),
+        (SCRIPTS, "sdwebui", {"keep": ["/alwayson_scripts/ControlNet/args/0"]}, "keep.0", "would open the address"),
+        (SCRIPTS, "sdwebui", {"keep": ["/alwayson_scripts/swap/args/0/source_image"]}, "keep.0", "would open"),
         (BODY, "http", {"fetch": ["/init_images/00000001/1"]}, "fetch.0", "names nothing in the content"),
         ({"body": {"image_url": "https://h"}}, "openai", {"keep": ["/body/image_url"]}, "keep.0", "open the address"),
         ({"nodes": {"a": {"url": "https://h"}}}, "invokeai", {"keep": ["/nodes/a/url"]}, "keep.0", "for InvokeAI"),
