@@ -39,6 +39,10 @@ MAX_WARNING: Final = 300
 """Warnings of one submission that are kept, and characters of each."""
 
 
+_DOCUMENT: Final = ConfigDict(frozen=True, extra="allow")
+"""What a newer version has written stays when an older one changes the record: for a while, both run."""
+
+
 class Status(StrEnum):
     """Where a submission stands."""
 
@@ -84,7 +88,7 @@ def _with_zone(moment: datetime) -> datetime:
 class Submission(BaseModel):
     """One accepted request and what became of it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = _DOCUMENT
 
     submission: str
     runtime: str
@@ -145,7 +149,7 @@ class Submission(BaseModel):
 class Record(BaseModel):
     """The document at `.tasks/{id}.json`, or `.tasks/{tenant}/{id}.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = _DOCUMENT
 
     version: int = 1
     id: str

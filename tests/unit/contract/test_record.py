@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -218,3 +219,15 @@ def test_a_submission_whose_callback_is_owed_is_not_crowded_out() -> None:
     assert owed.owes_callback
     record = submit(note_callback(record, "s1"), TASK, new("last"))
     assert "s1" not in record.earlier
+
+
+def test_what_a_newer_version_has_written_survives_an_older_ones_changes() -> None:
+    document = queued().model_dump(mode="json") | {"told": "later"}
+    document["current"] |= {"weight": 2**70}
+
+    record = start(Record.model_validate_json(json.dumps(document)), "s1", holder="a", now=NOW)
+    record = submit(record, TASK, new("s2"))
+
+    written = json.loads(record.model_dump_json())
+    assert written["told"] == "later"
+    assert written["earlier"]["s1"]["weight"] == 2**70
