@@ -131,7 +131,11 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 outputs=Outputs(clients.s3, settings.s3_bucket),
                 payloads=payloads,
                 callbacks=Callbacks(
-                    clients.sns, settings.sns_topic_arn, bucket=settings.s3_bucket, finishing=holdings.finishing
+                    clients.sns,
+                    settings.sns_topic_arn,
+                    bucket=settings.s3_bucket,
+                    with_error=settings.callback_errors,
+                    finishing=holdings.finishing,
                 ),
                 metrics=metrics,
                 runtime_name=settings.runtime_name,

@@ -33,11 +33,13 @@ class Callbacks:
         sns: the client.
         topic: its ARN.
         bucket: where the records are, which a callback that was shortened names.
+        with_error: whether a callback's JSON has `status` and `error` too.
         finishing: how many tasks are about to be called back.
     """
 
-    def __init__(self, sns: SNSClient, topic: str, *, bucket: str, finishing: Callable[[], int]) -> None:
+    def __init__(self, sns: SNSClient, topic: str, *, bucket: str, with_error: bool = False, finishing: Callable[[], int]) -> None:
         self._bucket = bucket
+        self._with_error = with_error
         self._publications = Publications(sns, topic, seconds=CALL_TIMEOUT, expected=finishing, linger=PUBLISH_LINGER)
         # By both: a foreign publisher's submissions may be told apart by their tasks alone.
         self._published: OrderedDict[tuple[TaskRef, str], None] = OrderedDict()
@@ -57,7 +59,7 @@ class Callbacks:
         """
         if self.was_published(task, submission):
             return False
-        callback = encode_callback(task, submission, bucket=self._bucket)
+        callback = encode_callback(task, submission, bucket=self._bucket, with_error=self._with_error)
         if callback.truncated:
             log.warning("callback_truncated", images=len(submission.image_url), bytes=callback.bytes)
         await persist(

@@ -49,6 +49,10 @@ class Settings(BaseSettings):
         Field(description="URL of the dead-letter queue; found by the queue's redrive policy when empty"),
     ] = ""
     sns_topic_arn: Annotated[str, Field(description="ARN of the callback topic", pattern=r"^arn:\S+$")]
+    callback_errors: Annotated[
+        bool,
+        Field(description="whether the JSON of callbacks has `status` and `error` too; the API has the same setting"),
+    ] = False
     s3_bucket: Annotated[str, Field(description="bucket of results and task records", min_length=3)]
     dynamic_sd_model: Annotated[bool, Field(description="SD Web UI: whether a request may name its checkpoint")] = False
     input_s3_buckets: Annotated[

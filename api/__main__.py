@@ -43,6 +43,7 @@ Serves the HTTP API. Everything is set by environment variables:
   PUBLIC_S3_ENDPOINT_URL  the S3 endpoint as clients reach it
   PRESIGNED_SECONDS       how long links work (3600)
   MAX_EVENT_STREAMS       event streams open at once (1000); one API key gets half of them
+  CALLBACK_ERRORS         true: callbacks say `status` and `error` in their JSON too, as the agents' do (false)
   GRACE_PERIOD_SECONDS    how long requests may take to end after SIGTERM (10)
   AWS_ENDPOINT_URL, AWS_REGION and AWS credentials as usual
   LOG_LEVEL, LOG_FORMAT   INFO; json or console

@@ -44,12 +44,14 @@ class Callbacks:
         topic_arn: of the callback topic.
         store: the task records, in which a callback that went out is noted.
         bucket: where they are, which a callback that was shortened names.
+        with_error: whether a callback's JSON has `status` and `error` too.
     """
 
-    def __init__(self, *, sns: SnsClient, topic_arn: str, store: RecordStore, bucket: str) -> None:
+    def __init__(self, *, sns: SnsClient, topic_arn: str, store: RecordStore, bucket: str, with_error: bool = False) -> None:
         self._publications = Publications(sns, topic_arn, seconds=_SECONDS, parallel=_PUBLISHING)
         self._store = store
         self._bucket = bucket
+        self._with_error = with_error
         self._owed: OrderedDict[tuple[TaskRef, str], Submission] = OrderedDict()
 
     async def send(self, task: TaskRef, submission: Submission) -> bool:
@@ -82,7 +84,7 @@ class Callbacks:
                     break
 
     async def _publish(self, task: TaskRef, submission: Submission) -> bool:
-        callback = encode_callback(task, submission, bucket=self._bucket)
+        callback = encode_callback(task, submission, bucket=self._bucket, with_error=self._with_error)
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._publications.publish(callback.message, callback.attributes)

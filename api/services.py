@@ -99,7 +99,13 @@ def make_services(front: Front, aws: Aws) -> Services:
     settings, config = front.settings, front.config
     clock = asyncio.get_running_loop().time
     store = RecordStore(aws.s3, settings.s3_bucket)
-    callbacks = Callbacks(sns=aws.sns, topic_arn=settings.callback_topic_arn, store=store, bucket=settings.s3_bucket)
+    callbacks = Callbacks(
+        sns=aws.sns,
+        topic_arn=settings.callback_topic_arn,
+        store=store,
+        bucket=settings.s3_bucket,
+        with_error=settings.callback_errors,
+    )
     acceptance = Acceptance(
         aws=aws,
         store=store,

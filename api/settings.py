@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     """How long requests under way may take to end after SIGTERM."""
     max_event_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Event streams open at once; one API key gets half of them."""
+    callback_errors: bool = False
+    """Whether the JSON of callbacks has `status` and `error` too; the agents have the same setting."""
 
     expiry_seconds: Annotated[float, Field(gt=0, le=RETENTION)] = EXPIRY
     """How long a task may take from its submission to its end; SQS forgets its message after 14 days."""

@@ -205,7 +205,10 @@ def _proposed(config: Config, runtime: RuntimeConfig, own: Values, placement: Pl
                 # (Another chart may not know it.)
                 **({} if runtime.chart_repository or _is_built_here(config, runtime, repository) else _AS_MADE),
             },
-            "queueAgent": {"image": _image(placement.agent_image, _under(own, "queueAgent"))},
+            "queueAgent": {
+                "image": _image(placement.agent_image, _under(own, "queueAgent")),
+                **({"callbackErrors": True} if config.cloud.callback_errors else {}),
+            },
         },
     }
     if placement.otlp_endpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic_core import to_json
@@ -17,6 +17,10 @@ from contract.task import SNS_MESSAGE_LIMIT, escape_for_sqs, message_bytes
 
 CALLBACK_LIMIT: Final = SNS_MESSAGE_LIMIT - 2 * 1024
 """Bytes of a callback, attributes counted; the rest is left to what SNS adds on the way to a subscriber."""
+
+_MOST_OF_A_CODE: Final = 100
+_MOST_OF_A_MESSAGE: Final = 2000
+"""Characters of a failure that travel: a runtime may word it as long as it likes."""
 
 
 class Callback(BaseModel):
@@ -89,30 +93,40 @@ def callback_attributes(callback: Callback, submission: Submission, tenant: str)
         callback: what is published.
         submission: that has ended.
         tenant: whose task it is; empty: the shared space, and no such attribute.
+
+    Returns:
+        Seven at most, with `truncated` eight: SNS takes ten where delivery is raw (Amazon SNS, "Message attributes").
     """
     attributes = {
         "id": callback.id,
         "runtime": submission.runtime,
         "result": "true" if callback.result else "false",
         "submission": submission.submission,
+        "status": submission.status.value,
     }
+    if submission.error is not None:
+        attributes["error_code"] = submission.error.code[:_MOST_OF_A_CODE]
     return attributes | {"tenant": tenant} if tenant else attributes
 
 
-def encode_callback(task: TaskRef, submission: Submission, *, bucket: str) -> EncodedCallback:
+def encode_callback(
+    task: TaskRef, submission: Submission, *, bucket: str, with_error: bool = False
+) -> EncodedCallback:
     """Returns a terminal submission's callback as it is published, of at most `CALLBACK_LIMIT` bytes.
 
     Args:
         task: whose.
         submission: which has ended.
         bucket: where the task's record is.
+        with_error: whether its JSON has `status` and `error` (`{"code", "message"}` or null) besides what is documented.
 
     Raises:
         ValueError: the submission has not ended.
     """
     callback = callback_for(task.id, submission)
     attributes = callback_attributes(callback, submission, task.tenant)
-    whole = EncodedCallback(_encode(callback), attributes)
+    added = _reason(submission) if with_error else {}
+    whole = EncodedCallback(_encode(callback, added), attributes)
     if whole.bytes <= CALLBACK_LIMIT:
         return whole
     attributes = {**attributes, "truncated": "true"}
@@ -129,7 +143,7 @@ def encode_callback(task: TaskRef, submission: Submission, *, bucket: str) -> En
             record_url=s3_url(bucket, record_key(task)),
             submission_url=s3_url(bucket, ended_key(task, submission.submission)),
         )
-        return EncodedCallback(_encode(message), attributes)
+        return EncodedCallback(_encode(message, added), attributes)
 
     without_context = shortened(callback.image_url, dropped)
     if without_context.bytes <= CALLBACK_LIMIT:
@@ -139,8 +153,18 @@ def encode_callback(task: TaskRef, submission: Submission, *, bucket: str) -> En
     return shortened(callback.image_url[: _count_within(callback.image_url, room)], truncated)
 
 
-def _encode(callback: Callback) -> str:
-    return escape_for_sqs(callback.model_dump_json())
+def _reason(submission: Submission) -> dict[str, Any]:
+    error = submission.error
+    return {
+        "status": submission.status.value,
+        "error": error
+        and {"code": error.code[:_MOST_OF_A_CODE], "message": error.message[:_MOST_OF_A_MESSAGE]},
+    }
+
+
+def _encode(callback: Callback, added: dict[str, Any]) -> str:
+    document = to_json({**callback.model_dump(mode="json"), **added}).decode() if added else callback.model_dump_json()
+    return escape_for_sqs(document)
 
 
 def _count_within(texts: Iterable[str], room: int) -> int:

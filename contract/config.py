@@ -235,6 +235,8 @@ class Cloud(_Strict):
         tuple[Annotated[str, AfterValidator(_input_bucket)], ...], Field(alias="inputBuckets", strict=False)
     ] = ()
     """Buckets besides the output bucket that tasks' `s3://` links may name; the agents may read their objects."""
+    callback_errors: Annotated[bool, Field(alias="callbackErrors")] = False
+    """Whether the JSON of callbacks has `status` and `error` besides what the reference documents."""
     images: Images = Images()
     image_cache: Annotated[ImageCache, Field(alias="imageCache")] = ImageCache()
     delivery: Delivery = Delivery()

@@ -70,6 +70,7 @@ def api_environment(
     return {
         **{name: value for name, value in keys.items() if value},
         **({"API_KEYS_SHARED": "true"} if gateway.shared else {}),
+        **({"CALLBACK_ERRORS": "true"} if config.cloud.callback_errors else {}),
         "AWS_REGION": region,
         "CALLBACK_TOPIC_ARN": callback_topic,
         "GATEWAY_SECRET_ARN": gateway_secret_arn,

@@ -138,7 +138,9 @@ def sentence(heard: Heard) -> str:
     body = heard.body
     images = body.get("image_url") or []
     count = body.get("image_count", len(images))  # of a callback that was shortened
-    what = "succeeded" if body.get("result") else "failed or cancelled"
+    status = heard.attributes.get("status") or ("succeeded" if body.get("result") else "failed or cancelled")
+    code = heard.attributes.get("error_code")
+    what = f"{status} ({code})" if code else status
     where = f" {images[0]}" if images else ""
     more = f" and {count - 1} more" if images and count > 1 else ""
     return f"callback: task {body.get('id', '?')} on {heard.attributes.get('runtime', '?')} {what}{where}{more}"

@@ -54,6 +54,9 @@ env:
 {{- if $agent.dynamicModel -}}
 {{- $env = append $env (dict "name" "DYNAMIC_SD_MODEL" "value" "true") -}}
 {{- end -}}
+{{- if $agent.callbackErrors -}}
+{{- $env = append $env (dict "name" "CALLBACK_ERRORS" "value" "true") -}}
+{{- end -}}
 {{- with $agent.warmUp -}}
 {{- $env = append $env (dict "name" "WARMUP_REQUEST" "value" (toJson .)) -}}
 {{- end -}}

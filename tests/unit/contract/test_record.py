@@ -80,6 +80,7 @@ def test_a_run_that_succeeds_ends_with_its_images() -> None:
         "runtime": "sdruntime",
         "result": "true",
         "submission": "s1",
+        "status": "succeeded",
     }
     assert callback_attributes(callback, done.current, "alice")["tenant"] == "alice"
 

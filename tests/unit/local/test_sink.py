@@ -31,7 +31,10 @@ def test_a_callback_is_told_in_a_line() -> None:
     assert sentence(Heard(NOW, body, {"runtime": "sdruntime"})) == (
         "callback: task a on sdruntime succeeded s3://b/a-1.png and 1 more"
     )
-    assert "failed" in sentence(Heard(NOW, {"id": "a", "result": False, "image_url": []}, {}))
+    failed = {"id": "a", "result": False, "image_url": []}
+    assert "failed" in sentence(Heard(NOW, failed, {}))
+    assert "failed (out_of_memory)" in sentence(Heard(NOW, failed, {"status": "failed", "error_code": "out_of_memory"}))
+    assert "cancelled" in sentence(Heard(NOW, failed, {"status": "cancelled"}))
 
 
 def test_the_newest_are_kept_and_come_first() -> None:
