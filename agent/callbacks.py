@@ -37,7 +37,9 @@ class Callbacks:
         finishing: how many tasks are about to be called back.
     """
 
-    def __init__(self, sns: SNSClient, topic: str, *, bucket: str, with_error: bool = False, finishing: Callable[[], int]) -> None:
+    def __init__(
+        self, sns: SNSClient, topic: str, *, bucket: str, with_error: bool = False, finishing: Callable[[], int]
+    ) -> None:
         self._bucket = bucket
         self._with_error = with_error
         self._publications = Publications(sns, topic, seconds=CALL_TIMEOUT, expected=finishing, linger=PUBLISH_LINGER)

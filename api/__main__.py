@@ -38,11 +38,13 @@ Serves the HTTP API. Everything is set by environment variables:
                           when HOST is a loopback address, otherwise any; `*`: any
   ROOT_PATH               a gateway's prefix, such as /prod
   MAX_BODY_BYTES          largest request body (20971520)
+  INPUT_MAX_BYTES         largest file that POST /v1/inputs takes (33554432); the agents' setting of this name
   REQUEST_SECONDS         in which a request must have come (60), and one more for each 32 KiB of its body
   CDN_BASE_URL            links to results go there instead of to S3
   PUBLIC_S3_ENDPOINT_URL  the S3 endpoint as clients reach it
   PRESIGNED_SECONDS       how long links work (3600)
-  MAX_EVENT_STREAMS       event streams open at once (1000); one API key gets half of them
+  MAX_EVENT_STREAMS       event streams and waiting submissions open at once (1000); one API key gets half of them
+  MAX_WAIT_SECONDS        that `POST /v1/tasks?wait=` waits at most (60); less than a proxy in front does
   CALLBACK_ERRORS         true: callbacks say `status` and `error` in their JSON too, as the agents' do (false)
   GRACE_PERIOD_SECONDS    how long requests may take to end after SIGTERM (10)
   AWS_ENDPOINT_URL, AWS_REGION and AWS credentials as usual

@@ -36,6 +36,9 @@ class S3(S3Client, Protocol):
     async def head_bucket(self, **arguments: Any) -> Any:
         """Amazon S3 HeadBucket."""
 
+    async def whole(self) -> Any:
+        """Returns botocore's client, for calls that are rare."""
+
     def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803 - S3's names
         """Amazon S3 ListObjectsV2, page after page."""
 

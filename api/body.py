@@ -64,7 +64,7 @@ async def read_body(
     expected = int(declared[:20]) if declared.isdecimal() else limit
     if expected > limit and request.headers.get("expect"):
         # The client waits for our word before it sends the body.
-        raise _too_large(limit)
+        raise too_large(limit)
     body, asked = bytearray(), False
     began = time.monotonic()
     stream = request.stream()
@@ -72,25 +72,30 @@ async def read_body(
         async for chunk in stream:
             if expected > limit or len(body) + len(chunk) > limit:
                 body.clear()
-                await _discard(stream, limit)
-                raise _too_large(limit)
+                await discard(stream, limit)
+                raise too_large(limit)
             body += chunk
             if not asked and len(body) > small:
                 asked = True
                 try:
                     await room(expected)
                 except ApiError:
-                    await _discard(stream, limit)
+                    await discard(stream, limit)
                     raise
     except ClientDisconnect as error:
-        if time.monotonic() - began >= seconds:
-            # The client has been told; this is for the log.
-            raise ApiError(408, "body_too_slow", "the body did not come in time") from error
-        raise ApiError(400, "incomplete_body", "the connection ended before the body did") from error
+        raise incomplete(time.monotonic() - began >= seconds) from error
     return body
 
 
-def _too_large(limit: int) -> ApiError:
+def incomplete(too_slow: bool) -> ApiError:
+    """Returns the error for a body whose connection ended; a client that was too slow has been told already."""
+    if too_slow:
+        return ApiError(408, "body_too_slow", "the body did not come in time")
+    return ApiError(400, "incomplete_body", "the connection ended before the body did")
+
+
+def too_large(limit: int) -> ApiError:
+    """Returns the error for a body beyond the limit."""
     return ApiError(
         413,
         "body_too_large",
@@ -101,7 +106,7 @@ def _too_large(limit: int) -> ApiError:
     )
 
 
-async def _discard(stream: AsyncIterator[bytes], limit: int) -> None:
+async def discard(stream: AsyncIterator[bytes], limit: int) -> None:
     """Reads a bounded rest of a body: a client that is cut off while it sends never sees the answer."""
     size = 0
     with contextlib.suppress(TimeoutError):

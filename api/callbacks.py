@@ -47,7 +47,9 @@ class Callbacks:
         with_error: whether a callback's JSON has `status` and `error` too.
     """
 
-    def __init__(self, *, sns: SnsClient, topic_arn: str, store: RecordStore, bucket: str, with_error: bool = False) -> None:
+    def __init__(
+        self, *, sns: SnsClient, topic_arn: str, store: RecordStore, bucket: str, with_error: bool = False
+    ) -> None:
         self._publications = Publications(sns, topic_arn, seconds=_SECONDS, parallel=_PUBLISHING)
         self._store = store
         self._bucket = bucket

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,6 +122,10 @@ class Intake:
     def is_empty(self) -> bool:
         """Whether no body has any room."""
         return all(room.free == room.capacity for room in (self._reading, self._working))
+
+    def room(self, size: int, owner: str) -> AbstractAsyncContextManager[None]:
+        """Returns so much of the room of what is read, for a body that is read elsewhere; see `Room.take`."""
+        return self._reading.take(size, owner)
 
     async def read(self, request: Request, owner: str) -> tuple[bytearray, AsyncExitStack | None]:
         """Returns the body of a request, and the room that it takes, which is given back by closing that.

@@ -34,6 +34,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.AcceptedV1,
     schemas.Task,
     schemas.RuntimeList,
+    schemas.Uploaded,
     schemas.Health,
     schemas.Ready,
 )
@@ -185,6 +186,21 @@ _IDEMPOTENCY_KEY: Final = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
     "description": "The same key with the same body happens once, however often it is sent; with another body: 409.",
 }
+_WAIT: Final = {
+    "name": "wait",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "number", "minimum": 0, "maximum": 60, "default": 0},
+    "description": "Seconds to wait for the end of the task: 200 if it comes in time, otherwise 202. The server may "
+    "wait shorter.",
+}
+_NAME: Final = {
+    "name": "name",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The file's name, of which the ending counts; otherwise it follows from the Content-Type.",
+}
 _TENANT: Final = {
     "name": "tenant",
     "in": "query",
@@ -215,8 +231,11 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 "Submit a task",
                 RequestV1,
                 v1_examples,
-                {202: build.json("Accepted.", schemas.AcceptedV1, **location)},
-                parameters=[_IDEMPOTENCY_KEY],
+                {
+                    200: build.json("Accepted, and over within `wait`.", schemas.Task, **location),
+                    202: build.json("Accepted.", schemas.AcceptedV1, **location),
+                },
+                parameters=[_WAIT, _IDEMPOTENCY_KEY],
             )
         },
         "/v1/tasks/{task_id}": {
@@ -259,6 +278,27 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 tag="tasks",
                 description="Ends when the task has ended.",
                 parameters=[_TASK_ID, _TENANT, _LAST_EVENT_ID],
+            )
+        },
+        "/v1/inputs": {
+            "post": build.operation(
+                "uploadInput",
+                "Upload an input file",
+                {201: build.json("Stored for 30 days; name it in tasks by `s3`.", schemas.Uploaded)},
+                400,
+                408,
+                413,
+                415,
+                503,
+                tag="submit",
+                description="The body is the file itself, with its Content-Type; no form.",
+                parameters=[_NAME],
+                body={
+                    "required": True,
+                    "content": {
+                        "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}
+                    },
+                },
             )
         },
         "/v1/runtimes": {

@@ -152,6 +152,16 @@ class Runtime(BaseModel):
     queue: Annotated[QueueDepth | None, Field(description="null: SQS does not answer.")]
 
 
+class Uploaded(BaseModel):
+    """An input file that is stored."""
+
+    s3: str
+    """What a task names it by."""
+    url: str
+    """A link to it, for whoever has none of the bucket's rights; it ends after `PRESIGNED_SECONDS`."""
+    bytes: int
+
+
 class RuntimeList(BaseModel):
     """The answer of `GET /v1/runtimes`."""
 

@@ -31,6 +31,7 @@ from api.sweeps.verdicts import Rules
 from api.tasks import Tasks
 from api.throttle import Throttle
 from api.tracing import Tracer, make_tracer
+from api.uploads import Uploads
 from contract.config import Config
 from contract.store import RecordStore
 from contract.topology import topology
@@ -63,6 +64,7 @@ class Services:
     tasks: Tasks
     runtimes: Runtimes
     readiness: Readiness
+    uploads: Uploads
     sweeper: Sweeper
 
     @property
@@ -129,6 +131,15 @@ def make_services(front: Front, aws: Aws) -> Services:
             topics={"task_topic": settings.task_topic_arn, "callback_topic": settings.callback_topic_arn},
             stopping=front.stopping,
             clock=clock,
+        ),
+        uploads=Uploads(
+            s3=aws.s3,
+            signer=aws.signer,
+            bucket=settings.s3_bucket,
+            intake=front.intake,
+            limit=settings.input_max_bytes,
+            body_seconds=settings.request_seconds,
+            link_seconds=settings.presigned_seconds,
         ),
         sweeper=Sweeper(
             expiry=Expiry(

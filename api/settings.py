@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     """A path that a gateway puts in front of every route, such as `/prod`; accepted with it and without."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * MIB)] = 20 * MIB
     """The largest request body."""
+    input_max_bytes: Annotated[int, Field(ge=1024, le=5 * 1024 * MIB)] = 32 * MIB
+    """The largest file that `POST /v1/inputs` takes; what the agents' setting of this name lets in."""
     request_seconds: Annotated[float, Field(gt=0, le=3600)] = 60
     """In which a request must have come; each 32 KiB of its body give one second more."""
     aws_endpoint_url: str = ""
@@ -79,7 +81,9 @@ class Settings(BaseSettings):
     grace_period_seconds: Annotated[int, Field(ge=0, le=300)] = 10
     """How long requests under way may take to end after SIGTERM."""
     max_event_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Event streams open at once; one API key gets half of them."""
+    """Event streams and waiting submissions open at once; one API key gets half of them."""
+    max_wait_seconds: Annotated[float, Field(ge=0, le=60)] = 60
+    """How long `POST /v1/tasks?wait=` waits at most, whatever it asks for: less than a proxy in front does."""
     callback_errors: bool = False
     """Whether the JSON of callbacks has `status` and `error` too; the agents have the same setting."""
 

@@ -109,16 +109,14 @@ def callback_attributes(callback: Callback, submission: Submission, tenant: str)
     return attributes | {"tenant": tenant} if tenant else attributes
 
 
-def encode_callback(
-    task: TaskRef, submission: Submission, *, bucket: str, with_error: bool = False
-) -> EncodedCallback:
+def encode_callback(task: TaskRef, submission: Submission, *, bucket: str, with_error: bool = False) -> EncodedCallback:
     """Returns a terminal submission's callback as it is published, of at most `CALLBACK_LIMIT` bytes.
 
     Args:
         task: whose.
         submission: which has ended.
         bucket: where the task's record is.
-        with_error: whether its JSON has `status` and `error` (`{"code", "message"}` or null) besides what is documented.
+        with_error: whether its JSON has `status` and `error` (`{"code", "message"}` or null) besides.
 
     Raises:
         ValueError: the submission has not ended.
@@ -157,8 +155,7 @@ def _reason(submission: Submission) -> dict[str, Any]:
     error = submission.error
     return {
         "status": submission.status.value,
-        "error": error
-        and {"code": error.code[:_MOST_OF_A_CODE], "message": error.message[:_MOST_OF_A_MESSAGE]},
+        "error": error and {"code": error.code[:_MOST_OF_A_CODE], "message": error.message[:_MOST_OF_A_MESSAGE]},
     }
 
 

@@ -4,10 +4,11 @@
     .ended/{id}/…                 .ended/{tenant}/{id}/…                 submissions crowded out of a record
     .payloads/{id}/…              .payloads/{tenant}/{id}/…              a content too large for SNS
     .idempotency/{digest}.json    .idempotency/{tenant}/{digest}.json    a note about an `Idempotency-Key`
+    .inputs/{name}                .inputs/{tenant}/{name}                a file that was uploaded to be an input
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
 
 The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
-slash. All that is a tenant's lies in its own five folders.
+slash. All that is a tenant's lies in its own six folders.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ RECORDS: Final = ".tasks/"
 ENDED: Final = ".ended/"
 PAYLOADS: Final = ".payloads/"
 IDEMPOTENCY: Final = ".idempotency/"
+INPUTS: Final = ".inputs/"
 
 SAMPLE: Final = "samples/cat.png"
 """A picture for everybody's first image-to-image task; local provisioning puts it there."""
@@ -70,6 +72,18 @@ def idempotency_key(tenant: str, owner: str, key: str) -> str:
     """Returns the key of the note about one `Idempotency-Key` of one API key's owner."""
     digest = hashlib.sha256(f"{owner}\x00{key}".encode()).hexdigest()
     return f"{IDEMPOTENCY}{tenant_folder(tenant)}{digest}.json"
+
+
+def input_key(tenant: str, name: str) -> str:
+    """Returns the key of an uploaded input file; its name holds no slash."""
+    return f"{INPUTS}{tenant_folder(tenant)}{name}"
+
+
+def is_own_input(key: str, tenant: str) -> bool:
+    """Tells whether a key is that of an input file which this tenant (empty: the shared space) has uploaded."""
+    folder = input_key(tenant, "")
+    # Directly in it: below the folder of the shared space lie those of the tenants.
+    return key.startswith(folder) and key != folder and "/" not in key.removeprefix(folder)
 
 
 def submission_label(submission: str) -> str:
@@ -130,5 +144,5 @@ def split_s3_url(url: str) -> tuple[str, str]:
 
 
 def is_reserved_key(key: str) -> bool:
-    """Tells whether a key is one of our own records or payloads, which no task may name as its input."""
+    """Tells whether a key is one of our own, which no task may name as its input, unless it `is_own_input`."""
     return key.startswith(".")

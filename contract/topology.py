@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.objects import ENDED, IDEMPOTENCY, PAYLOADS, RECORDS
+from contract.objects import ENDED, IDEMPOTENCY, INPUTS, PAYLOADS, RECORDS
 
 if TYPE_CHECKING:  # the agent needs names from here, and neither the deployment's schema nor YAML
     from contract.config import Config, RuntimeConfig
@@ -40,8 +40,8 @@ MAX_ATTEMPTS: Final = 3
 """Runs that may fail for transient reasons before the task fails for good."""
 
 RECORD_DAYS: Final = 30
-"""Days after which records, ended submissions, payloads and idempotency notes expire; longer than `RETENTION`, in which
-a message may still come for any of them."""
+"""Days after which records, ended submissions, payloads, idempotency notes and uploaded inputs expire; longer than
+`RETENTION`, in which a message may still come for any of them."""
 
 
 _NO_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
@@ -130,7 +130,7 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         # Bucket names are global, hence the account in it.
         output_bucket=f"{stack.lower()}-output-{account}",
         model_bucket=config.model_bucket,
-        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY),
+        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS),
         expiry_days=RECORD_DAYS,
         queues=tuple(
             Queue(
@@ -253,6 +253,8 @@ def bucket_lifecycle(place: Topology) -> dict[str, Any]:
                 "Status": "Enabled",
                 "Filter": {"Prefix": prefix},
                 "Expiration": {"Days": place.expiry_days},
+                # Parts of an upload that nobody has ended.
+                **({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}} if prefix == INPUTS else {}),
             }
             for prefix in place.expiring_prefixes
         ]

@@ -11,14 +11,16 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from api.answers import json_answer
-from api.errors import UnavailableError
+from api.errors import InvalidRequestError, UnavailableError
 from api.events import has_seen_the_end, task_events
 from api.idempotency import check_key
 from api.middleware import request_state
 from api.requests import from_v1
 from api.routes.accepting import accept
-from api.routes.asking import task_of
+from api.routes.asking import TENANT, task_of
 from api.services import services_of
+from api.submit import Accepted
+from api.waiting import WAIT, parse_wait, wait_for_end
 from contract.identifiers import TaskRef
 from contract.record import Record
 
@@ -26,13 +28,17 @@ EVENT_STREAM: Final = "text/event-stream"
 
 
 async def submit(request: Request) -> Response:
-    """Accepts a task; the same Idempotency-Key makes the same request happen once."""
+    """Accepts a task, and waits for it where that is wanted; the same Idempotency-Key makes it happen once."""
     key = request.headers.get("idempotency-key")
     if key is not None:
         check_key(key)
+    wait = parse_wait(request.query_params.get(WAIT))
     accepted = await accept(request, from_v1, dialect="v1", idempotency_key=key)
     root = services_of(request).front.settings.root_path
     here = f"{root}/v1/tasks/{quote(accepted.ticket.task_id, safe='')}"
+    if wait and (ended := await _ended_within(request, accepted, wait)):
+        view = await services_of(request).tasks.view(ended)
+        return json_answer(view, headers={"location": here, "cache-control": "no-store"})
     return json_answer(
         {
             "id": accepted.ticket.task_id,
@@ -47,6 +53,23 @@ async def submit(request: Request) -> Response:
         status=202,
         headers={"location": here},
     )
+
+
+async def _ended_within(request: Request, accepted: Accepted, seconds: float) -> Record | None:
+    """Returns the record of a task that ends in time; nobody waits where too many do already."""
+    services, state = services_of(request), request_state(request.scope)
+    front = services.front
+    if not front.streams.has_room(state.caller.name):
+        return None
+    state.stream = True  # its time is the task's, not ours
+    with front.streams.one(state.caller.name):
+        return await wait_for_end(
+            services.tasks,
+            accepted.ticket,
+            min(seconds, front.settings.max_wait_seconds),
+            stopping=front.stopping,
+            gone=request.is_disconnected,
+        )
 
 
 async def show(request: Request) -> Response:
@@ -91,6 +114,15 @@ async def events(request: Request) -> Response:
     )
 
 
+async def upload(request: Request) -> Response:
+    """Stores a file that tasks can name as their input."""
+    if TENANT in request.query_params:
+        raise InvalidRequestError(TENANT, "a file is always the API key's own tenant's; leave it out")
+    caller = request_state(request.scope).caller
+    stored = await services_of(request).uploads.store(request, caller, name=request.query_params.get("name"))
+    return json_answer(stored, status=201, headers={"cache-control": "no-store"})
+
+
 async def runtimes(request: Request) -> Response:
     """Lists the runtimes with the depth of their queues."""
     return json_answer({"runtimes": await services_of(request).runtimes.describe()})
@@ -105,5 +137,6 @@ ROUTES = (
     Route("/v1/tasks/{task_id}", show, methods=["GET"]),
     Route("/v1/tasks/{task_id}", cancel, methods=["DELETE"]),
     Route("/v1/tasks/{task_id}/events", events, methods=["GET"]),
+    Route("/v1/inputs", upload, methods=["POST"]),
     Route("/v1/runtimes", runtimes, methods=["GET"]),
 )

@@ -20,6 +20,9 @@ USER: Final = 10001
 MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 """Amazon API Gateway quotas, "Payload size": a larger body does not arrive."""
 
+MAX_WAIT_SECONDS: Final = 25
+"""Amazon API Gateway quotas, "Integration timeout": it hangs up after 29 seconds."""
+
 GRACE_SECONDS: Final = 10
 DEREGISTRATION_SECONDS: Final = 20
 """How long a pod that is to go still gets requests: the load balancer hears of it late."""
@@ -75,7 +78,9 @@ def api_environment(
         "CALLBACK_TOPIC_ARN": callback_topic,
         "GATEWAY_SECRET_ARN": gateway_secret_arn,
         "GRACE_PERIOD_SECONDS": str(GRACE_SECONDS),
+        "INPUT_MAX_BYTES": str(MAX_BODY_BYTES),
         "MAX_BODY_BYTES": str(MAX_BODY_BYTES),
+        "MAX_WAIT_SECONDS": str(MAX_WAIT_SECONDS),
         "ROOT_PATH": f"/{config.api_gateway.stage_name}",
         "S3_BUCKET": bucket,
         "TASK_TOPIC_ARN": task_topic,

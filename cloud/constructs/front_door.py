@@ -23,6 +23,15 @@ GATEWAY_HEADER: Final = "x-darkroom-gateway"
 KEY_ID_HEADER: Final = "x-darkroom-key-id"
 """The names of `api/callers.py`."""
 
+BINARY_TYPES: Final = (
+    "application/octet-stream",
+    *("image/png", "image/jpeg", "image/webp", "image/gif", "image/avif", "image/bmp", "image/tiff"),
+    *("video/mp4", "video/webm", "video/quicktime", "audio/mpeg", "audio/wav", "audio/flac", "audio/ogg"),
+    "model/gltf-binary",
+)
+"""Bodies that the gateway hands on as they are, for `POST /v1/inputs`; any other it takes for text in UTF-8 (Amazon API
+Gateway, "Binary media types for REST APIs")."""
+
 
 class FrontDoor(Construct):
     """A regional REST API that asks for a key on every route, and a network load balancer that it alone reaches.
@@ -124,6 +133,7 @@ class FrontDoor(Construct):
                     user=False,
                 ),
             ),
+            binary_media_types=list(BINARY_TYPES),
             default_method_options=apigateway.MethodOptions(api_key_required=True),
         )
         # Its own output of the address; ours has the name that users look up.

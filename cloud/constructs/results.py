@@ -10,7 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from cloud.constructs.pod_identity import allow, deny
-from contract.objects import ENDED, IDEMPOTENCY, PAYLOADS, RECORDS
+from contract.objects import ENDED, IDEMPOTENCY, INPUTS, PAYLOADS, RECORDS
 from contract.topology import Topology, bucket_cors, bucket_lifecycle
 
 API_ALONE: Final = (IDEMPOTENCY, ".sweeps/")
@@ -37,6 +37,11 @@ class Results(Construct):
                     id=rule["ID"],
                     prefix=rule["Filter"]["Prefix"],
                     expiration=Duration.days(rule["Expiration"]["Days"]),
+                    abort_incomplete_multipart_upload_after=(
+                        Duration.days(rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"])
+                        if "AbortIncompleteMultipartUpload" in rule
+                        else None
+                    ),
                 )
                 for rule in bucket_lifecycle(place)["Rules"]
             ],
@@ -64,6 +69,7 @@ def api_access(place: Topology) -> list[iam.PolicyStatement]:
         allow("ListResults", ["s3:ListBucket"], [bucket]),
         allow("ReadResults", ["s3:GetObject"], [f"{bucket}/*"]),
         allow("KeepNotes", ["s3:PutObject"], [f"{bucket}/.*"]),
+        allow("GiveUpUploads", ["s3:AbortMultipartUpload"], [f"{bucket}/{INPUTS}*"]),
     ]
 
 
@@ -80,8 +86,10 @@ def agent_access(place: Topology) -> list[iam.PolicyStatement]:
         listing,
         allow("KeepResults", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{bucket}/*"]),
         deny("LeaveTheApis", ["s3:*"], [f"{bucket}/{prefix}*" for prefix in API_ALONE]),
-        deny("KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, PAYLOADS)]),
-        deny("LeavePayloads", ["s3:PutObject"], [f"{bucket}/{PAYLOADS}*"]),
+        deny(
+            "KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, PAYLOADS, INPUTS)]
+        ),
+        deny("LeavePayloads", ["s3:PutObject"], [f"{bucket}/{prefix}*" for prefix in (PAYLOADS, INPUTS)]),
     ]
 
 

@@ -139,6 +139,7 @@ def test_the_output_bucket_has_the_contracts_name_and_lifecycle(default: Synthes
             "Status": rule["Status"],
             "Filter": {"Prefix": rule["Prefix"]},
             "Expiration": {"Days": rule["ExpirationInDays"]},
+            **{name: value for name, value in rule.items() if name == "AbortIncompleteMultipartUpload"},
         }
         for rule in bucket["LifecycleConfiguration"]["Rules"]
     ]

@@ -76,6 +76,8 @@ AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
         (".tasks/alice/a.json", {"Get", "Put"}, {"Get", "Put"}),
         (".ended/a/01.json", {"Get", "Put"}, {"Get", "Put"}),
         (".payloads/a/01.json", {"Get"}, {"Get", "Put"}),
+        (".inputs/01.png", {"Get"}, {"Get", "Put"}),
+        (".inputs/alice/01.png", {"Get"}, {"Get", "Put"}),
         (".idempotency/a.json", set(), {"Get", "Put"}),
         (".sweeps/expiry.json", set(), {"Get", "Put"}),
     ],
@@ -91,7 +93,10 @@ def test_each_part_does_with_an_object_what_it_has_to(
 def test_every_place_that_is_reserved_belongs_to_somebody() -> None:
     reserved = {value for name, value in vars(objects).items() if name.isupper() and str(value).startswith(".")}
     assert reserved >= {objects.RECORDS, objects.PAYLOADS, objects.IDEMPOTENCY}
-    assert all(value.startswith((objects.RECORDS, objects.ENDED, objects.PAYLOADS, *API_ALONE)) for value in reserved)
+    assert all(
+        value.startswith((objects.RECORDS, objects.ENDED, objects.PAYLOADS, objects.INPUTS, *API_ALONE))
+        for value in reserved
+    )
 
 
 def test_agents_list_results_and_no_notes(default: Synthesis, place: Topology) -> None:
@@ -157,10 +162,14 @@ def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_sns_c
         ("s3:ListBucket", bucket),
         ("s3:GetObject", f"{bucket}/*"),
         ("s3:PutObject", f"{bucket}/.*"),
+        ("s3:AbortMultipartUpload", f"{bucket}/.inputs/*"),
     }
 
 
 ACTIONS = {
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:UploadPart": "s3:PutObject",
+    "s3:CompleteMultipartUpload": "s3:PutObject",
     "s3:HeadBucket": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
     "s3:ListObjectsV2": "s3:ListBucket",

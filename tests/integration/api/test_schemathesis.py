@@ -50,6 +50,7 @@ def address(module_deployment: Deployment) -> Iterator[str]:
         aws_endpoint_url=module_deployment.endpoint,
         port=0,
         grace_period_seconds=1,
+        max_wait_seconds=0.1,
     )
     listening, found = threading.Event(), []
 

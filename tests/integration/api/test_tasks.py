@@ -383,6 +383,48 @@ async def test_an_event_stream_ends_when_its_client_goes(api: Api) -> None:
     api.messages("sdruntime")
 
 
+async def test_who_waits_is_told_the_end_if_it_comes_in_time_and_of_the_acceptance_otherwise(api: Api) -> None:
+    late = await api.client.post("/v1/tasks?wait=0.4", json=request("waited"))
+    assert (late.status_code, late.json()["status"]) == (202, "queued")
+    asking = asyncio.create_task(
+        api.client.post("/v1/tasks?wait=20", json=request("waited"), headers={"idempotency-key": "waits"})
+    )
+
+    async def waits() -> bool:
+        return api.front.streams.open == 1
+
+    assert await eventually_async(waits)
+    task = (await api.client.get("/v1/tasks/waited")).json()
+    await start(api, task)
+    await finish(api, task, Status.FAILED, error=Failure(code="invalid", message="no"))
+
+    ended = await asking
+
+    shown = await api.client.get("/v1/tasks/waited")
+    assert (ended.status_code, ended.json()) == (200, shown.json())
+    assert ended.headers["location"] == "/v1/tasks/waited"
+    again = await api.client.post("/v1/tasks?wait=20", json=request("waited"), headers={"idempotency-key": "waits"})
+    assert (again.status_code, again.json()["submission"]) == (200, task["submission"])
+    assert api.front.streams.open == 0
+    fault(await api.client.post("/v1/tasks?wait=61", json=request("waited")), 400, "invalid_request")
+    api.messages("sdruntime")
+
+
+async def test_who_goes_while_he_waits_has_submitted_and_waits_no_more(start_api: StartApi) -> None:
+    api = await start_api(max_event_streams=1)
+    with pytest.raises(httpx.ReadTimeout):
+        await api.client.post("/v1/tasks?wait=60", json=request("gone"), timeout=1)
+
+    async def nobody_waits() -> bool:
+        return api.front.streams.open == 0
+
+    assert (await api.client.get("/v1/tasks/gone")).json()["status"] == "queued"
+    assert await eventually_async(nobody_waits)
+    with api.front.streams.one(""):  # no room: it is answered at once
+        assert (await api.client.post("/v1/tasks?wait=60", json=request("full"), timeout=5)).status_code == 202
+    api.messages("sdruntime")
+
+
 async def test_runtimes_are_listed_with_their_queues(api: Api) -> None:
     await submit(api, "waiting")
     runtimes = (await api.client.get("/v1/runtimes")).json()["runtimes"]
