@@ -8,8 +8,19 @@ from typing import Any, Final
 
 import boto3
 from botocore.config import Config as ClientConfig
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+)
 
+from contract.ownership import expect_owner
 from contract.topology import LOCAL_ACCOUNT
 
 _EMULATOR_CREDENTIALS: Final = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
@@ -41,6 +52,8 @@ class Aws:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._account = ""
+        self.owners: dict[str, str] = {}
+        """The accounts of buckets that are not this one's, by the buckets' names."""
 
     @property
     def emulated(self) -> bool:
@@ -69,6 +82,8 @@ class Aws:
                     ),
                     **credentials,
                 )
+                if service == "s3":
+                    expect_owner(self._clients[service], lambda bucket: self.owners.get(bucket) or self.account)
             return self._clients[service]
 
     @property
@@ -91,6 +106,38 @@ class Aws:
 def code_of(error: ClientError) -> str:
     """Returns AWS's code of an error, such as `AccessDenied`."""
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+_CREDENTIALS: Final = "run `aws sso login` (or `aws login`), or set AWS_PROFILE, then try again"
+
+_NO_CREDENTIALS: Final = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    ProfileNotFound,
+    SSOError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+)
+
+_REFUSED: Final = frozenset({"InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "SignatureDoesNotMatch"})
+"""What STS says of credentials that are wrong, old, or unknown in a region that the account has not enabled."""
+
+
+def explain(error: BotoCoreError | ClientError) -> str:
+    """Returns what went wrong with AWS, and what to do where that is known, in a line."""
+    if is_about_credentials(error):
+        return f"there are no AWS credentials ({error}): {_CREDENTIALS}"
+    if not isinstance(error, ClientError):
+        return f"talking to AWS failed: {error}"
+    if code_of(error) in _REFUSED:
+        return f"{describe(error)}: the credentials have expired or are wrong; {_CREDENTIALS}"
+    return describe(error)
+
+
+def is_about_credentials(error: BotoCoreError | ClientError) -> bool:
+    """Whether nobody said who calls AWS."""
+    return isinstance(error, _NO_CREDENTIALS)
 
 
 def describe(error: ClientError) -> str:

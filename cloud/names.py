@@ -6,7 +6,7 @@ from typing import Final
 
 from contract.config import Config, ConfigError
 from contract.task import RuntimeType
-from contract.topology import Topology
+from contract.topology import Topology, name_within, partition_of
 
 DEPLOYMENT_TAG: Final = "darkroom:deployment"
 """On every resource; the budget counts by it."""
@@ -17,8 +17,8 @@ CHART: Final = "darkroom-runtime"
 STORAGE_CLASS: Final = "efs-model-storage-sc"
 """Of the models' volume on EFS; the name that users of the reference's predecessor know."""
 
-_PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
-"""By how the names of their regions start; all others are in `aws`."""
+_ROLE_NAME: Final = 64
+"""Characters that a role's name may have."""
 
 
 def network_stack(config: Config) -> str:
@@ -42,22 +42,33 @@ def main_stack(config: Config) -> str:
 
 
 def check_partition(config: Config, region: str) -> None:
-    """Refuses a region that is not in the partition of the model bucket's ARN.
+    """Refuses a region that is not in the partition of the model bucket's ARN, or lacks what the config wants.
 
     Raises:
         ConfigError: it is in another one.
     """
-    found = next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
-    if found != config.partition:
+    found = partition_of(region)
+    if not config.partition and config.cloud.delivery.enabled and found != "aws":
+        raise ConfigError(
+            f"cloud.delivery.enabled: CloudFront has no origin access control in {found}; set it to false"
+        )
+    if config.partition and found != config.partition:
         raise ConfigError(
             f"modelBucketArn: is in the partition {config.partition}, but the region {region} is in {found}; "
             f"write arn:{found}:s3:::{config.model_bucket}, or choose another region"
         )
 
 
-def node_role(config: Config) -> str:
-    """Returns the name of the role that Karpenter gives its nodes."""
-    return f"KarpenterNodeRole-{config.stack_name}"
+def node_role(config: Config, region: str) -> str:
+    """Returns the name of the role that Karpenter gives its nodes; an account has one of a name for all regions."""
+    return config.cloud.node_role or name_within(
+        _ROLE_NAME, config.stack_name, before="KarpenterNodeRole-", after=f"-{region}"
+    )
+
+
+def budget(config: Config, region: str) -> str:
+    """Returns the name of the monthly budget; an account has one of a name for all regions."""
+    return f"{config.stack_name}-{region}"
 
 
 def runtime_types(config: Config) -> list[RuntimeType]:
@@ -92,9 +103,9 @@ def split_image(reference: str) -> tuple[str, str, str]:
     return repository, tag, digest
 
 
-def registry(config: Config, *, account: str, region: str) -> str:
+def registry(*, account: str, region: str) -> str:
     """Returns the address of the account's ECR registry."""
-    return f"{account}.dkr.ecr.{region}.{url_suffix(config.partition)}"
+    return f"{account}.dkr.ecr.{region}.{url_suffix(partition_of(region))}"
 
 
 def image(config: Config, holds: str, *, account: str, region: str) -> str:
@@ -106,4 +117,4 @@ def image(config: Config, holds: str, *, account: str, region: str) -> str:
     images = config.cloud.images
     runtimes = {kind.value: reference for kind, reference in images.runtimes.items()}
     configured = {"api": images.api, "agent": images.agent, **runtimes}.get(holds)
-    return configured or f"{registry(config, account=account, region=region)}/{repositories(config)[holds]}:latest"
+    return configured or f"{registry(account=account, region=region)}/{repositories(config)[holds]}:latest"

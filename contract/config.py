@@ -29,6 +29,8 @@ _BUCKET_ARN: Final = re.compile(r"arn:(aws|aws-cn|aws-us-gov):s3:::[a-z0-9][-.a-
 _NAMED_IMAGE: Final = re.compile(r"[a-z0-9][-a-zA-Z0-9._:/]*(?::[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})", re.ASCII)
 _SNAPSHOT: Final = re.compile(r"snap-[0-9a-f]{8,17}", re.ASCII)
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+_ROLE: Final = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -37,7 +39,7 @@ class ConfigError(Exception):
 
 
 def _bucket_arn(value: str) -> str:
-    if not _BUCKET_ARN.fullmatch(value):
+    if value and not _BUCKET_ARN.fullmatch(value):
         raise ValueError("must be a bucket's ARN, such as arn:aws:s3:::my-models (arn:aws-cn:s3:::… in China)")
     return value
 
@@ -45,6 +47,24 @@ def _bucket_arn(value: str) -> str:
 def _input_bucket(value: str) -> str:
     if not _BUCKET.fullmatch(value) or ".." in value:
         raise ValueError("must be a bucket's name, such as my-uploads, without s3:// and without a key")
+    return value
+
+
+def _output_bucket(value: str) -> str:
+    if value and not _BUCKET.fullmatch(value):
+        raise ValueError("must be a bucket's name, such as darkroom-output-123456789012")
+    return value
+
+
+def _account(value: str) -> str:
+    if value and not _ACCOUNT.fullmatch(value):
+        raise ValueError("must be an account's twelve digits, in quotes, such as '123456789012'")
+    return value
+
+
+def _role_name(value: str) -> str:
+    if value and not _ROLE.fullmatch(value):
+        raise ValueError("must be a role's name (not its ARN), such as KarpenterNodeRole-darkroom")
     return value
 
 
@@ -226,11 +246,18 @@ class Cloud(_Strict):
     nat_gateways: Annotated[int, Field(alias="natGateways", ge=1, le=3)] = 3
     """One per zone by default; fewer cost less, and a zone's failure then takes the way out of the others with it."""
     availability_zones: Annotated[tuple[str, ...], Field(alias="availabilityZones", strict=False)] = ()
-    """Three zones; empty: the region's first three. EKS does not take every zone of us-east-1 and ca-central-1."""
+    """Three zones or two; empty: those that `deploy` finds, since EKS does not take every zone of us-east-1, us-west-1
+    and ca-central-1. They cannot be changed later: the network would have to be made anew."""
     public_access_cidrs: Annotated[tuple[str, ...] | None, Field(alias="publicAccessCidrs", strict=False)] = None
     """Who may reach the cluster's Kubernetes API besides the VPC (credentials are needed as well). None: the machine
     that `deploy` runs on, by the address that it finds. Empty: nobody."""
     model_storage: Annotated[ModelStorage, Field(alias="modelStorage", strict=False)] = ModelStorage.S3
+    model_bucket_owner: Annotated[str, Field(alias="modelBucketOwner"), AfterValidator(_account)] = ""
+    """The account that owns the model bucket; empty: the deployment's own. Models from any other are refused."""
+    output_bucket: Annotated[str, Field(alias="outputBucket"), AfterValidator(_output_bucket)] = ""
+    """Empty: a name with stack, account and region. A deployment that has one keeps it: `deploy` looks."""
+    node_role: Annotated[str, Field(alias="nodeRole"), AfterValidator(_role_name)] = ""
+    """The role of Karpenter's nodes; empty: a name with stack and region. It is kept likewise."""
     input_buckets: Annotated[
         tuple[Annotated[str, AfterValidator(_input_bucket)], ...], Field(alias="inputBuckets", strict=False)
     ] = ()
@@ -248,9 +275,9 @@ class Cloud(_Strict):
 
     @field_validator("availability_zones")
     @classmethod
-    def _three_zones(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value and len(set(value)) != 3:
-            raise ValueError("must name three different zones, such as [us-east-1a, us-east-1b, us-east-1d]")
+    def _two_or_three_zones(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value and (len(set(value)) not in {2, 3} or len(set(value)) != len(value)):
+            raise ValueError("must name two or three different zones, such as [us-east-1a, us-east-1b, us-east-1d]")
         return value
 
     @field_validator("public_access_cidrs")
@@ -268,7 +295,8 @@ class Config(_Strict):
     """A whole deployment."""
 
     stack_name: Annotated[StackName, Field(alias="stackName")] = "darkroom"
-    model_bucket_arn: Annotated[str, Field(alias="modelBucketArn"), AfterValidator(_bucket_arn)]
+    model_bucket_arn: Annotated[str, Field(alias="modelBucketArn"), AfterValidator(_bucket_arn)] = ""
+    """Empty: a bucket of the deployment's own, whose name has stack, account and region."""
     api_gateway: Annotated[ApiGateway, Field(alias="APIGW")] = ApiGateway()
     runtimes: Annotated[tuple[RuntimeConfig, ...], Field(alias="modelsRuntime", strict=False)]
     cloud: Cloud = Cloud()
@@ -281,7 +309,7 @@ class Config(_Strict):
         _refuse_repeats(
             "modelFilename", [runtime.static_checkpoint for runtime in self.runtimes if runtime.static_checkpoint]
         )
-        if self.cloud.delivery.enabled and self.partition != "aws":
+        if self.cloud.delivery.enabled and self.partition not in {"", "aws"}:
             raise ValueError(
                 f"cloud.delivery.enabled: CloudFront has no origin access control in {self.partition}; set it to false"
             )
@@ -323,13 +351,13 @@ class Config(_Strict):
 
     @property
     def model_bucket(self) -> str:
-        """The name of the bucket that holds the models."""
+        """The name of the bucket that holds the models; empty: see `contract.topology`."""
         return self.model_bucket_arn.rpartition(":")[2]
 
     @property
     def partition(self) -> str:
-        """The AWS partition: `aws`, `aws-cn` or `aws-us-gov`."""
-        return self.model_bucket_arn.split(":")[1]
+        """The AWS partition that the model bucket names: `aws`, `aws-cn` or `aws-us-gov`; empty: it names none."""
+        return self.model_bucket_arn.split(":")[1] if self.model_bucket_arn else ""
 
 
 def _refuse_repeats(key: str, values: list[str]) -> None:

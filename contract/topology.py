@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,13 @@ RECORD_DAYS: Final = 30
 
 _NO_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """What XML 1.0 has no character for."""
+
+
+_PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+"""By how the names of their regions start; all others are in `aws`."""
+
+_BUCKET_NAME: Final = 63
+"""Characters that a bucket's name may have."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,11 @@ class Topology:
         return self._arn("sqs", name)
 
     @property
+    def model_bucket_arn(self) -> str:
+        """The ARN of the bucket that holds the models."""
+        return f"arn:{self.partition}:s3:::{self.model_bucket}"
+
+    @property
     def queue_names(self) -> list[str]:
         """The names of all queues that the deployment has."""
         own = [name for queue in self.queues for name in (queue.name, queue.dead_letter_name)]
@@ -120,16 +133,15 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
     """Returns the resources that a config describes."""
     stack = config.stack_name
     return Topology(
-        partition=config.partition,
+        partition=config.partition or partition_of(region),
         region=region,
         account=account,
         task_topic=f"{stack}-tasks",
         callback_topic=f"{stack}-callbacks",
         # No runtime's name has an underscore, so that no runtime's queue can have this one.
         undelivered=f"{stack}_undelivered",
-        # Bucket names are global, hence the account in it.
-        output_bucket=f"{stack.lower()}-output-{account}",
-        model_bucket=config.model_bucket,
+        output_bucket=config.cloud.output_bucket or _bucket(stack, "output", account, region),
+        model_bucket=config.model_bucket or _bucket(stack, "models", account, region),
         expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS),
         expiry_days=RECORD_DAYS,
         queues=tuple(
@@ -147,6 +159,28 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         ),
         cors_origins=config.api_gateway.cors_allowed_origins,
     )
+
+
+def partition_of(region: str) -> str:
+    """Returns the partition of a region: `aws`, `aws-cn` or `aws-us-gov`."""
+    return next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
+
+
+def name_within(limit: int, stack: str, *, before: str = "", after: str = "") -> str:
+    """Returns `before`, a stack's name and `after`; a name that is too long ends in a digest of itself instead."""
+    room = limit - len(before) - len(after)
+    if len(stack) > room:
+        digest = hashlib.sha256(stack.encode()).hexdigest()[:8]
+        stack = f"{stack[: room - 9].rstrip('-')}-{digest}"
+    return f"{before}{stack}{after}"
+
+
+def _bucket(stack: str, holds: str, account: str, region: str) -> str:
+    """Returns the name of a bucket, which no other account, region or stack gives: all the world shares these names."""
+    stack = stack.lower()
+    if account == LOCAL_ACCOUNT:  # in an emulator, which is a world of its own
+        return f"{stack}-models" if holds == "models" else f"{stack}-{holds}-{account}"
+    return name_within(_BUCKET_NAME, stack, after=f"-{holds}-{account}-{region}")
 
 
 def filter_policy(runtime: RuntimeConfig) -> dict[str, Any]:

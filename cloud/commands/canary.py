@@ -31,6 +31,7 @@ from cloud.commands.common import (
     plain_errors,
 )
 from cloud.commands.status import KubeconfigOption
+from cloud.deployment.existing import as_deployed
 from cloud.image_cache.images import resolve
 from cloud.kubernetes_access import kubeconfig as cluster_of
 from cloud.names import main_stack
@@ -245,7 +246,7 @@ def _desk(runtime: str, config: Path, stack: str | None, kubeconfig: Path | None
         raise ToolError(f"there is no runtime {runtime!r} in the config; there are {known}")
     if found.chart_repository:
         raise ToolError(f"{runtime} is released from a chart of its own, {found.chart_repository}, which has no canary")
-    return _Desk(aws, settings, found, Reporter(), kubeconfig)
+    return _Desk(aws, as_deployed(aws, settings), found, Reporter(), kubeconfig)
 
 
 def _images(aws: Aws, image: str, agent_image: str) -> dict[str, str]:

@@ -14,14 +14,9 @@ from types import FrameType
 from typing import Annotated, Final, NoReturn
 
 import typer
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud.aws import ToolError, describe
+from cloud.aws import ToolError, explain, is_about_credentials
 from contract.config import Config, ConfigError, load_config
 from contract.identifiers import check_stack_name
 
@@ -60,12 +55,8 @@ def plain_errors() -> Iterator[None]:
         yield
     except (ToolError, ConfigError) as error:
         fail(str(error), USAGE)
-    except (NoCredentialsError, PartialCredentialsError):
-        fail("there are no AWS credentials: run `aws sso login` or set AWS_PROFILE, then try again", USAGE)
-    except ClientError as error:
-        fail(describe(error), FAILED)
-    except BotoCoreError as error:
-        fail(f"talking to AWS failed: {error}", FAILED)
+    except (BotoCoreError, ClientError) as error:
+        fail(explain(error), USAGE if is_about_credentials(error) else FAILED)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     finally:

@@ -8,10 +8,19 @@ from typing import Annotated
 import typer
 
 from cloud.aws import Aws
-from cloud.commands.common import CONFIG, ConfigOption, EndpointOption, RegionOption, plain_errors, state_folder
+from cloud.commands.common import (
+    CONFIG,
+    USAGE,
+    ConfigOption,
+    EndpointOption,
+    RegionOption,
+    fail,
+    plain_errors,
+    state_folder,
+)
 from cloud.deployment.pipeline import steps
 from cloud.deployment.settings import Wishes, resolve, write
-from cloud.deployment.steps import Work, carry_out
+from cloud.deployment.steps import Work, carry_out, rehearse
 from cloud.reporter import Reporter
 from cloud.smoke.journeys import SAMPLE_IMAGE
 from contract.config import load_config
@@ -22,7 +31,7 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
     stack_name: Annotated[str, typer.Option("-n", "--stack-name", "--stack", help="Otherwise the config's.")] = "",
     region: RegionOption = None,
     dry_run: Annotated[
-        bool, typer.Option("-d", "--dry-run", help="Only write the resolved config, and say what would be done.")
+        bool, typer.Option("-d", "--dry-run", help="Only check, write the resolved config, and say what would be done.")
     ] = False,
     bucket: Annotated[
         str,
@@ -46,6 +55,12 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
         ),
     ] = None,
     skip_tools: Annotated[bool, typer.Option("-T", "--skip-tools", help="Do not look for tools.")] = False,
+    without_models: Annotated[
+        bool, typer.Option("--without-models", help="Go on where the model bucket lacks models that the config names.")
+    ] = False,
+    no_image_cache: Annotated[
+        bool, typer.Option("--no-image-cache", help="Make no snapshot of the images; nodes pull them.")
+    ] = False,
     input_image: Annotated[
         str, typer.Option("--input-image", help="Link for the smoke test's requests that take a picture.")
     ] = SAMPLE_IMAGE,
@@ -70,6 +85,7 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
                 runtime_type.value if runtime_type else "",
                 tuple(allow or ()),
             ),
+            region=aws.region,
         )
         work = Work(
             aws=aws,
@@ -78,13 +94,17 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
             folder=(state or state_folder() / "deploy") / f"{settings.stack_name}-{aws.region}",
             chosen_bucket=bool(bucket),
             skip_tools=skip_tools,
+            without_models=without_models,
+            without_cache=no_image_cache,
         )
         todo = steps(input_image)
         if dry_run:
-            write(work.config_file, settings)
-            for number, step in enumerate(todo, 1):
-                report.say(f"{number}/{len(todo)} {step.title}: {step.plan(work)}")
+            faults = rehearse(todo, work)
+            write(work.config_file, work.config)
+            report.say("`uvx nox -s synth` tells what it costs")
             report.say(f"the resolved config is {work.config_file}; edit it, and deploy it with --config")
+            if faults:
+                fail(f"{len(faults)} faults would stop the deployment; nothing was made", USAGE)
             return
         carry_out(todo, work)
         for name, value in work.outputs.items():

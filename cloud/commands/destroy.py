@@ -20,6 +20,7 @@ from cloud.commands.common import (
     plain_errors,
 )
 from cloud.commands.status import KubeconfigOption
+from cloud.deployment.existing import as_deployed
 from cloud.deployment.removal import (
     delete_stack,
     end_instances,
@@ -49,7 +50,8 @@ def destroy(  # noqa: PLR0917 - typer reads options from parameters
     """Remove a deployment; the two buckets stay with all that is in them. Run again after a failure, it goes on."""
     report = Reporter()
     with plain_errors():
-        aws, settings = Aws(region, endpoint_url), loaded(config, stack)
+        aws = Aws(region, endpoint_url)
+        settings = as_deployed(aws, loaded(config, stack))
         snapshots, lost = snapshots_of(aws, settings), waiting_tasks(aws, settings)
         report.say(f"deletes, in {aws.region}: {', '.join(stacks_of(settings))}, and all their images and GPU nodes")
         if lost:

@@ -21,6 +21,7 @@ from cloud.commands.common import (
     loaded,
     plain_errors,
 )
+from cloud.deployment.existing import as_deployed
 from cloud.redrive.letters import DeadLetter, count_by_reason, is_selected
 from cloud.redrive.move import CannotRedriveError, DeadLetterQueue
 from cloud.reporter import Reporter
@@ -48,7 +49,8 @@ def redrive(  # noqa: PLR0917 - typer reads options from parameters
     if reason and every:
         fail("give either --reason or --all")
     with plain_errors():
-        aws, settings = Aws(region, endpoint_url), loaded(config, stack)
+        aws = Aws(region, endpoint_url)
+        settings = as_deployed(aws, loaded(config, stack))
         stayed = 0
         if count := undelivered(aws, settings):
             report.say(told_undelivered(count))

@@ -11,7 +11,10 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from contract.config import Config
-from contract.topology import Topology
+from contract.topology import Topology, name_within
+
+_ACCESS_CONTROL_NAME: Final = 64
+"""Characters that the name of an origin access control may have."""
 
 _PRICE_CLASSES: Final = {
     "PriceClass_100": cloudfront.PriceClass.PRICE_CLASS_100,
@@ -49,6 +52,11 @@ class Delivery(Construct):
                 ),
             ),
         )
+        for child in self.node.find_all():
+            if isinstance(child, cloudfront.CfnOriginAccessControl):
+                # The CDK names it by stack and path alone, and an account has one of a name for all regions.
+                name = name_within(_ACCESS_CONTROL_NAME, config.stack_name, after=f"-{place.region}")
+                child.add_property_override("OriginAccessControlConfig.Name", name)
         bucket.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="DeliverNoRecords",

@@ -42,7 +42,7 @@ class Karpenter(Construct):
         self.node_role = iam.Role(
             self,
             "NodeRole",
-            role_name=names.node_role(config),
+            role_name=names.node_role(config, stack.region),
             assumed_by=instances(self),
             managed_policies=node_policies(),
         )

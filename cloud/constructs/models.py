@@ -14,8 +14,9 @@ from constructs import Construct
 
 from cloud import names
 from cloud.constructs.cluster import Cluster
-from cloud.constructs.pod_identity import PodIdentity
+from cloud.constructs.pod_identity import PodIdentity, allow
 from contract.config import Config
+from contract.topology import Topology
 
 FOLDER: Final = "models"
 """Where the models lie on the file system; every claim sees this one folder."""
@@ -34,7 +35,16 @@ class BucketModels(Construct):
 class FileSystemModels(Construct):
     """An encrypted EFS file system that all nodes share; DataSync copies the model bucket to it every hour."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, config: Config, cluster: Cluster, vpc: ec2.IVpc) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: Config,
+        place: Topology,
+        cluster: Cluster,
+        vpc: ec2.IVpc,
+    ) -> None:
         super().__init__(scope, construct_id)
         file_system = efs.FileSystem(
             self,
@@ -61,7 +71,7 @@ class FileSystemModels(Construct):
             managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("service-role/AmazonEFSCSIDriverPolicy")],
         )
         driver.node.add_dependency(identity)
-        self._copy(config, file_system, vpc)
+        self._copy(config, place, file_system, vpc)
         self.ready = eks.KubernetesManifest(
             self,
             "StorageClass",
@@ -86,18 +96,12 @@ class FileSystemModels(Construct):
         )
         self.ready.node.add_dependency(driver)
 
-    def _copy(self, config: Config, file_system: efs.FileSystem, vpc: ec2.IVpc) -> None:
+    def _copy(self, config: Config, place: Topology, file_system: efs.FileSystem, vpc: ec2.IVpc) -> None:
         stack = Stack.of(self)
-        bucket = config.model_bucket_arn
+        bucket, owner = place.model_bucket_arn, config.cloud.model_bucket_owner or place.account
         role = iam.Role(self, "CopyRole", assumed_by=iam.ServicePrincipal("datasync.amazonaws.com"))
-        role.add_to_policy(
-            iam.PolicyStatement(sid="ListModels", actions=["s3:GetBucketLocation", "s3:ListBucket"], resources=[bucket])
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="ReadModels", actions=["s3:GetObject", "s3:GetObjectTagging"], resources=[f"{bucket}/*"]
-            )
-        )
+        role.add_to_policy(allow("ListModels", ["s3:GetBucketLocation", "s3:ListBucket"], [bucket], owner=owner))
+        role.add_to_policy(allow("ReadModels", ["s3:GetObject", "s3:GetObjectTagging"], [f"{bucket}/*"], owner=owner))
         source = datasync.CfnLocationS3(
             self,
             "Bucket",

@@ -1,4 +1,4 @@
-"""The network of a deployment: one VPC over three zones."""
+"""The network of a deployment: one VPC over three zones, or two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENTRANCE = ec2.SubnetType.PRIVATE_ISOLATED
 
 
 def zones(config: Config) -> list[str]:
-    """Returns the three zones: the configured ones, else the region's first three, which CloudFormation looks up."""
+    """Returns the zones: the config's, which `deploy` chooses, else the first three, which CloudFormation looks up."""
     return list(config.cloud.availability_zones) or [Fn.select(index, Fn.get_azs()) for index in range(ZONES)]
 
 

@@ -49,9 +49,19 @@ def pod_principal() -> iam.IPrincipal:
     return iam.SessionTagsPrincipal(iam.ServicePrincipal("pods.eks.amazonaws.com"))
 
 
-def allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> iam.PolicyStatement:
-    """Returns a statement that allows actions on resources."""
-    return iam.PolicyStatement(sid=sid, actions=list(actions), resources=list(resources))
+def allow(
+    sid: str, actions: Sequence[str], resources: Sequence[str], *, owner: str | None = None
+) -> iam.PolicyStatement:
+    """Returns a statement that allows actions on resources, of whatever account or only of that which is to own them.
+
+    A bucket's name says nothing about whose it is: one that was deleted can be somebody else's the next day.
+    """
+    return iam.PolicyStatement(
+        sid=sid,
+        actions=list(actions),
+        resources=list(resources),
+        conditions={"StringEquals": {"aws:ResourceAccount": owner}} if owner else None,
+    )
 
 
 def deny(sid: str, actions: Sequence[str], resources: Sequence[str]) -> iam.PolicyStatement:

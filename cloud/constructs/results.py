@@ -66,10 +66,10 @@ def api_access(place: Topology) -> list[iam.PolicyStatement]:
     """
     bucket = _bucket(place)
     return [
-        allow("ListResults", ["s3:ListBucket"], [bucket]),
-        allow("ReadResults", ["s3:GetObject"], [f"{bucket}/*"]),
-        allow("KeepNotes", ["s3:PutObject"], [f"{bucket}/.*"]),
-        allow("GiveUpUploads", ["s3:AbortMultipartUpload"], [f"{bucket}/{INPUTS}*"]),
+        allow("ListResults", ["s3:ListBucket"], [bucket], owner=place.account),
+        allow("ReadResults", ["s3:GetObject"], [f"{bucket}/*"], owner=place.account),
+        allow("KeepNotes", ["s3:PutObject"], [f"{bucket}/.*"], owner=place.account),
+        allow("GiveUpUploads", ["s3:AbortMultipartUpload"], [f"{bucket}/{INPUTS}*"], owner=place.account),
     ]
 
 
@@ -79,12 +79,17 @@ def agent_access(place: Topology) -> list[iam.PolicyStatement]:
     A task's prefix is its sender's to choose, so results have no folder of their own that a policy could name.
     """
     bucket = _bucket(place)
-    listing = allow("ListResults", ["s3:ListBucket"], [bucket])
+    listing = allow("ListResults", ["s3:ListBucket"], [bucket], owner=place.account)
     # Absent when it is asked for one object: then it holds as well.
     listing.add_condition("StringNotLike", {"s3:prefix": ".*"})
     return [
         listing,
-        allow("KeepResults", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{bucket}/*"]),
+        allow(
+            "KeepResults",
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            [f"{bucket}/*"],
+            owner=place.account,
+        ),
         deny("LeaveTheApis", ["s3:*"], [f"{bucket}/{prefix}*" for prefix in API_ALONE]),
         deny(
             "KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, PAYLOADS, INPUTS)]

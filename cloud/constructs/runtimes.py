@@ -112,8 +112,9 @@ def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) ->
         objects = [f"arn:{place.partition}:s3:::{bucket}/*" for bucket in config.cloud.input_buckets]
         statements.append(allow("ReadInputs", ["s3:GetObject"], objects))
     if config.cloud.model_storage is ModelStorage.S3:
+        owner = config.cloud.model_bucket_owner or place.account
         statements += [
-            allow("ListModels", ["s3:ListBucket"], [config.model_bucket_arn]),
-            allow("ReadModels", ["s3:GetObject"], [f"{config.model_bucket_arn}/*"]),
+            allow("ListModels", ["s3:ListBucket"], [place.model_bucket_arn], owner=owner),
+            allow("ReadModels", ["s3:GetObject"], [f"{place.model_bucket_arn}/*"], owner=owner),
         ]
     return statements

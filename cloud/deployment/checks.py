@@ -18,7 +18,7 @@ from cloud.deployment.settings import with_entrance
 from cloud.deployment.steps import Work
 from cloud.image_cache.volumes import data_volumes, size_fault
 from cloud.outputs import find_stack
-from contract.topology import topology
+from contract.topology import partition_of, topology
 
 ADDRESS_URL: Final = "https://checkip.amazonaws.com"
 """AWS's own: answers with the address that a request comes from."""
@@ -55,11 +55,17 @@ def check_account(work: Work) -> None:
     identity = work.aws.client("sts").get_caller_identity()
     partition = identity["Arn"].split(":")[1]
     work.report.detail(f"account {identity['Account']} as {identity['Arn'].rpartition('/')[2]} in {work.aws.region}")
-    if partition != work.config.partition:
+    if partition != (work.config.partition or partition_of(work.aws.region)):
+        named = work.config.model_bucket
         raise ToolError(
-            f"modelBucketArn: is in the partition {work.config.partition}, but these credentials are for {partition}; "
-            f"write arn:{partition}:s3:::{work.config.model_bucket}"
+            f"these credentials are for the partition {partition}, but "
+            + (
+                f"modelBucketArn is in {work.config.partition}; write arn:{partition}:s3:::{named}"
+                if named
+                else f"the region {work.aws.region} is in another one; choose another --region"
+            )
         )
+    names.check_partition(work.config, work.aws.region)
 
 
 def find_entrance(work: Work) -> None:

@@ -94,7 +94,7 @@ def build_and_push(aws: Aws, config: Config, wanted: list[Build], report: Report
     clean = {"DOCKER_DEFAULT_PLATFORM": _PLATFORM, "API_IMAGE": "", "AGENT_IMAGE": "", "RUNTIME_IMAGE": ""}
     compose = ["docker", "compose", "--file", str(COMPOSE_FILE), "--profile", "*"]
     shell.run([*compose, "build", *(item.service for item in wanted)], report=report, cwd=ROOT, environment=clean)
-    host = names.registry(config, account=aws.account, region=aws.region)
+    host = names.registry(account=aws.account, region=aws.region)
     with _login(aws, host, report):
         return {item.holds: _push(aws, config, item, host, report) for item in wanted}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -11,6 +12,7 @@ from cloud.aws import Aws, ToolError, code_of
 from cloud.canary.state import read_all
 from cloud.deployment import settings
 from cloud.deployment.checks import check_queues
+from cloud.deployment.existing import bucket_place
 from cloud.deployment.images import ROOT, build_and_push, builds, load_compose
 from cloud.deployment.steps import Work
 from cloud.image_cache.ensure import ensure_snapshot
@@ -23,7 +25,13 @@ from cloud.smoke.verify import find_api, verify
 from contract.config import Config
 
 CDK: Final = "aws-cdk@2.1148.1"
-"""The CLI that knows our library's schema; npm's `latest` is an older one."""
+"""The CLI that knows our library's schema."""
+
+SAMPLE_MODEL: Final = "v1-5-pruned-emaonly.safetensors"
+SAMPLE_MODEL_URL: Final = (
+    f"https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/main/{SAMPLE_MODEL}"
+)
+"""Stable Diffusion 1.5 (CreativeML Open RAIL-M), which config.yaml names and the reference's script fetches."""
 
 _THERE_ALREADY: Final = frozenset({"InvalidInput", "EntityAlreadyExists"})
 """What IAM says of a service-linked role that was made before: AWS the former, emulators the latter."""
@@ -43,30 +51,35 @@ def make_bucket(work: Work) -> None:
     """Makes the model bucket, private and encrypted, unless it is there.
 
     Raises:
-        ToolError: a bucket that was named is not there, is in another region, or belongs to somebody else.
+        ToolError: it belongs to somebody else.
     """
-    s3, name = work.aws.client("s3"), work.config.model_bucket
-    try:
-        found = s3.head_bucket(Bucket=name)
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if status == 403:
-            raise ToolError(
-                f"the bucket {name} belongs to another account: choose another name with --bucket"
-            ) from error
-        if status in {301, 400}:
-            raise ToolError(f"the bucket {name} is in another region than {work.aws.region}") from error
-        if status != 404:
-            raise
-        if work.chosen_bucket:
-            raise ToolError(f"there is no bucket {name}: --bucket names one that exists already") from error
-        _create_bucket(s3, name, work.aws.region)
-    else:
-        place = found.get("BucketRegion") or found["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
-        if place and place != work.aws.region:
-            raise ToolError(f"the bucket {name} is in {place}, not in {work.aws.region}: models are read from it often")
-    for missing in _missing_models(s3, work.config):
-        work.report.say(f"  note: the model bucket lacks {missing}; `uvx nox -s models -- push --help` says what to do")
+    name = work.config.model_bucket
+    if bucket_place(work.aws, name) is None:
+        _create_bucket(work.aws.client("s3"), name, work.aws.region)
+
+
+def check_models(work: Work) -> None:
+    """Looks for the checkpoints that runtimes hold: without them, an hour later, none makes an image.
+
+    Raises:
+        ToolError: names what is missing, and the commands that bring it.
+    """
+    bucket = work.config.model_bucket
+    if work.without_models or not bucket:
+        return
+    wanted = _wanted_models(work.config)
+    missing = sorted(wanted - _models_in(work.aws.client("s3"), bucket)) if wanted else []
+    if not missing:
+        return
+    profile = os.environ.get("AWS_PROFILE", "default")
+    files = " ".join(key.rpartition("/")[2] for key in missing)
+    how = f"uvx nox -s models -- push {files} --folder {_BUCKET_FOLDER} --bucket {bucket} --profile {profile}"
+    if any(key.endswith(f"/{SAMPLE_MODEL}") for key in missing):
+        how = f"curl --location --remote-name {SAMPLE_MODEL_URL}\n{how}"
+    raise ToolError(
+        f"the model bucket {bucket} lacks {', '.join(missing)}; bring it there:\n{how}\n"
+        "or go on without, with --without-models, and push them later"
+    )
 
 
 def _create_bucket(s3: Any, name: str, region: str) -> None:
@@ -78,11 +91,16 @@ def _create_bucket(s3: Any, name: str, region: str) -> None:
     s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
 
 
-def _missing_models(s3: Any, config: Config) -> list[str]:
-    wanted = {f"{_BUCKET_FOLDER}/{item.static_checkpoint}" for item in config.runtimes if item.static_checkpoint}
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=config.model_bucket, Prefix=f"{_BUCKET_FOLDER}/")
-    found = {item["Key"] for page in pages for item in page.get("Contents", [])}
-    return sorted(wanted - found)
+def _wanted_models(config: Config) -> set[str]:
+    return {f"{_BUCKET_FOLDER}/{item.static_checkpoint}" for item in config.runtimes if item.static_checkpoint}
+
+
+def _models_in(s3: Any, bucket: str) -> set[str]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{_BUCKET_FOLDER}/")
+    try:
+        return {item["Key"] for page in pages for item in page.get("Contents", [])}
+    except s3.exceptions.NoSuchBucket:  # on a dry run, before it is made
+        return set()
 
 
 def bootstrap(work: Work) -> None:
@@ -116,10 +134,29 @@ def push_images(work: Work) -> None:
     work.config = settings.with_images(work.config, pushed)
 
 
+def find_cache(work: Work) -> None:
+    """Lets nodes start from the snapshot of these very images, if there is one already."""
+    _cache(work, build=False)
+
+
 def cache_images(work: Work) -> None:
-    """Builds the snapshot, unless there is one of these very images, or nobody would use it."""
+    """Builds the snapshot, unless there is one of these very images, or nobody would use it, or nobody wants it."""
+    if work.without_cache:
+        work.report.detail("skipped: nodes pull the images")
+        return
+    _cache(work, build=True)
+
+
+def deploy_cache(work: Work) -> None:
+    """Lets nodes start from a snapshot that was built in this run."""
+    if work.new_snapshot:
+        deploy_all(work)
+        work.new_snapshot = False
+
+
+def _cache(work: Work, *, build: bool) -> None:
     if work.config.cloud.image_cache.snapshot_id:
-        work.report.detail(f"{work.config.cloud.image_cache.snapshot_id}, as the config says")
+        work.report.detail(work.config.cloud.image_cache.snapshot_id)
         return
     size = cache_gib(work.config)
     if not size:
@@ -131,11 +168,13 @@ def cache_images(work: Work) -> None:
         images_of(settings.with_canaries(work.config, states), account=work.aws.account, region=work.aws.region),
     )
     found = list(dict.fromkeys(images.values()))
-    snapshot = ensure_snapshot(work.aws, work.config, found, work.report, volume_gib=size)
     # What runs has the very names that are in the snapshot; a tag would be asked for again.
     by_digest = {reference: image.reference for reference, image in images.items() if image.digest}
     work.config = settings.with_digests(work.config, by_digest, account=work.aws.account, region=work.aws.region)
-    work.config = settings.resolve(work.config, settings.Wishes(snapshot=snapshot))
+    snapshot = ensure_snapshot(work.aws, work.config, found, work.report, volume_gib=size, dry_run=not build)
+    if snapshot:
+        work.new_snapshot = build
+        work.config = settings.resolve(work.config, settings.Wishes(snapshot=snapshot))
 
 
 def deploy_all(work: Work) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cloud import names
-from cloud.deployment import checks, making
+from cloud.deployment import account, checks, existing, making
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.steps import Step, Work
 from cloud.image_cache.prune import KEPT
@@ -16,40 +16,83 @@ from cloud.image_cache.volumes import cache_gib
 def steps(input_image: str) -> list[Step]:
     """Returns the steps from nothing to the first image."""
     return [
-        Step("tools", "checking tools", _tools, checks.check_tools),
-        Step("account", "checking credentials and region", _account, checks.check_account),
-        Step("entrance", "finding who may reach the cluster's Kubernetes API", _entrance, checks.find_entrance),
+        Step("region", "checking the region", _says("look whether it exists"), account.check_region, check=True),
+        Step("tools", "checking tools", _tools, checks.check_tools, check=True),
+        Step("account", "checking credentials and region", _account, checks.check_account, check=True),
+        Step(
+            "names",
+            "settling names that are the world's or the account's",
+            _says("keep those of the stacks that exist, and look whether the others are free"),
+            existing.settle_names,
+            check=True,
+        ),
+        Step(
+            "entrance",
+            "finding who may reach the cluster's Kubernetes API",
+            _entrance,
+            checks.find_entrance,
+            check=True,
+        ),
+        Step(
+            "zones",
+            "choosing availability zones",
+            _says("those that EKS takes and GPUs are offered in; those of a network that exists stay"),
+            account.check_zones,
+            check=True,
+        ),
         Step(
             "room",
             "checking instance types and GPU quotas",
             _says("compare the runtimes' instance types with the region's, and their most with the G and VT quotas"),
             checks.check_room,
+            check=True,
+        ),
+        Step(
+            "limits",
+            "checking quotas of the account",
+            _says("compare addresses, VPCs, gateways, buckets and vCPUs that are added with what is left"),
+            account.check_limits,
+            check=True,
         ),
         Step(
             "snapshots",
             "checking the snapshots that the config names",
             _says("compare their size with the nodes' data volumes"),
             checks.check_snapshots,
+            check=True,
         ),
         Step(
             "queues",
             "checking the queues of runtimes that go",
             _says("look for tasks in the queues of runtimes that the config no longer has"),
             checks.check_queues,
+            check=True,
         ),
         Step("bucket", "making the model bucket", _bucket, making.make_bucket),
+        Step("models", "looking for the models", _models, making.check_models, check=True),
         Step(
             "bootstrap",
             "preparing the account for the CDK",
             _says("cdk bootstrap, unless that was done before"),
             making.bootstrap,
+            minutes=2,
         ),
-        Step("base", "deploying network and registry", _base, making.deploy_base),
-        Step("images", "building and pushing images", _images, making.push_images),
-        Step("image-cache", "caching the images in a snapshot", _cache, making.cache_images),
-        Step("stacks", "deploying all stacks (20 to 30 minutes the first time)", _stacks, making.deploy_all),
-        Step("api", "waiting for the API", _says("ask it until it answers"), making.wait_for_api),
-        Step("smoke", "sending the reference's requests", _smoke, partial(_verify, input_image=input_image)),
+        Step("base", "deploying network and registry", _base, making.deploy_base, minutes=3),
+        Step("images", "building and pushing images", _images, making.push_images, minutes=10),
+        Step("cached", "looking for a snapshot of the images", _cached, making.find_cache),
+        Step("stacks", "deploying all stacks", _stacks, making.deploy_all, minutes=20),
+        Step("api", "waiting for the API", _says("ask it until it answers"), making.wait_for_api, minutes=1),
+        Step("smoke", "sending the reference's requests", _smoke, partial(_verify, input_image=input_image), minutes=8),
+        # After the first images, which need not wait for it: nodes that start later find the images on their disk.
+        Step("image-cache", "caching the images in a snapshot", _cache, making.cache_images, minutes=25, after=True),
+        Step(
+            "stacks-again",
+            "letting nodes start from the snapshot",
+            _says("cdk deploy once more, if there is a new snapshot"),
+            making.deploy_cache,
+            minutes=3,
+            after=True,
+        ),
         Step(
             "old-snapshots",
             "removing old image caches",
@@ -84,7 +127,18 @@ def _says(text: str) -> Callable[[Work], str]:
 
 def _bucket(work: Work) -> str:
     verb = "use the existing bucket" if work.chosen_bucket else "use or make the private bucket"
-    return f"{verb} {work.config.model_bucket}, and look for the checkpoints"
+    return f"{verb} {work.config.model_bucket or 'of this deployment alone'}"
+
+
+def _models(work: Work) -> str:
+    wanted = [item.static_checkpoint for item in work.config.runtimes if item.static_checkpoint]
+    if work.without_models or not wanted:
+        return "nothing"
+    return f"look for {', '.join(wanted)}, and stop where one is missing"
+
+
+def _cached(work: Work) -> str:
+    return work.config.cloud.image_cache.snapshot_id or "find the snapshot of these digests"
 
 
 def _base(work: Work) -> str:
@@ -101,7 +155,9 @@ def _cache(work: Work) -> str:
         return f"use {snapshot}"
     if not cache_gib(work.config):
         return "nothing: no runtime uses a snapshot"
-    return "find the snapshot of these digests, or build one (15 to 30 minutes)"
+    if work.without_cache:
+        return "nothing, as --no-image-cache says"
+    return "build a snapshot of these digests, unless one was found"
 
 
 def _stacks(work: Work) -> str:

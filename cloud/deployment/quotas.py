@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cloud.chart_names import translate
 from cloud.chart_values import chart_defaults, merged
+from cloud.deployment.limits import link
 from contract.config import Config
 
 SPOT: Final = "L-3819A6DF"
@@ -96,8 +97,17 @@ def judge(
         if room < smallest:
             errors.append(
                 f"{demand.runtime}: no GPU can start: {_names(demand)} allow {room:g} vCPUs, the smallest instance has "
-                f"{smallest}; ask for more at Service Quotas ({', '.join(_codes(demand))})"
+                f"{smallest}; ask for more at {_links(demand, region)}"
             )
+    first = sum(min(vcpus[kind] for kind in item.instance_types if kind in vcpus) for item in capable)
+    codes = {code for item in capable for code in _codes(item)}
+    rooms = [quotas.get(code) for code in codes]
+    if not errors and rooms and None not in rooms and sum(room for room in rooms if room is not None) < first:
+        errors.append(
+            f"the first images need a node for each of {len(capable)} runtimes, {first} vCPUs together, and the quotas "
+            f"allow {sum(room for room in rooms if room is not None):g}: ask for {first} at "
+            f"{link(region, 'ec2', min(codes))}, or deploy one runtime with --runtime-name"
+        )
     total = sum(item.pods * min(vcpus[kind] for kind in item.instance_types if kind in vcpus) for item in capable)
     known = [quota for quota in quotas.values() if quota is not None]
     if not errors and known and max(known) < total:
@@ -110,6 +120,10 @@ def judge(
 
 def _codes(demand: Demand) -> list[str]:
     return [code for code, wish in ((SPOT, demand.spot), (ON_DEMAND, demand.on_demand)) if wish]
+
+
+def _links(demand: Demand, region: str) -> str:
+    return " or ".join(link(region, "ec2", code) for code in _codes(demand))
 
 
 def _names(demand: Demand) -> str:

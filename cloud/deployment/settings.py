@@ -16,6 +16,7 @@ from cloud.image_cache.images import containers, own_image
 from cloud.names import split_image
 from contract.config import Config, RuntimeConfig, parse_config
 from contract.task import RuntimeType
+from contract.topology import partition_of
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Wishes:
     """Networks that may reach the cluster's Kubernetes API."""
 
 
-def resolve(config: Config, wishes: Wishes) -> Config:
-    """Returns the config with the wishes in it.
+def resolve(config: Config, wishes: Wishes, *, region: str = "us-east-1") -> Config:
+    """Returns the config with the wishes in it; the region tells the partition of a bucket.
 
     A runtime's name or type asks for the reference's minimal deployment: that runtime alone, with the settings that the
     config has for one of this name, or else of this type.
@@ -44,7 +45,7 @@ def resolve(config: Config, wishes: Wishes) -> Config:
     if wishes.stack:
         document["stackName"] = wishes.stack
     if wishes.bucket:
-        document["modelBucketArn"] = f"arn:{config.partition}:s3:::{wishes.bucket}"
+        document["modelBucketArn"] = f"arn:{config.partition or partition_of(region)}:s3:::{wishes.bucket}"
     if wishes.runtime_name or wishes.runtime_type:
         document["modelsRuntime"] = [_only_runtime(config, wishes)]
     if wishes.snapshot:
@@ -70,6 +71,27 @@ def with_entrance(config: Config, cidrs: Sequence[str]) -> Config:
     """
     document = document_of(config)
     document.setdefault("cloud", {})["publicAccessCidrs"] = list(cidrs)
+    return parse_config(yaml.safe_dump(document, sort_keys=False))
+
+
+def with_zones(config: Config, zones: Sequence[str]) -> Config:
+    """Returns the config with the network's zones.
+
+    Raises:
+        ConfigError: there are too few, or too many.
+    """
+    document = document_of(config)
+    document.setdefault("cloud", {})["availabilityZones"] = list(zones)
+    return parse_config(yaml.safe_dump(document, sort_keys=False))
+
+
+def with_names(config: Config, *, model_bucket_arn: str = "", output_bucket: str = "", node_role: str = "") -> Config:
+    """Returns the config with names that are worldwide or the account's; empty, or what it has: as it is."""
+    document = document_of(config)
+    document.setdefault("modelBucketArn", model_bucket_arn)
+    cloud = document.setdefault("cloud", {})
+    cloud.setdefault("outputBucket", output_bucket)
+    cloud.setdefault("nodeRole", node_role)
     return parse_config(yaml.safe_dump(document, sort_keys=False))
 
 
@@ -142,7 +164,7 @@ def document_of(config: Config) -> dict[str, Any]:
     document = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return document | {
         "stackName": config.stack_name,
-        "modelBucketArn": config.model_bucket_arn,
+        **({"modelBucketArn": config.model_bucket_arn} if config.model_bucket_arn else {}),
         "modelsRuntime": [_plain(runtime) for runtime in config.runtimes],
     }
 

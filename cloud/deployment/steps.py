@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud.aws import Aws, ToolError, describe
+from cloud.aws import Aws, ToolError, explain
 from cloud.reporter import Reporter
-from contract.config import Config
+from contract.config import Config, ConfigError
+
+OFFLINE: Final = frozenset({"region", "tools", "entrance"})
+"""The checks that ask nothing of AWS."""
 
 
 @dataclass
@@ -29,6 +32,12 @@ class Work:
     chosen_bucket: bool = False
     """The model bucket was named, so it must be there already."""
     skip_tools: bool = False
+    without_models: bool = False
+    """Go on where models are missing."""
+    without_cache: bool = False
+    """Make no snapshot of the images."""
+    new_snapshot: bool = False
+    """The nodes do not start from the snapshot yet."""
     outputs: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -46,6 +55,38 @@ class Step:
     plan: Callable[[Work], str]
     """Says what it would do."""
     run: Callable[[Work], None]
+    check: bool = False
+    """Makes nothing, so that a dry run does it too."""
+    minutes: int = 0
+    """How long it is expected to take the first time; none has been measured on AWS."""
+    after: bool = False
+    """Comes after the first images."""
+
+
+def rehearse(steps: Sequence[Step], work: Work) -> list[str]:
+    """Does all that makes nothing, says what the rest would do and how long it takes, and returns what is in its way.
+
+    A check that fails lets the others go on; without valid credentials, none that asks AWS can.
+    """
+    faults: list[str] = []
+    known, total, first = True, 0, 0
+    for number, step in enumerate(steps, 1):
+        minutes = f" ({step.minutes} min)" if step.minutes else ""
+        work.report.say(f"{number}/{len(steps)} {step.title}{minutes}: {step.plan(work)}")
+        total += step.minutes
+        first += 0 if step.after else step.minutes
+        if not step.check or (not known and step.name not in OFFLINE):
+            continue
+        try:
+            step.run(work)
+        except (ToolError, ConfigError, BotoCoreError, ClientError) as error:
+            known = known and step.name not in {"region", "account"}
+            faults.append(str(error) if isinstance(error, (ToolError, ConfigError)) else explain(error))
+            work.report.say("  fault: " + faults[-1].replace("\n", "\n  fault: "))
+    work.report.say(
+        f"first image after about {first} minutes, all done after {total}; a later deployment skips much of it"
+    )
+    return faults
 
 
 def carry_out(steps: Sequence[Step], work: Work) -> None:
@@ -65,8 +106,8 @@ def carry_out(steps: Sequence[Step], work: Work) -> None:
         try:
             with work.report.step(f"{number}/{len(steps)} {step.title}"):
                 step.run(work)
-        except (ToolError, BotoCoreError, ClientError) as error:
-            reason = describe(error) if isinstance(error, ClientError) else str(error)
+        except (ToolError, ConfigError, BotoCoreError, ClientError) as error:
+            reason = str(error) if isinstance(error, (ToolError, ConfigError)) else explain(error)
             raise ToolError(f"{step.title} failed: {reason}\nrun the same command again to go on from here") from error
         state.note(step.name, finished=True)
     state.end()

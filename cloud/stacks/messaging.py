@@ -28,3 +28,5 @@ class MessagingStack(Stack):
         CfnOutput(self, "TaskTopicArn", value=messaging.task_topic.topic_arn)
         CfnOutput(self, "CallbackTopicArn", value=messaging.callback_topic.topic_arn)
         CfnOutput(self, "OutputBucket", value=results.bucket.bucket_name)
+        # So that a later deployment keeps it, whatever the default is by then.
+        CfnOutput(self, "ModelBucket", value=place.model_bucket)

@@ -48,7 +48,7 @@ class ServiceStack(Stack):
         karpenter = Karpenter(self, "Karpenter", config=config, cluster=cluster)
         keda = Keda(self, "Keda", cluster=cluster, queue_arns=[place.queue_arn(queue.name) for queue in place.queues])
         models = (
-            FileSystemModels(self, "Models", config=config, cluster=cluster, vpc=vpc)
+            FileSystemModels(self, "Models", config=config, place=place, cluster=cluster, vpc=vpc)
             if config.cloud.model_storage is ModelStorage.EFS
             else BucketModels(self, "Models", cluster=cluster)
         )
@@ -92,7 +92,7 @@ class ServiceStack(Stack):
         Alarms(self, "Alarms", config=config, metrics=metrics)
         Dashboard(self, "Dashboard", config=config, metrics=metrics, api=front_door.api)
         if config.cloud.budget is not None:
-            MonthlyBudget(self, "Budget", config=config, budget=config.cloud.budget)
+            MonthlyBudget(self, "Budget", config=config, region=place.region, budget=config.cloud.budget)
 
         # The names that users of the reference look up, and its verification script too.
         CfnOutput(self, "FrontApiEndpoint", value=front_door.url)

@@ -248,7 +248,7 @@ def _target(config: Path, bucket: str | None, endpoint: str | None, profile: str
     from contract.config import load_config
     from local.models.target import choose
 
-    return choose(bucket or load_config(config).model_bucket, endpoint=endpoint, profile=profile, jobs=jobs)
+    return choose(bucket or load_config(config), endpoint=endpoint, profile=profile, jobs=jobs)
 
 
 def _repeated(keys: Iterable[str]) -> str | None:

@@ -140,6 +140,8 @@ def provision(
     ] = None,
 ) -> None:
     """Make topics, queues and buckets on an emulator; run again, it changes only what differs."""
+    from dataclasses import replace
+
     from contract.topology import LOCAL_ACCOUNT, topology
     from local.emulator import UnfitEmulatorError, check, name_of
     from local.keeper import Keeper
@@ -153,7 +155,8 @@ def provision(
     name, account = name_of(clients.endpoint), account_of(clients, place)
     if account != LOCAL_ACCOUNT:
         typer.echo(f"{name} plays the account {account}, not {LOCAL_ACCOUNT}: it is in every ARN and the bucket's name")
-        place = topology(loaded, region=clients.region, account=account)
+        # `models` has no need to ask which account it is.
+        place = replace(topology(loaded, region=clients.region, account=account), model_bucket=place.model_bucket)
     for change in apply(place, clients):
         if not (watch and change.action == "unchanged"):
             typer.echo(str(change))

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -247,7 +248,7 @@ class Stack:
         account = await asyncio.to_thread(account_of, clients, self._place)
         if account == self._place.account:
             return
-        self._place = topology(self._config, account=account)
+        self._place = replace(topology(self._config, account=account), model_bucket=self._place.model_bucket)
         await self._supervisor.retire("api")
         self._components = [component for component in self._components if component.stage is not plan.Stage.API]
         await self._launch(plan.api(self._place, self._options, self._ports, os.environ, endpoint=self._endpoint))

@@ -23,6 +23,12 @@ DEFAULT: Final = "config"
 EXAMPLES: Final = {path.stem: path for path in sorted((ROOT / "cloud" / "examples").glob("*.yaml"))}
 ODD: Final = Path(__file__).with_name("odd-names.yaml")
 CONFIGS: Final = {DEFAULT: ROOT / "config.yaml", **EXAMPLES, ODD.stem: ODD}
+OTHERS: Final = {
+    "here": ("us-east-1", "studio", "123456789012"),
+    "there": ("eu-west-1", "studio", "123456789012"),
+    "beside": ("us-east-1", "other", "123456789012"),
+}
+"""Deployments of one account, with all settings: region, name of the stack, account."""
 DISTINCT: Final = (DEFAULT, "all-settings")
 """Between them they have every construct: what is slow is asked of these only."""
 
@@ -32,7 +38,7 @@ import contextlib, io, json, sys, tempfile
 from pathlib import Path
 import psutil
 
-folder, account, nagged, *configs = sys.argv[1:]
+folder, account, nagged, others, *configs = sys.argv[1:]
 
 
 def run_app(name):
@@ -48,7 +54,7 @@ def run_app(name):
 # As the CDK's CLI runs the app, with the config.yaml that is here; and first of all, for what that takes is asserted.
 run_app("as-the-cli")
 with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere):
-    Path("config.yaml").write_text("modelsRuntime: [{name: a, type: sdwebui}]")
+    Path("config.yaml").write_text("modelsRuntime: [{name: a}]")
     run_app("wrong")
 
 from aws_cdk import Validations
@@ -66,6 +72,12 @@ for path in map(Path, configs):
         app.synth()
     except Exception as error:
         Path(folder, f"{path.stem}.error").write_text(str(error))
+
+for name, path, region, stack, owner in json.loads(others):
+    config = load_config(Path(path))
+    cloud = config.cloud.model_copy(update={"output_bucket": "", "node_role": ""})
+    config = config.model_copy(update={"stack_name": stack, "cloud": cloud})
+    build_app(config, outdir=Path(folder, name), account=owner, region=region).synth()
 """
 
 
@@ -101,7 +113,7 @@ def run_app_anew(folder: Path) -> AppRun:
     Raises:
         AssertionError: the process did not come to its end.
     """
-    _run_program(folder, ACCOUNT, "")
+    _run_program(folder, ACCOUNT, "", "[]")
     return app_run(folder, "as-the-cli")
 
 
@@ -200,7 +212,10 @@ def synthesize(shared: Path) -> dict[str, Synthesis]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = shared / "done"
         if not done.exists():
-            _run_program(shared, ACCOUNT, ",".join(DISTINCT), *(str(path) for path in CONFIGS.values()))
+            others = [(name, str(EXAMPLES["all-settings"]), *where) for name, where in OTHERS.items()]
+            _run_program(
+                shared, ACCOUNT, ",".join(DISTINCT), json.dumps(others), *(str(path) for path in CONFIGS.values())
+            )
             done.touch()
     return {name: Synthesis(shared / name, load_config(path)) for name, path in CONFIGS.items()}
 

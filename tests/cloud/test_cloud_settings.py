@@ -41,7 +41,7 @@ def test_the_example_of_all_settings_uses_each_of_them() -> None:
         ("{inputBuckets: ['*']}", "cloud.inputBuckets.0: must be a bucket's name"),
         ("{inputBuckets: uploads}", "cloud.inputBuckets: must be a list"),
         ("{natGateways: 4}", "cloud.natGateways: input should be less than or equal to 3; found 4"),
-        ("{availabilityZones: [us-east-1a]}", "cloud.availabilityZones: must name three different zones"),
+        ("{availabilityZones: [us-east-1a]}", "cloud.availabilityZones: must name two or three different zones"),
         ("{publicAccessCidrs: [1.2.3.4/8]}", "cloud.publicAccessCidrs: must be IPv4 networks"),
         ("{modelStorage: fsx}", "cloud.modelStorage: input should be 's3' or 'efs'; found 'fsx'"),
         ("{images: {api: darkroom}}", "cloud.images.api: must be an image with its digest or tag"),

@@ -105,12 +105,15 @@ def test_agents_list_results_and_no_notes(default: Synthesis, place: Topology) -
         for item in statements_of(default, *AGENT)
         if item["Action"] == "s3:ListBucket" and place.output_bucket in str(item["Resource"])
     ]
-    assert listing["Condition"] == {"StringNotLike": {"s3:prefix": ".*"}}
+    assert listing["Condition"] == {
+        "StringNotLike": {"s3:prefix": ".*"},
+        "StringEquals": {"aws:ResourceAccount": place.account},
+    }
 
 
 def test_a_runtimes_pods_reach_their_own_queue_and_no_other(default: Synthesis, place: Topology) -> None:
     bucket = f"arn:aws:s3:::{place.output_bucket}"
-    models = default.config.model_bucket_arn
+    models = place.model_bucket_arn
     for runtime in default.config.runtimes:
         queue = place.queue(runtime.name)
         own = place.queue_arn(queue.name)

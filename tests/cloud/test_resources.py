@@ -285,7 +285,10 @@ def test_a_budget_there_is_only_when_the_config_says_so(default: Synthesis, ever
     assert not default.resources("AWS::Budgets::Budget")
     (budget,) = everything.properties("AWS::Budgets::Budget")
     assert budget["Budget"]["BudgetLimit"] == {"Amount": 500, "Unit": "USD"}
-    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:darkroom:deployment$studio"]}
+    assert budget["Budget"]["CostFilters"] == {
+        "TagKeyValue": ["user:darkroom:deployment$studio"],
+        "Region": [everything.region],
+    }
 
 
 def test_results_are_delivered_by_cloudfront_only_when_the_config_says_so_and_records_never(

@@ -90,4 +90,4 @@ def test_the_app_of_the_cdks_cli_synthesizes_the_default_in_15_seconds(default: 
 def test_the_app_refuses_a_wrong_config_in_a_line(default: Synthesis) -> None:
     run = app_run(default.folder.parent, "wrong")
     assert run.status == 1
-    assert run.said == "error: config.yaml: modelBucketArn: is required and missing\n"
+    assert run.said == "error: config.yaml: modelsRuntime.0.type: is required and missing\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import Mock
 
 import pytest
@@ -16,14 +16,17 @@ from aiohttp import web
 from typer.testing import Result
 
 from cloud import helm
-from cloud.aws import ToolError
+from cloud.aws import Aws, ToolError
 from cloud.canary.state import CanaryState, Phase
 from cloud.chart_values import placement, release_values
 from cloud.deployment import checks, making
+from cloud.deployment.existing import bucket_place
 from cloud.deployment.images import builds, load_compose
+from cloud.deployment.limits import ADDRESSES, GATEWAYS, STANDARD, VPCS, Need, faults
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
 from cloud.deployment.settings import Wishes, image_values, resolve, with_canaries, with_digests, with_images, write
 from cloud.deployment.steps import Work, carry_out
+from cloud.deployment.zones import choose, keep
 from cloud.image_cache.images import images_of, own_image
 from cloud.names import split_image
 from cloud.reporter import Reporter
@@ -34,6 +37,7 @@ from tests.cloud.synthesis import ROOT
 from tests.cloud.tools.bottlerocket import Bottlerocket
 from tests.cloud.tools.conftest import Run, client
 from tests.cloud.tools.fake_tools import FakeTools, fake_tools
+from tests.support.processes import http
 from tests.support.serving import ThreadedServer
 from tests.support.web import picture
 
@@ -47,6 +51,9 @@ class FakeService:
     """The deployed API, as far as the smoke test sees it, and the Service Quotas."""
 
     quota = 64.0
+    """For G and VT instances, on demand and Spot."""
+    others: ClassVar[dict[str, float]] = {STANDARD.code: 64, ADDRESSES.code: 5, VPCS.code: 5, GATEWAYS.code: 5}
+    """As a new account has them, but for the first."""
     broken = ""
     address = "203.0.113.7\n"
 
@@ -82,7 +89,9 @@ class FakeService:
         return web.Response(text=self.address)
 
     async def _quota(self, request: web.Request) -> web.Response:
-        return web.json_response({"Quota": {"Value": self.quota}}, content_type="application/x-amz-json-1.1")
+        code = json.loads(await request.text())["QuotaCode"]
+        value = self.quota if code in {SPOT, ON_DEMAND} else self.others.get(code, 10_000.0)
+        return web.json_response({"Quota": {"Value": value}}, content_type="application/x-amz-json-1.1")
 
 
 @dataclass
@@ -204,21 +213,21 @@ def test_it_goes_on_wherever_it_was_broken_off_and_makes_nothing_twice(place: Pl
         assert quoted in output
         assert "run the same command again" in output
     place.tools.act = place.act
-    place.node.fail = lambda command: "pull-image" in command
-    assert "the node cannot do that" in _broken(place)
-    place.node.fail = lambda command: False
     _fail_on(place, " deploy --all ")
     assert "the tool is broken today" in _broken(place)
     place.tools.act = place.act
     place.service.broken = "failed"
     assert "no GPU came" in _broken(place)
     place.service.broken = ""
+    place.node.fail = lambda command: "pull-image" in command
+    assert "the node cannot do that" in _broken(place)
+    place.node.fail = lambda command: False
 
     tried = canary(Phase.RUNNING, image=f"{HOST}/blue/comfyui:next")
     place.node.parameters["/darkroom/blue/canary/sdruntime"] = tried.model_dump_json()
     result = place.deploy()
     assert result.exit_code == 0, result.output
-    assert "an earlier run stopped at smoke" in result.output
+    assert "an earlier run stopped at image-cache" in result.output
     assert f"FrontApiEndpoint = {place.service.url}/prod/" in result.output
     assert len(place.tools.called(" bootstrap ")) == 2, "once broken, once done"
     pushes = place.tools.called("docker push")
@@ -272,17 +281,156 @@ def _fail_on(place: Place, part: str) -> None:
 
 
 def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
-    result = place.deploy("-d", "-b", "my-models", "-s", "snap-0123456789abcdef0", "-T")
+    http().post(f"{place.endpoint}/moto-api/reset").raise_for_status()
+    client("s3", place.endpoint).create_bucket(Bucket="my-models")
+    result = place.deploy("-d", "-b", "my-models", "-T")
     assert result.exit_code == 0, result.output
-    assert "15/15" in result.output
+    assert "22/22" in result.output
+    assert "first image after about 44 minutes, all done after 72" in result.output
     assert place.tools.calls == []
+    assert len(client("s3", place.endpoint).list_buckets()["Buckets"]) == 1
     assert place.resolved() == {
         "stackName": "blue",
         "modelBucketArn": "arn:aws:s3:::my-models",
         "APIGW": {"stageName": "dev"},
         "modelsRuntime": [{"name": "sdruntime", "type": "comfyui"}],
-        "cloud": {"imageCache": {"snapshotId": "snap-0123456789abcdef0"}},
+        "cloud": {
+            "availabilityZones": ["us-east-1a", "us-east-1b", "us-east-1c"],
+            "publicAccessCidrs": ["203.0.113.7/32"],
+            "outputBucket": f"blue-output-{ACCOUNT}-us-east-1",
+            "nodeRole": "KarpenterNodeRole-blue-us-east-1",
+        },
     }
+
+
+@pytest.mark.parametrize(
+    ("account", "options", "said"),
+    [
+        ("no credentials", (), "there are no AWS credentials (Unable to locate credentials): run `aws sso login`"),
+        ("wrong region", ("-R", "us-wst-2"), "there is no region 'us-wst-2'; did you mean us-west-2?"),
+        ("few GPUs", (), "no GPU can start: 'All G and VT Spot Instance Requests'"),
+        (
+            "few addresses",
+            (),
+            "EC2-VPC Elastic IPs: 3 more are needed, 3 of 5 are in use; ask for 6 at https://us-east-1",
+        ),
+        ("no model", ("-r", "sdruntime", "-t", "sdwebui"), "lacks Stable-diffusion/v1-5-pruned-emaonly.safetensors"),
+        ("role of somebody", (), "has a role KarpenterNodeRole-blue-us-east-1 that is not this deployment's"),
+        ("excluded zone", ("--config", "zones.yaml"), "EKS takes no cluster in us-east-1e (use1-az3)"),
+        (
+            "bucket elsewhere",
+            ("-b", "models-in-europe"),
+            "the bucket models-in-europe is in eu-west-1, not in us-east-1",
+        ),
+    ],
+)
+def test_a_first_account_is_told_what_is_in_the_way_before_anything_is_made(
+    place: Place, monkeypatch: pytest.MonkeyPatch, account: str, options: tuple[str, ...], said: str
+) -> None:
+    http().post(f"{place.endpoint}/moto-api/reset").raise_for_status()
+    ec2 = client("ec2", place.endpoint)
+    match account:
+        case "no credentials":
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+                monkeypatch.delenv(name, raising=False)
+            place.environment = {key: value for key, value in place.environment.items() if key != "AWS_ENDPOINT_URL"}
+        case "few GPUs":
+            place.service.quota = 0.0
+        case "few addresses":
+            for _ in range(3):
+                ec2.allocate_address(Domain="vpc")
+        case "role of somebody":
+            client("iam", place.endpoint).create_role(
+                RoleName="KarpenterNodeRole-blue-us-east-1", AssumeRolePolicyDocument="{}"
+            )
+        case "excluded zone":
+            zones = "cloud: {availabilityZones: [us-east-1a, us-east-1e]}"
+            (place.folder / "zones.yaml").write_text(f"modelsRuntime: [{{name: a, type: comfyui}}]\n{zones}\n")
+        case "bucket elsewhere":
+            client("s3", place.endpoint).create_bucket(
+                Bucket="models-in-europe", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+            )
+    for dry in (("--dry-run",), ()):
+        result = place.deploy(*options, *dry)
+        assert result.exit_code == 2, result.output
+        assert said in " ".join(result.output.split()), result.output
+        assert "Traceback" not in result.output
+        assert ("nothing was made" in result.output) is bool(dry)
+    assert place.tools.calls == []
+
+
+@pytest.mark.parametrize(("owner", "taken"), [(ACCOUNT, True), ("210987654321", False)])
+def test_a_bucket_that_a_stranger_lets_all_read_is_not_taken_for_ours(
+    run: Run, moto: str, monkeypatch: pytest.MonkeyPatch, owner: str, taken: bool
+) -> None:
+    async def head(request: web.Request) -> web.Response:
+        # As S3 does (Amazon S3, "Verifying bucket ownership with bucket owner condition").
+        ours = request.headers.get("x-amz-expected-bucket-owner") == owner
+        return web.Response(status=200 if ours else 403, headers={"x-amz-bucket-region": "us-east-1"})
+
+    async def application() -> web.Application:
+        made = web.Application()
+        made.router.add_head("/models", head)
+        return made
+
+    with ThreadedServer(application) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        aws = Aws("us-east-1")
+        if taken:
+            assert bucket_place(aws, "models") == "us-east-1"
+            return
+        with pytest.raises(ToolError, match=f"belongs to another account than {ACCOUNT}.*cloud.modelBucketOwner"):
+            bucket_place(aws, "models")
+        aws.owners["models"] = owner
+        assert bucket_place(aws, "models") == "us-east-1"
+
+
+def test_a_dry_run_names_every_fault_at_once(place: Place) -> None:
+    http().post(f"{place.endpoint}/moto-api/reset").raise_for_status()
+    place.service.quota = 0.0
+    result = place.deploy("-d", "-T", "-t", "sdwebui", "-b", "nobody-has-it")
+    assert "no GPU can start" in result.output
+    assert "lacks Stable-diffusion/v1-5-pruned-emaonly.safetensors" in result.output
+    assert "there is no bucket nobody-has-it: --bucket names one that exists already" in result.output
+    assert "3 faults would stop the deployment; nothing was made" in result.output
+
+
+@pytest.mark.parametrize(
+    ("zones", "offering", "expected"),
+    [
+        ({"a": "use1-az1", "b": "use1-az2", "c": "use1-az3", "d": "use1-az4"}, set("abcd"), ["a", "b", "d"]),
+        ({"a": "usw1-az1", "b": "usw1-az2", "c": "usw1-az3"}, set(), ["a", "c"]),
+        ({name: f"x-{name}" for name in "abcde"}, {"c", "d", "e"}, ["c", "d", "e"]),
+        ({name: f"x-{name}" for name in "abcde"}, {"e"}, ["a", "b", "e"]),
+    ],
+)
+def test_zones_are_those_that_eks_takes_and_gpus_are_in(
+    zones: dict[str, str], offering: set[str], expected: list[str]
+) -> None:
+    assert choose(zones, offering, region="r") == expected
+
+
+def test_zones_of_a_network_that_exists_stay() -> None:
+    assert keep((), ["a", "c"]) == keep(("a", "c"), ["a", "c"]) == ["a", "c"]
+    with pytest.raises(ToolError, match=r"is in a, c, and cannot move .*write \[a, c\]"):
+        keep(("a", "b"), ["a", "c"])
+    with pytest.raises(ToolError, match="has 1 zones that EKS takes"):
+        choose({"a": "cac1-az3", "b": "cac1-az1"}, set(), region="r")
+
+
+def test_a_quota_that_suffices_or_is_not_needed_or_not_known_is_no_fault() -> None:
+    quotas = {VPCS.code: 5.0, ADDRESSES.code: None}
+    assert faults([Need(VPCS, 1, 4), Need(ADDRESSES, 3, 5), Need(VPCS, 0, 9)], quotas, region="r") == []
+    (said,) = faults([Need(VPCS, 1, 5)], quotas, region="cn-north-1")
+    assert said.endswith("ask for 6 at https://console.amazonaws.cn/servicequotas/home/services/vpc/quotas/L-F678F1CE")
+
+
+def test_four_vcpus_are_no_room_for_the_first_images_of_three_runtimes() -> None:
+    three = [replace(demand("g5.xlarge"), runtime=name) for name in "abc"]
+    found = judge(three, vcpus=VCPUS, quotas={SPOT: 4.0, ON_DEMAND: 0.0}, region="us-east-1")
+    assert "a node for each of 3 runtimes, 12 vCPUs together, and the quotas allow 4: ask for 12" in found.errors[0]
+    assert not judge(three, vcpus=VCPUS, quotas={SPOT: 8.0, ON_DEMAND: 4.0}, region="us-east-1").errors
 
 
 def test_who_may_reach_the_cluster_is_said_or_found_and_never_everybody(place: Place) -> None:
@@ -303,7 +451,10 @@ def test_no_queue_goes_with_tasks_in_it(place: Place) -> None:
         name: {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": f"blue-{name}"}}
         for name in ("sdruntime", "gone", "gone-dlq")
     }
-    template = {"Resources": {name.replace("-", ""): item for name, item in queues.items()}}
+    template = {
+        "Resources": {name.replace("-", ""): item for name, item in queues.items()},
+        "Outputs": {"ModelBucket": {"Value": "blue-models"}},
+    }
     client("cloudformation", place.endpoint).create_stack(StackName="blue-messaging", TemplateBody=json.dumps(template))
     urls = {name: sqs.get_queue_url(QueueName=f"blue-{name}")["QueueUrl"] for name in queues}
     for url in urls.values():
@@ -518,10 +669,17 @@ def test_what_a_runtime_may_ask_for_is_read_from_its_values_and_the_charts() -> 
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "cloud" / "examples").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path) -> None:
+def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     region = "cn-northwest-1" if example.stem == "china" else "us-east-1"
-    result = run("deploy", "-d", "--config", str(example), "-R", region, "--state", str(tmp_path))
-    assert result.exit_code == 0, result.output
-    assert "15/15" in result.output
+    # Without credentials: they are what is missing, and nothing else.
+    result = run(
+        *("deploy", "-d", "-T", "--config", str(example), "-R", region, "--state", str(tmp_path)),
+        "--allow",
+        "203.0.113.0/24",
+    )
+    assert result.exit_code == 2
+    assert "22/22" in result.output
+    assert "1 faults" in result.output
     (written,) = tmp_path.glob("*/config.yaml")
-    assert load_config(written) == load_config(example)
+    assert load_config(written).runtimes == load_config(example).runtimes

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloud.commands import app
+from cloud.deployment import checks
 from cloud.synthesis.cost import fixed_of
 from contract.prices import bill, fixed_usage, load_prices, total
 from tests.cloud.synthesis import ROOT, Synthesis
@@ -49,9 +50,14 @@ def test_a_command_and_its_options_exist(run: Run, command: str) -> None:
 @pytest.mark.parametrize("command", DRY)
 def test_a_dry_run_runs(run: Run, moto: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(checks, "ADDRESS_URL", "http://127.0.0.1:9/address")
     result = run(*words(command), AWS_ENDPOINT_URL=moto, DARKROOM_HOME=str(tmp_path))
     if words(command)[0] == "image-cache":
         assert "push it first" in result.output  # there is no image here yet
+    elif words(command)[0] == "deploy":
+        # There is much in its way here, such as the models that are missing; it says all of it.
+        assert "first image after about 44 minutes" in result.output
+        assert "lacks Stable-diffusion/" in result.output
     else:
         assert result.exit_code == 0, result.output
 

@@ -157,7 +157,7 @@ def test_every_fault_is_reported_at_once_and_with_the_files_name(tmp_path: Path)
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     lines = str(caught.value).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 3
     assert all(line.startswith(f"{path}: ") for line in lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,33 @@ def test_the_longest_names_fit_sqs_and_s3() -> None:
     assert max(map(len, place.queue_names)) <= 80
     assert len(place.output_bucket) <= 63
     assert place.output_bucket == place.output_bucket.lower()
+
+
+ACCOUNT = "123456789012"
+
+
+@pytest.mark.parametrize("stack", ["a", "S" * 28, "S" * 40, "s" * 39 + "t", "s" * 39 + "u"])
+@pytest.mark.parametrize("region", ["us-east-1", "ap-southeast-5", "us-gov-west-1"])
+def test_buckets_that_no_setting_names_have_stack_account_and_region(stack: str, region: str) -> None:
+    runtimes = [{"name": "r", "type": "sdwebui"}]
+    place = topology(
+        Config.model_validate({"stackName": stack, "modelsRuntime": runtimes}), region=region, account=ACCOUNT
+    )
+    for name, holds in ((place.model_bucket, "models"), (place.output_bucket, "output")):
+        assert len(name) <= 63
+        assert name == name.lower()
+        assert name.endswith(f"-{holds}-{ACCOUNT}-{region}")
+    others = [
+        topology(Config.model_validate({"stackName": other, "modelsRuntime": runtimes}), region=region, account=ACCOUNT)
+        for other in ("s" * 39 + "v", "b")
+    ]
+    assert place.model_bucket not in {other.model_bucket for other in others}
+    assert place.partition == ("aws-us-gov" if region.startswith("us-gov") else "aws")
+
+
+def test_a_config_without_a_model_bucket_is_that_of_the_local_stack_as_before() -> None:
+    place = topology(Config.model_validate({"modelsRuntime": [{"name": "r", "type": "sdwebui"}]}))
+    assert (place.model_bucket, place.output_bucket) == ("darkroom-models", "darkroom-output-000000000000")
 
 
 def test_only_our_task_topic_may_send_to_a_queue() -> None:
