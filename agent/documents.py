@@ -11,6 +11,9 @@ import orjson
 from agent.errors import PermanentError
 from contract.documents import decode
 
+_DOUBLE_DIGITS: Final = 308
+"""Of every whole number with so many digits (IEEE 754: 1.8e308 is the largest double)."""
+
 THREAD_THRESHOLD: Final = 256 * 1024
 """Bytes above which encoding and decoding leave the event loop, so that the heartbeat goes on."""
 
@@ -53,9 +56,14 @@ def read_json(text: bytes | str) -> Any:
         return decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     except ValueError:
         try:
-            return json.loads(text)
+            return json.loads(text, parse_int=_whole)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
+
+
+def _whole(digits: str) -> float:
+    """Returns a whole number; one beyond the range of a double, with which nobody can reckon, as `inf`."""
+    return int(digits) if len(digits) <= _DOUBLE_DIGITS else float(digits)
 
 
 def json_object(body: bytes) -> dict[str, Any]:

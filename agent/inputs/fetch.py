@@ -341,7 +341,8 @@ def _parse(text: str, link: str, base: URL | None = None) -> URL:
     if url.raw_user is not None or url.raw_password is not None:
         raise _refused(link, f"{where} holds a user or password", "use a presigned address instead")
     rest = _AFTER_HOST.match(text)
-    exact = quote(rest[1] if rest else "", safe=_ASCII)
+    # Old servers redirect in Latin-1; aiohttp hands on what is no UTF-8 as lone surrogates.
+    exact = quote(rest[1] if rest else "", safe=_ASCII, errors="surrogateescape")
     return URL(f"{url.scheme}://{url.raw_authority}{exact if exact.startswith('/') else f'/{exact}'}", encoded=True)
 
 

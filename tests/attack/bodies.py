@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from tests.attack.heads import Attempt
@@ -45,6 +46,17 @@ def bodies(place: Place, key: str, runtime: str) -> Iterator[Attempt]:
         ("/v1alpha2", b"%s"),
     ):
         yield one("short values without end, in each dialect", around % bomb, _REFUSED, path)
+    for keys in (b'"%s":1' % (b"runtim" * (3 * MIB)), b",".join(b'"runtime%d":1' % n for n in range(190_000))):
+        known = b'{"id":"x","runtime":"%s","tasktype":"text-to-image","prefix":"p"' % runtime.encode()
+        unknown = b'{"task":{"metadata":%s,%s},"content":{}}}' % (known, keys)
+        yield one("keys that nobody knows", unknown, _REFUSED)
+        yield one("keys that nobody knows, where they are ignored", unknown, _TAKEN, "/v1alpha2")
+    for field in ("id", "runtime", "tasktype", "prefix"):
+        long = {"id": "x", "runtime": runtime, "tasktype": "text-to-image", "prefix": "p", field: "\u00e9/" * (6 * MIB)}
+        body = json.dumps({"task": {"metadata": long, "content": {}}}, ensure_ascii=False).encode()
+        yield one("texts of 18 MiB where names belong", body, _REFUSED)
+    long_numbers = b"[" + (b"1" * 308 + b",") * 65_000 + b'"' + b"a" * 1000 + b'"]'
+    yield one("20 MiB of whole numbers of 308 digits", task(content=long_numbers), _TAKEN)
     names = b"{" + b",".join(b'"%d":1.5' % number for number in range(195_000)) + b"}"
     yield one("as many names as are allowed", task(content=names), _TAKEN)
     yield one("as many lists as are allowed", task(content=b"[" + b"[]," * 99_000 + b"1]"), _TAKEN)

@@ -186,16 +186,19 @@ class Attack:
                 tried.problems.append(f"{answer.statuses} to {shown!r}…")
             elif answer.status >= 400 and one_shape and answer.error() is None:
                 tried.problems.append(f"not in the one shape: {answer.raw[-80:]!r}")
+            elif answer.status == 503 and answer.error().get("code") != "busy":
+                tried.problems.append(f"503 for another reason than that it is busy: {answer.raw[-80:]!r}")
 
-        async with self._phase(name, room), asyncio.TaskGroup() as group:
-            for attempt in attempts:
-                found.setdefault((attempt.group, attempt.what), Tried(attempt.group, attempt.what))
-                group.create_task(one(attempt))
-                await asyncio.sleep(0)
-                # The next body is made when it is wanted: each takes its 20 MiB here, too.
-                async with turns:
-                    pass
-        self.tried += found.values()
+        async with self._phase(name, room):
+            async with asyncio.TaskGroup() as group:
+                for attempt in attempts:
+                    found.setdefault((attempt.group, attempt.what), Tried(attempt.group, attempt.what))
+                    group.create_task(one(attempt))
+                    await asyncio.sleep(0)
+                    # The next body is made when it is wanted: each takes its 20 MiB here, too.
+                    async with turns:
+                        pass
+            self.tried += found.values()
 
     async def _warm_up(self, place: Place, runtime: str) -> None:
         """Sends what is sound: what a process takes to serve at all is no growth."""
@@ -242,6 +245,10 @@ class Attack:
     async def _links(self, place: Place, runtime: str) -> None:
         """Sends tasks whose inputs lie where nothing may go, and waits until each has ended."""
         async with self._phase("links"), canary() as server:
+            # It must be able to notice somebody, or nothing that it does not notice means anything.
+            await exchange(Place("127.0.0.1", server.port), [b"x"])
+            assert server.hits == 1
+            server.hits = 0
             tried, ids = Tried("links", "a loopback address as an input"), []
             for number, link in enumerate(spellings(server.port)):
                 wanted = task(f"link-{number}", runtime, tasktype="image-to-image", init_images=[link])

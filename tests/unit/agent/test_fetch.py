@@ -141,6 +141,21 @@ async def test_only_what_is_not_ascii_is_escaped_and_a_fragment_stays_here(site:
     assert site.seen[0].raw_path == "/good?Z%C3%BCrich=%C3%BC"
 
 
+async def test_a_redirect_in_latin_1_is_followed_byte_for_byte() -> None:
+    seen = list[bytes]()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1])
+        moved = b"302 Found\r\nLocation: /caf\xe9.png"
+        writer.write(b"HTTP/1.1 %s\r\nConnection: close\r\n\r\n" % (moved if len(seen) == 1 else b"200 OK") + png())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await fetch(fetcher_for([origin]), f"{origin}/a") == png()
+    assert seen == [b"/a", b"/caf%E9.png"]
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_followed(site: Site, status: int) -> None:
     fetcher = fetcher_for([site.origin])

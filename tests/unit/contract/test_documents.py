@@ -104,3 +104,8 @@ def test_a_long_number_changes_nothing_about_how_the_rest_is_written(value: Any)
     long = 12345678901234567890123
     for write in (encode, encode_sorted):
         assert write([value, long]).removesuffix(b",%d]" % long) == write([value, {}]).removesuffix(b",{}]")
+
+
+def test_what_a_runtime_answers_holds_no_number_that_cannot_be_reckoned_with() -> None:
+    assert read_json('{"value": %s, "nan": NaN}' % ("9" * 4000))["value"] == float("inf")
+    assert read_json('{"value": %s, "nan": NaN}' % ("9" * 308))["value"] == int("9" * 308)
