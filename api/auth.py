@@ -102,6 +102,10 @@ class KeyRing:
         """Whether everybody may call, because no keys are configured."""
         return not self._callers
 
+    def has_name(self, name: str) -> bool:
+        """Tells whether a key has this name."""
+        return any(caller.name == name for _, caller in self._callers)
+
     def caller(self, presented: str | None) -> Caller | None:
         """Returns whose key was presented, or None when it is none of ours.
 

@@ -106,6 +106,9 @@ class ByGateway:
         if not key_id:
             raise _unauthorized("the gateway does not say which API key it was")
         known = None if self._names.open else self._names.caller(key_id)
+        if known is None and self._names.has_name(key_id):
+            # Where clients choose the ids of their keys, one must not become another's tenant by its name.
+            raise _unauthorized("the id of this API key is the name of another one; give it a name in API_KEYS")
         return known or Caller(key_id, "" if self._shared else _tenant(key_id))
 
 

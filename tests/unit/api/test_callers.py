@@ -83,6 +83,12 @@ def test_no_other_secret_is_believed(secret: str) -> None:
         GATEWAY.caller(said("a1b2c3d4e5", secret))
 
 
+@pytest.mark.parametrize("name", ["alice", "ops"])
+def test_a_keys_id_that_is_anothers_name_is_not_that_tenant(name: str) -> None:
+    with pytest.raises(ApiError, match="name of another one"):
+        GATEWAY.caller(said(name))
+
+
 def test_before_a_secret_is_known_nobody_is_believed() -> None:
     gateway = ByGateway([], NAMES, shared=False)
     for secret in ("", SECRET):
