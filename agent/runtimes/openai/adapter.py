@@ -254,7 +254,11 @@ class OpenAi:
     async def _failure(self, path: str, reply: Reply) -> TaskError:
         """Returns what an answer means; asks whether a server that lacks the route is one of this kind at all."""
         if not names_no_route(reply.status, reply.body):
-            return failure_of(reply.status, reply.body)
+            error = failure_of(reply.status, reply.body)
+            if error.code == "runtime_not_ready" and await self.is_alive():
+                # It would be waited for in vain: whatever it lacks, it says that it is ready.
+                return TransientError("runtime_error", error.message)
+            return error
         with suppress(TaskError):
             if (await self._server.request("GET", "/v1/models", most=SMALL)).ok:
                 return PermanentError("unsupported_by_runtime", f"{TITLE} has no {path}; it makes nothing of that kind")

@@ -11,7 +11,9 @@ from agent.errors import PASSING_STATUSES, PermanentError, RuntimeUnavailableErr
 TITLE: Final = "the OpenAI-shaped server"
 _MOST: Final = 500
 _OUT_OF_MEMORY: Final = re.compile(r"out of memory|outofmemory|failed to allocate", re.IGNORECASE)
-_NO_MODEL: Final = re.compile(r"model\b.*\b(?:does not exist|not found|not supported)", re.IGNORECASE | re.DOTALL)
+_NO_MODEL: Final = re.compile(
+    r"model\b.*\b(?:does not exist|not found|not supported|not available)", re.IGNORECASE | re.DOTALL
+)
 
 
 def failure_of(status: int, body: bytes) -> TaskError:
@@ -22,6 +24,9 @@ def failure_of(status: int, body: bytes) -> TaskError:
         return RuntimeUnavailableError(
             "runtime_unauthorized", f"{TITLE} refuses the agent ({status}){said}; put its API key into RUNTIME_TOKEN"
         )
+    if status in {400, 404, 500, 503} and _NO_MODEL.search(words):
+        # 500 and 503: Aquiles-Image.
+        return PermanentError("unknown_checkpoint", f"{TITLE} does not have the model{said}")
     if status == 503:
         return RuntimeUnavailableError("runtime_not_ready", f"{TITLE} takes no task now (503){said}")
     if status < 500 or status == 501:
@@ -64,8 +69,6 @@ def names_no_route(status: int, body: bytes) -> bool:
 def _refusal(status: int, words: str, said: str) -> TaskError:
     if status in PASSING_STATUSES:
         return TransientError("runtime_busy", f"{TITLE} takes no more requests now ({status}){said}")
-    if status in {400, 404} and _NO_MODEL.search(words):
-        return PermanentError("unknown_checkpoint", f"{TITLE} does not have the model{said}")
     if status >= 400:
         return failure_of_run(words) or PermanentError(
             "rejected_by_runtime", f"{TITLE} refuses the request ({status}){said}"

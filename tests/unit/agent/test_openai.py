@@ -166,7 +166,7 @@ async def fake_idle(fake: Server) -> None:
     [
         ("out-of-memory", {}, TransientError, "out_of_memory"),
         ("error", {"status": 500}, TransientError, "runtime_error"),
-        ("error", {"status": 503, "body": "text"}, RuntimeUnavailableError, "runtime_not_ready"),
+        ("error", {"status": 503, "body": "text"}, TransientError, "runtime_error"),
         ("garbage", {}, TransientError, "garbage_answer"),
         ("zero-images", {}, TransientError, "no_images"),
     ],
@@ -304,6 +304,8 @@ def test_files_go_as_files_and_the_rest_as_fields() -> None:
         (400, {"detail": "OutOfMemoryError: CUDA"}, TransientError, "out_of_memory", "smaller"),
         (501, {"detail": "no edits"}, PermanentError, "rejected_by_runtime", "no edits"),
         (503, {}, RuntimeUnavailableError, "runtime_not_ready", "503"),
+        (503, {"detail": "Model not available: x"}, PermanentError, "unknown_checkpoint", "x"),
+        (500, {"detail": "Model not available"}, PermanentError, "unknown_checkpoint", "available"),
     ],
 )
 def test_errors_of_every_shape_are_read(
