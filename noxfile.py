@@ -91,7 +91,7 @@ def up(session: nox.Session) -> None:
 def client(session: nox.Session) -> None:
     """Submit, watch, cancel and fetch tasks from the terminal; `-- --help` lists the commands."""
     _install(session, COMPONENTS["local"])
-    session.run("python", "-m", "local", *session.posargs)
+    session.run("python", "-m", "local.client", *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -151,8 +151,7 @@ def lock(session: nox.Session) -> None:
             uv,
             "pip",
             "compile",
-            "pyproject.toml",
-            f"--group={group}",
+            f"--group=pyproject.toml:{group}",
             "--universal",
             "--python-version=3.13",
             "--generate-hashes",

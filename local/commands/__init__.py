@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from local.commands import client, models, stack
+from local.client import commands as client
+from local.commands import models, stack
 
 app = typer.Typer(
     name="python -m local",

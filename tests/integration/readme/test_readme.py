@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def test_the_terminal_client_saves_the_images(up: Stack, tmp_path: Path) -> None
     words = shlex.split(block("uvx nox -s client"))
     assert words[:5] == ["uvx", "nox", "-s", "client", "--"]
     done = subprocess.run(
-        [sys.executable, "-m", "local", *words[5:]],
+        [sys.executable, "-m", "local.client", *words[5:]],
         cwd=tmp_path,
         env=os.environ | {"DARKROOM_API_URL": up.api, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -106,3 +107,29 @@ def test_the_terminal_client_saves_the_images(up: Stack, tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("*.png")), done.stdout
+
+
+def test_the_terminal_client_runs_a_workflow_with_a_picture_that_it_uploads(up: Stack, tmp_path: Path) -> None:
+    words = shlex.split(block("uvx --from . darkroom"))
+    workflow = json.loads((ROOT / "tests" / "seeds" / "v1alpha2-pipeline.json").read_text())["task"]["content"]
+    workflow |= {
+        "10": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+        "11": {"class_type": "VAEEncode", "inputs": {"pixels": ["10", 0], "vae": ["4", 2]}},
+    }
+    workflow["3"]["inputs"]["latent_image"] = ["11", 0]
+    (tmp_path / "workflow_api.json").write_text(json.dumps(workflow))
+    shutil.copy(ROOT / "local" / "sample.png", tmp_path / "cat.png")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "local.client", *words[4:]],
+        cwd=tmp_path,
+        env=os.environ | {"DARKROOM_API_URL": up.api, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    [picture] = (tmp_path / "images").glob("*.png")
+    assert "a fox" in picture.read_bytes().decode("latin-1")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.commands import client
+from local.client.running import running_api
 from local.harness.state import (
     Process,
     State,
@@ -78,13 +78,13 @@ def test_the_client_finds_the_stack_that_runs_and_not_one_that_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DARKROOM_HOME", str(tmp_path))
-    assert client._running() is None
+    assert running_api() is None
     write_state(default_path(), state(os.getpid()))
-    assert client._running() == "http://127.0.0.1:9000"
+    assert running_api() == "http://127.0.0.1:9000"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     write_state(default_path(), state(gone.pid))
-    assert client._running() is None
+    assert running_api() is None
 
 
 def test_a_second_stack_leaves_the_state_of_the_first_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

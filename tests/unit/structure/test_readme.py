@@ -38,6 +38,7 @@ def test_every_command_is_run_by_ci_or_by_a_test() -> None:
     run_by_tests = {
         "uvx nox -s up": "tests/integration/local",
         "uvx nox -s client": "tests/integration/readme",
+        "uvx --from . darkroom": "tests/integration/readme",
         "uvx nox -s loadtest": "tests/integration/loadtest",
         "uvx nox -s plan": "tests/unit/loadtest/planner",
         "uvx nox -s conformance": "tests/integration/conformance",

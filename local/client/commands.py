@@ -1,4 +1,4 @@
-"""The commands that talk to the API: submit, watch, status, cancel, get.
+"""The commands that talk to the API: submit, watch, get, cancel, status, runtimes, upload.
 
 Exit status: 0 fine, 1 the task failed, 2 refused or wrongly called, 3 not reachable.
 """
@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -16,7 +17,9 @@ import typer
 from rich.console import Console
 
 from local.client.api import TERMINAL, Api, NotReachableError, RefusedError
+from local.client.changes import ChangeError, change, content_of, from_workflow, is_editors, is_workflow, split
 from local.client.requests import UnknownRequestError, from_prompt, route_of, task_id_of
+from local.client.running import running_api
 from local.client.show import outcome, runtime_table, show_progress, task_table
 
 FAILED: Final = 1
@@ -48,14 +51,28 @@ def add_to(app: typer.Typer) -> None:
     app.command("status")(status)
     app.command("cancel")(cancel)
     app.command("get")(get)
+    app.command("runtimes")(runtimes)
+    app.command("upload")(upload)
 
 
 def submit(  # noqa: PLR0917 - typer reads options from parameters
     file: Annotated[
-        Path | None, typer.Argument(help="A request as JSON in any form that the API takes; - reads standard input.")
+        Path | None,
+        typer.Argument(
+            help="A ComfyUI workflow in API format, or a request as JSON in any form that the API takes; - reads "
+            "standard input."
+        ),
     ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Text to image, instead of a file.")] = None,
     runtime: Annotated[str | None, typer.Option("--runtime", "-r", help="Whose queue; otherwise the first.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PLACE=VALUE", help="Change a value of the file: 6.text='a fox', steps=30."),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="PLACE=FILE", help="Upload a file and name it there: 10.image=cat.png."),
+    ] = None,
     task_id: Annotated[str | None, typer.Option("--id", help="The task's id; otherwise one is made.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 20,
     width: Annotated[int, typer.Option(min=1)] = 512,
@@ -73,10 +90,19 @@ def submit(  # noqa: PLR0917 - typer reads options from parameters
     with _api(api, api_key) as client:
         if file is not None:
             document = _read(file)
+            if is_editors(document):
+                _fail(f"{file} is the editor's own format; save it by ComfyUI's menu: Export (API)", USAGE)
+            if is_workflow(document):
+                document = from_workflow(
+                    document, runtime=runtime or _first_runtime(client, "comfyui"), task_id=task_id
+                )
+            _change(client, content_of(document), changes or [], inputs or [])
+        elif changes or inputs:
+            _fail("--set and --input change the values of a file; name one", USAGE)
         else:
             document = from_prompt(
                 prompt or "",
-                runtime=runtime or _first_text_to_image_runtime(client),
+                runtime=runtime or _first_runtime(client, "sdwebui"),
                 task_id=task_id,
                 steps=steps,
                 width=width,
@@ -136,6 +162,22 @@ def get(
         _finish(client, task, output)
 
 
+def runtimes(api: ApiOption = None, api_key: KeyOption = None) -> None:
+    """Show the runtimes and their queues."""
+    status(None, api, api_key)
+
+
+def upload(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Images, videos, sounds, models in 3D.")],
+    api: ApiOption = None,
+    api_key: KeyOption = None,
+) -> None:
+    """Upload input files; prints the s3:// address of each, by which tasks name it."""
+    with _api(api, api_key) as client:
+        for file in files:
+            typer.echo(client.upload(file)["s3"])
+
+
 def _follow(client: Api, task_id: str, output: Path) -> None:
     try:
         task = show_progress(Console(), client.follow(task_id))
@@ -153,10 +195,25 @@ def _finish(client: Api, task: dict[str, Any], output: Path) -> None:
         raise typer.Exit(FAILED)
 
 
-def _first_text_to_image_runtime(client: Api) -> str:  # noqa: RET503 - `_fail` does not return
-    name = next((str(item["name"]) for item in client.runtimes() if item["type"] == "sdwebui"), None)
+def _change(client: Api, content: Any, changes: list[str], inputs: list[str]) -> None:
+    """Puts into a request's content what `--set` and `--input` say."""
+    for typed in changes:
+        change(content, *split(typed, "--set"), "--set")
+    for typed in inputs:
+        place, name = split(typed, "--input")
+        change(content, place, partial(_uploaded, client, Path(name)), "--input")
+
+
+def _uploaded(client: Api, file: Path) -> str:
+    return str(client.upload(file)["s3"])
+
+
+def _first_runtime(client: Api, kind: str) -> str:  # noqa: RET503 - `_fail` does not return
+    name = next((str(item["name"]) for item in client.runtimes() if item["type"] == kind), None)
     if name is not None:
         return name
+    if kind == "comfyui":
+        _fail("no runtime here is of type comfyui; name one that takes a workflow by --runtime", USAGE)
     _fail("no runtime here takes a prompt alone; submit a file with a workflow for a comfyui runtime", USAGE)
 
 
@@ -178,7 +235,7 @@ def _read(file: Path) -> Any:
 @contextmanager
 def _api(url: str | None, key: str | None) -> Iterator[Api]:
     """Yields the API that is meant; turns its refusals into a sentence and an exit status."""
-    address = url or _running() or DEFAULT_API
+    address = url or running_api() or DEFAULT_API
     if not address.startswith(("http://", "https://")):
         _fail(f"the API's URL must begin with http:// or https://; found {address!r}", USAGE)
     try:
@@ -186,16 +243,8 @@ def _api(url: str | None, key: str | None) -> Iterator[Api]:
             yield client
     except NotReachableError as error:
         _fail(str(error), NOT_REACHABLE)
-    except (RefusedError, UnknownRequestError) as error:
+    except (RefusedError, UnknownRequestError, ChangeError) as error:
         _fail(str(error), USAGE)
-
-
-def _running() -> str | None:
-    """Returns the API of the `up` that runs on this machine."""
-    from local.harness.state import default_path, read_running  # noqa: PLC0415 - only where no URL was given
-
-    state = read_running(default_path())
-    return state.api if state else None
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
