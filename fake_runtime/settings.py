@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     any_model: bool = Field(
         True, description="ComfyUI: any model that a workflow names counts as there; otherwise those of --models alone"
     )
+    comfyui_version: Literal["0.3.64", "0.33", "0.38"] = Field(
+        "0.33", description="Which ComfyUI to be: of October 2025, of August 2026, or with assets, as since about 0.38"
+    )
     catalogue: Path | None = Field(
         None,
         description="ComfyUI: the nodes of a real server, as its /object_info tells them (JSON, gzip or not); "

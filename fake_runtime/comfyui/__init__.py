@@ -1,1 +1,1 @@
-"""The HTTP and WebSocket API of ComfyUI 0.3.64."""
+"""The HTTP and WebSocket API of ComfyUI."""

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -15,6 +15,7 @@ from fake_runtime import images
 from fake_runtime.comfyui.files import OutsideFolderError
 from fake_runtime.comfyui.node_types import Context, NodeClass, Result, Shelf
 from fake_runtime.comfyui.queue import Item, PromptQueue
+from fake_runtime.comfyui.version import Version
 from fake_runtime.comfyui.websocket import Sockets
 from fake_runtime.faults import FaultBook, FaultName
 from fake_runtime.gpu.device import Gpu, Job, JobInterruptedError
@@ -122,8 +123,32 @@ class _Run:
     progress: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def exception_name(error: Exception) -> str:
+def as_shown(shown: dict[str, Any] | None, version: Version) -> dict[str, Any] | None:
+    """What an output node shows, as a version tells it.
+
+    One of today leaves out that a picture is not animated; one with assets gives each file an id.
+    """
+    if shown is None or not version.current:
+        return shown
+    shown = {key: value for key, value in shown.items() if (key, value) != ("animated", [False])}
+    if version.assets:
+        shown = {
+            key: [_as_asset(item) for item in value] if isinstance(value, list) else value
+            for key, value in shown.items()
+        }
+    return shown
+
+
+def _as_asset(item: Any) -> Any:
+    is_file = isinstance(item, dict) and "filename" in item
+    return {**item, "id": str(uuid.uuid4()), "preview_id": None} if is_file else item
+
+
+def exception_name(error: Exception, *, current: bool = False) -> str:
     """The full name of an exception's type, as error events show it."""
+    if current and isinstance(error, IsADirectoryError):
+        # PyAV opens what LoadImage names.
+        return "av.error.IsADirectoryError"
     if isinstance(error, OutOfMemoryError):
         return "torch.OutOfMemoryError"
     if isinstance(error, OutsideFolderError):
@@ -150,6 +175,7 @@ class Executor:
         self._gpu = gpu
         self._faults = faults
         self._files = shelf.files
+        self._version = shelf.version
         self._classes = shelf.classes
         self._queue = queue
         self._sockets = sockets
@@ -356,7 +382,7 @@ class Executor:
             "node_type": run.item.prompt[node_id]["class_type"],
             "executed": run.executed,
             "exception_message": exception_message(error),
-            "exception_type": exception_name(error),
+            "exception_type": exception_name(error, current=self._version.current),
             "traceback": _TRACEBACK,
             "current_inputs": {
                 name: [value if isinstance(value, str | int | float | bool) else str(type(value).__name__)]
@@ -378,7 +404,8 @@ class Executor:
         try:
             self._gpu.allocate(work.memory)
             await self._let_time_pass(run, node_id, work)
-            return await asyncio.to_thread(self._call, node_class, values, prompt_json)
+            result = await asyncio.to_thread(self._call, node_class, values, prompt_json)
+            return replace(result, shown=as_shown(result.shown, self._version))
         finally:
             self._gpu.release()
 

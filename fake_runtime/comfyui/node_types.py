@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from fake_runtime.comfyui.files import Files
+from fake_runtime.comfyui.version import VERSIONS, Version
 from fake_runtime.gpu.latency import LatencyModel
 from fake_runtime.gpu.work import Work
 
@@ -66,6 +67,7 @@ class Shelf:
     classes: "Mapping[str, NodeClass]" = field(default_factory=dict)
     any_model: bool = False
     """Whether every model that a workflow names counts as there."""
+    version: Version = VERSIONS["0.33"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,14 +87,15 @@ class PromptQueue:
         self._waiting.clear()
         self._on_change()
 
-    def delete(self, prompt_id: Any) -> None:
-        """Forgets one waiting prompt of this id; a running one is left alone."""
+    def delete(self, prompt_id: Any) -> bool:
+        """Forgets one waiting prompt of this id, and tells whether there was one; a running one is left alone."""
         for index, item in enumerate(self._waiting):
             if item.prompt_id == prompt_id:
                 self._waiting.pop(index)
                 heapq.heapify(self._waiting)
                 self._on_change()
-                return
+                return True
+        return False
 
     def recall(self, max_items: int | None = None, offset: int = -1) -> dict[str, Any]:
         """A part of history, oldest first; without an offset the newest."""

@@ -5,6 +5,7 @@ import json
 import mimetypes
 import platform
 import sys
+import time
 import uuid
 from collections import ChainMap
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,11 +19,13 @@ from fake_runtime.comfyui import nodes, validation
 from fake_runtime.comfyui.catalogue import known_classes
 from fake_runtime.comfyui.execution import Executor, prompt_text
 from fake_runtime.comfyui.files import Files, OutsideFolderError, folder_type, split_annotation
+from fake_runtime.comfyui.jobs import JobQueryError, ended_job, is_job_id, list_jobs, queued_job
 from fake_runtime.comfyui.node_types import Shelf
 from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.queue import PromptQueue
 from fake_runtime.comfyui.uploads import Form, with_mask
-from fake_runtime.comfyui.websocket import FEATURES, Sockets
+from fake_runtime.comfyui.version import UPLOAD_LIMIT, VERSIONS
+from fake_runtime.comfyui.websocket import Sockets
 from fake_runtime.faults import FaultBook, FaultName, Place
 from fake_runtime.gpu import memory
 from fake_runtime.gpu.device import Gpu
@@ -30,16 +33,12 @@ from fake_runtime.settings import Settings
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-VERSION = "0.3.64"
-MAX_BODY_BYTES = 104_857_600
-MODEL_FOLDERS = [
-    "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision", "style_models",
-    "embeddings", "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models", "hypernetworks", "photomaker",
-    "classifiers", "model_patches", "audio_encoders",
-]  # fmt: skip
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # What a web page could run is sent as mere bytes.
 _UNSAFE_TYPES = frozenset({"text/html", "text/html-sandboxed", "application/xhtml+xml", "text/javascript", "text/css"})
+_UNSAFE_TODAY = _UNSAFE_TYPES | {"application/javascript", "image/svg+xml", "application/xml", "text/xml"}
+_SENSITIVE = ("auth_token_comfy_org", "api_key_comfy_org")
+"""What `extra_data` may hold that queue and history do not show."""
 
 
 def foreign_origin(host: str, origin: str) -> bool:
@@ -77,17 +76,22 @@ class ComfyUi:
         self.gpu = gpu
         self.faults = faults
         self.files = files
+        self.version = VERSIONS[settings.comfyui_version]
         self.shelf = Shelf(
-            settings.models, files, ChainMap(known_classes(settings.catalogue), NODE_CLASSES), settings.any_model
+            settings.models,
+            files,
+            ChainMap(known_classes(settings.catalogue), NODE_CLASSES),
+            settings.any_model,
+            self.version,
         )
-        self.sockets = Sockets(self._remaining)
+        self.sockets = Sockets(self._remaining, self.version.features())
         self.queue = PromptQueue(self.sockets.send_status)
         self.executor = Executor(gpu, faults, self.shelf, self.queue, self.sockets, previews=settings.previews)
         self._number = 0
 
     def application(self) -> web.Application:
         """The aiohttp application with every route."""
-        app = web.Application(middlewares=[self._answer_errors, self._same_origin], client_max_size=MAX_BODY_BYTES)
+        app = web.Application(middlewares=[self._answer_errors, self._same_origin], client_max_size=UPLOAD_LIMIT)
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/ws", self.sockets.serve),
             ("GET", "/prompt", self.get_prompt),
@@ -111,6 +115,9 @@ class ComfyUi:
             ("GET", "/embeddings", self.embeddings),
             ("GET", "/extensions", self.embeddings),
         ]
+        if self.version.current:
+            for method, path, handler in self._job_routes():
+                app.router.add_route(method, path, handler)
         for method, path, handler in routes:
             for prefix in ("", "/api"):
                 app.router.add_route(method, prefix + path, handler)
@@ -118,6 +125,15 @@ class ComfyUi:
                     app.router.add_route("HEAD", prefix + path, handler)
         app.cleanup_ctx.append(self._run_worker)
         return app
+
+    def _job_routes(self) -> list[tuple[str, str, Handler]]:
+        return [
+            ("GET", "/api/jobs", self.get_jobs),
+            ("GET", "/api/jobs/{job_id}", self.get_job),
+            ("POST", "/api/jobs/cancel", self.cancel_jobs),
+            ("POST", "/api/jobs/{job_id}/cancel", self.cancel_job),
+            ("GET", "/api/assets", self.get_assets),
+        ]
 
     async def _run_worker(self, app: web.Application) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(self.sockets.publish()), asyncio.create_task(self.executor.work())]
@@ -138,13 +154,15 @@ class ComfyUi:
                 return web.Response(status=404, content_type="application/octet-stream")
             return web.Response(status=405, text="405: Method Not Allowed", headers=_allowed(error))
         except web.HTTPRequestEntityTooLarge:
-            return web.Response(status=413, text=f"Maximum request body size {MAX_BODY_BYTES} exceeded.")
+            return web.Response(status=413, text=f"Maximum request body size {UPLOAD_LIMIT} exceeded.")
         except (ValueError, TypeError, LookupError, AttributeError):
             # A body of an unforeseen shape makes the original's handler fail.
             return server_error()
 
     @web.middleware
     async def _same_origin(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self.version.current and request.headers.get("Sec-Fetch-Site") == "cross-site":
+            return web.Response(status=403)
         origin = request.headers.get("Origin")
         if origin is not None and foreign_origin(request.host, origin):
             return web.Response(status=403)
@@ -185,17 +203,32 @@ class ComfyUi:
         if "prompt" not in body:
             return json_response({"error": validation.NO_PROMPT, "node_errors": {}}, 400)
         prompt = body["prompt"]
-        prompt_id = str(body.get("prompt_id", uuid.uuid4()))
+        prompt_id = self._prompt_id(body)
+        if prompt_id is None:
+            return json_response({"error": validation.INVALID_PROMPT_ID, "node_errors": {}}, 400)
         verdict = validation.validate_prompt(prompt, self.shelf, body.get("partial_execution_targets"))
         if verdict.error is not None:
             return json_response({"error": verdict.error, "node_errors": verdict.node_errors}, 400)
         extra_data = body.get("extra_data", {})
         if "client_id" in body:
             extra_data["client_id"] = body["client_id"]
+        if self.version.current:
+            for name in _SENSITIVE:
+                extra_data.pop(name, None)
+            extra_data["create_time"] = int(time.time() * 1000)
         if (answer := await self._strike(prompt_text(prompt), "submit")) is not None:
             return answer
         self.queue.put(number, prompt_id, prompt, extra_data, verdict.outputs)
         return json_response({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
+
+    def _prompt_id(self, body: dict[str, Any]) -> str | None:
+        """The id that a prompt gets; None if it brings one that is refused."""
+        if not self.version.current:
+            return str(body.get("prompt_id", uuid.uuid4()))
+        wanted = body.get("prompt_id")
+        if wanted is None:
+            return str(uuid.uuid4())
+        return wanted if is_job_id(wanted) else None
 
     async def get_queue(self, request: web.Request) -> web.Response:
         """GET /queue."""
@@ -247,6 +280,63 @@ class ComfyUi:
             self.executor.interrupt()
         return web.Response(status=200)
 
+    # --- jobs
+
+    async def get_jobs(self, request: web.Request) -> web.Response:
+        """GET /api/jobs: what runs, waits and has ended, in pages."""
+        queue = self.queue.describe()
+        jobs = [
+            *(queued_job(item, "in_progress") for item in queue["queue_running"]),
+            *(queued_job(item, "pending") for item in queue["queue_pending"]),
+            *(ended_job(prompt_id, entry) for prompt_id, entry in self.queue.history.items()),
+        ]
+        try:
+            return json_response(list_jobs(jobs, request.query))
+        except JobQueryError as error:
+            return json_response({"error": str(error)}, 400)
+
+    async def get_job(self, request: web.Request) -> web.Response:
+        """GET /api/jobs/{id}: one job, with all that the history has of it."""
+        job_id = request.match_info["job_id"]
+        if (entry := self.queue.history.get(job_id)) is not None:
+            return json_response(ended_job(job_id, entry, whole=True))
+        queue = self.queue.describe()
+        for status, items in (("in_progress", queue["queue_running"]), ("pending", queue["queue_pending"])):
+            for item in items:
+                if item[1] == job_id:
+                    return json_response(queued_job(item, status))
+        return json_response({"error": "Job not found"}, 404)
+
+    async def cancel_job(self, request: web.Request) -> web.Response:
+        """POST /api/jobs/{id}/cancel: of a prompt that runs or waits, and of no other."""
+        return json_response({"cancelled": self._cancel(request.match_info["job_id"])})
+
+    async def cancel_jobs(self, request: web.Request) -> web.Response:
+        """POST /api/jobs/cancel: of several at once."""
+        try:
+            body = json.loads(await request.read())
+        except json.JSONDecodeError:
+            return json_response({"error": "Request body must be valid JSON"}, 400)
+        job_ids = body.get("job_ids") if isinstance(body, dict) else None
+        if not isinstance(job_ids, list):
+            return json_response({"error": "job_ids must be a list"}, 400)
+        if wrong := [item if isinstance(item, str) else repr(item) for item in job_ids if not is_job_id(item)]:
+            return json_response({"error": "job_ids contains invalid id(s)", "invalid_ids": wrong}, 400)
+        return json_response({"cancelled": max(map(self._cancel, job_ids), default=False)})
+
+    def _cancel(self, job_id: str) -> bool:
+        if self.queue.running is not None and self.queue.running.prompt_id == job_id:
+            self.executor.interrupt()
+            return True
+        return self.queue.delete(job_id)
+
+    async def get_assets(self, request: web.Request) -> web.Response:
+        """GET /api/assets: refused unless assets are on; the fake lists none."""
+        if self.version.assets:
+            return json_response({"assets": [], "total": 0, "has_more": False})
+        message = "Assets system is disabled. Start the server with --enable-assets to use this feature."
+        return json_response({"error": {"code": "SERVICE_DISABLED", "message": message, "details": {}}}, 503)
+
     async def free(self, request: web.Request) -> web.Response:
         """POST /free: unload_models, free_memory."""
         body = json.loads(await request.read())
@@ -275,19 +365,26 @@ class ComfyUi:
         if not path.is_file():
             return web.Response(status=404)
         content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        if content_type in _UNSAFE_TYPES:
+        headers = {"Content-Disposition": f'filename="{path.name}"'}
+        if self.version.current:
+            headers["X-Content-Type-Options"] = "nosniff"
+            if content_type in _UNSAFE_TODAY or content_type.endswith("+xml"):
+                headers |= {"Vary": "Sec-Fetch-Dest", "Cache-Control": "no-store"}
+                headers["Content-Disposition"] = f'attachment; filename="{path.name}"'
+                content_type = "application/octet-stream"
+        elif content_type in _UNSAFE_TYPES:
             content_type = "application/octet-stream"
-        headers = {"Content-Disposition": f'filename="{path.name}"', "Content-Type": content_type}
+        headers["Content-Type"] = content_type
         return web.FileResponse(path, headers=headers)
 
     async def upload_image(self, request: web.Request) -> web.Response:
         """POST /upload/image: multipart with image, overwrite, type, subfolder."""
-        form = await Form.read(request, MAX_BODY_BYTES)
+        form = await Form.read(request, UPLOAD_LIMIT)
         return web.Response(status=400) if form is None else await self._store(form, form.data)
 
     async def upload_mask(self, request: web.Request) -> web.Response:
         """POST /upload/mask: the same, and original_ref, the picture that gets the mask as its transparency."""
-        form = await Form.read(request, MAX_BODY_BYTES)
+        form = await Form.read(request, UPLOAD_LIMIT)
         if form is None:
             return web.Response(status=400)
         reference = json.loads(form.fields["original_ref"])
@@ -321,12 +418,8 @@ class ComfyUi:
                     "os": "posix",
                     "ram_total": 32 * memory.GIB,
                     "ram_free": 16 * memory.GIB,
-                    "comfyui_version": VERSION,
-                    "required_frontend_version": "1.27.10",
-                    "installed_templates_version": "0.1.94",
-                    "required_templates_version": "0.1.94",
+                    **self.version.system(),
                     "python_version": sys.version,
-                    "pytorch_version": "2.13.0+fake",
                     "embedded_python": False,
                     "argv": ["main.py", "--listen", self.settings.host, "--port", str(self.settings.port)],
                 },
@@ -346,7 +439,7 @@ class ComfyUi:
 
     async def features(self, request: web.Request) -> web.Response:
         """GET /features."""
-        return json_response(FEATURES)
+        return json_response(self.version.features())
 
     async def object_info(self, request: web.Request) -> web.Response:
         """GET /object_info."""
@@ -359,12 +452,12 @@ class ComfyUi:
 
     async def model_folders(self, request: web.Request) -> web.Response:
         """GET /models."""
-        return json_response(MODEL_FOLDERS)
+        return json_response(self.version.folders)
 
     async def models(self, request: web.Request) -> web.Response:
         """GET /models/{folder}."""
         folder = request.match_info["folder"]
-        if folder not in MODEL_FOLDERS:
+        if folder not in self.version.folders:
             return web.Response(status=404)
         return json_response(self.settings.models if folder == "checkpoints" else [])
 

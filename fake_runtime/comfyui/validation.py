@@ -1,4 +1,6 @@
-"""Decides whether a prompt can run, and words the refusals as ComfyUI 0.3.64 does."""
+"""Decides whether a prompt can run, and words the refusals as ComfyUI does: 0.3.64, or one of today (0.33)."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Callable
@@ -21,6 +23,15 @@ NO_PROMPT = {
     "type": "no_prompt",
     "message": "No prompt provided",
     "details": "No prompt provided",
+    "extra_info": {},
+}
+
+
+INVALID_PROMPT_ID = {
+    "type": "invalid_prompt_id",
+    "message": "prompt_id must be a valid UUID",
+    "details": "prompt_id must be a UUID string in canonical lowercase hyphenated form; "
+    "omit it to let the server generate one",
     "extra_info": {},
 }
 
@@ -50,6 +61,23 @@ def _refusal(kind: str, message: str, details: str) -> Verdict:
     return Verdict(error={"type": kind, "message": message, "details": details, "extra_info": {}})
 
 
+def _missing_type(prompt: Prompt, node_id: str, *, current: bool) -> Verdict:
+    """The refusal of a node of no class, or of one that the server lacks."""
+    name, where = prompt[node_id].get("class_type"), f"Node ID '#{node_id}'"
+    if not current:
+        reason = "a node is missing the class_type property" if name is None else f"node {name} does not exist"
+        return _refusal("invalid_prompt", f"Cannot execute because {reason}.", where)
+    title = prompt[node_id].get("_meta", {}).get("title", name)
+    message = f"Node '{title}' not found. The custom node may not be installed."
+    if name is None:
+        message = (
+            f"Node '{title or f'ID #{node_id}'}' has no class_type. The workflow may be corrupted or a custom node is "
+            "missing."
+        )
+    info = {"node_id": node_id, "class_type": name, "node_title": title}
+    return Verdict(error={"type": "missing_node_type", "message": message, "details": where, "extra_info": info})
+
+
 def validate_prompt(prompt: Any, shelf: Shelf, targets: Any = None) -> Verdict:
     """Checks a prompt, and converts its widget values in place, as the original does.
 
@@ -61,25 +89,23 @@ def validate_prompt(prompt: Any, shelf: Shelf, targets: Any = None) -> Verdict:
     Raises:
         TypeError, AttributeError, LookupError: the prompt has a shape on which the original too fails with 500.
     """
+    current = shelf.version.current
+    if current and not isinstance(prompt, dict):
+        raise TypeError("nodes are replaced by others of a table before anything is looked at")
     outputs: list[str] = []
     for node_id in prompt:
         node = prompt[node_id]
-        if "class_type" not in node:
-            message = "Cannot execute because a node is missing the class_type property."
-            return _refusal("invalid_prompt", message, f"Node ID '#{node_id}'")
-        node_class = shelf.classes.get(node["class_type"])
+        node_class = shelf.classes.get(node["class_type"]) if "class_type" in node else None
         if node_class is None:
-            message = f"Cannot execute because node {node['class_type']} does not exist."
-            return _refusal("invalid_prompt", message, f"Node ID '#{node_id}'")
+            return _missing_type(prompt, node_id, current=current)
         if node_class.output_node and (targets is None or node_id in targets):
             outputs.append(node_id)
     if not outputs:
         return _refusal("prompt_no_outputs", "Prompt has no outputs", "")
-    return _validate_outputs(prompt, outputs, shelf)
+    return _validate_outputs(prompt, outputs, _Validator(prompt, shelf))
 
 
-def _validate_outputs(prompt: Prompt, outputs: list[str], shelf: Shelf) -> Verdict:
-    validator = _Validator(prompt, shelf)
+def _validate_outputs(prompt: Prompt, outputs: list[str], validator: _Validator) -> Verdict:
     verdict = Verdict()
     lines: list[str] = []
     for output in outputs:
@@ -154,21 +180,37 @@ class _Validator:
         self.shelf = shelf
         self.checked: dict[str, _Checked] = {}
         self._path: list[str] = []
+        self._circles: dict[str, NodeError] = {}
 
     def check(self, node_id: str) -> _Checked:
         """Checks a node after those it depends on."""
         if node_id in self.checked:
             return self.checked[node_id]
         if node_id in self._path:
-            # The original runs out of stack here; each frame then marks its node invalid without an error.
+            if self.shelf.version.current:
+                self._name_circle([*self._path[self._path.index(node_id) :], node_id])
+            # 0.3.64 runs out of stack here; each frame then marks its node invalid without an error.
             return _Checked(valid=False, errors=[])
         self._path.append(node_id)
         try:
             result = self._check(node_id)
         finally:
             self._path.pop()
+        if (circle := self._circles.get(node_id)) is not None:
+            result = _Checked(valid=False, errors=[circle, *result.errors])
         self.checked[node_id] = result
         return result
+
+    def _name_circle(self, path: list[str]) -> None:
+        nodes = list(dict.fromkeys(path))
+        details = " -> ".join(f"{node_id} ({self.prompt[node_id]['class_type']})" for node_id in path)
+        for node_id in nodes:
+            self._circles[node_id] = {
+                "type": "dependency_cycle",
+                "message": "Dependency cycle detected",
+                "details": details,
+                "extra_info": {"node_id": node_id, "cycle_nodes": nodes},
+            }
 
     def _check(self, node_id: str) -> _Checked:
         inputs = self.prompt[node_id]["inputs"]

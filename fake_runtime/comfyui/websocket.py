@@ -15,8 +15,6 @@ PREVIEW_IMAGE_WITH_METADATA = 4
 _JPEG = 1
 _PNG = 2
 
-FEATURES = {"supports_preview_metadata": True, "max_upload_size": 104857600}
-
 
 def preview_frame(jpeg: bytes) -> bytes:
     """A binary frame of kind 1: big-endian kind, image type, image."""
@@ -49,7 +47,8 @@ class _Socket:
 class Sockets:
     """The open sockets, and the one queue through which all events pass, so that their order is one."""
 
-    def __init__(self, queue_status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, queue_status: Callable[[], dict[str, Any]], features: dict[str, Any]) -> None:
+        self._features = features
         self._queue_status = queue_status
         self._sockets: dict[str, _Socket] = {}
         self._outgoing: asyncio.Queue[tuple[str | bytes, str | None]] = asyncio.Queue()
@@ -135,8 +134,7 @@ class Sockets:
             self._sockets.pop(sid, None)
         return websocket
 
-    @staticmethod
-    async def _listen(socket: _Socket) -> None:
+    async def _listen(self, socket: _Socket) -> None:
         first = True
         async for message in socket.websocket:
             if message.type != WSMsgType.TEXT:
@@ -148,5 +146,5 @@ class Sockets:
             if first and isinstance(data, dict) and data.get("type") == "feature_flags":
                 flags = data.get("data", {})
                 socket.features = flags if isinstance(flags, dict) else {}
-                await socket.websocket.send_str(json.dumps({"type": "feature_flags", "data": FEATURES}))
+                await socket.websocket.send_str(json.dumps({"type": "feature_flags", "data": self._features}))
             first = False

@@ -79,8 +79,13 @@ CLIENT: Final = "darkroom-agent-"
 MEMORY: Final = "/darkroom/memory"
 """Of `local/runtimes/comfyui/custom_nodes/darkroom_memory.py`; a server without it answers 404."""
 
+RECENT: Final = (10, 100, 1000)
+"""How many of the last prompts of the history are looked through, until one that is known is among them."""
+
 RESTARTS: Final = [(method, path) for method in ("POST", "GET") for path in ("/v2/manager/reboot", "/manager/reboot")]
 RECONNECT_PAUSE: Final = 0.5
+
+_NO_SUCH_ROUTE: Final = frozenset({404, 405})
 
 _ANSWERS: Final = Answers(TITLE, failure_of)
 
@@ -111,6 +116,8 @@ class ComfyUi:
         """Names of inputs that the server has, unless somebody has tidied up since."""
         self._told: dict[str, Takings] = {}
         """What the server has told of classes of nodes."""
+        self._cancels_jobs = True
+        """Whether the server may have a route that cancels one prompt, and never another (ComfyUI 0.33)."""
 
     @property
     def left_running(self) -> bool:
@@ -121,6 +128,7 @@ class ComfyUi:
         """See `Runtime`. The prompt that was given up is asked for, and stopped again, until it is gone."""
         self._uploaded.clear()  # it may be another one now, with an empty disk and other nodes
         self._told.clear()
+        self._cancels_jobs = True
         await self._server.wait_until_ready()
         if not self._met:
             self._met = True
@@ -296,15 +304,24 @@ class ComfyUi:
         followed = {watch.prompt_id for watch in watches}
         for pause in PATIENCE:
             await asyncio.sleep(pause)
+            # The queue first: what leaves it meanwhile is in the history by then. And what has ended goes before what
+            # runs: a batch may be several prompts further by now.
             queued = await self._read_queue()
-            found = [name for name, item in queued.items() if item.client_id == client_id]
-            if not set(found) - followed:
-                reply = await self._server.request("GET", "/history?max_items=10", timeout=TRANSFER_TIMEOUT)
-                found = prompts_of(await _ANSWERS.mapping(reply, "/history"), client_id)
+            found = await self._ended_since(watches[-1].prompt_id, client_id)
+            found += [name for name, item in queued.items() if item.client_id == client_id]
             for prompt_id in found:
                 if prompt_id not in followed:
                     return prompt_id
         raise TransientError("prompt_deleted", f"a batch goes on in a prompt that is not in the queue of {TITLE}")
+
+    async def _ended_since(self, prompt_id: str, client_id: str) -> list[str]:
+        """Returns one client's prompts that have ended, oldest first, back to a prompt that is known to have ended."""
+        for most in RECENT:
+            reply = await self._server.request("GET", f"/history?max_items={most}", timeout=TRANSFER_TIMEOUT)
+            history = await _ANSWERS.mapping(reply, "/history")
+            if prompt_id in history or len(history) < most:
+                break
+        return prompts_of(history, client_id)
 
     def _why_nothing(self, watches: Sequence[Watch], found: Downloads) -> TaskError:
         if any(watch.forgotten for watch in watches):
@@ -477,11 +494,13 @@ class ComfyUi:
         return bool(found)
 
     async def _take_out(self, prompt_id: str) -> None:
-        """Takes a prompt out of the queue, or interrupts it.
+        """Takes a prompt out of the queue, or interrupts it: by one request where the server has a route for it.
 
-        The queue is asked first, since the answers to both are 200 whatever happened, and since an older server takes
-        every interrupt for the running prompt, whomever it belongs to.
+        Otherwise the queue is asked first, since the answers to both are 200 whatever happened, and since an older
+        server takes every interrupt for the running prompt, whomever it belongs to.
         """
+        if self._cancels_jobs and await self._cancel_job(prompt_id):
+            return
         queued = (await self._read_queue()).get(prompt_id)
         if queued is None:
             return
@@ -491,6 +510,16 @@ class ComfyUi:
             await self._interrupts.send("/interrupt", await encode_json({"prompt_id": prompt_id}))
         else:
             await self._server.request("POST", "/queue", body=await encode_json({"delete": [prompt_id]}))
+
+    async def _cancel_job(self, prompt_id: str) -> bool:
+        """Cancels a prompt, whether it waits or runs; returns whether the server can do that.
+
+        The server compares the id and interrupts in one step, so that a late answer cannot hit another prompt.
+        """
+        reply = await self._interrupts.send(f"/api/jobs/{quote(prompt_id, safe='')}/cancel", b"{}")
+        if reply.status in _NO_SUCH_ROUTE:
+            self._cancels_jobs = False
+        return reply.ok
 
     async def _past_the_cache(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """Returns the prompt such that it really runs; frees the cache when no file name can be varied."""

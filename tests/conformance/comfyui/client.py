@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import re
 import struct
 import uuid
 import zlib
@@ -21,12 +22,39 @@ from tests.support.workflows import Workflow, diffusion
 _BLUR_PIXELS: Final = 768
 _FEWEST_BLURS: Final = 6
 _MOST_BLURS: Final = 1000
+_LAST_OLD: Final = (0, 3)
+_FIRST_OF_TODAY: Final = (0, 33)
 
 
 class ComfyUi(Server):
     """A ComfyUI server."""
 
     ready_path = "/system_stats"
+
+    async def is_of_today(self) -> bool:
+        """Tells whether it must do as a ComfyUI of today (0.33 and later), or as those up to 0.3.
+
+        Raises:
+            NotApplicableError: it is one between, or tells no version: what it does is not known.
+        """
+        if "version" not in self.notes:
+            told = (await self.get("/system_stats"))["system"].get("comfyui_version")
+            self.notes["version"] = told if isinstance(told, str) else ""
+        told = self.notes["version"]
+        match = re.match(r"v?(\d+)\.(\d+)", told)
+        version = (int(match[1]), int(match[2])) if match else None
+        if version is None or _LAST_OLD < version < _FIRST_OF_TODAY:
+            raise NotApplicableError(f"versions from 0.4 to 0.32 differ in this, and this is {told or 'unknown'}")
+        return version >= _FIRST_OF_TODAY
+
+    async def only_today(self) -> None:
+        """Returns if it is a ComfyUI of today.
+
+        Raises:
+            NotApplicableError: it is older.
+        """
+        if not await self.is_of_today():
+            raise NotApplicableError("ComfyUI has this since 0.33")
 
     async def submit(self, prompt: Workflow, **options: Any) -> str:
         """Queues a prompt; returns its id."""
@@ -118,8 +146,8 @@ class ComfyUi(Server):
 
 
 def fresh() -> str:
-    """Returns a text that no other case has used."""
-    return uuid.uuid4().hex
+    """Returns a text that no other case has used, and that may be a prompt's id."""
+    return str(uuid.uuid4())
 
 
 def color() -> int:

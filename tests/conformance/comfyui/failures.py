@@ -8,7 +8,7 @@ from typing import Any
 from tests.conformance.case import case, check
 from tests.conformance.comfyui.client import ComfyUi, color, fresh
 from tests.conformance.comfyui.files import loading
-from tests.conformance.shapes import ANY, NOTHING, Each
+from tests.conformance.shapes import ANY, NOTHING, Each, Only
 from tests.support.workflows import plain
 
 
@@ -52,16 +52,21 @@ async def unreadable_image(server: ComfyUi) -> None:
 @case("a folder's name passes the check of a file, and fails when it is loaded")
 async def folder_as_a_file(server: ComfyUi) -> None:
     data, _ = await _fail(server, loading(""))
-    check("execution_error", {"node_type": "LoadImage", "exception_type": "IsADirectoryError"}, data)
+    # Since PyAV opens pictures it raises an error of its own.
+    kind = "av.error.IsADirectoryError" if await server.is_of_today() else "IsADirectoryError"
+    check("execution_error", {"node_type": "LoadImage", "exception_type": kind}, data)
 
 
-@case("an animation of one picture is said not to be animated")
+@case("an animation of one picture is not said to be animated (0.3: it is said not to be)")
 async def animation_of_one_picture(server: ComfyUi) -> None:
     inputs = {"filename_prefix": fresh(), "fps": 6, "lossless": True, "quality": 80, "method": "default"}
-    for size, animated in ((1, False), (2, True)):
+    one: Any = {"images": [{"filename": str}], "animated": [False]}
+    if await server.is_of_today():
+        one = Only({"images": [{"filename": str}]})
+    for size, expected in ((1, one), (2, {"images": [{"filename": str}], "animated": [True]})):
         prompt = plain(fresh(), batch_size=size).node("3", "SaveAnimatedWEBP", images=["2", 0], **inputs)
         output = (await server.run(prompt))["outputs"]["3"]
-        check("the output", {"images": [{"filename": str}], "animated": [animated]}, output)
+        check("the output", expected, output)
 
 
 @case("saving outside the output folder fails when it runs, with a plain Exception")

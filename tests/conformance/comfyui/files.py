@@ -7,7 +7,7 @@ import zlib
 
 import aiohttp
 
-from tests.conformance.case import Case, Mark, case, check
+from tests.conformance.case import Case, Mark, NotApplicableError, case, check
 from tests.conformance.comfyui.client import ComfyUi, color, fresh, png
 from tests.conformance.shapes import Each, OneOf
 from tests.support.workflows import Workflow, plain
@@ -210,6 +210,31 @@ async def preview_image(server: ComfyUi) -> None:
     files = entry["outputs"]["3"]["images"]
     check("the files", Each({"filename": str, "subfolder": "", "type": "temp"}, least=1), files)
     await view(server, files[0])
+
+
+@case("GET /view sends what a browser could run, SVG too, as bytes to be saved")
+async def view_of_an_active_file(server: ComfyUi) -> None:
+    await server.only_today()
+    for ending in ("svg", "html"):
+        name = f"{fresh()}.{ending}"
+        await server.upload(b"<svg/>", name)
+        reply = await server.send("GET", "/view", params={"filename": name, "type": "input"})
+        expected = {
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+        }
+        check(f"the headers of {ending}", expected, {key: reply.headers.get(key) for key in expected})
+
+
+@case("with assets on, a saved file has an id of its own beside its name")
+async def files_are_assets(server: ComfyUi) -> None:
+    await server.only_today()
+    if not (await server.get("/features"))["assets"]:
+        raise NotApplicableError("assets are off")
+    (file,) = (await server.run(plain(fresh(), color=color())))["outputs"]["3"]["images"]
+    check("the file", {"filename": str, "subfolder": "", "type": "output", "id": str}, file)
 
 
 def _view_refusal(name: str, query: str, status: int) -> Case:

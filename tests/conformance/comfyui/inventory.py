@@ -40,6 +40,35 @@ async def system_stats(server: ComfyUi) -> None:
     check("GET /system_stats", shape, await server.get("/system_stats"))
 
 
+@case("GET /system_stats tells the versions of its companions, and how it was deployed")
+async def companions(server: ComfyUi) -> None:
+    await server.only_today()
+    packages = Each({"name": str, "installed": OneOf(str, None), "required": OneOf(str, None)}, least=1)
+    shape = {"comfy_package_versions": packages, "deploy_environment": str}
+    check("GET /system_stats", {"system": shape}, await server.get("/system_stats"))
+
+
+@case("GET /features tells of model types, replaced nodes, the manager, and whether assets are on")
+async def features_of_today(server: ComfyUi) -> None:
+    await server.only_today()
+    shape = {
+        "supports_model_type_tags": bool,
+        "node_replacements": bool,
+        "extension": {"manager": dict},
+        "assets": bool,
+    }
+    check("GET /features", shape, await server.get("/features"))
+
+
+@case("GET /api/assets is 503 with SERVICE_DISABLED unless assets are on, and then a list")
+async def assets(server: ComfyUi) -> None:
+    await server.only_today()
+    if (await server.get("/features"))["assets"]:
+        check("GET /api/assets", {"assets": list}, await server.get("/api/assets"))
+    else:
+        await server.refuses("GET", "/api/assets", 503, {"error": {"code": "SERVICE_DISABLED", "message": str}})
+
+
 @case("GET /features tells the limit of uploads and that previews can carry metadata")
 async def features(server: ComfyUi) -> None:
     check("GET /features", {"supports_preview_metadata": True, "max_upload_size": int}, await server.get("/features"))

@@ -75,6 +75,14 @@ async def queue_items(server: ComfyUi) -> None:
     await server.idle()
 
 
+@case("extra data gets the time of its arrival in ms, and the keys of the paid service are not shown again")
+async def extra_data(server: ComfyUi) -> None:
+    await server.only_today()
+    told = {"api_key_comfy_org": "secret", "auth_token_comfy_org": "secret", "note": 7}
+    entry = await server.run(plain(fresh()), extra_data=told)
+    check("extra data in the history", Only({"note": 7, "create_time": int}), entry["prompt"][3])
+
+
 @case("prompts run one at a time, in the order of their arrival")
 async def one_at_a_time(server: ComfyUi) -> None:
     ids = [await server.submit(plain(fresh(), color=color(), width=512, height=512)) for _ in range(4)]
@@ -101,14 +109,15 @@ async def front_jumps_the_queue(server: ComfyUi) -> None:
 async def own_number(server: ComfyUi) -> None:
     running = await server.submit(await server.busy())
     await server.running(running)
-    for number, name in ((7e6, "c"), (5e6, "a"), (6e6, "b")):
+    names = [fresh() for _ in range(3)]
+    for number, name in ((7e6, names[2]), (5e6, names[0]), (6e6, names[1])):
         answer = await server.post("/prompt", {"prompt": plain(fresh()), "number": number, "prompt_id": name})
         check("POST /prompt", {"number": number}, answer)
-    check("the order of what waits", ["a", "b", "c"], (await server.queue())[1])
+    check("the order of what waits", names, (await server.queue())[1])
     await server.command("/interrupt", {})
-    spans = [span(await server.finished(name)) for name in "abc"]
+    spans = [span(await server.finished(name)) for name in names]
     check("the order in which they ran", sorted(spans), spans)
-    await server.command("/history", {"delete": ["a", "b", "c"]})
+    await server.command("/history", {"delete": names})
 
 
 @case("the same id twice is two runs, of which the history keeps the later")

@@ -195,20 +195,6 @@ REFUSALS = (
         {"exception_type": "AttributeError", "linked_node": ["1", 0], "input_config": ["IMAGE", dict]},
     ),
     _prompt_refusal(
-        "unknown-class",
-        plain().node("2", "NoSuchNode"),
-        "invalid_prompt",
-        "Cannot execute because node NoSuchNode does not exist.",
-        "Node ID '#2'",
-    ),
-    _prompt_refusal(
-        "absent-class",
-        {"1": {"inputs": {}}},
-        "invalid_prompt",
-        "Cannot execute because a node is missing the class_type property.",
-        "Node ID '#1'",
-    ),
-    _prompt_refusal(
         "workflow-without-output",
         Workflow().node("1", "EmptyImage", width=8, height=8, batch_size=1, color=0),
         "prompt_no_outputs",
@@ -216,8 +202,60 @@ REFUSALS = (
         "",
     ),
     _prompt_refusal("empty-workflow", {}, "prompt_no_outputs", "Prompt has no outputs", ""),
-    _prompt_refusal("list-as-workflow", [], "prompt_no_outputs", "Prompt has no outputs", ""),
 )
+
+
+async def _refuses_class(server: ComfyUi, prompt: Workflow, node: str, today: Any, before: str) -> None:
+    kind, message, extra = "invalid_prompt", before, NOTHING
+    if await server.is_of_today():
+        kind, message, extra = "missing_node_type", str, {"node_id": node, **today}
+    error = {"type": kind, "message": message, "details": f"Node ID '#{node}'", "extra_info": extra}
+    await server.refuses("POST", "/prompt", 400, {"error": error, "node_errors": NOTHING}, json={"prompt": prompt})
+
+
+@case("an unknown class is 400 with missing_node_type (invalid_prompt in 0.3) and the node")
+async def refuses_unknown_class(server: ComfyUi) -> None:
+    prompt = plain().node("2", "NoSuchNode")
+    prompt["2"]["_meta"] = {"title": "Mine"}
+    before = "Cannot execute because node NoSuchNode does not exist."
+    await _refuses_class(server, prompt, "2", {"class_type": "NoSuchNode", "node_title": "Mine"}, before)
+
+
+@case("an absent class is 400 with missing_node_type (invalid_prompt in 0.3) and the node")
+async def refuses_absent_class(server: ComfyUi) -> None:
+    before = "Cannot execute because a node is missing the class_type property."
+    prompt = Workflow({"1": {"inputs": {}}})
+    await _refuses_class(server, prompt, "1", {"class_type": None, "node_title": None}, before)
+
+
+@case("a list in the place of a workflow is 500, and 400 with prompt_no_outputs in 0.3")
+async def refuses_list_as_workflow(server: ComfyUi) -> None:
+    if await server.is_of_today():
+        await server.refuses("POST", "/prompt", 500, SERVER_ERROR, json={"prompt": []})
+    else:
+        await server.refuses("POST", "/prompt", 400, {"error": {"type": "prompt_no_outputs"}}, json={"prompt": []})
+
+
+@case("an id that is no UUID in lower case with hyphens is 400 with invalid_prompt_id; 0.3 takes any text")
+async def refuses_other_ids(server: ComfyUi) -> None:
+    today = await server.is_of_today()
+    for name in ("a", fresh().upper(), fresh().replace("-", "")):
+        document = {"prompt": plain(fresh()), "prompt_id": name}
+        if today:
+            error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": str}
+            body = {"error": {**error, "extra_info": NOTHING}, "node_errors": NOTHING}
+            await server.refuses("POST", "/prompt", 400, body, json=document)
+        else:
+            check("POST /prompt", {"prompt_id": name}, await server.post("/prompt", document))
+    await server.idle()
+
+
+@case("extra data that is null is 500 at once")
+async def fails_at_extra_data_that_is_null(server: ComfyUi) -> None:
+    # 0.3 takes it, and never runs anything again.
+    await server.only_today()
+    await server.refuses("POST", "/prompt", 500, SERVER_ERROR, json={"prompt": plain(), "extra_data": None})
+
 
 FAILURES = (
     _failure("malformed-json", "/prompt", b"{"),
@@ -245,10 +283,20 @@ def _no_prompt(name: str, data: bytes) -> Case:
 NO_PROMPTS = (_no_prompt("a-body-without-prompt", b"{}"), _no_prompt("a-list-as-body", b"[]"))
 
 
-@case("a circle of links is 400 with no node and no details")
+@case("a circle of links is 400; each of its nodes is named, with the path (0.3: no node and no details)")
 async def refuses_a_circle(server: ComfyUi) -> None:
     prompt = plain().node("1", "ImageInvert", image=["2", 0])
-    body = {"error": {**_VALIDATION, "details": ""}, "node_errors": NOTHING}
+    nodes: Any = NOTHING
+    if await server.is_of_today():
+        fault = {"type": "dependency_cycle", "details": "2 (ImageInvert) -> 1 (ImageInvert) -> 2 (ImageInvert)"}
+        infos = {name: {"node_id": name, "cycle_nodes": ["2", "1"]} for name in "12"}
+        nodes = Only(
+            {
+                name: {"errors": [{**fault, "extra_info": info}], "dependent_outputs": ["3"]}
+                for name, info in infos.items()
+            }
+        )
+    body = {"error": {**_VALIDATION, "details": ""}, "node_errors": nodes}
     await server.refuses("POST", "/prompt", 400, body, json={"prompt": prompt})
 
 
@@ -275,6 +323,13 @@ async def accepts_the_good_part(server: ComfyUi) -> None:
 async def refuses_foreign_pages(server: ComfyUi) -> None:
     await server.refuses("GET", "/queue", 403, "", headers={"Origin": "http://evil.example"})
     await server.refuses("GET", "/queue", 200, dict, headers={"Origin": server.url})
+
+
+@case("what a browser says a page of another site sends is refused with 403, whatever the origin")
+async def refuses_cross_site(server: ComfyUi) -> None:
+    await server.only_today()
+    await server.refuses("GET", "/queue", 403, "", headers={"Sec-Fetch-Site": "cross-site"})
+    await server.refuses("GET", "/queue", 200, dict, headers={"Sec-Fetch-Site": "same-site"})
 
 
 @case("partial_execution_targets that name no output leave none: 400 with prompt_no_outputs")

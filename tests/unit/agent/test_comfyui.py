@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.runtimes import Answer, Runtime
 from agent.runtimes.comfyui import adapter as module
+from agent.runtimes.http import Interrupts, Reply
 from contract.task import RuntimeType, TaskType
 from fake_runtime.comfyui.node_types import Context, Input, NodeClass, Result, Values
 from fake_runtime.comfyui.nodes import NODE_CLASSES
@@ -264,14 +266,18 @@ async def test_a_file_that_the_server_refuses_is_named_and_the_others_are_delive
     assert len(await comfyui.jobs()) == 2
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.2])
 async def test_a_batch_that_goes_on_in_further_prompts_is_followed_to_its_end(
-    comfyui: Server, runtime: Runtime, classes: Callable[..., None]
+    comfyui: Server, runtime: Runtime, classes: Callable[..., None], monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
+    # After a pause the second prompt has ended, and the third one runs.
+    monkeypatch.setattr(module, "PATIENCE", (pause, 0.5, 1.0))
     rounds = iter(range(3))
 
     def combine(context: Context, values: Values) -> Result:
         if next(rounds) < 2:
             return Result((), {"unfinished_batch": [True]}, goes_on=True)
+        time.sleep(2 * pause)
         return save_as(".mp4", b"video", "gifs")(context, values)
 
     seen: list[float] = []
@@ -454,8 +460,16 @@ async def test_a_socket_that_went_silent_does_not_matter(tmp_path: Path, monkeyp
             assert (await running).outputs
 
 
-async def test_a_cancelled_run_is_interrupted_and_no_other(tmp_path: Path) -> None:
-    async with serving(tmp_path, type="comfyui", seconds_per_task=30) as comfyui, adapter(comfyui.url) as runtime:
+VERSIONS = pytest.mark.parametrize("version", ["0.3.64", "0.33"])
+"""The newer one has a route that cancels one prompt."""
+
+
+@VERSIONS
+async def test_a_cancelled_run_is_interrupted_and_no_other(tmp_path: Path, version: str) -> None:
+    async with (
+        serving(tmp_path, type="comfyui", seconds_per_task=30, comfyui_version=version) as comfyui,
+        adapter(comfyui.url) as runtime,
+    ):
         running = asyncio.create_task(run(runtime, diffusion(steps=200)))
         await comfyui.running()
         stranger = await comfyui.queue(plain("stranger"))
@@ -467,8 +481,12 @@ async def test_a_cancelled_run_is_interrupted_and_no_other(tmp_path: Path) -> No
         await comfyui.send("POST", "/interrupt", json={})
 
 
-async def test_a_cancelled_prompt_that_waits_is_taken_out_of_the_queue(tmp_path: Path) -> None:
-    async with serving(tmp_path, type="comfyui", seconds_per_task=1) as comfyui, adapter(comfyui.url) as runtime:
+@VERSIONS
+async def test_a_cancelled_prompt_that_waits_is_taken_out_of_the_queue(tmp_path: Path, version: str) -> None:
+    async with (
+        serving(tmp_path, type="comfyui", seconds_per_task=1, comfyui_version=version) as comfyui,
+        adapter(comfyui.url) as runtime,
+    ):
         stranger = await comfyui.queue(plain("stranger"))
         await comfyui.running()
         running = asyncio.create_task(run(runtime, diffusion()))
@@ -477,6 +495,40 @@ async def test_a_cancelled_prompt_that_waits_is_taken_out_of_the_queue(tmp_path:
         await cancel(running)
         assert (await comfyui.get("/queue"))["queue_pending"] == []
         assert (await comfyui.finished(stranger))["status"]["completed"]
+
+
+@pytest.mark.parametrize(("version", "expected"), [("0.3.64", ["cancel", "interrupt"]), ("0.33", ["cancel", "cancel"])])
+async def test_one_prompt_is_cancelled_by_one_request_where_the_server_can(
+    tmp_path: Path, version: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    send = Interrupts.send
+
+    async def listen(self: Interrupts, path: str, body: bytes) -> Reply:
+        sent.append(path.rpartition("/")[2])
+        return await send(self, path, body)
+
+    monkeypatch.setattr(Interrupts, "send", listen)
+    async with (
+        serving(tmp_path, type="comfyui", seconds_per_task=30, comfyui_version=version) as comfyui,
+        adapter(comfyui.url) as runtime,
+    ):
+        for _ in range(2):
+            running = asyncio.create_task(run(runtime, diffusion(steps=200)))
+            await comfyui.running()
+            await cancel(running)
+    # What the server lacks, it is asked for once.
+    assert [sent[0], sent[-1]] == expected
+    assert sent.count("cancel") == 1 or "interrupt" not in sent
+
+
+async def test_outputs_that_are_assets_come_back_as_ever(tmp_path: Path) -> None:
+    async with serving(tmp_path, type="comfyui", comfyui_version="0.38") as comfyui, adapter(comfyui.url) as runtime:
+        for _ in range(2):
+            answer = await run(runtime, saving("SaveImage"))
+            assert [output.name for output in answer.outputs] == ["made_00001_.png", "made_00002_.png"]
+        [entry, _] = (await comfyui.get("/history")).values()
+        assert all(set(file) >= {"id", "preview_id"} for file in entry["outputs"]["2"]["images"])
 
 
 async def test_somebody_elses_interrupt_is_worth_another_try(tmp_path: Path) -> None:

@@ -22,6 +22,13 @@ from tests.unit.fake_runtime.support import Server, serving, until
 
 KINDS: Final = [RuntimeType.SDWEBUI, RuntimeType.COMFYUI]
 
+SERVERS: Final = [
+    (RuntimeType.SDWEBUI, {}, "/interrupt"),
+    (RuntimeType.COMFYUI, {"comfyui_version": "0.33"}, "/cancel"),
+    (RuntimeType.COMFYUI, {"comfyui_version": "0.3.64"}, "/interrupt"),
+]
+"""Kind, options of the fake, and the end of the route that stops a run."""
+
 
 @pytest.fixture(autouse=True)
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,12 +51,13 @@ class SlowInterrupts:
     """Keeps interrupts on their way to the server for as long as the test wants."""
 
     real: Any
+    route: str = "/interrupt"
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     through: asyncio.Event = field(default_factory=asyncio.Event)
     sent: int = 0
 
     async def __call__(self, method: str, path: str, **options: Any) -> Reply:
-        if path.endswith("/interrupt"):
+        if path.endswith(self.route):
             self.sent += 1
             self.reached.set()
             await self.through.wait()
@@ -67,12 +75,12 @@ async def outcomes(server: Server) -> list[str]:
     return [job["outcome"] for job in await server.jobs()]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "options", "route"), SERVERS)
 async def test_an_interrupt_that_is_late_is_waited_for_before_the_next_run(
-    kind: RuntimeType, monkeypatch: pytest.MonkeyPatch
+    kind: RuntimeType, options: dict[str, str], route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with driven(kind, seconds_per_task=0.6) as (server, runtime):
-        slow = SlowInterrupts(runtime._server.request)  # type: ignore[attr-defined]
+    async with driven(kind, seconds_per_task=0.6, **options) as (server, runtime):
+        slow = SlowInterrupts(runtime._server.request, route)  # type: ignore[attr-defined]
         monkeypatch.setattr(runtime._server, "request", slow)  # type: ignore[attr-defined]
         first = asyncio.create_task(run(runtime, kind, "first"))
         await server.running()
@@ -107,9 +115,11 @@ async def test_a_runtime_that_ignores_the_interrupt_is_ready_only_when_it_has_le
         assert (await outcomes(server))[1] == "succeeded"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_run_that_ends_while_it_is_interrupted_leaves_nothing_behind(kind: RuntimeType) -> None:
-    async with driven(kind, seconds_per_task=0.1) as (server, runtime):
+@pytest.mark.parametrize(("kind", "options", "_route"), SERVERS)
+async def test_a_run_that_ends_while_it_is_interrupted_leaves_nothing_behind(
+    kind: RuntimeType, options: dict[str, str], _route: str
+) -> None:
+    async with driven(kind, seconds_per_task=0.1, **options) as (server, runtime):
         for number in range(6):
             first = asyncio.create_task(run(runtime, kind, f"first-{number}"))
             await server.running()

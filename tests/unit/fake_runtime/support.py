@@ -36,6 +36,11 @@ async def until(condition: Callable[[], Any], what: str) -> Any:
     return value
 
 
+def named_id(name: str) -> str:
+    """Returns an id as ComfyUI takes it, always the same one for a name."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+
+
 def decode(text: str) -> Image.Image:
     image = Image.open(io.BytesIO(base64.b64decode(text)))
     image.load()

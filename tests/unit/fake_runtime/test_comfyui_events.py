@@ -5,12 +5,15 @@ import json
 import struct
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import aiohttp
 import pytest
 
 from tests.support.workflows import CHECKPOINT, diffusion, plain
-from tests.unit.fake_runtime.support import Server, kinds, new_id, serving, until
+from tests.unit.fake_runtime.support import Server, kinds, named_id, new_id, serving, until
+
+MINE = named_id("mine")
 
 
 async def test_a_prompt_runs_through_the_observed_events(comfyui: Server) -> None:
@@ -76,7 +79,7 @@ async def test_history_has_the_observed_shape(comfyui: Server) -> None:
     prompt_id = await comfyui.queue(plain(), client_id="me")
     entry = await comfyui.finished(prompt_id)
     assert set(entry) == {"prompt", "outputs", "status", "meta"}
-    assert entry["prompt"] == [0, prompt_id, plain(), {"client_id": "me"}, ["3"]]
+    assert entry["prompt"] == [0, prompt_id, plain(), {"client_id": "me", "create_time": ANY}, ["3"]]
     assert entry["outputs"] == {"3": {"images": [{"filename": "probe_00001_.png", "subfolder": "", "type": "output"}]}}
     assert entry["meta"] == {"3": {"node_id": "3", "display_node": "3", "parent_node": None, "real_node_id": "3"}}
     status = entry["status"]
@@ -312,19 +315,19 @@ async def test_too_large_a_batch_runs_out_of_memory(comfyui: Server) -> None:
     assert (await comfyui.run(diffusion()))["status"]["completed"]
 
 
-@pytest.mark.parametrize("body", [{}, None, {"prompt_id": "mine"}])
+@pytest.mark.parametrize("body", [{}, None, {"prompt_id": MINE}])
 async def test_an_interrupt_stops_the_sampler_between_steps(body: dict[str, str] | None) -> None:
     async with serving(type="comfyui", seconds_per_task=30) as comfyui, comfyui.events("me") as events:
-        await comfyui.queue(diffusion(steps=1000), client_id="me", prompt_id="mine")
+        await comfyui.queue(diffusion(steps=1000), client_id="me", prompt_id=MINE)
         await events.until("progress")
         assert await comfyui.send("POST", "/interrupt", json=body if body is not None else {}) == (200, "")
-        seen = await events.until_end("mine")
+        seen = await events.until_end(MINE)
         interrupted = next(event["data"] for event in seen if event["type"] == "execution_interrupted")
         assert set(interrupted) == {"prompt_id", "node_id", "node_type", "executed", "timestamp"}
         assert (interrupted["node_id"], interrupted["node_type"]) == ("3", "KSampler")
         assert sorted(interrupted["executed"]) == ["4", "5", "6", "7"]
         assert "execution_success" not in kinds(seen)
-        entry = await comfyui.finished("mine")
+        entry = await comfyui.finished(MINE)
     assert (entry["status"]["status_str"], entry["status"]["completed"], entry["outputs"]) == ("error", False, {})
     assert entry["status"]["messages"][-1][0] == "execution_interrupted"
 

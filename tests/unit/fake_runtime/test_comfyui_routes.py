@@ -11,7 +11,7 @@ from PIL import Image
 from fake_runtime.comfyui import routes
 from fake_runtime.comfyui.files import Files, OutsideFolderError
 from tests.support.workflows import CHECKPOINT, diffusion, plain
-from tests.unit.fake_runtime.support import Server, serving
+from tests.unit.fake_runtime.support import Server, named_id, serving
 
 SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 
@@ -32,6 +32,7 @@ async def test_system_stats_have_the_observed_shape(comfyui: Server) -> None:
     assert set(stats["system"]) == {
         *("os", "ram_total", "ram_free", "comfyui_version", "required_frontend_version", "python_version"),
         *("installed_templates_version", "required_templates_version", "pytorch_version", "embedded_python", "argv"),
+        *("comfy_package_versions", "deploy_environment"),
     }
     (device,) = stats["devices"]
     assert set(device) == {"name", "type", "index", "vram_total", "vram_free", "torch_vram_total", "torch_vram_free"}
@@ -41,7 +42,14 @@ async def test_system_stats_have_the_observed_shape(comfyui: Server) -> None:
 async def test_small_answers_are_the_observed_ones(comfyui: Server) -> None:
     assert await comfyui.get("/queue") == {"queue_running": [], "queue_pending": []}
     assert await comfyui.get("/prompt") == {"exec_info": {"queue_remaining": 0}}
-    assert await comfyui.get("/features") == {"supports_preview_metadata": True, "max_upload_size": 104857600}
+    assert await comfyui.get("/features") == {
+        "supports_preview_metadata": True,
+        "supports_model_type_tags": True,
+        "max_upload_size": 104857600,
+        "extension": {"manager": {"supports_v4": True}},
+        "node_replacements": True,
+        "assets": False,
+    }
     assert "checkpoints" in await comfyui.get("/models")
     assert CHECKPOINT in await comfyui.get("/models/checkpoints")
     assert await comfyui.get("/models/loras") == []
@@ -78,15 +86,15 @@ async def test_commands_answer_with_nothing_at_all(comfyui: Server, path: str) -
 
 async def test_a_prompt_may_bring_its_id_number_and_place() -> None:
     async with serving(type="comfyui", seconds_per_task=30) as comfyui:
-        first = await comfyui.post("/prompt", {"prompt": plain("a"), "prompt_id": "mine"})
-        assert first == {"prompt_id": "mine", "number": 0, "node_errors": {}}
+        first = await comfyui.post("/prompt", {"prompt": plain("a"), "prompt_id": named_id("mine")})
+        assert first == {"prompt_id": named_id("mine"), "number": 0, "node_errors": {}}
         await comfyui.running()
         assert (await comfyui.post("/prompt", {"prompt": plain("b")}))["number"] == 1
         assert (await comfyui.post("/prompt", {"prompt": plain("c"), "front": True}))["number"] == -2
         assert (await comfyui.post("/prompt", {"prompt": plain("d"), "number": 1.5}))["number"] == 1.5
         assert (await comfyui.post("/prompt", {"prompt": plain("e")}))["number"] == 3
         queue = await comfyui.get("/queue")
-        assert [item[1] for item in queue["queue_running"]] == ["mine"]
+        assert [item[1] for item in queue["queue_running"]] == [named_id("mine")]
         assert sorted(item[0] for item in queue["queue_pending"]) == [-2, 1, 1.5, 3]
         assert queue["queue_pending"][0][0] == -2
         assert len(queue["queue_pending"][0]) == 5
@@ -98,9 +106,9 @@ async def test_waiting_prompts_run_by_number() -> None:
         await comfyui.queue(plain("first"))
         await comfyui.running()
         for number, name in ((7, "c"), (5, "a"), (6, "b")):
-            await comfyui.queue(plain(name), number=number, prompt_id=name)
-        await comfyui.finished("c")
-        assert [job["id"] for job in await comfyui.jobs()][1:] == ["a", "b", "c"]
+            await comfyui.queue(plain(name), number=number, prompt_id=named_id(name))
+        await comfyui.finished(named_id("c"))
+        assert [job["id"] for job in await comfyui.jobs()][1:] == [named_id(name) for name in "abc"]
 
 
 async def test_waiting_prompts_can_be_deleted_and_leave_no_trace() -> None:
@@ -127,24 +135,24 @@ async def test_the_queue_can_be_cleared_but_for_what_runs() -> None:
 
 async def test_the_same_id_twice_runs_twice_and_history_keeps_the_later() -> None:
     async with serving(type="comfyui", seconds_per_task=0.02) as comfyui:
-        await comfyui.queue(plain("a"), prompt_id="twin")
-        await comfyui.queue(plain("b"), prompt_id="twin")
+        twin = named_id("twin")
+        await comfyui.queue(plain("a"), prompt_id=twin)
+        await comfyui.queue(plain("b"), prompt_id=twin)
         last = await comfyui.queue(plain("c"))
         await comfyui.finished(last)
         assert len(await comfyui.get("/history")) == 2
-        assert (await comfyui.get("/history/twin"))["twin"]["outputs"]["3"]["images"][0]["filename"].startswith("b_")
-        assert [job["id"] for job in await comfyui.jobs()][:2] == ["twin", "twin"]
+        assert (await comfyui.get(f"/history/{twin}"))[twin]["outputs"]["3"]["images"][0]["filename"].startswith("b_")
+        assert [job["id"] for job in await comfyui.jobs()][:2] == [twin, twin]
 
 
 async def test_history_is_cut_deleted_and_cleared(comfyui: Server) -> None:
-    for name in "abcd":
-        await comfyui.queue(plain(name), prompt_id=name)
-    await comfyui.finished("d")
-    assert list(await comfyui.get("/history")) == list("abcd")
-    assert list(await comfyui.get("/history?max_items=2")) == ["c", "d"]
-    assert list(await comfyui.get("/history?max_items=2&offset=1")) == ["b", "c"]
-    await comfyui.send("POST", "/history", json={"delete": ["a", "unknown"]})
-    assert await comfyui.get("/history/a") == {}
+    ids = [await comfyui.queue(plain(name)) for name in "abcd"]
+    await comfyui.finished(ids[3])
+    assert list(await comfyui.get("/history")) == ids
+    assert list(await comfyui.get("/history?max_items=2")) == ids[2:]
+    assert list(await comfyui.get("/history?max_items=2&offset=1")) == ids[1:3]
+    await comfyui.send("POST", "/history", json={"delete": [ids[0], "unknown"]})
+    assert await comfyui.get(f"/history/{ids[0]}") == {}
     await comfyui.send("POST", "/history", json={"clear": True})
     assert await comfyui.get("/history") == {}
 
@@ -174,7 +182,8 @@ async def test_only_wanted_outputs_run(comfyui: Server) -> None:
         (b"[]", 400),
         (b"{}", 400),
         (b'{"prompt": {}}', 400),
-        (b'{"prompt": []}', 400),
+        (b'{"prompt": []}', 500),
+        (b'{"prompt": {"1": {"class_type": "EmptyImage"}}, "extra_data": null}', 400),
     ],
 )
 async def test_malformed_prompts_fail_as_the_original_fails(comfyui: Server, data: bytes, status: int) -> None:
@@ -272,7 +281,7 @@ async def test_a_form_without_an_image_is_refused(comfyui: Server) -> None:
 
 
 async def test_too_large_an_upload_is_refused(comfyui: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "MAX_BODY_BYTES", 200_000)
+    monkeypatch.setattr(routes, "UPLOAD_LIMIT", 200_000)
     status, text = await comfyui.upload(bytes(300_000))
     assert (status, text) == (413, "Maximum request body size 200000 exceeded.")
 

@@ -1,6 +1,7 @@
 """ComfyUI: every refusal that is known of the real server, and that no prompt breaks the check."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fake_runtime.comfyui.files import Files
 from fake_runtime.comfyui.node_types import Shelf
 from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.validation import Verdict, validate_prompt
+from fake_runtime.comfyui.version import VERSIONS
 from tests.support.workflows import Workflow, diffusion, plain
 from tests.unit.fake_runtime.support import Server, serving
 
@@ -139,14 +141,14 @@ def test_node_errors_are_worded_as_the_original_words_them(shelf: Shelf, case: s
 PROMPT_ERRORS: dict[str, tuple[Any, str, str, str]] = {
     "unknown class": (
         plain().node("2", "NoSuchNode"),
-        "invalid_prompt",
-        "Cannot execute because node NoSuchNode does not exist.",
+        "missing_node_type",
+        "Node 'NoSuchNode' not found. The custom node may not be installed.",
         "Node ID '#2'",
     ),
     "no class": (
         {"1": {"inputs": {}}},
-        "invalid_prompt",
-        "Cannot execute because a node is missing the class_type property.",
+        "missing_node_type",
+        "Node 'ID #1' has no class_type. The workflow may be corrupted or a custom node is missing.",
         "Node ID '#1'",
     ),
     "no output": (
@@ -156,7 +158,6 @@ PROMPT_ERRORS: dict[str, tuple[Any, str, str, str]] = {
         "",
     ),
     "nothing": ({}, "prompt_no_outputs", "Prompt has no outputs", ""),
-    "cycle": (changed("2", image=["2", 0]), "prompt_outputs_failed_validation", "Prompt outputs failed validation", ""),
 }
 
 
@@ -164,8 +165,41 @@ PROMPT_ERRORS: dict[str, tuple[Any, str, str, str]] = {
 def test_prompt_errors_are_worded_as_the_original_words_them(shelf: Shelf, case: str) -> None:
     prompt, kind, message, details = PROMPT_ERRORS[case]
     verdict = validate_prompt(prompt, shelf)
-    assert verdict.error == {"type": kind, "message": message, "details": details, "extra_info": {}}
+    assert verdict.error is not None
+    told = {name: value for name, value in verdict.error.items() if name != "extra_info"}
+    assert told == {"type": kind, "message": message, "details": details}
     assert verdict.node_errors == {}
+
+
+def test_a_circle_is_named_at_each_of_its_nodes(shelf: Shelf) -> None:
+    verdict = validate_prompt(
+        changed("1", image=["2", 0]) | {"1": {**plain()["2"], "inputs": {"image": ["2", 0]}}}, shelf
+    )
+    assert verdict.error is not None
+    assert (verdict.error["type"], verdict.error["details"]) == ("prompt_outputs_failed_validation", "")
+    for node_id in "12":
+        (error,) = verdict.node_errors[node_id]["errors"]
+        assert error["type"] == "dependency_cycle"
+        assert error["details"] == "2 (ImageInvert) -> 1 (ImageInvert) -> 2 (ImageInvert)"
+        assert error["extra_info"] == {"node_id": node_id, "cycle_nodes": ["2", "1"]}
+
+
+def test_what_0_3_says_of_classes_and_circles_is_another_thing(shelf: Shelf) -> None:
+    old = replace(shelf, version=VERSIONS["0.3.64"])
+    verdict = validate_prompt(plain().node("2", "NoSuchNode"), old)
+    assert verdict.error == {
+        "type": "invalid_prompt",
+        "message": "Cannot execute because node NoSuchNode does not exist.",
+        "details": "Node ID '#2'",
+        "extra_info": {},
+    }
+    assert validate_prompt(changed("2", image=["2", 0]), old).node_errors == {}
+    assert validate_prompt([], old).error == {
+        "type": "prompt_no_outputs",
+        "message": "Prompt has no outputs",
+        "details": "",
+        "extra_info": {},
+    }
 
 
 def test_an_absent_choice_is_told_with_the_choices(shelf: Shelf) -> None:
