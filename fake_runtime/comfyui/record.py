@@ -20,11 +20,15 @@ TIMEOUT_SECONDS = 120
 """A server with many custom nodes looks through all its model folders before it answers."""
 
 _KEPT = ("input", "input_order", "is_input_list", "output", "output_is_list", "output_name", "name", "output_node")
+_UPLOADED = ("image", "video", "audio", "file")
 _PROSE = frozenset({"tooltip", "display_name", "description", "placeholder"})
 
 
 def strip(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what `/object_info` tells without its prose: names, types, choices, defaults, bounds and outputs stay."""
+    """Returns what `/object_info` tells without its prose: names, types, choices, defaults, bounds and outputs stay.
+
+    Names of files that somebody has uploaded go as well.
+    """
     return {
         name: {key: _without_prose(entry[key]) for key in _KEPT if key in entry}
         for name, entry in sorted(told.items())
@@ -33,9 +37,17 @@ def strip(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_prose(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 2 and _takes_uploads(value[1]):
+        kind, config = value
+        config = {key: [] if key == "options" else item for key, item in config.items()}
+        value = [[] if isinstance(kind, list) else kind, config]
     if isinstance(value, dict):
         return {key: _without_prose(item) for key, item in value.items() if key not in _PROSE or isinstance(item, list)}
     return [_without_prose(item) for item in value] if isinstance(value, list) else value
+
+
+def _takes_uploads(config: Any) -> bool:
+    return isinstance(config, dict) and any(config.get(f"{kind}_upload") for kind in _UPLOADED)
 
 
 def fetch(url: str) -> dict[str, Any]:

@@ -19,7 +19,8 @@ _JOB = {
 @case("GET /api/jobs lists what runs, waits and has ended, newest first, in pages")
 async def jobs_list(server: ComfyUi) -> None:
     await server.only_today()
-    ended, running = await server.submit(plain(fresh(), color=color())), await server.submit(await server.busy())
+    busy = await server.busy()
+    ended, running = await server.submit(plain(fresh(), color=color())), await server.submit(busy)
     waiting = await server.submit(plain(fresh()))
     await server.running(running)
     answer = await server.get("/api/jobs?limit=3")

@@ -23,7 +23,16 @@ BUSY: Final = 1.0
 FAKE: Final = ("--latency", "0.12", "--boot-seconds", "6", "--log-level", "error")
 PROGRAMS: Final[dict[RuntimeType, tuple[str, ...]]] = {
     RuntimeType.SDWEBUI: ("fake_runtime", "--type", "sdwebui", *FAKE, "--api-auth", "user:secret"),
-    RuntimeType.COMFYUI: ("fake_runtime", "--type", "comfyui", *FAKE, "--previews", "--directory", "files"),
+    RuntimeType.COMFYUI: (
+        "fake_runtime",
+        "--type",
+        "comfyui",
+        *FAKE,
+        "--previews",
+        "--no-any-model",
+        "--directory",
+        "files",
+    ),
     RuntimeType.INVOKEAI: ("fake_runtime", "--type", "invokeai", *FAKE, "--directory", "files"),
     RuntimeType.OPENAI: ("fake_runtime", "--type", "openai", *FAKE),
     RuntimeType.HTTP: ("local.example_runtime",),

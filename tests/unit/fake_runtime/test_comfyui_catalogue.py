@@ -161,6 +161,18 @@ def test_prose_is_left_out_of_a_recording_and_choices_are_not() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ([["me.png"], {"image_upload": True}], [[], {"image_upload": True}]),
+        (["COMBO", {"options": ["me.mp4"], "video_upload": True}], ["COMBO", {"options": [], "video_upload": True}]),
+    ],
+)
+def test_names_of_uploaded_files_are_left_out_of_a_recording(told: list[Any], kept: list[Any]) -> None:
+    recorded = strip({"A": {"input": {"required": {"file": told}}}})
+    assert recorded == {"A": {"input": {"required": {"file": kept}}}}
+
+
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://127.0.0.1:1"])
 def test_what_cannot_be_recorded_is_said(url: str) -> None:
     with pytest.raises(SystemExit, match="record: "):
