@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nox
@@ -181,6 +182,49 @@ def conformance(session: nox.Session) -> None:
     _install(session, COMPONENTS["tests"])
     # Time to end the server that --start has started.
     session.run("python", "-m", "tests.conformance", *session.posargs, interrupt_timeout=40, terminate_timeout=5)
+
+
+@nox.session(venv_backend="none", default=False)
+def comfyui_constraints(session: nox.Session) -> None:
+    """Compile the packages of the ComfyUI image, pinned and hashed: `-- ../ComfyUI [--exclude-newer DAY]`."""
+    uv = shutil.which("uv")
+    if uv is None or not session.posargs:
+        session.error("`nox -s comfyui_constraints -- ../ComfyUI` needs a folder of ComfyUI, and uv on the PATH")
+    folder, *options = session.posargs
+    source = Path(folder)
+    if not (source / "requirements.txt").is_file() or not (source / "comfyui_version.py").is_file():
+        session.error(f"{folder} is no checkout of ComfyUI: it has no requirements.txt and comfyui_version.py")
+    version = (source / "comfyui_version.py").read_text().rpartition("=")[2].strip().strip("\"'")
+    day = (
+        options[options.index("--exclude-newer") + 1]
+        if "--exclude-newer" in options
+        else f"{datetime.now(UTC):%Y-%m-%d}"
+    )
+    target = ROOT / "local/runtimes/comfyui/constraints.txt"
+    compiled = session.run(
+        uv,
+        "pip",
+        "compile",
+        str(source / "requirements.txt"),
+        "--python-version=3.13",
+        "--python-platform=x86_64-manylinux_2_28",
+        "--only-binary=:all:",
+        "--generate-hashes",
+        "--no-annotate",
+        "--no-header",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--quiet",
+        *options,
+        external=True,
+        silent=True,
+    )
+    pins = compiled if isinstance(compiled, str) else ""
+    target.write_text(
+        f"# What ComfyUI {version} asks for, as it stood on {day}. Do not edit; another version or day:\n"
+        f"#   uvx nox -s comfyui_constraints -- ../ComfyUI --exclude-newer {day}\n{pins}"
+    )
+    session.log(f"{target.relative_to(ROOT)}: {pins.count('==')} packages")
 
 
 @nox.session(python=PYTHON)

@@ -182,7 +182,7 @@ def _files(name: str, values: Values, known: _Known) -> Iterator[tuple[str, str,
     """Yields the key in the history, the ending and the content of each file."""
     match name:
         case "SaveText":
-            yield "files", ".txt", str(values.get("text", "")).encode("utf-8", "replace")
+            yield "files", f".{values.get('format', 'txt')}", str(values.get("text", "")).encode("utf-8", "replace")
         case "SaveSVGNode":
             yield "images", ".svg", media.svg(*known.size, known.caption)
         case "SaveLatent":

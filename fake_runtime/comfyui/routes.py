@@ -412,17 +412,18 @@ class ComfyUi:
     async def system_stats(self, request: web.Request) -> web.Response:
         """GET /system_stats."""
         total, used = self.gpu.total_bytes, self.gpu.bytes_in_use
+        system: dict[str, Any] = {
+            "os": "posix",
+            "ram_total": 32 * memory.GIB,
+            "ram_free": 16 * memory.GIB,
+            **self.version.system(),
+            "python_version": sys.version,
+            "embedded_python": False,
+            "argv": ["main.py", "--listen", self.settings.host, "--port", str(self.settings.port)],
+        }
         return json_response(
             {
-                "system": {
-                    "os": "posix",
-                    "ram_total": 32 * memory.GIB,
-                    "ram_free": 16 * memory.GIB,
-                    **self.version.system(),
-                    "python_version": sys.version,
-                    "embedded_python": False,
-                    "argv": ["main.py", "--listen", self.settings.host, "--port", str(self.settings.port)],
-                },
+                "system": system,
                 "devices": [
                     {
                         "name": f"cuda:0 Fake GPU on {platform.machine()} : cudaMallocAsync",

@@ -25,8 +25,23 @@ FOLDERS: Final = {
     "clip_vision": "ComfyUI: image encoders",
     "text_encoders": "ComfyUI: text encoders on their own",
     "diffusion_models": "ComfyUI: diffusion models without text encoder and VAE",
+    "model_patches": "ComfyUI: patches of diffusion models, some ControlNets among them",
+    "style_models": "ComfyUI: style models (Redux)",
+    "audio_encoders": "ComfyUI: sound encoders",
+    "latent_upscale_models": "ComfyUI: upscalers of latents",
+    "geometry_estimation": "ComfyUI: depth and geometry (MoGe, Depth Anything)",
+    "background_removal": "ComfyUI: background removal",
+    "frame_interpolation": "ComfyUI: frames between frames",
+    "optical_flow": "ComfyUI: optical flow",
+    "detection": "ComfyUI: detectors",
+    "classifiers": "ComfyUI: classifiers",
+    "gligen": "ComfyUI: GLIGEN",
+    "photomaker": "ComfyUI: PhotoMaker",
+    "diffusers": "ComfyUI: models in the layout of diffusers, a folder each",
+    "configs": "ComfyUI: descriptions of checkpoints (YAML)",
+    "datasets": "ComfyUI: data to train with",
 }
-"""The reference's folders, named as SD Web UI names those below its models folder; the last three are ComfyUI's."""
+"""The reference's folders, named as SD Web UI names those below its models folder; from clip_vision on ComfyUI's."""
 
 _FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f\\]")
 _MAX_KEY: Final = 1024

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.conformance.case import case, check
 from tests.conformance.comfyui.client import ComfyUi, color, fresh
 from tests.conformance.shapes import NOTHING, Each, OneOf
@@ -111,7 +113,8 @@ async def cancel_of_several(server: ComfyUi) -> None:
     await server.running(ids[0])
     wrong = {"error": str, "invalid_ids": ["no-uuid"]}
     await server.refuses("POST", "/api/jobs/cancel", 400, wrong, json={"job_ids": [*ids, "no-uuid"]})
-    for body in ({}, {"job_ids": "x"}, []):
+    bodies: list[Any] = [{}, {"job_ids": "x"}, []]
+    for body in bodies:
         await server.refuses("POST", "/api/jobs/cancel", 400, {"error": str}, json=body)
     check("the queue", ([ids[0]], [ids[1]]), await server.queue())
     check("the answer", {"cancelled": True}, await server.post("/api/jobs/cancel", {"job_ids": [*ids, fresh()]}))

@@ -206,9 +206,10 @@ REFUSALS = (
 
 
 async def _refuses_class(server: ComfyUi, prompt: Workflow, node: str, today: Any, before: str) -> None:
-    kind, message, extra = "invalid_prompt", before, NOTHING
+    expected: tuple[str, Any, Any] = ("invalid_prompt", before, NOTHING)
     if await server.is_of_today():
-        kind, message, extra = "missing_node_type", str, {"node_id": node, **today}
+        expected = ("missing_node_type", str, {"node_id": node, **today})
+    kind, message, extra = expected
     error = {"type": kind, "message": message, "details": f"Node ID '#{node}'", "extra_info": extra}
     await server.refuses("POST", "/prompt", 400, {"error": error, "node_errors": NOTHING}, json={"prompt": prompt})
 

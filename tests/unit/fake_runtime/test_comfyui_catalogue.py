@@ -124,6 +124,7 @@ def image() -> Workflow:
             b"",
         ),
         (Workflow().node("2", "SaveText", text="a fox", filename_prefix="t", format="txt"), "txt", b"a fox"),
+        (Workflow().node("2", "SaveText", text="{}", filename_prefix="t", format="json"), "json", b"{}"),
     ],
 )
 async def test_output_nodes_write_true_files_of_their_kind(

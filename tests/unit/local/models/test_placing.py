@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_runtime.comfyui.version import VERSIONS
 from local.models.inspection import RefusedFileError, inspect
 from local.models.kind import guess_folder
 from local.models.layout import FOLDERS, WrongPlaceError, fault_of, key_of, known_folder, place_in_tree
@@ -86,6 +87,7 @@ def test_comfyui_looks_into_folders_of_the_bucket_only() -> None:
     }
     assert folders <= set(FOLDERS)
     assert paths["checkpoints"] == "Stable-diffusion"
+    assert set(VERSIONS["0.33"].folders) == paths.keys() - {"base_path"}, "every folder of the server is mapped"
 
 
 def test_a_folder_is_pushed_as_it_is_laid_out(tmp_path: Path) -> None:
