@@ -19,7 +19,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 from botocore.loaders import JSONFileLoader, Loader
 
-from contract.outages import OUTAGES, is_outage
+from contract.outages import OUTAGES, is_denied, is_outage
 from contract.s3 import S3, open_s3
 from contract.store import error_code
 from contract.topology import RECEIVE_WAIT
@@ -142,7 +142,9 @@ def backoff(attempt: int) -> float:
     return delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
-async def persist[T](call: Callable[[], Awaitable[T]], what: str, *, seconds: float | None = CALL_TIMEOUT) -> T:
+async def persist[T](
+    call: Callable[[], Awaitable[T]], what: str, *, seconds: float | None = CALL_TIMEOUT, essential: bool = True
+) -> T:
     """Calls until AWS answers, however long it is out of reach.
 
     Args:
@@ -150,6 +152,7 @@ async def persist[T](call: Callable[[], Awaitable[T]], what: str, *, seconds: fl
         what: names the call in the log.
         seconds: that one try may take; None: it is bounded itself, as an entry of `contract.batches` is, which may have
             to wait for calls before its own: given up then, it would be sent all the same, and once more.
+        essential: whether nothing can go on without it, so that a permission that is missing is waited for, too.
 
     Raises:
         botocore.exceptions.ClientError: AWS refuses this call, and would again.
@@ -161,7 +164,7 @@ async def persist[T](call: Callable[[], Awaitable[T]], what: str, *, seconds: fl
             async with asyncio.timeout(seconds):
                 answer = await call()
         except OUTAGES as error:
-            if not is_outage(error):
+            if not is_outage(error) or (not essential and is_denied(error)):
                 raise
             log.warning("aws_out_of_reach", call=what, tries=attempt, error=describe(error))
         else:

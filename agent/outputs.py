@@ -176,7 +176,8 @@ class Outputs:
         """
 
         async def delete(key: str) -> None:
-            await persist(partial(self._s3.delete_object, Bucket=self._bucket, Key=key), "s3:DeleteObject")
+            call = partial(self._s3.delete_object, Bucket=self._bucket, Key=key)
+            await persist(call, "s3:DeleteObject", essential=False)
 
         await _in_parallel(delete(key) for key in keys)
 
@@ -189,9 +190,8 @@ class Outputs:
         found: list[str] = []
         while True:
             after = {"StartAfter": found[-1]} if found else {}
-            page: Any = await persist(
-                partial(self._s3.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **after), "s3:ListObjectsV2"
-            )
+            call = partial(self._s3.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **after)
+            page: Any = await persist(call, "s3:ListObjectsV2", essential=False)
             new = [item["Key"] for item in page.get("Contents", []) if not found or item["Key"] > found[-1]]
             found += new
             if not new or not page.get("IsTruncated"):

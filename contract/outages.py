@@ -75,6 +75,11 @@ def is_gone(error: BaseException) -> bool:
     return isinstance(error, ClientError) and error_code(error) in _GONE_CODES
 
 
+def is_denied(error: BaseException) -> bool:
+    """Tells whether AWS answers that this process may not do it."""
+    return isinstance(error, ClientError) and error_code(error) in {"AccessDenied", "AccessDeniedException"}
+
+
 def is_outage(error: BaseException) -> bool:
     """Tells whether an error may go away by itself, or once somebody has put AWS right."""
     if isinstance(error, ClientError):

@@ -75,7 +75,7 @@ class Expiry:
                 is done, and the next sweep begins where this one did.
         """
         now = await self._turns.now()
-        turn = await self._turns.take(now, self._interval)
+        turn = await self._turns.take(now)
         if not isinstance(turn, Turn):
             return turn
         try:

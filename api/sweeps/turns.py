@@ -90,6 +90,7 @@ class Turns:
     """
 
     def __init__(self, s3: S3, bucket: str, interval: timedelta) -> None:
+        self._interval = interval
         self._lease = lease_for(interval)
         self._s3 = s3
         self._bucket = bucket
@@ -101,14 +102,14 @@ class Turns:
         date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         return parsedate_to_datetime(date) if date else datetime.now(UTC)
 
-    async def take(self, now: datetime, interval: timedelta) -> Turn | float:
+    async def take(self, now: datetime) -> Turn | float:
         """Returns the turn if it is this process's, or else how many seconds to wait.
 
         Raises:
             botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
         """
         note, etag = await self._read()
-        wait = seconds_until_turn(note, self._me, now, interval)
+        wait = seconds_until_turn(note, self._me, now, self._interval)
         if wait > 0:
             return wait
         ours = (note or Note()).model_copy(update={"holder": self._me, "held_until": now + self._lease})

@@ -76,7 +76,8 @@ def api_access(place: Topology) -> list[iam.PolicyStatement]:
 def agent_access(place: Topology) -> list[iam.PolicyStatement]:
     """Returns what agents may do in the output bucket: results anywhere, and records, but not what is the API's.
 
-    A task's prefix is its sender's to choose, so results have no folder of their own that a policy could name.
+    A content too large for its message is deleted with that. A task's prefix is its sender's to choose, so results have
+    no folder of their own that a policy could name.
     """
     bucket = _bucket(place)
     listing = allow("ListResults", ["s3:ListBucket"], [bucket], owner=place.account)
@@ -91,9 +92,7 @@ def agent_access(place: Topology) -> list[iam.PolicyStatement]:
             owner=place.account,
         ),
         deny("LeaveTheApis", ["s3:*"], [f"{bucket}/{prefix}*" for prefix in API_ALONE]),
-        deny(
-            "KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, PAYLOADS, INPUTS)]
-        ),
+        deny("KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, INPUTS)]),
         deny("LeavePayloads", ["s3:PutObject"], [f"{bucket}/{prefix}*" for prefix in (PAYLOADS, INPUTS)]),
     ]
 

@@ -75,7 +75,7 @@ AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
         (".tasks/a.json", {"Get", "Put"}, {"Get", "Put"}),
         (".tasks/alice/a.json", {"Get", "Put"}, {"Get", "Put"}),
         (".ended/a/01.json", {"Get", "Put"}, {"Get", "Put"}),
-        (".payloads/a/01.json", {"Get"}, {"Get", "Put"}),
+        (".payloads/a/01.json", {"Get", "Delete"}, {"Get", "Put"}),
         (".inputs/01.png", {"Get"}, {"Get", "Put"}),
         (".inputs/alice/01.png", {"Get"}, {"Get", "Put"}),
         (".idempotency/a.json", set(), {"Get", "Put"}),

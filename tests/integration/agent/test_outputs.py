@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
 from agent.outputs import Outputs, OvertakenError
 from agent.runtimes.base import Answer, Output
@@ -205,3 +206,24 @@ async def test_every_page_of_a_listing_is_swept_and_one_that_repeats_itself_ends
 
     assert len(swept) == (2 if forgets else 7)
     assert len(deployment.object_keys("output/")) == 7 - len(swept)
+
+
+class Denied:
+    """A client that may neither list nor delete."""
+
+    async def delete_object(self, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
+
+    async def list_objects_v2(self, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "ListObjectsV2")
+
+
+async def test_nobody_waits_for_a_permission_to_tidy_up() -> None:
+    """Who waits for it never deletes the task's message."""
+    outputs = Outputs(cast("S3", Denied()), "bucket")
+    failed = submission(status=Status.FAILED, attempts=1)
+    async with asyncio.timeout(10):
+        with pytest.raises(ClientError):
+            await outputs.delete([".payloads/t/s.json"])
+        with pytest.raises(ClientError):
+            await outputs.sweep(TASK, Record(id="t", current=failed), failed)
