@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,26 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["test"]
+nox.options.error_on_missing_interpreters = True
+
+
+def _say_where_python_comes_from() -> None:
+    """Says what to do where Python 3.13 is neither here nor can be fetched: nox only says that it is not found."""
+    if shutil.which(f"python{PYTHON}") or f"{sys.version_info.major}.{sys.version_info.minor}" == PYTHON:
+        return
+    uv = shutil.which("uv")
+    if (
+        uv
+        and subprocess.run([uv, "python", "find", "--quiet", PYTHON], capture_output=True, check=False).returncode == 0
+    ):
+        return
+    sys.stderr.write(
+        f"Python {PYTHON} is not on this machine: uv fetches it now. Where it cannot, get it once by "
+        f"`uv python install {PYTHON}` (with a network), or from your system or python.org, and start again.\n"
+    )
+
+
+_say_where_python_comes_from()
 
 
 def _install(session: nox.Session, requirements: str) -> None:

@@ -404,6 +404,12 @@ def load_config(path: Path) -> Config:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
 
+def describe_yaml_error(error: Exception) -> str:
+    """Returns in one line what is wrong with a text and where; the file is for its reader to name."""
+    # PyYAML calls a text that it was given without a name so.
+    return " ".join(str(error).split()).replace('in "<unicode string>", ', "in ")[:500]
+
+
 def parse_config(text: str) -> Config:
     """Reads and checks the text of a config.yaml.
 
@@ -413,7 +419,7 @@ def parse_config(text: str) -> Config:
     try:
         document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        raise ConfigError(f"is not YAML: {' '.join(str(error).split())[:500]}") from error
+        raise ConfigError(f"is not YAML: {describe_yaml_error(error)}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"must be a mapping with the keys {_listed(_keys(Config))}; found {_found(document)}")
     try:

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contract.config import describe_yaml_error
 from contract.progress import progress_writes
 
 HOURS_PER_MONTH: Final = 720
@@ -155,7 +156,7 @@ def load_prices(path: Path = DEFAULT_TABLE) -> PriceTable:
     except UnicodeDecodeError as error:
         raise PricesError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     except yaml.YAMLError as error:
-        raise PricesError(f"{path}: is not YAML: {' '.join(str(error).split())[:300]}") from error
+        raise PricesError(f"{path}: is not YAML: {describe_yaml_error(error)}") from error
     except ValidationError as error:
         faults = [
             f"{path}: {'.'.join(str(part) for part in item['loc']) or 'the table'}: {item['msg']}"

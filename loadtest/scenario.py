@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from contract.config import describe_yaml_error
 from contract.identifiers import RuntimeName
 from loadtest.errors import LoadtestError
 from loadtest.mix import Work
@@ -138,7 +139,7 @@ def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
             "or a YAML file of your own"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path}: is not YAML: {' '.join(str(error).split())[:300]}") from error
+        raise ScenarioError(f"{path}: is not YAML: {describe_yaml_error(error)}") from error
     if not isinstance(document, dict):
         raise ScenarioError(f"{path}: must be a mapping with a `shape`")
     for change in changes:

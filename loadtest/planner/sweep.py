@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
-from contract.config import Config
+from contract.config import Config, describe_yaml_error
 from contract.scaling.settings import Scaling
 
 _RANGE: Final = re.compile(r"(\d+):(\d+)(?::([1-9]\d*))?")
@@ -74,7 +74,7 @@ def parse_change(text: str) -> tuple[str, Any]:
     try:
         return name.strip(), yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ChoiceError(f"{text!r}: the value is not YAML: {' '.join(str(error).split())[:200]}") from error
+        raise ChoiceError(f"{text!r}: the value is not YAML: {describe_yaml_error(error)}") from error
 
 
 def parse_sweep(text: str) -> tuple[str, list[int]]:

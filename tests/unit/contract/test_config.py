@@ -143,6 +143,7 @@ def test_the_projects_own_config_loads() -> None:
         ("- 1\n", "must be a mapping with the keys stackName"),
         ("", "found nothing"),
         ("a: [", "is not YAML"),
+        ("a: [1\nb: 2", "in line 1, column 4: a: [1 ^ expected ',' or ']', but got ':' in line 2, column 2"),
     ],
 )
 def test_a_wrong_config_names_the_key_the_finding_and_the_way_out(text: str, expected: str) -> None:
