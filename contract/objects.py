@@ -82,8 +82,10 @@ def input_key(tenant: str, name: str) -> str:
 def is_own_input(key: str, tenant: str) -> bool:
     """Tells whether a key is that of an input file which this tenant (empty: the shared space) has uploaded."""
     folder = input_key(tenant, "")
-    # Directly in it: below the folder of the shared space lie those of the tenants.
-    return key.startswith(folder) and key != folder and "/" not in key.removeprefix(folder)
+    # Directly in it: below the folder of the shared space lie those of the tenants. S3 itself takes dots as they are,
+    # but emulators and proxies resolve them, to a listing of the bucket at worst.
+    name = key.removeprefix(folder)
+    return key.startswith(folder) and "/" not in name and name not in {"", ".", ".."}
 
 
 def submission_label(submission: str) -> str:

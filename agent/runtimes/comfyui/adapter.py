@@ -70,6 +70,9 @@ SUBMIT_TIMEOUT: Final = 60.0
 AHEAD_TIMEOUT: Final = 30.0
 """Seconds in which inputs are uploaded ahead; what is not there then is uploaded by its run."""
 
+MOST_INFO: Final = 16 * 1024 * 1024
+"""Bytes of what the server tells of one class: a few hundred, and the names of all files or models to choose from."""
+
 _REMEMBERED: Final = 1000
 """Uploaded files that are remembered."""
 
@@ -180,7 +183,8 @@ class ComfyUi:
             self._told.clear()
         for name in classes - told.keys():
             path = f"/object_info/{quote(name, safe='')}"
-            document = await _ANSWERS.mapping(await self._server.request("GET", path, timeout=SUBMIT_TIMEOUT), path)
+            reply = await self._server.request("GET", path, timeout=SUBMIT_TIMEOUT, most=MOST_INFO)
+            document = await _ANSWERS.mapping(reply, path)
             told[name] = self._told[name] = read_inputs(document.get(name))
         return told
 

@@ -26,6 +26,9 @@ _ENDINGS = {
 }
 
 
+_MOST_CACHED: Final = 100_000
+"""Names of cached nodes that are kept, and those of one more event; ten times the largest workflows."""
+
 _SENDERS: Final = re.compile("web_?socket", re.IGNORECASE)
 """Classes of nodes that send their pictures through the socket and write no file: SaveImageWebsocket and its kin."""
 
@@ -134,8 +137,9 @@ class Watch:
         match message.get("type"):
             case "execution_cached":
                 nodes = data.get("nodes")
-                self.cached |= {str(name) for name in nodes} if isinstance(nodes, list) else set()
-                self.kept_bytes += size
+                if isinstance(nodes, list) and len(self.cached) < _MOST_CACHED:
+                    self.cached |= {str(name) for name in nodes}
+                    self.kept_bytes += size
                 self._done(nodes)
             case "executing":
                 self._executing(data.get("node"))

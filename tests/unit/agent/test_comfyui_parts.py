@@ -405,3 +405,12 @@ class TestSecrets:
         raw = b'{"a" : NaN}'
         assert without_secrets(raw, {"client_id": "x"}) is raw
         assert without_secrets(raw, None) is raw
+
+
+def test_events_without_end_do_not_fill_the_memory() -> None:
+    seen = Watch("P", frozenset({"1"}))
+    for number in range(300):
+        names = [f"{number}.{index}" for index in range(1000)]
+        seen.feed({"type": "execution_cached", "data": {"prompt_id": "P", "nodes": names}}, 7000)
+    assert len(seen.cached) <= 101_000
+    assert seen.kept_bytes >= 700_000

@@ -19,6 +19,8 @@ from contract.objects import (
     ended_key,
     idempotency_key,
     image_key,
+    input_key,
+    is_own_input,
     is_reserved_key,
     payload_key,
     rand4,
@@ -129,3 +131,11 @@ def test_a_records_key_tells_whose_it_is(task: TaskRef) -> None:
 @pytest.mark.parametrize("key", [".tasks/", ".tasks/t", ".tasks/a/b/t.json", ".tasks//t.json", ".payloads/t.json", ""])
 def test_what_is_no_record_is_nobodys(key: str) -> None:
     assert task_of_record(key) is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "bob/cat.png", "../bob/cat.png"])
+@pytest.mark.parametrize("tenant", ["", "alice"])
+def test_an_own_input_is_one_file_of_ones_own_folder(tenant: str, name: str) -> None:
+    assert is_own_input(input_key(tenant, "cat.png"), tenant)
+    assert not is_own_input(input_key(tenant, name), tenant)
+    assert not is_own_input(input_key("bob", "cat.png"), tenant)
