@@ -47,7 +47,9 @@ class _Work:
         """Asks the server all cases; returns what it says it is, and the outcomes."""
         owner = CommandLine(self.command) if self.command else None
         # No connection is kept: a restarted server would find it broken.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        token = os.environ.get("RUNTIME_TOKEN", "")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), headers=headers) as session:
             server = self.suite.client(session, self.url, busy_seconds=self.busy, owner=owner, notes=self.notes)
             if owner is not None:
                 if await server.listens():
@@ -88,7 +90,8 @@ class _Work:
         where = f"{self.url}{server.ready_path}"
         if status in {401, 403}:
             return (
-                f"{where} answers {status}; put user and password into --url, as in http://user:password@127.0.0.1:8188"
+                f"{where} answers {status}; put user and password into --url, as in "
+                "http://user:password@127.0.0.1:8188, or an API key into RUNTIME_TOKEN"
             )
         return f"{where} answers {status}, but not as such a server does; check --type and --url"
 

@@ -19,7 +19,8 @@ IMAGES: Final = {"status": 200, "body": {"data": Each({"b64_json": str}, least=1
 """An answer with pictures."""
 RUN_WITHIN: Final = 300.0
 """Seconds of a run, on a CPU too."""
-SIDE: Final = 64
+SIDE: Final = 256
+"""Pixels; the least of those that OpenAI itself takes, and some servers no others."""
 _OVER: Final = frozenset({"completed", "failed", "cancelled", "deleted", "expired"})
 PICTURE: Final = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAYElEQVR4nO3PQQ0AIBDAMED5SUcEj4ZkVbDtmVk/OzrgVQNaA1oDWgNaA1oDWgNaA1oD"
@@ -40,8 +41,8 @@ class OpenAi(Server):
 
     def busy(self, **fields: Any) -> dict[str, Any]:
         """Returns a request that takes a while."""
-        side = self.notes.get("busy_side", 768)
-        return self.wish(size=f"{side}x{side}", num_inference_steps=int(60 * self.busy_seconds), **fields)
+        side = self.notes.get("busy_side", 1024)
+        return self.wish(size=f"{side}x{side}", num_inference_steps=int(30 * self.busy_seconds), **fields)
 
     async def generate(self, **fields: Any) -> Reply:
         """Asks for pictures."""
