@@ -420,14 +420,18 @@ def _check_workflow(field: str, content: Any) -> None:
         field, content = f"{field}.prompt", content["prompt"]
     if not isinstance(content, dict) or not content:
         raise InvalidRequestError(
-            field, "must be a workflow in API format: a non-empty object of nodes (ComfyUI: 'Save (API Format)')"
+            field, "must be a workflow in API format: a non-empty object of nodes (ComfyUI: 'Export (API)')"
+        )
+    if isinstance(content.get("nodes"), list):
+        raise InvalidRequestError(
+            f"{field}.nodes", "are the editor's own format; export the workflow with 'Export (API)'"
         )
     for name, node in content.items():
         if not isinstance(node, dict):
             raise InvalidRequestError(
                 f"{field}.{name[:80]}",
                 "is no node: a workflow in API format is an object of nodes with class_type and inputs "
-                "(ComfyUI: 'Save (API Format)')",
+                "(ComfyUI: 'Export (API)')",
             )
         if not isinstance(node.get("class_type"), str) or not node["class_type"]:
             raise InvalidRequestError(f"{field}.{name[:80]}.class_type", "is required: it names the node's class")

@@ -37,15 +37,15 @@ def read_workflow(content: Mapping[str, Any]) -> Workflow:
         extra = _read_extra(content)
     if isinstance(nodes.get("nodes"), list):
         raise PermanentError(
-            "invalid_workflow", "the workflow is in the editor's own format; export it with Save (API Format)"
+            "invalid_workflow", "the workflow is in the editor's own format; export it with Export (API)"
         )
     if not nodes:
-        raise PermanentError("invalid_workflow", "the workflow has no node; export it with Save (API Format)")
+        raise PermanentError("invalid_workflow", "the workflow has no node; export it with Export (API)")
     for name, node in nodes.items():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
             raise PermanentError(
                 "invalid_workflow",
-                f"node {name!r} of the workflow is no object with a class_type; export it with Save (API Format)",
+                f"node {name!r} of the workflow is no object with a class_type; export it with Export (API)",
             )
         if not isinstance(node.get("inputs", {}), dict):
             raise PermanentError("invalid_workflow", f"the inputs of node {name!r} of the workflow are no object")

@@ -63,7 +63,7 @@ class TestWorkflows:
         [
             ({}, "no node"),
             ({"prompt": {}}, "no node"),
-            ({"nodes": [], "links": [], "version": 0.4}, r"Save \(API Format\)"),
+            ({"nodes": [], "links": [], "version": 0.4}, r"Export \(API\)"),
             ({"1": "text"}, "node '1'"),
             ({"1": {"inputs": {}}}, "node '1'"),
             ({"1": {"class_type": 5}}, "node '1'"),

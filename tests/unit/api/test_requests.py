@@ -169,6 +169,7 @@ def test_task_says_which_paths_there_are_and_which_runtime_is_missing() -> None:
         ({"prompt": {}}, "task.content.prompt"),
         ({"3": []}, "task.content.3"),
         ({"3": {}}, "task.content.3.class_type"),
+        ({"id": "x", "nodes": [{"type": "EmptyImage"}], "links": []}, "task.content.nodes"),
         ({"nodes": [], "links": []}, "task.content.nodes"),
     ],
 )
