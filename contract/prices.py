@@ -258,7 +258,7 @@ class Fixed:
     nat_gateways: int = 3
     """Each with a public IPv4 address."""
     load_balancers: int = 1
-    system_volume_gib: int = 22
+    system_volume_gib: int = 44
     """Of each system node: Bottlerocket's two volumes."""
     snapshot_gib: int = 0
     """The image cache."""

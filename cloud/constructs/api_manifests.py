@@ -93,7 +93,10 @@ def _key_ids(named: Mapping[str, Sequence[str]]) -> str:
 
 def namespace_manifest() -> Manifest:
     """Returns the namespace of the API and of the collector of traces."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    # A rollout ends a pod only when the load balancer sends requests to the next one: minutes after that is ready for
+    # Kubernetes (AWS Load Balancer Controller, "Pod readiness gate").
+    labels = {"elbv2.k8s.aws/pod-readiness-gate-inject": "enabled"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
 
 
 def api_manifests(config: Config, settings: ApiSettings) -> list[Manifest]:

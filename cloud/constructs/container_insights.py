@@ -14,6 +14,10 @@ from cloud.constructs.cluster import Cluster, retention
 from cloud.constructs.pod_identity import PodIdentity
 from contract.config import Config
 
+SETTINGS: Final = {"manager": {"applicationSignals": {"autoMonitor": {"monitorAllServices": False}}}}
+"""Application Signals is on by default, and would put agents of four languages into every pod behind a Service, and be
+billed by the request (Amazon CloudWatch, "Install the CloudWatch agent with the Observability EKS add-on")."""
+
 LOGS: Final = ("application", "dataplane", "host", "performance")
 
 
@@ -41,5 +45,11 @@ class ContainerInsights(Construct):
             service_account="cloudwatch-agent",
             managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("CloudWatchAgentServerPolicy")],
         )
-        add_on = eks.Addon(self, "AddOn", cluster=cluster.cluster, addon_name="amazon-cloudwatch-observability")
+        add_on = eks.Addon(
+            self,
+            "AddOn",
+            cluster=cluster.cluster,
+            addon_name="amazon-cloudwatch-observability",
+            configuration_values=SETTINGS,
+        )
         add_on.node.add_dependency(identity, cluster.nodes, *self.groups.values())

@@ -33,10 +33,29 @@ def fixed_of(templates: Iterable[Template], *, snapshot_gib: int = 0) -> Fixed:
         system_instance=str(nodes["InstanceTypes"][0]),
         nat_gateways=count("AWS::EC2::NatGateway"),
         load_balancers=count("AWS::ElasticLoadBalancingV2::LoadBalancer"),
-        alarms=count("AWS::CloudWatch::Alarm"),
+        system_volume_gib=_volumes_gib(resources, nodes),
+        alarms=sum(_metrics(item) for item in resources if item["Type"] == "AWS::CloudWatch::Alarm"),
         secrets=count("AWS::SecretsManager::Secret"),
         snapshot_gib=snapshot_gib,
     )
+
+
+def _metrics(alarm: Template) -> int:
+    """Returns how many metrics an alarm reads: each is billed (Amazon CloudWatch, "Pricing")."""
+    asked = alarm["Properties"].get("Metrics", [])
+    return sum("MetricStat" in item for item in asked) or 1
+
+
+def _volumes_gib(resources: list[Template], nodes: Template) -> int:
+    """Returns the size of all volumes of a node of the components, as its launch template has them."""
+    templates = [item for item in resources if item["Type"] == "AWS::EC2::LaunchTemplate"]
+    (own,) = [
+        item["Properties"]["LaunchTemplateData"]
+        for item in templates
+        if "BlockDeviceMappings" in item["Properties"]["LaunchTemplateData"]
+    ] or [{"BlockDeviceMappings": []}]
+    found = [int(volume["Ebs"]["VolumeSize"]) for volume in own["BlockDeviceMappings"]]
+    return sum(found) or int(nodes["DiskSize"])
 
 
 def monthly_bill(fixed: Fixed, prices: PriceTable) -> Table:

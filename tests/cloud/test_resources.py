@@ -251,6 +251,21 @@ def test_our_chart_is_called_as_its_own_file_says() -> None:
     assert described["name"] == names.CHART
 
 
+def test_no_pod_is_given_agents_that_nobody_asked_for(default: Synthesis) -> None:
+    (add_on,) = [
+        item for item in default.properties("AWS::EKS::Addon") if item["AddonName"] == "amazon-cloudwatch-observability"
+    ]
+    watched = json.loads(add_on["ConfigurationValues"])["manager"]["applicationSignals"]["autoMonitor"]
+    assert watched == {"monitorAllServices": False}
+
+
+def test_a_rollout_of_the_api_waits_for_the_load_balancer(default: Synthesis) -> None:
+    (namespace,) = [item for item in default.kubernetes_objects() if item["kind"] == "Namespace"]
+    assert namespace["metadata"]["labels"]["elbv2.k8s.aws/pod-readiness-gate-inject"] == "enabled"
+    (binding,) = [item for item in default.kubernetes_objects() if item["kind"] == "TargetGroupBinding"]
+    assert binding["metadata"]["namespace"] == namespace["metadata"]["name"]
+
+
 def test_logs_are_forgotten_after_a_week_or_as_configured(default: Synthesis, everything: Synthesis) -> None:
     groups = default.properties("AWS::Logs::LogGroup")
     assert {group["RetentionInDays"] for group in groups if "darkroom" in str(group.get("LogGroupName"))} == {30}

@@ -43,6 +43,16 @@ def test_pods_tolerate_the_taints_of_their_nodes_and_other_runtimes_do_not(compl
         assert tolerated == {"nvidia.com/gpu": None, "runtime": "sdruntime"}
 
 
+def test_no_pod_comes_to_a_node_before_the_driver_of_its_models(usual: Release) -> None:
+    def taints(release: Release) -> list[Any]:
+        return [pool["spec"]["template"]["spec"].get("startupTaints") for pool in release.all("NodePool").values()]
+
+    assert taints(usual) == [[{"key": "s3.csi.aws.com/agent-not-ready", "effect": "NoExecute"}]] * 2
+    # Nobody would take it away where another driver mounts them, or none.
+    assert taints(released(placed={"storage_class": "efs-model-storage-sc", "model_bucket": ""})) == [None, None]
+    assert taints(released({"runtime": {"persistence": {"enabled": False}}})) == [None, None]
+
+
 def test_a_busy_pod_on_spot_hears_of_an_interruption_at_once(usual: Release) -> None:
     """Karpenter leaves it running until `terminationGracePeriod` of the node less that of the pod (see the README)."""
     node = usual.one("NodePool", "sdruntime-spot")["spec"]["template"]["spec"]["terminationGracePeriod"]

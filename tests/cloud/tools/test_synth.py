@@ -19,8 +19,9 @@ def test_the_fixed_part_is_counted_in_the_templates(default: Synthesis) -> None:
     found = fixed_of(default.templates.values(), snapshot_gib=80)
     assert (found.system_nodes, found.system_instance) == (2, "m5.large")
     assert (found.nat_gateways, found.load_balancers, found.snapshot_gib) == (3, 1, 80)
-    assert found.alarms == len(default.resources("AWS::CloudWatch::Alarm"))
-    assert found.system_volume_gib == Fixed().system_volume_gib
+    # The share of failed tasks is made of two metrics, and each is billed.
+    assert found.alarms == len(default.resources("AWS::CloudWatch::Alarm")) + 1
+    assert found.system_volume_gib == Fixed().system_volume_gib == 4 + 40
 
 
 def test_the_charts_are_rendered_with_the_values_that_are_deployed(default: Synthesis) -> None:
