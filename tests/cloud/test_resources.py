@@ -322,7 +322,7 @@ def test_results_are_delivered_by_cloudfront_only_when_the_config_says_so_and_re
     (refusal,) = [item for item in statements if item.get("Sid") == "DeliverNoRecords"]
     assert refusal["Effect"] == "Deny"
     endings = {str(resource["Fn::Join"][1][-1]) for resource in refusal["Resource"]}
-    assert endings == {"/.tasks/*", "/.ended/*", "/.payloads/*", "/.idempotency/*"}
+    assert endings == {"/.tasks/*", "/.ended/*", "/.payloads/*", "/.idempotency/*", "/.inputs/*"}
 
 
 def test_models_come_from_the_bucket_or_from_a_file_system(default: Synthesis, everything: Synthesis) -> None:
