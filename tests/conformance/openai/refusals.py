@@ -40,3 +40,14 @@ async def refuses_edits_without_a_file(server: OpenAi) -> None:
 @case("an unknown route is 404")
 async def unknown_route(server: OpenAi) -> None:
     check("POST /v1/no-such-route", 404, (await server.send("POST", "/v1/no-such-route", json={})).status)
+
+
+@case("a wrong method is 404 or 405")
+async def wrong_method(server: OpenAi) -> None:
+    check("GET generations", OneOf(404, 405), (await server.send("GET", GENERATIONS)).status)
+
+
+@case("edits with a file and no prompt are 400 or 422, and the body says why")
+async def refuses_edits_without_a_prompt(server: OpenAi) -> None:
+    reply = await server.edit(prompt="")
+    check("POST edits", {"status": OneOf(400, 422), "body": SAID}, reply.shown())
