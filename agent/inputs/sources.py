@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from agent.errors import PermanentError, TaskError, TransientError, deciding_error
 from agent.inputs.fetch import Budget, Fetcher, check_type, refuse_scheme, shown, too_large
 from agent.media import SIGNATURE_SIZE
-from contract.objects import SAMPLE, is_own_input, is_reserved_key, split_s3_url, tenant_folder
+from contract.objects import INPUTS, SAMPLE, is_own_input, is_reserved_key, split_s3_url, tenant_folder
 from contract.store import error_code, is_absent
 
 _CHUNK: Final = 256 * 1024
@@ -123,8 +123,13 @@ class Inputs:
                 f"the link {shown(link)} names a bucket that is not open for inputs; "
                 f"put the file into {' or '.join(sorted(self._buckets)) or 'an allowed bucket'}",
             )
-        if bucket == self._results and is_own_input(key, tenant):
-            return bucket, key
+        if bucket == self._results and key.startswith(INPUTS):
+            if is_own_input(key, tenant):
+                return bucket, key
+            raise PermanentError(
+                "input_refused",
+                f"the link {shown(link)} is not a file that this tenant has uploaded; upload it with its own API key",
+            )
         # S3 itself takes dots and slashes as they are, but emulators and proxies resolve them.
         if is_reserved_key(key) or key.startswith("/") or {".", ".."} & set(key.split("/")):
             raise PermanentError("input_refused", f"the link {shown(link)} names a reserved key; use another key")

@@ -58,7 +58,7 @@ async def test_a_file_comes_back_by_its_link_and_is_an_input_of_its_tenants_task
     inputs = Inputs(Fetcher(), reader, bucket)
     assert await inputs.fetch_all([body["s3"]], tenant="alice") == {body["s3"]: data}
     for other in ("bob", ""):
-        with pytest.raises(Exception, match="reserved key"):
+        with pytest.raises(Exception, match="not a file that this tenant has uploaded"):
             await inputs.fetch_all([body["s3"]], tenant=other)
 
 
