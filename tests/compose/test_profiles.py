@@ -138,7 +138,7 @@ def test_the_probe_of_a_real_image_tells_a_server_that_answers(
 
 
 def test_the_volume_of_the_runtimes_is_filled_from_the_model_bucket(compose: Compose) -> None:
-    bucket = load_config(ROOT / "config.yaml").model_bucket
+    bucket = topology(load_config(ROOT / "config.yaml")).model_bucket
     s3 = make_clients(f"http://127.0.0.1:{compose.ports['LOCALSTACK_PORT']}").s3
     s3.put_object(Bucket=bucket, Key="Lora/style.safetensors", Body=model_bytes("a.lora_up.weight"))
     command = ["--profile", "gpu", "up", "--no-build", "--no-deps", "--exit-code-from", "models", "models"]
