@@ -340,6 +340,11 @@ class Promise(RuleBasedStateMachine):
         sweeper = self._alive(self.apis)[0]
         self._begin(sweeper, sweeper.sweep(self.cloud))
         self.loop.pass_time(120)
+        for _ in range(40):
+            # What was refused many times waits longer and longer between two tries.
+            if not self.operations:
+                break
+            self.loop.pass_time(60)
         self._note_ends()
         assert not self.operations
 
