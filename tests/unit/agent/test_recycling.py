@@ -84,7 +84,8 @@ def answering(statuses: dict[str, int]) -> tuple[Handler, list[str]]:
     [
         (RuntimeType.SDWEBUI, {"POST /sdapi/v1/server-restart": 200}, True, 1),
         (RuntimeType.SDWEBUI, {"POST /sdapi/v1/server-restart": 501, "POST /sdapi/v1/server-kill": 200}, True, 2),
-        (RuntimeType.SDWEBUI, {}, False, 2),
+        (RuntimeType.SDWEBUI, {"POST /sdapi/v1/restart": 204}, True, 3),
+        (RuntimeType.SDWEBUI, {}, False, 3),
         (RuntimeType.COMFYUI, {"POST /v2/manager/reboot": 200}, True, 1),
         (RuntimeType.COMFYUI, {"POST /v2/manager/reboot": 405, "GET /manager/reboot": 200}, True, 4),
         (RuntimeType.COMFYUI, {"POST /v2/manager/reboot": 403}, False, 1),
