@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from contract.config import parse_config
+from contract.objects import SAMPLE
 from contract.task import Metadata, TaskMessage, TaskType, encode_task_message
 from contract.topology import Topology, string_attributes, topology
 from local.clients import Clients, make_clients
@@ -97,7 +98,10 @@ def test_objects_and_tasks_that_are_not_over_outlive_a_localstack_that_was_kille
             found = clients.s3.get_object(Bucket=BUCKET, Key="a/ä 1.png")
             assert (found["Body"].read(), found["ETag"], found["ContentType"]) == (b"second", tag, "image/png")
             assert found["Metadata"] == {"by": "me"}
-            assert [item["Key"] for item in clients.s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == ["a/ä 1.png"]
+            assert {item["Key"] for item in clients.s3.list_objects_v2(Bucket=BUCKET)["Contents"]} == {
+                "a/ä 1.png",
+                SAMPLE,
+            }
             assert send_again(tmp_path / "kept.sqlite3", clients, PLACE) == SentAgain(tasks=1, callbacks=1)
             eventually(partial(takes, clients, ["waits"]))
 
