@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -112,4 +112,5 @@ class Inbox:
             yield cls(sqs, url)
         finally:
             sns.unsubscribe(SubscriptionArn=subscription)
-            sqs.delete_queue(QueueUrl=url)
+            with suppress(sqs.exceptions.QueueDoesNotExist):  # gone with an emulator that was started anew
+                sqs.delete_queue(QueueUrl=url)
