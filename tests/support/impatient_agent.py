@@ -6,7 +6,7 @@ import sys
 
 from agent import __main__ as program
 from agent import running
-from agent.runtimes.comfyui import adapter as comfyui
+from agent.runtimes.comfyui import stopping as comfyui
 from agent.runtimes.sdwebui import adapter as sdwebui
 
 if __name__ == "__main__":

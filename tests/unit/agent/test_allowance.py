@@ -15,7 +15,7 @@ from aiohttp import web
 from agent.errors import PermanentError
 from agent.runtimes import allowance as module
 from agent.runtimes.allowance import MOST_OUTPUTS, MOST_VALUES, Allowances, check_outputs, check_values
-from agent.runtimes.comfyui.adapter import CLIENT
+from agent.runtimes.comfyui.submission import CLIENT
 from agent.runtimes.http import MOST_OF_REFUSAL, Server, open_session
 from contract.task import RuntimeType, TaskType
 from tests.support.graphs import plain

@@ -16,6 +16,7 @@ import pytest
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.runtimes import Answer, Runtime
 from agent.runtimes.comfyui import adapter as module
+from agent.runtimes.comfyui import prompts, stopping
 from agent.runtimes.http import Interrupts, Reply
 from contract.task import RuntimeType, TaskType
 from fake_runtime.comfyui.node_types import Context, Input, NodeClass, Result, Values
@@ -271,7 +272,7 @@ async def test_a_batch_that_goes_on_in_further_prompts_is_followed_to_its_end(
     comfyui: Server, runtime: Runtime, classes: Callable[..., None], monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
     # After a pause the second prompt has ended, and the third one runs.
-    monkeypatch.setattr(module, "PATIENCE", (pause, 0.5, 1.0))
+    monkeypatch.setattr(prompts, "PATIENCE", (pause, 0.5, 1.0))
     rounds = iter(range(3))
 
     def combine(context: Context, values: Values) -> Result:
@@ -303,7 +304,7 @@ async def test_a_cancelled_batch_leaves_no_prompt_behind(tmp_path: Path, classes
 async def test_outputs_that_the_server_forgot_are_worth_another_try(
     comfyui: Server, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", (0.0,))
+    monkeypatch.setattr(prompts, "PATIENCE", (0.0,))
     prepared = await runtime.prepare(TaskType.PIPELINE, plain())
     ended = await runtime.run(prepared, run_id="r", progress=lambda _: None)
     remove(tmp_path, "probe*.png")
@@ -544,7 +545,7 @@ async def test_a_prompt_that_somebody_deleted_is_worth_another_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SILENCE", 0.1)
-    monkeypatch.setattr(module, "PATIENCE", (0.0, 0.1))
+    monkeypatch.setattr(prompts, "PATIENCE", (0.0, 0.1))
     async with serving(tmp_path, type="comfyui", seconds_per_task=1) as comfyui, adapter(comfyui.url) as runtime:
         await comfyui.queue(plain("stranger"))
         await comfyui.running()
@@ -559,7 +560,7 @@ async def test_a_prompt_that_somebody_deleted_is_worth_another_try(
 async def test_an_ignored_interrupt_delays_the_cancellation_only_so_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "INTERRUPT_GRACE", 0.3)
+    monkeypatch.setattr(stopping, "INTERRUPT_GRACE", 0.3)
     faults = ["interrupt-ignored"]
     async with (
         serving(tmp_path, faults, type="comfyui", seconds_per_task=60) as comfyui,
@@ -582,7 +583,7 @@ async def test_a_server_that_dies_in_the_middle_takes_the_blame() -> None:
 
 
 async def test_a_server_that_is_started_again_in_the_middle_takes_the_blame(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", (0.0, 0.1))
+    monkeypatch.setattr(prompts, "PATIENCE", (0.0, 0.1))
     with fake_process("--type", "comfyui", "--seconds-per-task", "30") as process:
         process.start()
         async with adapter(process.url) as runtime:

@@ -12,7 +12,7 @@ import pytest
 
 from agent.errors import RuntimeUnavailableError
 from agent.runtimes import Answer, Runtime
-from agent.runtimes.comfyui import adapter as comfyui
+from agent.runtimes.comfyui import stopping as comfyui
 from agent.runtimes.http import Reply
 from agent.runtimes.sdwebui import adapter as sdwebui
 from contract.task import RuntimeType, TaskType
