@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any, Final
 
 import structlog
-from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from api.auth import Caller
@@ -27,7 +26,7 @@ from api.submit import Acceptance, Accepted, Fate, NotAcceptedError, new_ticket
 from api.unsettled import Ticket
 from contract.identifiers import TaskRef, Tenant
 from contract.objects import idempotency_key
-from contract.store import is_absent, is_lost_race
+from contract.store import read_document, write_document
 
 MAX_KEY_LENGTH: Final = 255
 
@@ -114,7 +113,7 @@ class Idempotency:
         """Notes what has come of publishing, and returns what it means beside other sendings; None: it is accepted."""
         ours = stored.note.model_copy(update={"published": published, "withdrawn": not published})
         try:
-            decided = await self._put(place, ours, {"IfMatch": stored.etag}) or await self._read(place)
+            decided = await self._put(place, ours, replaced=stored.etag) or await self._read(place)
         except AWS_ERRORS as error:
             _log.warning("cannot note what became of the task", task_id=ours.task_id, error=repr(error))
             return Fate.UNKNOWN
@@ -134,7 +133,7 @@ class Idempotency:
                     submission=ticket.submission,
                     submitted_at=ticket.submitted_at,
                 )
-                if won := await self._put(place, ours, {"IfNoneMatch": "*"}):
+                if won := await self._put(place, ours):
                     return won
                 theirs = await self._read(place)
                 if theirs is None:
@@ -143,7 +142,7 @@ class Idempotency:
                     return theirs
                 # The first sending was answered with 503, and that submission has ended: begin anew, with the same id.
                 again = ours.model_copy(update={"task_id": theirs.note.task_id})
-                if won := await self._put(place, again, {"IfMatch": theirs.etag}):
+                if won := await self._put(place, again, replaced=theirs.etag):
                     return won
         except AWS_ERRORS as error:
             raise UnavailableError("the Idempotency-Key could not be noted; try again") from error
@@ -158,26 +157,9 @@ class Idempotency:
         return fate is Fate.NOT_ACCEPTED
 
     async def _read(self, place: str) -> _Stored | None:
-        try:
-            answer = await self._s3.get_object(Bucket=self._bucket, Key=place)
-            async with answer["Body"] as body:
-                return _Stored(Note.model_validate_json(await body.read()), answer["ETag"])
-        except ClientError as error:
-            if is_absent(error):
-                return None
-            raise
+        found = await read_document(self._s3, self._bucket, place)
+        return _Stored(Note.model_validate_json(found[0]), found[1]) if found is not None else None
 
-    async def _put(self, place: str, note: Note, condition: dict[str, str]) -> _Stored | None:
-        try:
-            answer = await self._s3.put_object(
-                Bucket=self._bucket,
-                Key=place,
-                Body=note.model_dump_json().encode(),
-                ContentType="application/json",
-                **condition,
-            )
-        except ClientError as error:
-            if is_lost_race(error):
-                return None
-            raise
-        return _Stored(note, answer["ETag"])
+    async def _put(self, place: str, note: Note, *, replaced: str = "") -> _Stored | None:
+        won = await write_document(self._s3, self._bucket, place, note, replaced=replaced)
+        return _Stored(note, won) if won is not None else None

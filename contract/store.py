@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError
+from pydantic import BaseModel
 
 from contract.identifiers import TaskRef
 from contract.objects import ended_key, record_key
@@ -134,34 +135,19 @@ class RecordStore:
 
     async def _put(self, task: TaskRef, record: Record, replaced: Stored | None) -> Stored | None:
         """Writes a record if nobody was faster; returns None when somebody was."""
-        condition = {"IfNoneMatch": "*"} if replaced is None else {"IfMatch": replaced.etag}
-        try:
-            answer = await self._s3.put_object(
-                Bucket=self._bucket,
-                Key=record_key(task),
-                Body=record.model_dump_json().encode(),
-                ContentType="application/json",
-                **condition,
-            )
-        except ClientError as error:
-            if is_lost_race(error):
-                return None
-            raise
-        return Stored(record, answer["ETag"])
+        etag = replaced.etag if replaced is not None else ""
+        won = await write_document(self._s3, self._bucket, record_key(task), record, replaced=etag)
+        return Stored(record, won) if won is not None else None
 
     async def _knowing(self, stored: Stored, submission: str) -> Stored:
         """Returns a record with a submission in it that was crowded out; unchanged when it was not."""
         record = stored.record
         if record.find(submission) is not None:
             return stored
-        try:
-            answer = await self._s3.get_object(Bucket=self._bucket, Key=ended_key(record.ref, submission))
-            async with answer["Body"] as body:
-                ended = Submission.model_validate_json(await body.read())
-        except ClientError as error:
-            if is_absent(error):
-                return stored
-            raise
+        found = await read_document(self._s3, self._bucket, ended_key(record.ref, submission))
+        if found is None:
+            return stored
+        ended = Submission.model_validate_json(found[0])
         earlier = {ended.submission: ended, **record.earlier}
         return replace(stored, record=record.model_copy(update={"earlier": earlier}))
 
@@ -176,6 +162,51 @@ class RecordStore:
                     Body=submission.model_dump_json().encode(),
                     ContentType="application/json",
                 )
+
+
+async def read_document(s3: S3Client, bucket: str, key: str) -> tuple[bytes, str] | None:
+    """Returns an object and its entity tag, or None when there is none.
+
+    Raises:
+        botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
+    """
+    try:
+        answer = await s3.get_object(Bucket=bucket, Key=key)
+        async with answer["Body"] as body:
+            return bytes(await body.read()), str(answer["ETag"])
+    except ClientError as error:
+        if is_absent(error):
+            return None
+        raise
+
+
+async def write_document(s3: S3Client, bucket: str, key: str, document: BaseModel, *, replaced: str) -> str | None:
+    """Writes a document if nobody was faster; returns its entity tag, or None when somebody was.
+
+    Args:
+        s3: the client.
+        bucket: where it lies.
+        key: under which.
+        document: written as JSON.
+        replaced: the entity tag of what is there; empty: there is nothing.
+
+    Raises:
+        botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
+    """
+    condition = {"IfMatch": replaced} if replaced else {"IfNoneMatch": "*"}
+    try:
+        answer = await s3.put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=document.model_dump_json().encode(),
+            ContentType="application/json",
+            **condition,
+        )
+    except ClientError as error:
+        if is_lost_race(error):
+            return None
+        raise
+    return str(answer["ETag"])
 
 
 def error_code(error: ClientError) -> str:

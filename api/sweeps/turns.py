@@ -13,13 +13,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import structlog
-from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.aws import S3
 from api.sweeps.verdicts import Swept
 from contract.objects import EXPIRY_SWEEP
-from contract.store import is_absent, is_lost_race
+from contract.store import read_document, write_document
 
 LEASE: Final = timedelta(minutes=10)
 """At most; a process that sweeps says so again within a third of it, and after all of it another one takes over."""
@@ -144,32 +143,15 @@ class Turns:
         turn.note, turn.etag = note, won
 
     async def _read(self) -> tuple[Note | None, str]:
+        found = await read_document(self._s3, self._bucket, EXPIRY_SWEEP)
+        if found is None:
+            return None, ""
+        document, etag = found
         try:
-            answer = await self._s3.get_object(Bucket=self._bucket, Key=EXPIRY_SWEEP)
-            async with answer["Body"] as body:
-                document = await body.read()
-        except ClientError as error:
-            if is_absent(error):
-                return None, ""
-            raise
-        try:
-            return Note.model_validate_json(document), answer["ETag"]
+            return Note.model_validate_json(document), etag
         except ValidationError:
             _log.exception("the note on sweeps is unreadable; all records are read again", key=EXPIRY_SWEEP)
-            return None, answer["ETag"]
+            return None, etag
 
     async def _put(self, note: Note, etag: str) -> str | None:
-        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        try:
-            answer = await self._s3.put_object(
-                Bucket=self._bucket,
-                Key=EXPIRY_SWEEP,
-                Body=note.model_dump_json().encode(),
-                ContentType="application/json",
-                **condition,
-            )
-        except ClientError as error:
-            if is_lost_race(error):
-                return None
-            raise
-        return str(answer["ETag"])
+        return await write_document(self._s3, self._bucket, EXPIRY_SWEEP, note, replaced=etag)
