@@ -100,6 +100,7 @@ def make_services(front: Front, aws: Aws) -> Services:
     """Makes the parts that call AWS."""
     settings, config = front.settings, front.config
     clock = asyncio.get_running_loop().time
+    interval = timedelta(seconds=settings.expiry_sweep_seconds)
     store = RecordStore(aws.s3, settings.s3_bucket)
     callbacks = Callbacks(
         sns=aws.sns,
@@ -148,8 +149,8 @@ def make_services(front: Front, aws: Aws) -> Services:
                 store=store,
                 callbacks=callbacks,
                 metrics=front.metrics,
-                rules=Rules(expiry=timedelta(seconds=settings.expiry_seconds)),
-                interval=timedelta(seconds=settings.expiry_sweep_seconds),
+                rules=Rules.for_sweeps(expiry=timedelta(seconds=settings.expiry_seconds), interval=interval),
+                interval=interval,
             ),
             expiry_interval=settings.expiry_sweep_seconds,
             undelivered=Undelivered(

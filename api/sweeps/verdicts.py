@@ -15,13 +15,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from contract.record import Failure, Record, Status, Submission
 from contract.topology import EXPIRY
 
 EXPIRED: Final = "expired"
 """The error code of a submission that nobody has ended in time."""
+
+CALLBACK_GRACE: Final = timedelta(minutes=2)
+"""At most, before a sweep takes over a callback that is owed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,16 @@ class Rules:
     """A submission may be found so much too late, for the sake of a short list of records to be seen again."""
     overlap: timedelta = timedelta(minutes=5)
     """A write may take so long from the moment that S3 gives it until a listing shows it."""
-    callback_grace: timedelta = timedelta(minutes=2)
+    callback_grace: timedelta = CALLBACK_GRACE
     """Who ends a submission calls back within so much, or has died."""
+
+    @classmethod
+    def for_sweeps(cls, *, expiry: timedelta, interval: timedelta) -> Self:
+        """Returns the rules of sweeps that follow each other so soon: none waits longer for another than for a sweep.
+
+        A callback that was only slow is then published twice, which "at least once" allows.
+        """
+        return cls(expiry=expiry, callback_grace=min(CALLBACK_GRACE, interval))
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,6 +320,16 @@ def test_a_process_that_died_holds_nobody_up_for_longer_than_the_interval() -> N
     assert lease_for(timedelta(seconds=10)) == timedelta(seconds=10)
 
 
+@pytest.mark.parametrize(
+    ("interval", "grace"), [(timedelta(seconds=5), timedelta(seconds=5)), (6 * HOUR, timedelta(minutes=2))]
+)
+def test_a_callback_that_is_owed_waits_no_longer_than_from_one_sweep_to_the_next(
+    interval: timedelta, grace: timedelta
+) -> None:
+    rules = Rules.for_sweeps(expiry=27 * HOUR, interval=interval)
+    assert (rules.expiry, rules.callback_grace) == (27 * HOUR, grace)
+
+
 def test_a_second_process_waits_while_one_sweeps_and_until_the_next_sweep_is_due() -> None:
     aws = Aws()
     first, second = process(aws), process(aws)
