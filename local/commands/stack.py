@@ -144,9 +144,9 @@ def provision(
 
     from contract.topology import LOCAL_ACCOUNT, topology
     from local.emulator import UnfitEmulatorError, check, name_of
-    from local.keeper import Keeper
     from local.provision import account_of
     from local.provision import provision as apply
+    from local.reprovision import Reprovision
 
     clients = _clients(endpoint)
     loaded = _loaded(config)
@@ -168,7 +168,7 @@ def provision(
     if watch:
         # The first process of a container ends by no signal that it has not asked for.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        Keeper(clients, place, say=typer.echo, ready=ready_file).run()
+        Reprovision(clients, place, say=typer.echo, ready=ready_file).run()
 
 
 def sink(

@@ -20,7 +20,7 @@ PAUSE: Final = 2.0
 _ABSENT: Final = frozenset({"404", "NoSuchBucket", "NotFound"})
 
 
-class Keeper:
+class Reprovision:
     """Sees to it that topics, queues and buckets are there.
 
     Args:
