@@ -184,7 +184,10 @@ ACTIONS = {
 
 
 def actions_of(part: str) -> set[str]:
-    """What IAM has to allow for the calls of AWS that a part's source makes, by the names of botocore's methods."""
+    """What IAM has to allow for the calls of AWS that a part makes itself or through what it shares with the rest.
+
+    Calls are known by the names of botocore's methods.
+    """
     operations = {
         xform_name(name): f"{service}:{name}"
         for service in ("s3", "sns", "sqs")
@@ -192,7 +195,8 @@ def actions_of(part: str) -> set[str]:
     }
     called = {
         node.attr
-        for path in (ROOT / part).rglob("*.py")
+        for folder in (part, "contract")
+        for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
     }
