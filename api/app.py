@@ -63,6 +63,7 @@ def create_app(
             for loop in loops:
                 loop.cancel()
             await asyncio.wait(loops)
+            await services.feeds.close()
         front.tracer.close()
 
     document = openapi_document(

@@ -49,6 +49,11 @@ class Metrics:
             ("what",),
             registry=self.registry,
         )
+        self.looks = Counter(
+            "darkroom_api_event_looks",
+            "Task records asked for on behalf of GET /v1/events.",
+            registry=self.registry,
+        )
         self.streams = Gauge("darkroom_api_event_streams", "Event streams open.", registry=self.registry)
 
     def text(self) -> bytes:

@@ -215,6 +215,7 @@ _LAST_EVENT_ID: Final = {
     "schema": {"type": "string"},
     "description": "The id of the last event seen; a client that knows the end is answered with 204.",
 }
+_LAST_SEEN: Final = {**_LAST_EVENT_ID, "description": "The id of the last event seen."}
 
 
 def _text(description: str, media_type: str) -> dict[str, Any]:
@@ -278,6 +279,26 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 tag="tasks",
                 description="Ends when the task has ended.",
                 parameters=[_TASK_ID, _TENANT, _LAST_EVENT_ID],
+            )
+        },
+        "/v1/events": {
+            "get": build.operation(
+                "followTasks",
+                "Follow all tasks",
+                {
+                    200: _text(
+                        "Server-sent events: `task` (data is the task, its `context` and most of its images left out "
+                        "where it is long: it has `shortened` then), `ready` (what is unfinished has been told), "
+                        "`reset` (something may have been missed: read the tasks anew).",
+                        "text/event-stream",
+                    ),
+                },
+                400,
+                403,
+                503,
+                tag="tasks",
+                description="Begins with every unfinished task, or after `Last-Event-ID`. It does not end by itself.",
+                parameters=[_TENANT, _LAST_SEEN],
             )
         },
         "/v1/inputs": {

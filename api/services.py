@@ -16,6 +16,7 @@ from api.aws import Aws
 from api.callbacks import Callbacks
 from api.callers import ByGateway, ByKey
 from api.events import Streams
+from api.feed import Feeds
 from api.idempotency import Idempotency
 from api.intake import Intake
 from api.links import Links
@@ -62,6 +63,7 @@ class Services:
     acceptance: Acceptance
     idempotency: Idempotency
     tasks: Tasks
+    feeds: Feeds
     runtimes: Runtimes
     readiness: Readiness
     uploads: Uploads
@@ -119,12 +121,14 @@ def make_services(front: Front, aws: Aws) -> Services:
     )
     place = topology(config, region=settings.aws_region)
     links = Links(aws.signer, cdn_base_url=settings.cdn_base_url, seconds=settings.presigned_seconds)
+    tasks = Tasks(store=store, callbacks=callbacks, links=links, bucket=settings.s3_bucket)
     return Services(
         front=front,
         callbacks=callbacks,
         acceptance=acceptance,
         idempotency=Idempotency(aws=aws, acceptance=acceptance, bucket=settings.s3_bucket),
-        tasks=Tasks(store=store, callbacks=callbacks, links=links, bucket=settings.s3_bucket),
+        tasks=tasks,
+        feeds=Feeds(store=store, views=tasks, counter=front.metrics.looks),
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),
         readiness=Readiness(
             aws=aws,

@@ -65,6 +65,7 @@ async def accept(
         if room is not None:
             await room.aclose()
     state.task_id = accepted.ticket.task_id
+    services.feeds.note(accepted.ticket.task)
     if task.unknown:
         _log.warning("unknown keys", task_id=state.task_id, dialect=dialect, keys=task.unknown)
     front.metrics.accepted(task.runtime.name, task.task_type, dialect).inc()

@@ -1,4 +1,4 @@
-"""What every route about a task that is there does: find out which task of which tenant is meant."""
+"""What every route about tasks that are there does: find out which task of which tenant is meant."""
 
 from __future__ import annotations
 
@@ -20,12 +20,21 @@ def task_of(request: Request, task_id: str) -> TaskRef:
     Raises:
         ApiError: 403, a caller who is no admin names a tenant. It is refused whether there is such a task or not.
     """
+    request_state(request.scope).task_id = task_id
+    return TaskRef(task_id, tenant_of(request))
+
+
+def tenant_of(request: Request) -> str:
+    """Returns whose tasks a request is about: the caller's own, or an admin's choice.
+
+    Raises:
+        ApiError: 403, a caller who is no admin names a tenant.
+    """
     state = request_state(request.scope)
-    state.task_id = task_id
     tenant = request.query_params.get(TENANT)
     if tenant is None or tenant == state.caller.tenant:
-        return TaskRef(task_id, state.caller.tenant)
+        return state.caller.tenant
     if not state.caller.admin:
         raise ApiError(403, "forbidden", f"only an admin's API key may name a tenant; leave {TENANT} out")
     state.tenant = tenant
-    return TaskRef(task_id, tenant)
+    return tenant

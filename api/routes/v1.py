@@ -17,11 +17,11 @@ from api.idempotency import check_key
 from api.middleware import request_state
 from api.requests import from_v1
 from api.routes.accepting import accept
-from api.routes.asking import TENANT, task_of
+from api.routes.asking import TENANT, task_of, tenant_of
 from api.services import services_of
 from api.submit import Accepted
 from api.waiting import WAIT, parse_wait, wait_for_end
-from contract.identifiers import TaskRef
+from contract.identifiers import TaskRef, check_tenant_if_any
 from contract.record import Record
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -82,6 +82,7 @@ async def cancel(request: Request) -> Response:
     """Cancels a task: 200 when it will not run, 202 when its agent was asked to stop it."""
     tasks = services_of(request).tasks
     cancelled = await tasks.cancel(_task(request))
+    services_of(request).feeds.note(cancelled.record.ref)
     return json_answer(await tasks.view(cancelled.record), status=200 if cancelled.at_once else 202)
 
 
@@ -94,20 +95,45 @@ async def events(request: Request) -> Response:
         return Response(status_code=204)
     if request.method == "HEAD":
         return Response(media_type=EVENT_STREAM)
-    front, state = services.front, request_state(request.scope)
+    return _stream(request, task_events(services.tasks, record, last_event_id, services.front.stopping))
+
+
+async def all_events(request: Request) -> Response:
+    """Tells each change of each of a tenant's tasks, for as long as the client likes."""
+    services, tenant = services_of(request), _checked_tenant(request)
+    if request.method == "HEAD":
+        return Response(media_type=EVENT_STREAM)
+    last_event_id = request.headers.get("last-event-id", "")
+    return _stream(request, services.feeds.events(tenant, last_event_id, services.front.stopping))
+
+
+def _checked_tenant(request: Request) -> str:
+    try:
+        return check_tenant_if_any(tenant_of(request))
+    except ValueError as error:
+        raise InvalidRequestError(TENANT, str(error)) from error
+
+
+def _stream(request: Request, coming: AsyncIterator[bytes]) -> Response:
+    """Answers with events as they come.
+
+    Raises:
+        UnavailableError: too many do so already.
+    """
+    front, state = services_of(request).front, request_state(request.scope)
     if not front.streams.has_room(state.caller.name):
         raise UnavailableError(
             "too many event streams are open; ask GET /v1/tasks/{id} instead", code="too_many_streams"
         )
     state.stream = True
 
-    async def stream(record: Record) -> AsyncIterator[bytes]:
+    async def stream() -> AsyncIterator[bytes]:
         with front.streams.one(state.caller.name):
-            async for event in task_events(services.tasks, record, last_event_id, front.stopping):
+            async for event in coming:
                 yield event
 
     return StreamingResponse(
-        stream(record),
+        stream(),
         media_type=EVENT_STREAM,
         # X-Accel-Buffering: nginx would hold the events back until its buffer is full.
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
@@ -137,6 +163,7 @@ ROUTES = (
     Route("/v1/tasks/{task_id}", show, methods=["GET"]),
     Route("/v1/tasks/{task_id}", cancel, methods=["DELETE"]),
     Route("/v1/tasks/{task_id}/events", events, methods=["GET"]),
+    Route("/v1/events", all_events, methods=["GET"]),
     Route("/v1/inputs", upload, methods=["POST"]),
     Route("/v1/runtimes", runtimes, methods=["GET"]),
 )
