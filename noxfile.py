@@ -24,6 +24,7 @@ COMPONENTS = {
     "local": "local/requirements.txt",
     "harness": "local/harness/requirements.txt",
     "cloud": "cloud/requirements.txt",
+    "cloud-tools": "cloud/requirements-tools.txt",
     "loadtest": "loadtest/requirements.txt",
     "localstack": "local/localstack/requirements.txt",
 }
@@ -56,7 +57,7 @@ _say_where_python_comes_from()
 
 def _install(session: nox.Session, requirements: str) -> None:
     """Installs a requirements file into the session's environment, unless that very file is there already."""
-    wanted = hashlib.sha256((ROOT / requirements).read_bytes()).hexdigest()
+    wanted = _digest(ROOT / requirements)
     stamp = Path(session.virtualenv.location) / ".requirements"
     if stamp.is_file() and stamp.read_text() == wanted:
         return
@@ -72,28 +73,47 @@ def _run_shared(session: nox.Session, component: str, *command: str, env: dict[s
     uv = shutil.which("uv")
     if uv is None:
         session.error(f"`nox -s {session.name}` needs uv on the PATH: https://docs.astral.sh/uv/")
-    place = ROOT / ".nox" / f"shared-{component}"
+    place = _shared(component)
     requirements = ROOT / COMPONENTS[component]
-    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    stamp = place / ".requirements"
     scripts = place / ("Scripts" if sys.platform == "win32" else "bin")
-    if not stamp.is_file() or stamp.read_text() != wanted:
+    if not _is_installed(component):
         session.log(f"installing {COMPONENTS[component]} (first start, or it has changed)")
         session.run(uv, "venv", "--quiet", "--clear", f"--python={PYTHON}", str(place), external=True)
+        # The tools without the CDK are to answer at once: Python compiles the little that a command imports.
+        compiled = [] if component == "cloud-tools" else ["--compile-bytecode"]
         session.run(
-            *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes"),
+            *(uv, "pip", "install", "--quiet", *compiled, "--require-hashes"),
             *(f"--python={scripts / 'python'}", "-r", str(requirements)),
             external=True,
         )
-        stamp.write_text(wanted)
+        (place / ".requirements").write_text(_digest(requirements))
     session.run(
         str(scripts / "python"),
         *command,
         external=True,
-        env={"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(place), **(env or {})},
+        env={
+            "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+            "VIRTUAL_ENV": str(place),
+            "PYTHONDONTWRITEBYTECODE": "",
+            **(env or {}),
+        },
         interrupt_timeout=120,
         terminate_timeout=20,
     )
+
+
+def _shared(component: str) -> Path:
+    return ROOT / ".nox" / f"shared-{component}"
+
+
+def _digest(requirements: Path) -> str:
+    return hashlib.sha256(requirements.read_bytes()).hexdigest()
+
+
+def _is_installed(component: str) -> bool:
+    """Whether a shared environment has what its requirements file names now."""
+    stamp = _shared(component) / ".requirements"
+    return stamp.is_file() and stamp.read_text() == _digest(ROOT / COMPONENTS[component])
 
 
 @nox.session(python=PYTHON)
@@ -274,11 +294,21 @@ def plan(session: nox.Session) -> None:
     _run_shared(session, "loadtest", "-m", "loadtest.planner", *session.posargs)
 
 
+WITHOUT_CDK = {"destroy", "image-cache", "redrive", "smoke", "status"}
+"""Commands of `python -m cloud` that neither synthesize nor call Helm."""
+
+
+def _cloud_environment(command: str, arguments: list[str]) -> str:
+    """Returns the component whose environment runs a command: the one with the CDK only where it is there or needed."""
+    light = command in WITHOUT_CDK or not {"-h", "--help"}.isdisjoint(arguments)
+    return "cloud-tools" if light and not _is_installed("cloud") else "cloud"
+
+
 def _cloud_session(command: str, says: str) -> None:
     """Makes the nox session of one command of `python -m cloud`."""
 
     def run(session: nox.Session) -> None:
-        _run_shared(session, "cloud", "-m", "cloud", command, *session.posargs)
+        _run_shared(session, _cloud_environment(command, session.posargs), "-m", "cloud", command, *session.posargs)
 
     run.__doc__ = f"{says}; `-- --help` lists the options."
     nox.session(venv_backend="none", default=False, name=command)(run)
