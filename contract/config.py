@@ -31,6 +31,8 @@ _SNAPSHOT: Final = re.compile(r"snap-[0-9a-f]{8,17}", re.ASCII)
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _ROLE: Final = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
+_URL: Final = re.compile(r"https?://[^\s/?#@]+/\S+", re.ASCII)
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -95,6 +97,24 @@ def _image(value: str) -> str:
 def _snapshot(value: str) -> str:
     if value and not _SNAPSHOT.fullmatch(value):
         raise ValueError("must be an EBS snapshot's id, such as snap-0123456789abcdef0")
+    return value
+
+
+def _download(value: str) -> str:
+    if not _URL.fullmatch(value):
+        raise ValueError("must be a file's URL of http:// or https://, without a user or a password")
+    return value
+
+
+def _sha256(value: str) -> str:
+    if not _SHA256.fullmatch(value):
+        raise ValueError("must be a SHA-256 of 64 lower-case hexadecimal digits, as sha256sum prints it")
+    return value
+
+
+def _safetensors(value: str) -> str:
+    if not _model_filename(value).endswith(".safetensors"):
+        raise ValueError("must be the name of a .safetensors file; other kinds can run code, so push them by hand")
     return value
 
 
@@ -202,6 +222,15 @@ class Images(_Strict):
     """By type. A runtime's own `extraValues.runtime.inferenceApi.image` comes first."""
 
 
+class ModelSource(_Strict):
+    """Where a model comes from that the model bucket lacks; `deploy --fetch-models` fetches it."""
+
+    url: Annotated[str, AfterValidator(_download)]
+    sha256: Annotated[str, AfterValidator(_sha256)]
+    license: str = ""
+    """What whoever fetches it agrees to: its name, and where it can be read."""
+
+
 class ImageCache(_Strict):
     """The EBS snapshot that holds the images of every runtime."""
 
@@ -254,6 +283,10 @@ class Cloud(_Strict):
     model_storage: Annotated[ModelStorage, Field(alias="modelStorage", strict=False)] = ModelStorage.S3
     model_bucket_owner: Annotated[str, Field(alias="modelBucketOwner"), AfterValidator(_account)] = ""
     """The account that owns the model bucket; empty: the deployment's own. Models from any other are refused."""
+    model_sources: Annotated[
+        dict[Annotated[str, AfterValidator(_safetensors)], ModelSource], Field(alias="modelSources")
+    ] = {}
+    """By file name, as `modelFilename` has it. Stable Diffusion 1.5 needs no entry."""
     output_bucket: Annotated[str, Field(alias="outputBucket"), AfterValidator(_output_bucket)] = ""
     """Empty: a name with stack, account and region. A deployment that has one keeps it: `deploy` looks."""
     node_role: Annotated[str, Field(alias="nodeRole"), AfterValidator(_role_name)] = ""

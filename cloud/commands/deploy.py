@@ -58,6 +58,13 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
     without_models: Annotated[
         bool, typer.Option("--without-models", help="Go on where the model bucket lacks models that the config names.")
     ] = False,
+    fetch_models: Annotated[
+        bool,
+        typer.Option(
+            "--fetch-models",
+            help="Fetch models that the bucket lacks from where cloud.modelSources says, and agree to their licenses.",
+        ),
+    ] = False,
     no_image_cache: Annotated[
         bool, typer.Option("--no-image-cache", help="Make no snapshot of the images; nodes pull them.")
     ] = False,
@@ -95,13 +102,13 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
             chosen_bucket=bool(bucket),
             skip_tools=skip_tools,
             without_models=without_models,
+            fetch_models=fetch_models,
             without_cache=no_image_cache,
         )
         todo = steps(input_image)
         if dry_run:
             faults = rehearse(todo, work)
             write(work.config_file, work.config)
-            report.say("`uvx nox -s synth` tells what it costs")
             report.say(f"the resolved config is {work.config_file}; edit it, and deploy it with --config")
             if faults:
                 fail(f"{len(faults)} faults would stop the deployment; nothing was made", USAGE)

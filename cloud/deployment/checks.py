@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from ipaddress import IPv4Address
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
@@ -16,8 +18,11 @@ from cloud.deployment.images import builds, load_compose
 from cloud.deployment.removal import messages
 from cloud.deployment.settings import with_entrance
 from cloud.deployment.steps import Work
-from cloud.image_cache.volumes import data_volumes, size_fault
+from cloud.image_cache.volumes import cache_gib, data_volumes, size_fault
 from cloud.outputs import find_stack
+from cloud.synthesis.cost import fixed_of
+from cloud.synthesis.write import write_templates
+from contract.prices import bill, fixed_usage, load_prices, total
 from contract.topology import partition_of, topology
 
 ADDRESS_URL: Final = "https://checkip.amazonaws.com"
@@ -160,6 +165,22 @@ def check_queues(work: Work) -> None:
             "keep a runtime until its tasks are done, `redrive` what is in a dead-letter queue, or purge what nobody "
             "needs (aws sqs purge-queue)"
         )
+
+
+def check_templates(work: Work) -> None:
+    """Synthesizes the templates, and counts what they keep running all month.
+
+    Raises:
+        ConfigError, ToolError: the CDK or the chart refuses what the config says.
+    """
+    with TemporaryDirectory(prefix="darkroom-") as folder:
+        templates = write_templates(work.config, Path(folder), account=work.aws.account, region=work.aws.region)
+    prices = load_prices()
+    fixed = total(bill(fixed_usage(fixed_of(templates.values(), snapshot_gib=cache_gib(work.config))), prices))
+    work.report.say(
+        f"  note: it costs ${fixed} a month when nobody asks for an image (prices of {prices.region}); GPUs, requests, "
+        "traffic, logs and storage come on top"
+    )
 
 
 def _snapshot_gib(aws: Aws, snapshot: str) -> int | None:

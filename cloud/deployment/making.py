@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -22,16 +21,9 @@ from cloud.image_cache.volumes import cache_gib
 from cloud.outputs import find_stack, stack_outputs
 from cloud.smoke.api import Api
 from cloud.smoke.verify import find_api, verify
-from contract.config import Config
 
 CDK: Final = "aws-cdk@2.1148.1"
 """The CLI that knows our library's schema."""
-
-SAMPLE_MODEL: Final = "v1-5-pruned-emaonly.safetensors"
-SAMPLE_MODEL_URL: Final = (
-    f"https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/main/{SAMPLE_MODEL}"
-)
-"""Stable Diffusion 1.5 (CreativeML Open RAIL-M), which config.yaml names and the reference's script fetches."""
 
 _THERE_ALREADY: Final = frozenset({"InvalidInput", "EntityAlreadyExists"})
 """What IAM says of a service-linked role that was made before: AWS the former, emulators the latter."""
@@ -42,9 +34,6 @@ _BOOTSTRAPPED: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_
 
 _READY_WITHIN: Final = 900.0
 """Seconds until the API answers: its pods have started by then, and the load balancer has found them."""
-
-_BUCKET_FOLDER: Final = "Stable-diffusion"
-"""Where the reference keeps checkpoints in the model bucket."""
 
 
 def make_bucket(work: Work) -> None:
@@ -58,30 +47,6 @@ def make_bucket(work: Work) -> None:
         _create_bucket(work.aws.client("s3"), name, work.aws.region)
 
 
-def check_models(work: Work) -> None:
-    """Looks for the checkpoints that runtimes hold: without them, an hour later, none makes an image.
-
-    Raises:
-        ToolError: names what is missing, and the commands that bring it.
-    """
-    bucket = work.config.model_bucket
-    if work.without_models or not bucket:
-        return
-    wanted = _wanted_models(work.config)
-    missing = sorted(wanted - _models_in(work.aws.client("s3"), bucket)) if wanted else []
-    if not missing:
-        return
-    profile = os.environ.get("AWS_PROFILE", "default")
-    files = " ".join(key.rpartition("/")[2] for key in missing)
-    how = f"uvx nox -s models -- push {files} --folder {_BUCKET_FOLDER} --bucket {bucket} --profile {profile}"
-    if any(key.endswith(f"/{SAMPLE_MODEL}") for key in missing):
-        how = f"curl --location --remote-name {SAMPLE_MODEL_URL}\n{how}"
-    raise ToolError(
-        f"the model bucket {bucket} lacks {', '.join(missing)}; bring it there:\n{how}\n"
-        "or go on without, with --without-models, and push them later"
-    )
-
-
 def _create_bucket(s3: Any, name: str, region: str) -> None:
     place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     s3.create_bucket(Bucket=name, **place)
@@ -89,18 +54,6 @@ def _create_bucket(s3: Any, name: str, region: str) -> None:
     s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(everything, True))
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
-
-
-def _wanted_models(config: Config) -> set[str]:
-    return {f"{_BUCKET_FOLDER}/{item.static_checkpoint}" for item in config.runtimes if item.static_checkpoint}
-
-
-def _models_in(s3: Any, bucket: str) -> set[str]:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{_BUCKET_FOLDER}/")
-    try:
-        return {item["Key"] for page in pages for item in page.get("Contents", [])}
-    except s3.exceptions.NoSuchBucket:  # on a dry run, before it is made
-        return set()
 
 
 def bootstrap(work: Work) -> None:

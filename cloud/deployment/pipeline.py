@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cloud import names
-from cloud.deployment import account, checks, existing, making
+from cloud.deployment import account, checks, existing, making, models
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.steps import Step, Work
 from cloud.image_cache.prune import KEPT
@@ -68,8 +68,16 @@ def steps(input_image: str) -> list[Step]:
             checks.check_queues,
             check=True,
         ),
+        Step(
+            "templates",
+            "checking the templates",
+            _says("synthesize them, which finds what the CDK or the chart refuses, and count their fixed cost"),
+            checks.check_templates,
+            check=True,
+        ),
         Step("bucket", "making the model bucket", _bucket, making.make_bucket),
-        Step("models", "looking for the models", _models, making.check_models, check=True),
+        Step("models", "looking for the models", _models, models.check_models, check=True),
+        Step("fetch", "beginning to fetch models", _fetch, models.begin_fetch),
         Step(
             "bootstrap",
             "preparing the account for the CDK",
@@ -82,6 +90,7 @@ def steps(input_image: str) -> list[Step]:
         Step("cached", "looking for a snapshot of the images", _cached, making.find_cache),
         Step("stacks", "deploying all stacks", _stacks, making.deploy_all, minutes=20),
         Step("api", "waiting for the API", _says("ask it until it answers"), making.wait_for_api, minutes=1),
+        Step("models-there", "waiting for the models", _fetched, models.end_fetch),
         Step("smoke", "sending the reference's requests", _smoke, partial(_verify, input_image=input_image), minutes=8),
         # After the first images, which need not wait for it: nodes that start later find the images on their disk.
         Step("image-cache", "caching the images in a snapshot", _cache, making.cache_images, minutes=25, after=True),
@@ -134,7 +143,18 @@ def _models(work: Work) -> str:
     wanted = [item.static_checkpoint for item in work.config.runtimes if item.static_checkpoint]
     if work.without_models or not wanted:
         return "nothing"
-    return f"look for {', '.join(wanted)}, and stop where one is missing"
+    stops = "ask whether it can be fetched" if work.fetch_models else "stop"
+    return f"look for {', '.join(wanted)}, and {stops} where one is missing"
+
+
+def _fetch(work: Work) -> str:
+    if work.without_models or not work.fetch_models:
+        return "nothing"
+    return "download what the bucket lacks, compare its hash, and upload it, beside the next steps"
+
+
+def _fetched(work: Work) -> str:
+    return "wait until they are in the bucket" if _fetch(work) != "nothing" else "nothing"
 
 
 def _cached(work: Work) -> str:

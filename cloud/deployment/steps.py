@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cloud.aws import Aws, ToolError, explain
 from cloud.reporter import Reporter
 from contract.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from cloud.deployment.models import Fetching
 
 OFFLINE: Final = frozenset({"region", "tools", "entrance"})
 """The checks that ask nothing of AWS."""
@@ -34,6 +37,10 @@ class Work:
     skip_tools: bool = False
     without_models: bool = False
     """Go on where models are missing."""
+    fetch_models: bool = False
+    """Fetch those that are missing."""
+    fetching: Fetching | None = None
+    """What is being fetched beside the steps."""
     without_cache: bool = False
     """Make no snapshot of the images."""
     new_snapshot: bool = False
@@ -98,6 +105,14 @@ def carry_out(steps: Sequence[Step], work: Work) -> None:
     Raises:
         ToolError: a step failed; the text names it, and how to go on.
     """
+    try:
+        _carry_out(steps, work)
+    finally:
+        if work.fetching is not None:
+            work.fetching.close()
+
+
+def _carry_out(steps: Sequence[Step], work: Work) -> None:
     state = State(work.folder / "state.json")
     if (stopped := state.stopped_at) is not None:
         work.report.say(f"an earlier run stopped at {stopped}; what it has finished is found and kept")

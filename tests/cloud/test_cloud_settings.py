@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from contract.config import Cloud, ConfigError, Images, ModelStorage, load_config, parse_config
 from tests.cloud.synthesis import EXAMPLES
 
+SHA256 = "a" * 64
 BASE = "modelBucketArn: arn:aws:s3:::my-models\nmodelsRuntime:\n- {name: a, type: sdwebui}\n"
 
 
@@ -44,6 +45,18 @@ def test_the_example_of_all_settings_uses_each_of_them() -> None:
         ("{availabilityZones: [us-east-1a]}", "cloud.availabilityZones: must name two or three different zones"),
         ("{publicAccessCidrs: [1.2.3.4/8]}", "cloud.publicAccessCidrs: must be IPv4 networks"),
         ("{modelStorage: fsx}", "cloud.modelStorage: input should be 's3' or 'efs'; found 'fsx'"),
+        (
+            f"{{modelSources: {{a.ckpt: {{url: 'http://h/a', sha256: {SHA256}}}}}}}",
+            "cloud.modelSources.a.ckpt.[key]: must be the name of a .safetensors file",
+        ),
+        (
+            f"{{modelSources: {{a.safetensors: {{url: 's3://b/a', sha256: {SHA256}}}}}}}",
+            "cloud.modelSources.a.safetensors.url: must be a file's URL of http:// or https://",
+        ),
+        (
+            "{modelSources: {a.safetensors: {url: 'http://h/a', sha256: x}}}",
+            "cloud.modelSources.a.safetensors.sha256: must be a SHA-256 of 64 lower-case",
+        ),
         ("{images: {api: darkroom}}", "cloud.images.api: must be an image with its digest or tag"),
         ("{images: {apis: a/b:c}}", "cloud.images.apis: unknown key; did you mean 'api'?"),
         ("{images: {runtimes: {webui: a/b:c}}}", "cloud.images.runtimes.webui"),

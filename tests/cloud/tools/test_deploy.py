@@ -68,6 +68,7 @@ class FakeService:
         made.router.add_get("/picture.png", self._picture)
         made.router.add_get("/address", self._address)
         made.router.add_post("/", self._quota)
+        made.router.add_head("/{bucket}", self._bucket)
         return made
 
     async def _runtimes(self, request: web.Request) -> web.Response:
@@ -87,6 +88,10 @@ class FakeService:
 
     async def _address(self, request: web.Request) -> web.Response:
         return web.Response(text=self.address)
+
+    async def _bucket(self, request: web.Request) -> web.Response:
+        """S3, as far as it says whose a bucket is."""
+        return web.Response(status=403 if request.match_info["bucket"].endswith("-of-somebody") else 404)
 
     async def _quota(self, request: web.Request) -> web.Response:
         code = json.loads(await request.text())["QuotaCode"]
@@ -285,7 +290,7 @@ def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
     client("s3", place.endpoint).create_bucket(Bucket="my-models")
     result = place.deploy("-d", "-b", "my-models", "-T")
     assert result.exit_code == 0, result.output
-    assert "22/22" in result.output
+    assert "25/25" in result.output
     assert "first image after about 44 minutes, all done after 72" in result.output
     assert place.tools.calls == []
     assert len(client("s3", place.endpoint).list_buckets()["Buckets"]) == 1
@@ -315,6 +320,17 @@ def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
             "EC2-VPC Elastic IPs: 3 more are needed, 3 of 5 are in use; ask for 6 at https://us-east-1",
         ),
         ("no model", ("-r", "sdruntime", "-t", "sdwebui"), "lacks Stable-diffusion/v1-5-pruned-emaonly.safetensors"),
+        (
+            "no model",
+            ("-r", "sdruntime", "-t", "sdwebui"),
+            "add --fetch-models to this command, if you agree to Creative",
+        ),
+        (
+            "no address of the model",
+            ("-t", "sdwebui", "--config", "model.yaml", "--fetch-models"),
+            "small.safetensors is not to be had",
+        ),
+        ("taken bucket", ("-b", "models-of-somebody"), "the bucket models-of-somebody belongs to another account than"),
         ("role of somebody", (), "has a role KarpenterNodeRole-blue-us-east-1 that is not this deployment's"),
         ("excluded zone", ("--config", "zones.yaml"), "EKS takes no cluster in us-east-1e (use1-az3)"),
         (
@@ -339,6 +355,14 @@ def test_a_first_account_is_told_what_is_in_the_way_before_anything_is_made(
         case "few addresses":
             for _ in range(3):
                 ec2.allocate_address(Domain="vpc")
+        case "no address of the model":
+            source = "{url: 'http://127.0.0.1:9/small.safetensors', sha256: %s}" % ("a" * 64)
+            (place.folder / "model.yaml").write_text(
+                "modelsRuntime: [{name: sdruntime, type: sdwebui, modelFilename: small.safetensors}]\n"
+                f"cloud: {{modelSources: {{small.safetensors: {source}}}}}\n"
+            )
+        case "taken bucket":
+            place.environment["AWS_ENDPOINT_URL_S3"] = place.service.url
         case "role of somebody":
             client("iam", place.endpoint).create_role(
                 RoleName="KarpenterNodeRole-blue-us-east-1", AssumeRolePolicyDocument="{}"
@@ -357,6 +381,27 @@ def test_a_first_account_is_told_what_is_in_the_way_before_anything_is_made(
         assert "Traceback" not in result.output
         assert ("nothing was made" in result.output) is bool(dry)
     assert place.tools.calls == []
+
+
+def test_a_second_region_takes_nothing_from_the_first(place: Place) -> None:
+    http().post(f"{place.endpoint}/moto-api/reset").raise_for_status()
+    (place.folder / "whole.yaml").write_text("modelsRuntime: [{name: sdruntime, type: comfyui}]\n")
+    assert place.deploy("-d", "-T", "--config", "whole.yaml").exit_code == 0
+    first = place.resolved()
+    for name in (first["cloud"]["outputBucket"], first["modelBucketArn"].rpartition(":")[2]):
+        client("s3", place.endpoint).create_bucket(Bucket=name)
+    client("iam", place.endpoint).create_role(RoleName=first["cloud"]["nodeRole"], AssumeRolePolicyDocument="{}")
+    again = place.deploy("-d", "-T", "--config", "whole.yaml")
+    assert "that is not this deployment's" in again.output, "one of that name is there"
+    result = place.deploy("-d", "-T", "--config", "whole.yaml", "-R", "us-west-2")
+    assert result.exit_code == 0, result.output
+    second: dict[str, Any] = yaml.safe_load((place.folder / "state/blue-us-west-2/config.yaml").read_text())
+    names = [
+        (found["modelBucketArn"], found["cloud"]["outputBucket"], found["cloud"]["nodeRole"])
+        for found in (first, second)
+    ]
+    assert not set(names[0]) & set(names[1])
+    assert second["cloud"]["availabilityZones"] == ["us-west-2a", "us-west-2b", "us-west-2c"]
 
 
 @pytest.mark.parametrize(("owner", "taken"), [(ACCOUNT, True), ("210987654321", False)])
@@ -679,7 +724,7 @@ def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path, monke
         "203.0.113.0/24",
     )
     assert result.exit_code == 2
-    assert "22/22" in result.output
+    assert "25/25" in result.output
     assert "1 faults" in result.output
     (written,) = tmp_path.glob("*/config.yaml")
     assert load_config(written).runtimes == load_config(example).runtimes

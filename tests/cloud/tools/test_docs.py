@@ -48,15 +48,24 @@ def test_a_command_and_its_options_exist(run: Run, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", DRY)
-def test_a_dry_run_runs(run: Run, moto: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_runs(
+    run: Run, moto: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default: Synthesis
+) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(checks, "write_templates", lambda *_, **__: default.templates)
     monkeypatch.setattr(checks, "ADDRESS_URL", "http://127.0.0.1:9/address")
     result = run(*words(command), AWS_ENDPOINT_URL=moto, DARKROOM_HOME=str(tmp_path))
     if words(command)[0] == "image-cache":
         assert "push it first" in result.output  # there is no image here yet
     elif words(command)[0] == "deploy":
         # There is much in its way here, such as the models that are missing; it says all of it.
-        assert "first image after about 44 minutes" in result.output
+        [minutes] = re.findall(r"first image after about (\d+) minutes", result.output)
+        [dollars] = re.findall(r"it costs (\$[0-9.]+) a month", result.output)
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        for text in (readme, TEXT):
+            assert dollars in text
+            assert f"{minutes} min" in text
+        assert int(minutes) <= 45
         assert "lacks Stable-diffusion/" in result.output
     else:
         assert result.exit_code == 0, result.output
