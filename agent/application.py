@@ -141,6 +141,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 runtime_name=settings.runtime_name,
                 visibility_timeout=settings.visibility_timeout,
                 new_holder=lambda: f"{process}/{next(runs)}",
+                fake=settings.runtime_fake,
             ),
             metrics=metrics,
             tracer=tracer,

@@ -72,6 +72,7 @@ class Completion:
         runtime_name: named in dead letters.
         visibility_timeout: seconds after which a message that was not confirmed may be somebody else's.
         new_holder: makes the token of an attempt.
+        fake: whether the runtime is a stand-in, for the record.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Completion:
         runtime_name: str,
         visibility_timeout: float,
         new_holder: Callable[[], str],
+        fake: bool = False,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -96,6 +98,7 @@ class Completion:
         self._runtime_name = runtime_name
         self._visibility_timeout = visibility_timeout
         self._new_holder = new_holder
+        self._fake = fake
 
     async def start(self, held: Held) -> None:
         """Writes the start of an attempt; a refusal is left in `held.refused`."""
@@ -109,6 +112,7 @@ class Completion:
             seen_attempts=held.seen_attempts,
             holder=held.holder,
             message=held.delivery.message_id,
+            fake=self._fake,
             now=datetime.now(UTC),
         )
         try:

@@ -93,7 +93,14 @@ def deferral(receive_count: int, visibility_timeout: int) -> int:
 
 
 def begin(
-    record: Record | None, submission: str, *, seen_attempts: int, holder: str, message: str, now: datetime
+    record: Record | None,
+    submission: str,
+    *,
+    seen_attempts: int,
+    holder: str,
+    message: str,
+    fake: bool = False,
+    now: datetime,
 ) -> Record:
     """Returns the record with a new attempt running; asked again after an uncertain write, it changes nothing.
 
@@ -103,6 +110,7 @@ def begin(
         seen_attempts: attempts when this agent decided to run. More means that another agent was faster.
         holder: a token that no other attempt has.
         message: the id of the SQS message by which the task came.
+        fake: whether the runtime is a stand-in.
         now: the time of the start.
 
     Raises:
@@ -115,7 +123,7 @@ def begin(
             return record
         if found.attempts > seen_attempts:
             raise NotHolderError(f"attempt {found.attempts} of submission {submission} began meanwhile", found)
-    return start(record, submission, holder=holder, message=message, now=now)
+    return start(record, submission, holder=holder, message=message, fake=fake, now=now)
 
 
 def ended_by(error: TransitionError, *, holder: str) -> bool:

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     runtime_token: Annotated[
         SecretStr, Field(description="sent to the runtime as `Authorization: Bearer`; nothing when empty")
     ] = SecretStr("")
+    runtime_fake: Annotated[
+        bool, Field(description="whether the runtime is a stand-in that runs no model; the task's record says so")
+    ] = False
     sqs_queue_url: Annotated[str, Field(description="URL of the runtime's queue", pattern=r"^https?://\S+$")]
     sqs_dlq_url: Annotated[
         str,

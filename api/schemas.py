@@ -121,6 +121,9 @@ class Task(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     attempts: int
+    fake: Annotated[
+        bool, Field(description="Whether a stand-in made the results, and no model: the local stack's fakes.")
+    ]
     progress: Annotated[float | None, Field(description="0 to 1.")]
     output_location: str
     images: list[ResultLink]

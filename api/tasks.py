@@ -124,6 +124,7 @@ class Tasks:
             "started_at": current.started_at,
             "finished_at": current.finished_at,
             "attempts": current.attempts,
+            "fake": current.fake,
             "progress": current.progress,
             "output_location": s3_url(self._bucket, output_prefix(current.prefix, record.ref)),
             "images": [

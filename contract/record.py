@@ -109,6 +109,8 @@ class Submission(BaseModel):
     """The token of the agent process that started the newest attempt."""
     message: str = ""
     """The id of the SQS message by which that attempt came; empty: not known. Another one is a second copy."""
+    fake: bool = False
+    """Whether the newest attempt was begun at a server that plays a GPU: its results were made by no model."""
     progress: float | None = Field(default=None, ge=0, le=1)
     image_url: list[str] = Field(default_factory=list)
     output_url: str = ""
@@ -258,7 +260,9 @@ def _held(record: Record | None, submission: str, holder: str, attempt: int) -> 
     return record, found
 
 
-def start(record: Record | None, submission: str, *, holder: str, message: str = "", now: datetime) -> Record:
+def start(
+    record: Record | None, submission: str, *, holder: str, message: str = "", fake: bool = False, now: datetime
+) -> Record:
     """Returns the record with a new attempt running, held by `holder`, which has it from the message with this id.
 
     Raises:
@@ -277,6 +281,7 @@ def start(record: Record | None, submission: str, *, holder: str, message: str =
                 "attempts": found.attempts + 1,
                 "holder": holder,
                 "message": message,
+                "fake": fake,
                 "started_at": _not_before(now, found.submitted_at, found.started_at),
                 "progress": None,
             }

@@ -26,7 +26,9 @@ _MODELS: Final = ("v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors
 
 # Set by us or not at all: what a developer's shell has for real AWS must not leak in.
 _FOREIGN_PREFIXES: Final = ("AWS_", "BOTO_", "FAKE_RUNTIME_", "OTEL_")
-_FOREIGN: Final = frozenset({"HOST", "PORT", "ROOT_PATH", "PUBLIC_S3_ENDPOINT_URL", "S3_BUCKET", "CONFIG_FILE"})
+_FOREIGN: Final = frozenset(
+    {"HOST", "PORT", "ROOT_PATH", "PUBLIC_S3_ENDPOINT_URL", "CALLBACK_SINK_URL", "S3_BUCKET", "CONFIG_FILE"}
+)
 _KEPT: Final = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT"})
 
 
@@ -167,6 +169,7 @@ def agents(
                 "SQS_DLQ_URL": dead_letter_urls[runtime.name],
                 "SNS_TOPIC_ARN": place.callback_topic_arn,
                 "S3_BUCKET": place.output_bucket,
+                "RUNTIME_FAKE": "false" if runtime.name in options.real else "true",
                 "DYNAMIC_SD_MODEL": "true" if runtime.dynamic_model else "false",
                 # The sink has a sample picture to be named as an input.
                 "INPUT_ALLOWED_ORIGINS": f"http://127.0.0.1:{ports.sink}",
@@ -211,6 +214,7 @@ def api(place: Topology, options: Options, ports: Ports, inherited: Mapping[str,
             "S3_BUCKET": place.output_bucket,
             "SAMPLE_IMAGE": s3_url(place.output_bucket, SAMPLE),
             "PUBLIC_S3_ENDPOINT_URL": endpoint,
+            "CALLBACK_SINK_URL": f"http://127.0.0.1:{ports.sink}",
             "HOST": "127.0.0.1",
             "PORT": str(ports.api),
             "GRACE_PERIOD_SECONDS": "5",

@@ -117,6 +117,12 @@ def test_an_end_never_changes(status: Status) -> None:
         request_cancel(done, now=NOW)
 
 
+def test_a_record_says_of_its_newest_attempt_whether_a_stand_in_made_the_results() -> None:
+    played = start(running(), "s1", holder="b", fake=True, now=NOW)
+    assert played.current.fake
+    assert not start(played, "s1", holder="c", now=NOW).current.fake
+
+
 def test_excused_attempts_are_not_blamed_on_the_task() -> None:
     record = running()
     record = excuse(record, "s1", holder="a", attempt=1)

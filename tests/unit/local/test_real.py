@@ -84,4 +84,5 @@ def test_the_agent_calls_the_server_which_is_neither_started_nor_restarted() -> 
     for agent in agents:
         is_real = agent.environment["RUNTIME_NAME"] in real
         assert agent.environment["RECYCLE_BY"] == ("nobody" if is_real else "exit")
+        assert agent.environment["RUNTIME_FAKE"] == ("false" if is_real else "true")
         assert (agent.environment["API_BASE_URL"] == real["comfyruntime"]) == is_real

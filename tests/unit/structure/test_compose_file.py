@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -34,6 +35,8 @@ def test_every_runtime_of_the_config_has_an_agent_on_its_own_queue() -> None:
         assert runtime is not None
         assert agent["RUNTIME_TYPE"] == runtime.type
         assert (agent.get("DYNAMIC_SD_MODEL") == "true") is runtime.dynamic_model
+        played = services[urlsplit(agent["API_BASE_URL"]).hostname]
+        assert (agent.get("RUNTIME_FAKE") == "true") is (played["image"] == "darkroom/fake-runtime")
         assert agent["SQS_QUEUE_URL"].rpartition("/")[2] == place.queue(runtime.name).name
         assert agent["SNS_TOPIC_ARN"] == place.callback_topic_arn
         assert agent["S3_BUCKET"] == place.output_bucket
