@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import orjson
 import structlog
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -50,7 +50,7 @@ def create_app(
     front = front or make_front(settings, config)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with aws(settings) as clients:
             services = app.state.services = make_services(front, clients)
             if isinstance(front.callers, ByGateway) and settings.gateway_secret_arn:
@@ -73,18 +73,13 @@ def create_app(
         *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES + v1.ROUTES),
         *make_routes(Pages(image_sources(settings)), orjson.dumps(document)),
     ]
-    app = FastAPI(
-        # Plain routes: the bodies are read raw, so nothing is left for FastAPI's handling of parameters but its cost.
+    app = Starlette(
         routes=list[BaseRoute](routes),
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        # Our own middleware logs, counts and traces; looking for another one's provider takes time of each request.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _fault},
     )
+    # Paths takes a trailing slash off.
+    app.router.redirect_slashes = False
     gate = Gate(app, front.callers, front.throttle, front.metrics)
     hosts = Hosts(gate, settings.hosts())
     observed = Observation(hosts, front.metrics, front.tracer, {route.endpoint: route.path for route in routes})

@@ -87,6 +87,23 @@ async def read_body(
     return body
 
 
+async def read_small(request: Request, *, seconds: float) -> bytearray:
+    """Returns the body of a request that declared few bytes; the server lets no more than those through.
+
+    Raises:
+        ApiError: 408 or 400, as `read_body`.
+    """
+    began = time.monotonic()
+    body = bytearray()
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise incomplete(time.monotonic() - began >= seconds)
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+
+
 def incomplete(too_slow: bool) -> ApiError:
     """Returns the error for a body whose connection ended; a client that was too slow has been told already."""
     if too_slow:

@@ -15,7 +15,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from api.body import check_content_type, read_body
+from api.body import check_content_type, read_body, read_small
 from api.errors import UnavailableError
 
 SMALL: Final = 64 * 1024
@@ -114,6 +114,7 @@ class Intake:
 
     def __init__(self, limit: int, seconds: float) -> None:
         self._limit = limit
+        self._small = min(SMALL, limit)
         self._seconds = seconds
         self._reading = Room(_READ_AT_ONCE * limit)
         self._working = Room(limit)
@@ -138,6 +139,9 @@ class Intake:
             ApiError: 415 not declared as JSON; what `read_body` raises; 503, there was no room in time.
         """
         check_content_type(request.headers.get("content-type", ""), request.headers.get("content-encoding", ""))
+        declared = request.headers.get("content-length", "")
+        if len(declared) < 6 and declared.isdecimal() and int(declared) <= self._small:
+            return await read_small(request, seconds=self._seconds), None
         reading: AsyncExitStack | None = None
 
         async def room(size: int) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from api.errors import ApiError, InvalidRequestError
-from api.unknown_keys import find_unknown, unknown_key, unknown_keys
+from api.unknown_keys import count_unknown, unknown_key, unknown_keys
 from contract import openai
 from contract.config import Config, RuntimeConfig
 from contract.documents import encode
@@ -358,7 +357,7 @@ def _refuse_crowds(model: type[BaseModel], document: Mapping[str, Any]) -> None:
     Raises:
         ApiError: 400.
     """
-    if sum(1 for _ in islice(find_unknown(model, document), _MOST_DETAILS + 1)) > _MOST_DETAILS:
+    if count_unknown(model, document) > _MOST_DETAILS:
         sentences = unknown_keys(model, document)
         raise InvalidRequestError("body", f"has too many unknown keys: {'; '.join(sentences)}")
 

@@ -213,7 +213,7 @@ class Acceptance:
         """Returns the message, after its content has been put into S3 if it is too large for SNS."""
         content = encode(request.content)
         if len(content) <= INLINE_LIMIT:
-            message = encode_task_message(TaskMessage(metadata=metadata, content=request.content))
+            message = encode_task_message(TaskMessage(metadata=metadata, content=request.content), content=content)
             if len(message) * 4 <= INLINE_LIMIT or len(message.encode()) <= INLINE_LIMIT:
                 return message
         key = payload_key(metadata.ref, metadata.submission)

@@ -30,7 +30,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 def unknown_keys(model: type[BaseModel], document: Mapping[str, Any], at: str = "") -> tuple[str, ...]:
     """Returns a sentence for each key of a document that neither a model nor one within it has; one for the many."""
     told, more = list[str](), 0
-    for place, key, names in find_unknown(model, document, at):
+    for place, key, names in _find_unknown(model, document, at):
         if len(told) < SHOWN:
             told.append(f"{place}{_shown(key)}: {unknown_key(key, names)}")
         else:
@@ -38,29 +38,43 @@ def unknown_keys(model: type[BaseModel], document: Mapping[str, Any], at: str = 
     return (*told, f"and {more} more") if more else tuple(told)
 
 
-def find_unknown(
+def count_unknown(model: type[BaseModel], document: Mapping[str, Any]) -> int:
+    """Returns how many keys of a document neither a model nor one within it has."""
+    _, known, inner = _shape(model)
+    keys = document.keys()
+    count = 0 if keys <= known else len(keys - known)
+    for name, of in inner:
+        value = document.get(name)
+        if isinstance(value, Mapping):
+            count += count_unknown(of, value)
+    return count
+
+
+def _find_unknown(
     model: type[BaseModel], document: Mapping[str, Any], at: str = ""
 ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Yields each key of a document that neither a model nor one within it has: its place, itself, and known keys."""
-    names, inner = _shape(model)
+    names, known, inner = _shape(model)
     for key in document:
-        if key not in names:
+        if key not in known:
             yield at, key, names
     for name, of in inner:
         value = document.get(name)
         if isinstance(value, Mapping):
-            yield from find_unknown(of, value, f"{at}{name}.")
+            yield from _find_unknown(of, value, f"{at}{name}.")
 
 
 @cache
-def _shape(model: type[BaseModel]) -> tuple[tuple[str, ...], tuple[tuple[str, type[BaseModel]], ...]]:
-    """Returns a model's keys, and those of them that are models; asked once, since each request is looked at."""
+def _shape(
+    model: type[BaseModel],
+) -> tuple[tuple[str, ...], frozenset[str], tuple[tuple[str, type[BaseModel]], ...]]:
+    """Returns a model's keys, twice, and those of them that are models; asked once, since each request is looked at."""
     inner = (
         (name, field.annotation)
         for name, field in model.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
     )
-    return tuple(model.model_fields), tuple(inner)
+    return tuple(model.model_fields), frozenset(model.model_fields), tuple(inner)
 
 
 def warning_headers(sentences: tuple[str, ...]) -> dict[str, str]:

@@ -86,5 +86,7 @@ def _key(item: tuple[str, Any]) -> str:
 
 
 def _may_hold_long_number(text: bytes | bytearray) -> bool:
+    if len(text) <= _SLICE:
+        return _LONG in text.translate(_DIGITS)
     # In slices, which fit the processor's cache and need no second copy of twenty MiB.
     return any(_LONG in text[at : at + _SLICE + len(_LONG)].translate(_DIGITS) for at in range(0, len(text), _SLICE))

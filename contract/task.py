@@ -146,8 +146,12 @@ def describe_validation_error(error: ValidationError) -> str:
     )
 
 
-def encode_task_message(message: TaskMessage) -> str:
+def encode_task_message(message: TaskMessage, *, content: bytes | None = None) -> str:
     """Returns the JSON text that is published; fields without a value are left out, `context` is always there.
+
+    Args:
+        message: what is published.
+        content: the message's content as JSON, from a caller that has encoded it already.
 
     U+FFFE and U+FFFF travel escaped: SQS refuses or replaces them (Amazon SQS, SendMessage, "MessageBody"). The control
     characters that it refuses too are escaped by JSON itself.
@@ -155,8 +159,11 @@ def encode_task_message(message: TaskMessage) -> str:
     absent = {name for name, value in message.metadata if value is None and name != "context"}
     if not message.metadata.tenant:
         absent.add("tenant")
-    other = "content" if message.content is None else "content_ref"
-    return escape_for_sqs(message.model_dump_json(exclude={"metadata": absent, other: True}))
+    metadata = message.metadata.model_dump_json(exclude=absent)
+    if message.content is None:
+        return escape_for_sqs(f'{{"metadata":{metadata},"content_ref":{to_json(message.content_ref).decode()}}}')
+    text = (to_json(message.content) if content is None else content).decode()
+    return escape_for_sqs(f'{{"metadata":{metadata},"content":{text}}}')
 
 
 def escape_for_sqs(text: str) -> str:

@@ -32,7 +32,7 @@ async def submit(request: Request) -> Response:
     key = request.headers.get("idempotency-key")
     if key is not None:
         check_key(key)
-    wait = parse_wait(request.query_params.get(WAIT))
+    wait = parse_wait(request.query_params.get(WAIT)) if request.scope["query_string"] else 0.0
     accepted = await accept(request, from_v1, dialect="v1", idempotency_key=key)
     root = services_of(request).front.settings.root_path
     here = f"{root}/v1/tasks/{quote(accepted.ticket.task_id, safe='')}"
