@@ -9,7 +9,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.errors import ApiError
 from contract.hosts import AllowedHosts, refusal
 
-
 _MOST_SEEN: Final = 256
 """Headers that are remembered; a server has a few names, and each may come with any port."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +36,7 @@ async def connection(api: Api) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 async def send(api: Api, *pieces: bytes, pause: float = 0) -> bytes:
     """Sends pieces as long as somebody listens, and returns all that is answered until the server hangs up."""
     async with connection(api) as (reader, writer):
-        reading = asyncio.create_task(reader.read())
+        reading = asyncio.create_task(_all_of(reader))
         try:
             for piece in pieces:
                 writer.write(piece)
@@ -44,6 +45,15 @@ async def send(api: Api, *pieces: bytes, pause: float = 0) -> bytes:
         except ConnectionError:
             pass
         return await reading
+
+
+async def _all_of(reader: asyncio.StreamReader) -> bytes:
+    """Returns what comes until the end; a server that hangs up on a client that goes on sending resets it."""
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        while block := await reader.read(65536):
+            answer += block
+    return answer
 
 
 def refused(answer: bytes, status: int, code: str) -> None:
