@@ -33,6 +33,9 @@ UNAVAILABLE: Final = (*AWS_ERRORS, ContendedRecordError)
 class S3(S3Client, Protocol):
     """The part of `contract.s3.S3` that the API needs."""
 
+    async def head_object(self, *, Bucket: str, Key: str) -> Any:  # noqa: N803 - S3's names
+        """Amazon S3 HeadObject."""
+
     async def head_bucket(self, **arguments: Any) -> Any:
         """Amazon S3 HeadBucket."""
 
@@ -77,6 +80,9 @@ class Sqs(Protocol):
 
     async def change_message_visibility(self, **arguments: Any) -> Any:
         """Amazon SQS ChangeMessageVisibility."""
+
+    async def change_message_visibility_batch(self, **arguments: Any) -> Any:
+        """Amazon SQS ChangeMessageVisibilityBatch."""
 
 
 @dataclass(frozen=True, slots=True)

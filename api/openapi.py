@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from api import examples, schemas
 from api.requests import RequestTask, RequestV1, RequestV1Alpha1, RequestV1Alpha2
+from api.routes.dead_letters import ChosenLetters
 from contract.config import Config
 
 DESCRIPTION: Final = """Asynchronous image generation with Stable Diffusion.
@@ -24,7 +25,13 @@ An API key sees the tasks of its own tenant alone.
 Every answer that is no success has one shape: `{"error": {"code", "message", "details"}}`.
 """
 
-_REQUESTS: Final[tuple[type[BaseModel], ...]] = (RequestV1, RequestV1Alpha2, RequestV1Alpha1, RequestTask)
+_REQUESTS: Final[tuple[type[BaseModel], ...]] = (
+    RequestV1,
+    RequestV1Alpha2,
+    RequestV1Alpha1,
+    RequestTask,
+    ChosenLetters,
+)
 _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.Error,
     schemas.AcceptedV1Alpha2,
@@ -35,6 +42,9 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.Task,
     schemas.RuntimeList,
     schemas.Uploaded,
+    schemas.DeadLetterList,
+    schemas.SentBack,
+    schemas.Deleted,
     schemas.Health,
     schemas.Ready,
 )
@@ -92,6 +102,7 @@ def openapi_document(config: Config, *, root_path: str, keys_needed: bool, sampl
         "tags": [
             {"name": "submit", "description": "Accept a task."},
             {"name": "tasks", "description": "Follow and cancel it."},
+            {"name": "letters", "description": "See to tasks that nobody could run."},
             {"name": "operations", "description": "Probes and metrics."},
         ],
         "paths": _paths(build),
@@ -159,6 +170,12 @@ class _Builder:
         operation["responses"]["503"]["description"] = _NOT_ACCEPTED
         return operation
 
+    def on_letters(self, name: str, summary: str, answer: type[BaseModel], told: str, **more: Any) -> dict[str, Any]:
+        """Returns an operation on dead letters that its body names."""
+        body = {"required": True, "content": {"application/json": {"schema": self._schema_of[ChosenLetters]}}}
+        faults = (400, 408, 413, 415, 503)
+        return self.operation(name, summary, {200: self.json(told, answer)}, *faults, tag="letters", body=body, **more)
+
     def json(self, description: str, model: type[BaseModel], **more: Any) -> dict[str, Any]:
         """Returns a JSON answer."""
         return {
@@ -200,6 +217,13 @@ _NAME: Final = {
     "required": False,
     "schema": {"type": "string"},
     "description": "The file's name, of which the ending counts; otherwise it follows from the Content-Type.",
+}
+_RUNTIME: Final = {
+    "name": "runtime",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Only this one's.",
 }
 _TENANT: Final = {
     "name": "tenant",
@@ -299,6 +323,33 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 tag="tasks",
                 description="Begins with every unfinished task, or after `Last-Event-ID`. It does not end by itself.",
                 parameters=[_TENANT, _LAST_SEEN],
+            )
+        },
+        "/v1/dead-letters": {
+            "get": build.operation(
+                "listDeadLetters",
+                "List the dead letters",
+                {200: build.json("One's own, with reasons; for an admin: all.", schemas.DeadLetterList)},
+                400,
+                503,
+                tag="letters",
+                description="SQS has to hand them out to show them: a look takes a second, and at most 100 of each "
+                "runtime are shown.",
+                parameters=[_RUNTIME],
+            ),
+            "delete": build.on_letters(
+                "deleteDeadLetters",
+                "Delete dead letters",
+                schemas.Deleted,
+                "What became of each. One whose task has not ended stays: nothing else may be left that ends it.",
+            ),
+        },
+        "/v1/dead-letters/redrive": {
+            "post": build.on_letters(
+                "redriveDeadLetters",
+                "Send dead letters back",
+                schemas.SentBack,
+                "What became of each. A task that has failed runs as a new submission.",
             )
         },
         "/v1/inputs": {

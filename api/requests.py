@@ -193,7 +193,7 @@ def from_v1(document: Any, config: Config) -> TaskRequest:
     """
     if isinstance(document, dict):
         _refuse_crowds(RequestV1, document)
-    return _from_task(_validated(RequestV1, document).task, config)
+    return _from_task(validated(RequestV1, document).task, config)
 
 
 def from_v1alpha2(document: Any, config: Config) -> TaskRequest:
@@ -202,7 +202,7 @@ def from_v1alpha2(document: Any, config: Config) -> TaskRequest:
     Raises:
         ApiError: 400, naming the field.
     """
-    request = _from_task(_validated(RequestV1Alpha2, document).task, config)
+    request = _from_task(validated(RequestV1Alpha2, document).task, config)
     return replace(request, unknown=unknown_keys(RequestV1Alpha2, document))
 
 
@@ -214,7 +214,7 @@ def from_v1alpha1(document: Any, config: Config) -> TaskRequest:
     Raises:
         ApiError: 400, naming the field.
     """
-    routing = _validated(RequestV1Alpha1, document).alwayson_scripts
+    routing = validated(RequestV1Alpha1, document).alwayson_scripts
     if routing.task not in V1ALPHA1_TYPES:
         raise InvalidRequestError(
             "alwayson_scripts.task",
@@ -250,7 +250,7 @@ def from_task(document: Any, config: Config) -> TaskRequest:
     Raises:
         ApiError: 400, naming the field.
     """
-    request = _validated(RequestTask, document)
+    request = validated(RequestTask, document)
     path = "/" + request.api.strip("/")
     task_type = TASK_APIS.get(path)
     if task_type is None:
@@ -337,7 +337,12 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def _validated(model: type[_Model], document: Any) -> _Model:  # noqa: UP047 - reads the same
+def validated(model: type[_Model], document: Any) -> _Model:  # noqa: UP047 - reads the same
+    """Returns a body as a model has it.
+
+    Raises:
+        ApiError: 400, naming the fields.
+    """
     if not isinstance(document, dict):
         raise InvalidRequestError("body", "must be a JSON object")
     try:

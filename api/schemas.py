@@ -171,6 +171,54 @@ class RuntimeList(BaseModel):
     runtimes: list[Runtime]
 
 
+class DeadLetter(BaseModel):
+    """A message that nobody could turn into a result."""
+
+    runtime: str
+    message_id: str
+    id: Annotated[str | None, Field(description="The task's; null: no task can be read in it.")]
+    tenant: str | None
+    submission: str | None
+    tasktype: TaskType | None
+    reason: str
+    sent_at: Annotated[datetime, Field(description="When it came into the dead-letter queue.")]
+    status: Annotated[Status | None, Field(description="Of its submission; null: there is no record of it.")]
+    attempts: Annotated[int | None, Field(description="Of its submission.")]
+
+
+class DeadLetterList(BaseModel):
+    """The answer of `GET /v1/dead-letters`: the newest first."""
+
+    dead_letters: list[DeadLetter]
+    whole: Annotated[
+        bool, Field(description="False: there are more. Those in somebody else's hands just now are not seen.")
+    ]
+
+
+class StayingLetter(BaseModel):
+    """A dead letter that was left where it is."""
+
+    message_id: str
+    reason: str
+
+
+class _Outcome(BaseModel):
+    stayed: list[StayingLetter]
+    not_found: Annotated[list[str], Field(description="Not there, not yours, or in somebody else's hands just now.")]
+
+
+class SentBack(_Outcome):
+    """The answer of `POST /v1/dead-letters/redrive`, in ids of messages."""
+
+    sent_back: list[str]
+
+
+class Deleted(_Outcome):
+    """The answer of `DELETE /v1/dead-letters`, in ids of messages."""
+
+    deleted: list[str]
+
+
 class Health(BaseModel):
     """The answer of a probe."""
 

@@ -15,6 +15,7 @@ from api.auth import KeyRing
 from api.aws import Aws
 from api.callbacks import Callbacks
 from api.callers import ByGateway, ByKey
+from api.dead_letters import DeadLetters
 from api.events import Streams
 from api.feed import Feeds
 from api.idempotency import Idempotency
@@ -64,6 +65,7 @@ class Services:
     idempotency: Idempotency
     tasks: Tasks
     feeds: Feeds
+    dead_letters: DeadLetters
     runtimes: Runtimes
     readiness: Readiness
     uploads: Uploads
@@ -129,6 +131,9 @@ def make_services(front: Front, aws: Aws) -> Services:
         idempotency=Idempotency(aws=aws, acceptance=acceptance, bucket=settings.s3_bucket),
         tasks=tasks,
         feeds=Feeds(store=store, views=tasks, counter=front.metrics.looks),
+        dead_letters=DeadLetters(
+            sqs=aws.sqs, s3=aws.s3, config=config, place=place, bucket=settings.s3_bucket, clock=clock
+        ),
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),
         readiness=Readiness(
             aws=aws,

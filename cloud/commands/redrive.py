@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from cloud.awaited import awaited
 from cloud.aws import Aws, ToolError
 from cloud.commands.common import (
     CONFIG,
@@ -22,12 +25,12 @@ from cloud.commands.common import (
     plain_errors,
 )
 from cloud.deployment.existing import as_deployed
-from cloud.redrive.letters import DeadLetter, count_by_reason, is_selected
-from cloud.redrive.move import CannotRedriveError, DeadLetterQueue
 from cloud.reporter import Reporter
 from cloud.status.gather import undelivered
 from cloud.status.state import told_undelivered
 from contract.config import Config
+from contract.dead_letters import CannotRedriveError, DeadLetterQueue
+from contract.redrive import DeadLetter, count_by_reason, is_selected
 from contract.topology import Queue, topology
 
 
@@ -51,20 +54,35 @@ def redrive(  # noqa: PLR0917 - typer reads options from parameters
     with plain_errors():
         aws = Aws(region, endpoint_url)
         settings = as_deployed(aws, loaded(config, stack))
-        stayed = 0
         if count := undelivered(aws, settings):
             report.say(told_undelivered(count))
-        for queue in _queues(settings, runtime, aws):
-            dead = _open(aws, queue, settings)
-            with dead.letters() as letters:
-                report.show(_table(queue.runtime, letters))
-                chosen = [item for item in letters if is_selected(item, reason or [])] if reason or every else []
-                taken = {item.message_id: item for item in chosen[:limit]}
-                # Now, not at the end: to move many takes minutes, and others may be after the rest.
-                dead.hand_back(item for item in letters if item.message_id not in taken)
-                stayed += _move(dead, list(taken.values()), report, dry_run=dry_run)
+        queues = [(queue.runtime, _open(aws, queue, settings)) for queue in _queues(settings, runtime, aws)]
+
+        def choose(letters: list[DeadLetter]) -> list[DeadLetter]:
+            return [item for item in letters if is_selected(item, reason or [])][:limit] if reason or every else []
+
+        stayed = asyncio.run(_redrive(queues, choose, report, dry_run=dry_run))
     if stayed:
         fail(f"{stayed} dead letters stay where they are", FAILED)
+
+
+async def _redrive(
+    queues: list[tuple[str, DeadLetterQueue]],
+    choose: Callable[[list[DeadLetter]], list[DeadLetter]],
+    report: Reporter,
+    *,
+    dry_run: bool,
+) -> int:
+    """Moves the chosen letters of each runtime, and returns how many had to stay."""
+    stayed = 0
+    for runtime, dead in queues:
+        async with dead.letters() as letters:
+            report.show(_table(runtime, letters.found))
+            taken = {item.message_id: item for item in choose(letters.found)}
+            # Now, not at the end: to move many takes minutes, and others may be after the rest.
+            await dead.hand_back(item for item in letters.found if item.message_id not in taken)
+            stayed += await _move(dead, list(taken.values()), report, dry_run=dry_run)
+    return stayed
 
 
 def _queues(config: Config, runtimes: list[str] | None, aws: Aws) -> list[Queue]:
@@ -79,7 +97,8 @@ def _queues(config: Config, runtimes: list[str] | None, aws: Aws) -> list[Queue]
 def _open(aws: Aws, queue: Queue, config: Config) -> DeadLetterQueue:
     sqs = aws.client("sqs")
     return DeadLetterQueue(
-        aws,
+        sqs=awaited(sqs),
+        s3=awaited(aws.client("s3")),
         url=sqs.get_queue_url(QueueName=queue.dead_letter_name)["QueueUrl"],
         queue_url=sqs.get_queue_url(QueueName=queue.name)["QueueUrl"],
         runtime=queue.runtime,
@@ -87,7 +106,7 @@ def _open(aws: Aws, queue: Queue, config: Config) -> DeadLetterQueue:
     )
 
 
-def _move(queue: DeadLetterQueue, letters: list[DeadLetter], report: Reporter, *, dry_run: bool) -> int:
+async def _move(queue: DeadLetterQueue, letters: list[DeadLetter], report: Reporter, *, dry_run: bool) -> int:
     """Moves letters, and returns how many had to stay."""
     stayed = 0
     for number, letter in enumerate(letters, 1):
@@ -95,7 +114,7 @@ def _move(queue: DeadLetterQueue, letters: list[DeadLetter], report: Reporter, *
             report.say(f"would send back {letter.name}: {letter.reason}")
             continue
         try:
-            queue.move(letter)
+            await queue.move(letter)
             report.say(f"{number}/{len(letters)} sent back: {letter.name}")
         except CannotRedriveError as error:
             stayed += 1

@@ -86,7 +86,7 @@ class Api(Construct):
 
 
 def api_statements(place: Topology) -> list[iam.PolicyStatement]:
-    """Returns what the API may do: publish tasks and callbacks, keep records, and see to what SNS could not deliver."""
+    """Returns what the API may do: publish tasks and callbacks, keep records, and see to what went astray."""
     topics = [place.task_topic_arn, place.callback_topic_arn]
     return [
         # `/readyz` looks at the topics' attributes.
@@ -100,6 +100,11 @@ def api_statements(place: Topology) -> list[iam.PolicyStatement]:
             "TakeUndelivered",
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueUrl"],
             [place.queue_arn(place.undelivered)],
+        ),
+        allow(
+            "TakeDeadLetters",
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueUrl"],
+            [place.queue_arn(queue.dead_letter_name) for queue in place.queues],
         ),
         allow("SendAgain", ["sqs:SendMessage"], [place.queue_arn(queue.name) for queue in place.queues]),
         *api_access(place),

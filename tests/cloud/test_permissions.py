@@ -144,7 +144,7 @@ def test_agents_may_get_the_objects_of_input_buckets_and_nothing_else_there(ever
     assert not [pair for pair in allowed(everything, "darkroom", "api") if "studio-uploads" in pair[1]]
 
 
-def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_sns_could_not_deliver(
+def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_went_astray(
     default: Synthesis, place: Topology
 ) -> None:
     bucket = f"arn:aws:s3:::{place.output_bucket}"
@@ -159,7 +159,8 @@ def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_sns_c
         *(("sqs:GetQueueUrl", place.queue_arn(queue.name)) for queue in place.queues),
         *(("sqs:SendMessage", place.queue_arn(queue.name)) for queue in place.queues),
         *(
-            (f"sqs:{action}", place.queue_arn(place.undelivered))
+            (f"sqs:{action}", place.queue_arn(astray))
+            for astray in (place.undelivered, *(queue.dead_letter_name for queue in place.queues))
             for action in ("GetQueueUrl", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
         ),
         ("s3:ListBucket", bucket),

@@ -15,19 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import Result
 
-from cloud.redrive import move
-from cloud.redrive.letters import (
-    DeadLetter,
-    Way,
-    as_submission,
-    count_by_reason,
-    is_selected,
-    next_submission,
-    way_back,
-)
+from contract import dead_letters
 from contract.identifiers import TaskRef, new_ulid
 from contract.objects import record_key
 from contract.record import Record, Status
+from contract.redrive import DeadLetter, Way, as_submission, count_by_reason, is_selected, next_submission, way_back
 from contract.task import SNS_MESSAGE_LIMIT, parse_task_message
 from tests.cloud.tools.conftest import Run
 from tests.support.deployment import Deployment
@@ -48,8 +40,8 @@ def stack(module_deployment: Deployment, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def redrive(run: Run, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     # LocalStack has no servers to sample from.
-    monkeypatch.setattr(move, "_EMPTY_RECEIVES", 1)
-    monkeypatch.setattr(move, "_LONG_POLL", 0)
+    monkeypatch.setattr(dead_letters, "_EMPTY_RECEIVES", 1)
+    monkeypatch.setattr(dead_letters, "_LONG_POLL", 0)
     config = tmp_path / "config.yaml"
     document = stack.deployment.config.model_dump(mode="json", by_alias=True, exclude_none=True)
     config.write_text(json.dumps(document))
@@ -237,6 +229,7 @@ def test_a_letter_whose_record_was_spoilt_is_one_line_and_the_others_go_back(
     assert f"stays: spoilt: its record s3://{place.place.output_bucket}/.tasks/spoilt.json cannot be" in result.output
     assert "1 dead letters stay" in result.output
     assert counts(stack) == (1, 1)
+    place.clients.s3.delete_object(Bucket=place.place.output_bucket, Key=record_key(TaskRef("spoilt")))
     for url in (place.queue_url("dynamicruntime"), place.dead_letter_url("dynamicruntime")):
         place.clients.sqs.purge_queue(QueueUrl=url)
 
