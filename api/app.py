@@ -71,7 +71,7 @@ def create_app(
     )
     routes: list[Route] = [
         *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES + v1.ROUTES + dead_letters.ROUTES),
-        *make_routes(Pages(image_sources(settings)), orjson.dumps(document)),
+        *make_routes(Pages(image_sources(settings), settings.callback_sink_url), orjson.dumps(document)),
     ]
     app = Starlette(
         routes=list[BaseRoute](routes),

@@ -1,8 +1,10 @@
-"""The files of the web page, read once and served from memory."""
+"""The files of the web page, read once and served from memory, packed for whoever takes that."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,10 +23,16 @@ _TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 
+_SINK: Final = "CALLBACK_SINK"
+"""What stands in the page for the address of the callback sink."""
+_MODULES: Final = "MODULES"
+"""What stands in the page for its modules: named there, all of them are loaded at once, not one after the other."""
+
 
 @dataclass(frozen=True, slots=True)
 class _File:
     body: bytes
+    packed: bytes
     media_type: str
     etag: str
 
@@ -33,21 +41,27 @@ class Pages:
     """The web page's files.
 
     Args:
-        image_sources: origins beside our own from which the page shows images: S3's or the CDN's.
+        image_sources: origins beside our own from which the page shows results: S3's or the CDN's.
+        sink: the address of the callback sink as a browser reaches it; empty: there is none.
     """
 
-    def __init__(self, image_sources: list[str]) -> None:
+    def __init__(self, image_sources: list[str], sink: str = "") -> None:
         self._files = {
-            path.name: _read(path) for path in sorted(FOLDER.iterdir()) if path.is_file() and path.suffix in _TYPES
+            path.relative_to(FOLDER).as_posix(): _read(path, sink)
+            for path in sorted(FOLDER.rglob("*"))
+            if path.is_file() and path.suffix in _TYPES
         }
+        sources = " ".join(image_sources)
         self._policy = "; ".join(
             (
                 "default-src 'none'",
                 "script-src 'self'",
                 "style-src 'self'",
-                "connect-src 'self'",
-                " ".join(("img-src 'self' data:", *image_sources)),
-                " ".join(("media-src 'self'", *image_sources)),
+                " ".join(("connect-src 'self'", *([sink] if sink else []))),
+                f"img-src 'self' data: blob: {sources}",
+                f"media-src 'self' {sources}",
+                # Results that are text: shown as they are, in a frame that may do nothing.
+                f"frame-src {sources}",
                 "form-action 'none'",
                 "base-uri 'none'",
                 "frame-ancestors 'none'",
@@ -63,12 +77,25 @@ class Pages:
         file = self._files.get(name)
         if file is None:
             raise ApiError(404, "unknown_route", "there is no such file")
-        headers = {"etag": file.etag, "cache-control": "no-cache", "content-security-policy": self._policy}
+        headers = {
+            "etag": file.etag,
+            "cache-control": "no-cache",
+            "vary": "accept-encoding",
+            "content-security-policy": self._policy,
+        }
         if request.headers.get("if-none-match") == file.etag:
             return Response(status_code=304, headers=headers)
-        return Response(file.body, headers={**headers, "content-type": file.media_type})
+        headers["content-type"] = file.media_type
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(file.packed, headers={**headers, "content-encoding": "gzip"})
+        return Response(file.body, headers=headers)
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path, sink: str) -> _File:
     body = path.read_bytes()
-    return _File(body, _TYPES[path.suffix], f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+    if path.suffix == ".html":
+        modules = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.js"))
+        links = "\n".join(f'<link rel="modulepreload" href="static/{module}">' for module in modules)
+        body = body.replace(_SINK.encode(), html.escape(sink).encode()).replace(_MODULES.encode(), links.encode())
+    packed = gzip.compress(body, mtime=0)
+    return _File(body, packed, _TYPES[path.suffix], f'W/"{hashlib.sha256(body).hexdigest()[:16]}"')

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """When set, links to results are this address and the object's key instead of presigned S3 addresses."""
     public_s3_endpoint_url: str = ""
     """The S3 endpoint as clients reach it, for presigned links; empty: the one that the API uses."""
+    callback_sink_url: str = ""
+    """The callback sink as a browser reaches it: the web page shows what arrived there. Empty: there is none."""
     presigned_seconds: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 3600
     """How long a presigned link works; SigV4 allows seven days at most."""
     host: str = "127.0.0.1"
@@ -111,7 +113,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("cdn_base_url", "public_s3_endpoint_url", "aws_endpoint_url")
+    @field_validator("cdn_base_url", "public_s3_endpoint_url", "callback_sink_url", "aws_endpoint_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
         if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):

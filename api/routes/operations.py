@@ -54,7 +54,7 @@ def make_routes(pages: Pages, openapi: bytes) -> list[Route]:
     return [
         Route("/", page, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
-        Route("/static/{name}", static, methods=["GET"]),
+        Route("/static/{name:path}", static, methods=["GET"]),
         Route("/favicon.ico", icon, methods=["GET"]),
         Route("/openapi.json", document, methods=["GET"]),
         Route("/healthz", healthz, methods=["GET"]),

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from contract.hosts import AllowedHosts, refusal
+from local.sink.origins import may_read
 from local.sink.picture import cat_png
 from local.sink.subscription import Heard, Listener
 
@@ -69,7 +70,15 @@ def make_app(memory: Memory, listener: Listener, hosts: AllowedHosts) -> web.App
         error = {"code": "host_not_allowed", "message": refusal(refused), "details": {"host": refused[:80]}}
         return web.json_response({"error": error}, status=403)
 
+    async def share(request: web.Request, response: web.StreamResponse) -> None:
+        """Lets the API's page, which has another port, read the answer (Fetch standard, "CORS protocol")."""
+        origin = request.headers.get("Origin", "")
+        response.headers["Vary"] = "Origin"
+        if may_read(origin):
+            response.headers["Access-Control-Allow-Origin"] = origin
+
     app = web.Application(middlewares=[known_host])
+    app.on_response_prepare.append(share)
 
     async def page(_: web.Request) -> web.StreamResponse:
         return web.FileResponse(_PAGE)

@@ -209,7 +209,7 @@ async def test_keys_are_needed_when_there_are_some(start_api: StartApi) -> None:
     fault(await api.client.post("/v1alpha2", content=b"{", headers=wrong), 401, "unauthorized")
     for key in ("first-key", "second-key=="):
         assert (await api.client.get("/v1/runtimes", headers={"x-api-key": key})).status_code == 200
-    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/app.js"):
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/console/main.js"):
         assert (await api.client.get(path)).status_code == 200, path
 
 

@@ -7,6 +7,7 @@ import zlib
 from datetime import UTC, datetime
 from typing import cast
 
+import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +75,23 @@ def test_the_sample_picture_is_a_png() -> None:
     rows = zlib.decompress(data[start + 4 : start + 4 + length])
     assert len(rows) == SIZE * (1 + 3 * SIZE)
     assert len({rows[i : i + 3] for i in range(1, len(rows) - 3, 997)}) > 3
+
+
+@pytest.mark.parametrize(
+    ("origin", "read"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost:9000", True),
+        ("http://[::1]:8000", True),
+        ("http://192.168.1.7:8000", False),
+        ("https://localhost.example", False),
+        ("https://studio.example", False),
+        ("null", False),
+        ("http://[broken", False),
+    ],
+)
+async def test_callbacks_are_read_by_pages_of_this_machine_alone(origin: str, read: bool) -> None:
+    hosts = AllowedHosts.of("", listening_on="127.0.0.1")
+    async with TestClient(TestServer(make_app(Memory(), cast("Listener", None), hosts))) as client:
+        answer = await client.get("/deliveries", headers={"Origin": origin})
+        assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is read

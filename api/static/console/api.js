@@ -1,0 +1,50 @@
+// Calls of the API: its errors as exceptions with its own sentences, and whether it answers at all.
+import { signal } from "../vendor/signals.js";
+import { asked, key } from "./keys.js";
+
+/** False while the API does not answer. */
+export const alive = signal(true);
+
+export class ApiError extends Error {
+  constructor(message, { status = 0, code = "", details = null } = {}) {
+    super(message);
+    Object.assign(this, { status, code, details });
+  }
+}
+
+/** Returns the answer; throws an ApiError for anything that is no success. */
+export async function call(path, { headers = {}, ...options } = {}) {
+  const used = key.value;
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers: used ? { ...headers, "x-api-key": used } : headers });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    alive.value = false;
+    throw new ApiError("The API does not answer. Is it running?", { code: "no_answer" });
+  }
+  alive.value = true;
+  if (answer.ok) return answer;
+  let told = {};
+  try { told = (await answer.json()).error ?? {}; } catch { /* not in the API's shape: a proxy's page */ }
+  const error = new ApiError(told.message ?? `The API answered ${answer.status}.`, { ...told, status: answer.status });
+  if (error.status === 401 && used === key.value) asked.value = used ? error.message : "";
+  throw error;
+}
+
+export async function get(path, options) {
+  return (await call(path, { cache: "no-store", ...options })).json();
+}
+
+export async function send(method, path, body, headers = {}) {
+  const answer = await call(path, {
+    method,
+    headers: body === undefined ? headers : { "content-type": "application/json", ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  return answer.status === 204 ? null : answer.json();
+}
+
+export function taskPath(id, rest = "") {
+  return `v1/tasks/${encodeURIComponent(id)}${rest}`;
+}

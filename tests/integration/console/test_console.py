@@ -1,0 +1,152 @@
+"""The console in a real browser: journeys of people who look for something, or want something done."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Locator, Page, expect
+
+from tests.integration.console.conftest import Shown
+from tests.support.stack import Stack, task, unique, workflow
+from tests.support.web import picture
+
+OpenPage = Callable[..., Page]
+
+MANY = 200
+
+
+def row(page: Page, task_id: str) -> Locator:
+    return page.locator(f'[data-id="{task_id}"]')
+
+
+def submit_many(stack: Stack, ids: list[str]) -> None:
+    """Submits tasks to a runtime that nobody serves, so that they stay unfinished."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda one: stack.submit_workflow("comfyruntime", task_id=one), ids))
+
+
+def frames_in_a_second(page: Page) -> int:
+    """Returns how often a page could draw within a second."""
+    return int(
+        page.evaluate(
+            "() => new Promise((done) => { let count = 0; const end = performance.now() + 1000;"
+            " const next = () => { count += 1; performance.now() < end ? requestAnimationFrame(next) : done(count); };"
+            " requestAnimationFrame(next); })"
+        )
+    )
+
+
+def test_two_tabs_with_200_unfinished_tasks_stay_smooth(shown: Shown, open_page: OpenPage) -> None:
+    ids = [unique("many") for _ in range(MANY)]
+    submit_many(shown.stack, ids)
+    filtered = f"{shown.stack.api}/#/tasks?id=many-&runtime=comfyruntime"
+    one = open_page(filtered)
+    other = open_page(filtered, of=one)
+    for page in (one, other):
+        for _ in range(MANY // 50 - 1):
+            page.get_by_role("button", name="Show more").click()
+        expect(page.locator(".task")).to_have_count(MANY)
+
+    one.bring_to_front()
+    row(one, ids[0]).get_by_role("button", name=f"Cancel {ids[0]}").click()
+    expect(row(one, ids[0]).locator(".badge")).to_have_text(re.compile("cancelled"), timeout=5000)
+    other.bring_to_front()
+    expect(row(other, ids[0]).locator(".badge")).to_have_text(re.compile("cancelled"), timeout=15_000)
+    assert frames_in_a_second(other) > 10
+    # The page's connections are not used up: a submission goes through beside both streams.
+    began = time.monotonic()
+    assert other.evaluate("fetch('v1/runtimes').then((answer) => answer.status)") == 200
+    assert time.monotonic() - began < 5
+
+
+def test_a_file_of_ones_own_becomes_an_input(shown: Shown, open_page: OpenPage, tmp_path: Path) -> None:
+    cat = tmp_path / "cat.png"
+    cat.write_bytes(picture(64))
+    page = open_page(f"{shown.stack.api}/#/submit")
+    page.get_by_label("Task type").select_option("image-to-image")
+    page.get_by_label("Input image: a file of yours").set_input_files(cat)
+    expect(page.get_by_label("Input image: address")).to_have_value(re.compile("^s3://.*png$"))
+    page.get_by_label("Width").fill("64")
+    page.get_by_label("Height").fill("64")
+    page.get_by_role("button", name="Submit").click()
+
+    expect(page.locator(".title .badge")).to_have_text(re.compile("succeeded"))
+
+
+def test_a_dropped_workflow_becomes_a_form(shown: Shown, open_page: OpenPage) -> None:
+    page = open_page(f"{shown.stack.api}/#/submit")
+    page.get_by_label("Drop a ComfyUI workflow").set_input_files(
+        {"name": "w.json", "mimeType": "application/json", "buffer": _json(workflow("a lighthouse"))}
+    )
+
+    expect(page.get_by_label("Task type")).to_have_value("pipeline")
+    expect(page.locator("textarea").first).to_have_value("a lighthouse")
+
+
+def test_the_page_heals_when_the_api_was_away(shown: Shown, open_page: OpenPage) -> None:
+    stack = shown.stack
+    waiting = stack.submit_workflow("comfyruntime")
+    page = open_page(stack.api)
+    row(page, waiting).wait_for()
+    port = int(stack.api.rpartition(":")[2])
+
+    stack.processes[0].stop()
+    expect(page.get_by_role("alert").get_by_text("The API does not answer")).to_be_visible(timeout=3000)
+    stack.start_api(port=port)
+    expect(page.get_by_text("The API does not answer")).to_have_count(0)
+    task_id = stack.submit("sdruntime")
+
+    expect(row(page, task_id).locator(".badge")).to_have_text(re.compile("succeeded"))
+
+
+def test_keys_are_asked_for_by_name_and_show_their_own_tasks(shown: Shown, open_page: OpenPage, tmp_path: Path) -> None:
+    with Stack(shown.stack.deployment, tmp_path) as stack:
+        stack.start_api(API_KEYS="alice=first-key,bob=second-key")
+        body = {"task": task("alices", "comfyruntime", tasktype="pipeline") | {"content": workflow("x")}}
+        assert stack.post("/v1alpha2", body, **{"x-api-key": "first-key"}).status_code == 200
+        page = open_page(stack.api)
+        for name, key in (("bob", "second-key"), ("alice", "first-key")):
+            dialog = page.get_by_role("dialog")
+            dialog.get_by_label("Name").fill(name)
+            dialog.get_by_label("Key", exact=True).fill(key)
+            dialog.get_by_role("button", name="Use this key").click()
+            expect(dialog).not_to_be_visible()
+            if name == "bob":
+                expect(page.get_by_text("No tasks yet")).to_be_visible()
+                page.get_by_label("API key").select_option("+")
+        expect(row(page, "alices")).to_be_visible()
+        page.get_by_label("API key").select_option("=bob")
+
+        expect(row(page, "alices")).to_have_count(0)
+        assert page.evaluate("localStorage.length") == 0
+
+
+def test_every_control_has_a_name_and_a_phone_shows_all_of_a_task(shown: Shown, open_page: OpenPage) -> None:
+    task_id = shown.stack.submit_workflow("comfyruntime")
+    page = open_page(shown.stack.api, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    row(page, task_id).wait_for()
+    for tab in ("tasks", "gallery", "runtimes", "submit"):
+        page.evaluate(f"location.hash = '#/{tab}'")
+        page.locator("main h2").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{tab} is wider than a phone"
+        assert unnamed(page) == []
+
+
+def unnamed(page: Page) -> list[str]:
+    """Returns the controls that a screen reader could not name."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll("button, a, input, select, textarea, progress, img, [role=img]")]
+            .filter((one) => !(one.getAttribute("aria-label") || one.labels?.length || one.textContent.trim()
+                || one.getAttribute("alt") !== null || one.querySelector("img[alt]")))
+            .map((one) => one.outerHTML.slice(0, 120))"""
+    )
+    return found
+
+
+def _json(document: object) -> bytes:
+    return httpx.Request("POST", "http://x", json=document).content
