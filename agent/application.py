@@ -32,6 +32,7 @@ from agent.settings import Settings
 from agent.task_queue import TaskQueue
 from contract.identifiers import new_ulid
 from contract.store import RecordStore
+from contract.task_lists import TaskLists
 
 log = structlog.get_logger()
 
@@ -72,6 +73,8 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
         metrics = Metrics(settings.runtime_name)
         holdings = Holdings()
         store = RecordStore(clients.s3, settings.s3_bucket)
+        lists = TaskLists(clients.s3, settings.s3_bucket)
+        stack.push_async_callback(lists.flush)
         payloads = Payloads(clients.s3, settings.s3_bucket)
         queue = TaskQueue(
             clients.sqs,
@@ -137,6 +140,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                     with_error=settings.callback_errors,
                     finishing=holdings.finishing,
                 ),
+                lists=lists,
                 metrics=metrics,
                 runtime_name=settings.runtime_name,
                 visibility_timeout=settings.visibility_timeout,

@@ -53,6 +53,7 @@ from contract.record import (
     note_callback_refused,
 )
 from contract.store import RecordStore
+from contract.task_lists import TaskLists
 
 log = structlog.get_logger()
 
@@ -68,6 +69,7 @@ class Completion:
         outputs: where results go.
         payloads: contents that were too large for their messages; deleted with them.
         callbacks: the callback topic.
+        lists: of tasks, one of which has those that did not succeed.
         metrics: counts outcomes.
         runtime_name: named in dead letters.
         visibility_timeout: seconds after which a message that was not confirmed may be somebody else's.
@@ -83,6 +85,7 @@ class Completion:
         outputs: Outputs,
         payloads: Payloads,
         callbacks: Callbacks,
+        lists: TaskLists,
         metrics: Metrics,
         runtime_name: str,
         visibility_timeout: float,
@@ -94,6 +97,7 @@ class Completion:
         self._outputs = outputs
         self._payloads = payloads
         self._callbacks = callbacks
+        self._lists = lists
         self._metrics = metrics
         self._runtime_name = runtime_name
         self._visibility_timeout = visibility_timeout
@@ -160,7 +164,12 @@ class Completion:
         if submission.dead_lettered and not self._was_called_back(held):
             may_delete = await self._send_dead_letter(held, submission.error.message if submission.error else "failed")
         began = time.monotonic()
+        unlisted = submission.status is not Status.SUCCEEDED and not self._was_called_back(held)
+        listed = self._lists.unsuccessful(held.metadata.ref, submission) if unlisted else None
         refusal = await self._call_back(held)
+        if listed is not None:
+            # As the callback: should this agent die before the message is gone, it is done again.
+            await listed()
         self._metrics.phases.labels("callback").observe(time.monotonic() - began)
         if refusal is not None:
             if not submission.dead_lettered or self._was_called_back(held):

@@ -20,6 +20,7 @@ from contract.outages import is_outage
 from contract.publications import Publications, SnsClient
 from contract.record import Submission, UnknownSubmissionError, note_callback
 from contract.store import RecordStore
+from contract.task_lists import TaskLists
 
 _SECONDS: Final = 12
 """For one callback, AWS's own retries included."""
@@ -43,15 +44,24 @@ class Callbacks:
         sns: the client.
         topic_arn: of the callback topic.
         store: the task records, in which a callback that went out is noted.
+        lists: of tasks; all that ends here is unsuccessful.
         bucket: where they are, which a callback that was shortened names.
         with_error: whether a callback's JSON has `status` and `error` too.
     """
 
     def __init__(
-        self, *, sns: SnsClient, topic_arn: str, store: RecordStore, bucket: str, with_error: bool = False
+        self,
+        *,
+        sns: SnsClient,
+        topic_arn: str,
+        store: RecordStore,
+        lists: TaskLists,
+        bucket: str,
+        with_error: bool = False,
     ) -> None:
         self._publications = Publications(sns, topic_arn, seconds=_SECONDS, parallel=_PUBLISHING)
         self._store = store
+        self._lists = lists
         self._bucket = bucket
         self._with_error = with_error
         self._owed: OrderedDict[tuple[TaskRef, str], Submission] = OrderedDict()
@@ -94,6 +104,8 @@ class Callbacks:
             say = _log.warning if is_outage(error) else _log.error
             say("cannot call back", task_id=task.id, submission=submission.submission, error=repr(error))
             return False
+        # Before the note: who dies in between has it done again.
+        await self._lists.unsuccessful(task, submission)()
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._store.change(

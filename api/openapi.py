@@ -8,9 +8,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import examples, schemas
+from api.lists import MOST, USUAL
 from api.requests import RequestTask, RequestV1, RequestV1Alpha1, RequestV1Alpha2
 from api.routes.dead_letters import ChosenLetters
 from contract.config import Config
+from contract.record import Status
+from contract.task import TaskType
 
 DESCRIPTION: Final = """Asynchronous image generation with Stable Diffusion.
 
@@ -40,6 +43,8 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.TaskState,
     schemas.AcceptedV1,
     schemas.Task,
+    schemas.TaskList,
+    schemas.SubmissionList,
     schemas.RuntimeList,
     schemas.Uploaded,
     schemas.DeadLetterList,
@@ -101,7 +106,7 @@ def openapi_document(config: Config, *, root_path: str, keys_needed: bool, sampl
         "servers": [{"url": root_path or "/"}],
         "tags": [
             {"name": "submit", "description": "Accept a task."},
-            {"name": "tasks", "description": "Follow and cancel it."},
+            {"name": "tasks", "description": "List, follow and cancel them."},
             {"name": "letters", "description": "See to tasks that nobody could run."},
             {"name": "operations", "description": "Probes and metrics."},
         ],
@@ -232,6 +237,22 @@ _TENANT: Final = {
     "schema": {"type": "string"},
     "description": "For an admin's API key: whose task is meant, where it is another one than the key's own.",
 }
+_LISTING: Final = """\
+Each task is listed once, where its newest submission is. With `status=failed`, `status=cancelled` or both, the order is
+that of their ends. A page may be shorter than `limit` although there is a `next`: states have to be looked for."""
+_FILTERS: Final = [
+    {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+    for name, schema, description in (
+        ("status", {"type": "string"}, f"With commas between them: {', '.join(Status)}."),
+        ("runtime", {"type": "string"}, "Names of runtimes, with commas between them."),
+        ("tasktype", {"type": "string"}, f"With commas between them: {', '.join(TaskType)}."),
+        ("since", {"type": "string", "format": "date-time"}, "Submitted then or later."),
+        ("until", {"type": "string", "format": "date-time"}, "Submitted before."),
+        ("id_prefix", {"type": "string"}, "How the task's id begins."),
+        ("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL}, "Tasks of a page."),
+        ("cursor", {"type": "string"}, "`next` of the page before."),
+    )
+]
 _LAST_EVENT_ID: Final = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -261,7 +282,18 @@ def _paths(build: _Builder) -> dict[str, Any]:
                     202: build.json("Accepted.", schemas.AcceptedV1, **location),
                 },
                 parameters=[_WAIT, _IDEMPOTENCY_KEY],
-            )
+            ),
+            "get": build.operation(
+                "listTasks",
+                "List the tasks",
+                {200: build.json("The tasks of the API key's tenant, the newest first.", schemas.TaskList)},
+                400,
+                403,
+                503,
+                tag="tasks",
+                description=_LISTING,
+                parameters=[*_FILTERS, _TENANT],
+            ),
         },
         "/v1/tasks/{task_id}": {
             "get": build.operation(
@@ -303,6 +335,18 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 tag="tasks",
                 description="Ends when the task has ended.",
                 parameters=[_TASK_ID, _TENANT, _LAST_EVENT_ID],
+            )
+        },
+        "/v1/tasks/{task_id}/submissions": {
+            "get": build.operation(
+                "listSubmissions",
+                "Ask for a task's earlier submissions, too",
+                {200: build.json("The newest first; of those that have ended, the last 20.", schemas.SubmissionList)},
+                403,
+                404,
+                503,
+                tag="tasks",
+                parameters=[_TASK_ID, _TENANT],
             )
         },
         "/v1/events": {

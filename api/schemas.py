@@ -108,8 +108,8 @@ class TimingsView(BaseModel):
     upload: float | None
 
 
-class Task(BaseModel):
-    """The answer of `GET /v1/tasks/{id}`: the task's newest submission."""
+class _Standing(BaseModel):
+    """How one submission of a task stands."""
 
     id: str
     tenant: Annotated[str, Field(description="Whose task it is; empty where all share one space.")]
@@ -129,11 +129,36 @@ class Task(BaseModel):
     images: list[ResultLink]
     output: Annotated[ResultLink | None, Field(description="The runtime's full answer.")]
     error: FailureView | None
-    context: JsonValue
     warnings: Annotated[list[str], Field(description="What is missing though the task succeeded, a sentence each.")]
     timings: TimingsView | None
     dead_lettered: bool
     callback_error: Annotated[FailureView | None, Field(description="Why SNS refused the callback, if it did.")]
+    links: TaskLinks
+
+
+class Task(_Standing):
+    """The answer of `GET /v1/tasks/{id}`: the task's newest submission."""
+
+    context: JsonValue
+
+
+class ListedTask(_Standing):
+    """A task in a list: `GET /v1/tasks/{id}` has its context, and all of its images."""
+
+    image_count: Annotated[int, Field(description="How many images there are; `images` has the first ones.")]
+
+
+class TaskList(BaseModel):
+    """The answer of `GET /v1/tasks`."""
+
+    tasks: Annotated[list[ListedTask], Field(description="The newest first.")]
+    next: Annotated[str | None, Field(description="The `cursor` of the next page; null: there is none.")]
+
+
+class SubmissionList(BaseModel):
+    """The answer of `GET /v1/tasks/{id}/submissions`."""
+
+    submissions: Annotated[list[Task], Field(description="The newest first.")]
 
 
 class QueueDepth(BaseModel):

@@ -21,6 +21,7 @@ from api.feed import Feeds
 from api.idempotency import Idempotency
 from api.intake import Intake
 from api.links import Links
+from api.lists import Lists
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.runtimes import Runtimes
@@ -36,6 +37,7 @@ from api.tracing import Tracer, make_tracer
 from api.uploads import Uploads
 from contract.config import Config
 from contract.store import RecordStore
+from contract.task_lists import TaskLists
 from contract.topology import topology
 
 
@@ -66,6 +68,8 @@ class Services:
     tasks: Tasks
     feeds: Feeds
     dead_letters: DeadLetters
+    lists: Lists
+    task_lists: TaskLists
     runtimes: Runtimes
     readiness: Readiness
     uploads: Uploads
@@ -106,16 +110,19 @@ def make_services(front: Front, aws: Aws) -> Services:
     clock = asyncio.get_running_loop().time
     interval = timedelta(seconds=settings.expiry_sweep_seconds)
     store = RecordStore(aws.s3, settings.s3_bucket)
+    task_lists = TaskLists(aws.s3, settings.s3_bucket)
     callbacks = Callbacks(
         sns=aws.sns,
         topic_arn=settings.callback_topic_arn,
         store=store,
+        lists=task_lists,
         bucket=settings.s3_bucket,
         with_error=settings.callback_errors,
     )
     acceptance = Acceptance(
         aws=aws,
         store=store,
+        lists=task_lists,
         callbacks=callbacks,
         config=config,
         bucket=settings.s3_bucket,
@@ -123,7 +130,9 @@ def make_services(front: Front, aws: Aws) -> Services:
     )
     place = topology(config, region=settings.aws_region)
     links = Links(aws.signer, cdn_base_url=settings.cdn_base_url, seconds=settings.presigned_seconds)
-    tasks = Tasks(store=store, callbacks=callbacks, links=links, bucket=settings.s3_bucket)
+    tasks = Tasks(
+        store=store, callbacks=callbacks, links=links, bucket=settings.s3_bucket, root_path=settings.root_path
+    )
     return Services(
         front=front,
         callbacks=callbacks,
@@ -134,6 +143,8 @@ def make_services(front: Front, aws: Aws) -> Services:
         dead_letters=DeadLetters(
             sqs=aws.sqs, s3=aws.s3, config=config, place=place, bucket=settings.s3_bucket, clock=clock
         ),
+        lists=Lists(s3=aws.s3, bucket=settings.s3_bucket, store=store),
+        task_lists=task_lists,
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),
         readiness=Readiness(
             aws=aws,

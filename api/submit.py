@@ -36,6 +36,7 @@ from contract.record import (
 )
 from contract.store import RecordStore
 from contract.task import INLINE_LIMIT, Metadata, TaskMessage, encode_task_message
+from contract.task_lists import TaskLists
 from contract.topology import message_attributes
 
 NOT_ACCEPTED: Final = "not_accepted"
@@ -99,10 +100,19 @@ class Acceptance:
     """Writes and publishes tasks."""
 
     def __init__(
-        self, *, aws: Aws, store: RecordStore, callbacks: Callbacks, config: Config, bucket: str, topic_arn: str
+        self,
+        *,
+        aws: Aws,
+        store: RecordStore,
+        lists: TaskLists,
+        callbacks: Callbacks,
+        config: Config,
+        bucket: str,
+        topic_arn: str,
     ) -> None:
         self._aws = aws
         self._store = store
+        self._lists = lists
         self._callbacks = callbacks
         self._config = config
         self._bucket = bucket
@@ -171,6 +181,14 @@ class Acceptance:
             submitted_at=ticket.submitted_at,
             trace=trace,
         )
+        # Beside the record and the message: whoever reads a list looks for the record of each of its lines.
+        listed = self._lists.submitted(
+            ticket.task,
+            ticket.submission,
+            runtime=request.runtime.name,
+            tasktype=request.task_type,
+            at=ticket.submitted_at,
+        )
         try:
             async with asyncio.timeout(_STEP_SECONDS):
                 message = await self._message(metadata, request)
@@ -188,6 +206,7 @@ class Acceptance:
             fate = await (withdraw() if withdraw else self.withdraw(ticket))
             if fate is not None:
                 raise NotAcceptedError(ticket.task_id, fate, error) from error
+        await listed()
         return self.accepted(request, ticket)
 
     async def settle(self) -> None:
@@ -270,6 +289,8 @@ class Acceptance:
             _log.warning("cannot note that the task was not accepted", task_id=ticket.task_id, error=repr(failure))
             return Fate.UNKNOWN
         found = stored.record.find(ticket.submission)
+        if found is not None and is_not_accepted(found):
+            self._lists.unsuccessful(ticket.task, found)
         if found is not None and found.ended_unstarted_by_cancel:
             return None if await self._callbacks.send(ticket.task, found) else Fate.NOT_ACCEPTED
         return None if found is not None and _has_begun(found) else Fate.NOT_ACCEPTED

@@ -12,7 +12,7 @@ import structlog
 from api.aws import UNAVAILABLE
 from api.callbacks import Callbacks
 from api.errors import ApiError, UnavailableError, unknown_task
-from api.links import Links
+from api.links import Links, task_links
 from contract.identifiers import TaskRef, check_task_id, check_tenant_if_any
 from contract.objects import output_prefix, s3_url
 from contract.record import (
@@ -26,6 +26,9 @@ from contract.store import RecordStore
 
 _SECONDS: Final = 12
 """For one request's calls to AWS."""
+
+SHOWN_IMAGES: Final = 20
+"""Of a task in a list."""
 
 _log = structlog.get_logger(__name__)
 
@@ -52,11 +55,14 @@ class Cancelled:
 class Tasks:
     """Reads and cancels tasks."""
 
-    def __init__(self, *, store: RecordStore, callbacks: Callbacks, links: Links, bucket: str) -> None:
+    def __init__(
+        self, *, store: RecordStore, callbacks: Callbacks, links: Links, bucket: str, root_path: str = ""
+    ) -> None:
         self._store = store
         self._callbacks = callbacks
         self._links = links
         self._bucket = bucket
+        self._root_path = root_path
 
     async def read(self, task: TaskRef) -> Record:
         """Returns a task's record.
@@ -110,8 +116,13 @@ class Tasks:
             )
         return Cancelled(stored.record, at_once)
 
-    async def view(self, record: Record) -> dict[str, Any]:
-        """Returns what `GET /v1/tasks/{id}` answers."""
+    async def view(self, record: Record, *, tenant: str | None = None) -> dict[str, Any]:
+        """Returns what `GET /v1/tasks/{id}` answers.
+
+        Args:
+            record: its newest submission is shown.
+            tenant: whose it is, where an admin looks at another tenant's.
+        """
         current = record.current
         return {
             "id": record.id,
@@ -142,7 +153,25 @@ class Tasks:
             "timings": current.timings.model_dump() if current.timings else None,
             "dead_lettered": current.dead_lettered,
             "callback_error": current.callback_error.model_dump() if current.callback_error else None,
+            "links": task_links(self._root_path, record.id, tenant=tenant),
         }
+
+    async def listed(self, record: Record, *, tenant: str | None = None) -> dict[str, Any]:
+        """Returns what a list shows of a task: its view without the context, and with its first images alone."""
+        images = record.current.image_url
+        if len(images) > SHOWN_IMAGES:
+            current = record.current.model_copy(update={"image_url": images[:SHOWN_IMAGES]})
+            record = record.model_copy(update={"current": current})
+        view = await self.view(record, tenant=tenant)
+        del view["context"]
+        return {**view, "image_count": len(images)}
+
+    async def submissions(self, record: Record, *, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Returns what is shown of all submissions that a record knows, the newest first."""
+        newest = sorted(record.submissions().values(), key=lambda item: (item.submitted_at, item.submission))[::-1]
+        return [
+            await self.view(record.model_copy(update={"current": submission}), tenant=tenant) for submission in newest
+        ]
 
     async def task_view(self, record: Record) -> dict[str, Any]:
         """Returns what `GET /task` answers."""

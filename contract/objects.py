@@ -5,10 +5,12 @@
     .payloads/{id}/…              .payloads/{tenant}/{id}/…              a content too large for SNS
     .idempotency/{digest}.json    .idempotency/{tenant}/{digest}.json    a note about an `Idempotency-Key`
     .inputs/{name}                .inputs/{tenant}/{name}                a file that was uploaded to be an input
+    .lists/{log}/…                .lists/{tenant}/{log}/…                which tasks there are; see contract/task_log.py
+    .requests/{id}/…              .requests/{tenant}/{id}/…              a request that is too large for its record
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
 
 The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
-slash. All that is a tenant's lies in its own six folders.
+slash. All that is a tenant's lies in its own eight folders.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ ENDED: Final = ".ended/"
 PAYLOADS: Final = ".payloads/"
 IDEMPOTENCY: Final = ".idempotency/"
 INPUTS: Final = ".inputs/"
+LISTS: Final = ".lists/"
+REQUESTS: Final = ".requests/"
 
 SAMPLE: Final = "samples/cat.png"
 """A picture for everybody's first image-to-image task; local provisioning puts it there."""
@@ -77,6 +81,16 @@ def idempotency_key(tenant: str, owner: str, key: str) -> str:
 def input_key(tenant: str, name: str) -> str:
     """Returns the key of an uploaded input file; its name holds no slash."""
     return f"{INPUTS}{tenant_folder(tenant)}{name}"
+
+
+def list_key(tenant: str, log: str, seq: int | None = None) -> str:
+    """Returns the key of a segment of one of a tenant's logs; without a number, of its head."""
+    return f"{LISTS}{tenant_folder(tenant)}{log}/{'head' if seq is None else format(seq, '08d')}.json"
+
+
+def request_key(task: TaskRef, submission: str) -> str:
+    """Returns the key of a submission's request, where that is too large for its record."""
+    return f"{REQUESTS}{tenant_folder(task.tenant)}{task.id}/{submission_label(submission)}.json"
 
 
 def is_own_input(key: str, tenant: str) -> bool:

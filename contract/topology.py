@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.objects import ENDED, IDEMPOTENCY, INPUTS, PAYLOADS, RECORDS
+from contract.objects import ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS
 
 if TYPE_CHECKING:  # the agent needs names from here, and neither the deployment's schema nor YAML
     from contract.config import Config, RuntimeConfig
@@ -41,8 +41,8 @@ MAX_ATTEMPTS: Final = 3
 """Runs that may fail for transient reasons before the task fails for good."""
 
 RECORD_DAYS: Final = 30
-"""Days after which records, ended submissions, payloads, idempotency notes and uploaded inputs expire; longer than
-`RETENTION`, in which a message may still come for any of them."""
+"""Days after which records, ended submissions, payloads, idempotency notes, uploaded inputs, kept requests and lists of
+tasks expire; longer than `RETENTION`, in which a message may still come for any of them."""
 
 
 _NO_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
@@ -142,7 +142,7 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         undelivered=f"{stack}_undelivered",
         output_bucket=config.cloud.output_bucket or _bucket(stack, "output", account, region),
         model_bucket=config.model_bucket or _bucket(stack, "models", account, region),
-        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS),
+        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS, LISTS, REQUESTS),
         expiry_days=RECORD_DAYS,
         queues=tuple(
             Queue(

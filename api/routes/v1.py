@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Final
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -14,6 +13,7 @@ from api.answers import json_answer
 from api.errors import InvalidRequestError, UnavailableError
 from api.events import has_seen_the_end, task_events
 from api.idempotency import check_key
+from api.links import task_links
 from api.middleware import request_state
 from api.requests import from_v1
 from api.routes.accepting import accept
@@ -34,8 +34,8 @@ async def submit(request: Request) -> Response:
         check_key(key)
     wait = parse_wait(request.query_params.get(WAIT)) if request.scope["query_string"] else 0.0
     accepted = await accept(request, from_v1, dialect="v1", idempotency_key=key)
-    root = services_of(request).front.settings.root_path
-    here = f"{root}/v1/tasks/{quote(accepted.ticket.task_id, safe='')}"
+    links = task_links(services_of(request).front.settings.root_path, accepted.ticket.task_id)
+    here = links["self"]
     if wait and (ended := await _ended_within(request, accepted, wait)):
         view = await services_of(request).tasks.view(ended)
         return json_answer(view, headers={"location": here, "cache-control": "no-store"})
@@ -48,7 +48,7 @@ async def submit(request: Request) -> Response:
             "submission": accepted.ticket.submission,
             "submitted_at": accepted.ticket.submitted_at,
             "output_location": accepted.output_location,
-            "links": {"self": here, "events": f"{here}/events"},
+            "links": links,
         },
         status=202,
         headers={"location": here},
@@ -75,7 +75,9 @@ async def _ended_within(request: Request, accepted: Accepted, seconds: float) ->
 async def show(request: Request) -> Response:
     """Tells how a task stands, with links to its images."""
     tasks = services_of(request).tasks
-    return json_answer(await tasks.view(await tasks.read(_task(request))), headers={"cache-control": "no-store"})
+    record = await tasks.read(_task(request))
+    view = await tasks.view(record, tenant=request_state(request.scope).tenant)
+    return json_answer(view, headers={"cache-control": "no-store"})
 
 
 async def cancel(request: Request) -> Response:
@@ -83,7 +85,8 @@ async def cancel(request: Request) -> Response:
     tasks = services_of(request).tasks
     cancelled = await tasks.cancel(_task(request))
     services_of(request).feeds.note(cancelled.record.ref)
-    return json_answer(await tasks.view(cancelled.record), status=200 if cancelled.at_once else 202)
+    view = await tasks.view(cancelled.record, tenant=request_state(request.scope).tenant)
+    return json_answer(view, status=200 if cancelled.at_once else 202)
 
 
 async def events(request: Request) -> Response:

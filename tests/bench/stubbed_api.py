@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
+from botocore.exceptions import ClientError
+
 from api.__main__ import serve
 from api.aws import S3, Aws, Signer, Sns, Sqs
 from api.settings import Settings, load_settings
@@ -24,6 +26,8 @@ class _Stub:
     def __getattr__(self, name: str) -> Any:
         async def call(**arguments: Any) -> dict[str, Any]:
             await asyncio.sleep(CALL_SECONDS)
+            if name == "get_object":
+                raise ClientError({"Error": {"Code": "NoSuchKey"}}, name)
             taken = [{"Id": entry["Id"]} for entry in arguments.get("PublishBatchRequestEntries", ())]
             answer = {"ETag": '"0"', "MessageId": "0", "QueueUrl": "http://127.0.0.1/queue", "Attributes": {}}
             return {**answer, "Successful": taken}

@@ -78,6 +78,8 @@ AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
         (".payloads/a/01.json", {"Get", "Delete"}, {"Get", "Put"}),
         (".inputs/01.png", {"Get"}, {"Get", "Put"}),
         (".inputs/alice/01.png", {"Get"}, {"Get", "Put"}),
+        (".lists/alice/submitted/head.json", {"Get", "Put"}, {"Get", "Put"}),
+        (".requests/a/01.json", set(), {"Get", "Put"}),
         (".idempotency/a.json", set(), {"Get", "Put"}),
         (".sweeps/expiry.json", set(), {"Get", "Put"}),
     ],
@@ -94,7 +96,7 @@ def test_every_place_that_is_reserved_belongs_to_somebody() -> None:
     reserved = {value for name, value in vars(objects).items() if name.isupper() and str(value).startswith(".")}
     assert reserved >= {objects.RECORDS, objects.PAYLOADS, objects.IDEMPOTENCY}
     assert all(
-        value.startswith((objects.RECORDS, objects.ENDED, objects.PAYLOADS, objects.INPUTS, *API_ALONE))
+        value.startswith((objects.RECORDS, objects.ENDED, objects.PAYLOADS, objects.INPUTS, objects.LISTS, *API_ALONE))
         for value in reserved
     )
 

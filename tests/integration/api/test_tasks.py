@@ -39,18 +39,21 @@ async def submit(api: Api, task_id: str | None = None, **content: Any) -> dict[s
     return body
 
 
-async def change(api: Api, task_id: str, transition: transitions.Transition) -> Record:
+async def change(api: Api, task_id: str, transition: transitions.Transition, *, tenant: str = "") -> Record:
     """Changes a record as an agent does."""
     async with get_session().create_client("s3", endpoint_url=api.deployment.endpoint) as s3:
         store = RecordStore(s3, api.deployment.place.output_bucket)
-        return (await store.change(TaskRef(task_id), transition)).record
+        return (await store.change(TaskRef(task_id, tenant), transition)).record
 
 
-async def start(api: Api, task: dict[str, Any]) -> None:
-    await change(api, task["id"], partial(transitions.start, submission=task["submission"], holder="agent", now=NOW))
+async def start(api: Api, task: dict[str, Any], *, tenant: str = "") -> None:
+    begin = partial(transitions.start, submission=task["submission"], holder="agent", now=NOW)
+    await change(api, task["id"], begin, tenant=tenant)
 
 
-async def finish(api: Api, task: dict[str, Any], status: Status = Status.SUCCEEDED, **more: Any) -> None:
+async def finish(
+    api: Api, task: dict[str, Any], status: Status = Status.SUCCEEDED, *, tenant: str = "", **more: Any
+) -> None:
     await change(
         api,
         task["id"],
@@ -63,6 +66,7 @@ async def finish(api: Api, task: dict[str, Any], status: Status = Status.SUCCEED
             now=NOW,
             **more,
         ),
+        tenant=tenant,
     )
 
 

@@ -45,6 +45,7 @@ from contract.record import (
 from contract.s3 import Listed
 from contract.store import RecordStore
 from contract.task import TaskType
+from contract.task_lists import TaskLists
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -154,7 +155,13 @@ class Body:
 
 def process(aws: Any, rules: Rules = RULES) -> Expiry:
     store = RecordStore(aws, BUCKET)
-    callbacks = Callbacks(sns=aws, topic_arn="arn:aws:sns:us-east-1:000000000000:callbacks", store=store, bucket=BUCKET)
+    callbacks = Callbacks(
+        sns=aws,
+        topic_arn="arn:aws:sns:us-east-1:000000000000:callbacks",
+        store=store,
+        lists=TaskLists(aws, BUCKET),
+        bucket=BUCKET,
+    )
     return Expiry(
         s3=aws, bucket=BUCKET, store=store, callbacks=callbacks, metrics=Metrics(), rules=rules, interval=INTERVAL
     )

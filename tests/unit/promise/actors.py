@@ -33,6 +33,7 @@ from contract.config import parse_config
 from contract.identifiers import TaskRef
 from contract.store import RecordStore
 from contract.task import RuntimeType, TaskType
+from contract.task_lists import TaskLists
 from tests.unit.promise.cloud import BUCKET, CALLBACKS, TASKS, Cloud, Process
 
 CONFIG: Final = parse_config(
@@ -134,6 +135,7 @@ class AgentProcess(Process):
             outputs=Outputs(client, BUCKET),
             payloads=payloads,
             callbacks=Callbacks(client, CALLBACKS, bucket=BUCKET, finishing=finishing),
+            lists=TaskLists(client, BUCKET),
             metrics=_METRICS,
             runtime_name="sdruntime",
             visibility_timeout=VISIBILITY_TIMEOUT,
