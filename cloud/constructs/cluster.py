@@ -35,6 +35,7 @@ class Cluster(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, vpc: ec2.IVpc) -> None:
         super().__init__(scope, construct_id)
+        self.charts = config.cloud.charts
         logging = logs.LogGroup(
             self,
             "ControlPlaneLogs",
