@@ -57,7 +57,7 @@ def api_config(config: Config) -> str:
         exclude={
             "cloud": True,
             "api_gateway": {"tenants", "admins", "shared", "secret_version"},
-            "runtimes": {"__all__": {"extra_values", "chart_repository", "chart_version", "chart_name"}},
+            "runtimes": {"__all__": {"extra_values", "chart_repository", "chart_version"}},
         },
     )
     return yaml.safe_dump(document, sort_keys=True, allow_unicode=True)

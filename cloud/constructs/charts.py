@@ -9,10 +9,8 @@ from aws_cdk import Duration
 from aws_cdk import aws_eks_v2 as eks
 from constructs import Construct
 
-from cloud.chart_values import merged
 from cloud.constructs.cluster import Cluster
 from cloud.versions import ChartVersion
-from contract.config import InstalledChart
 
 
 def install(
@@ -24,22 +22,18 @@ def install(
     values: Mapping[str, Any] | None = None,
     skip_crds: bool = False,
 ) -> eks.HelmChart:
-    """Installs a chart as a release of its own name, and waits until its pods are ready.
-
-    Whence it comes, and its values, the config may say otherwise.
-    """
-    other = cluster.charts.get(chart.name, InstalledChart())
+    """Installs a chart as a release of its own name, and waits until its pods are ready."""
     release = eks.HelmChart(
         scope,
         chart.name,
         cluster=cluster.cluster,
         release=chart.name,
         chart=chart.name,
-        repository=other.repository or chart.repository,
+        repository=chart.repository,
         version=chart.version,
         namespace=namespace,
         create_namespace=namespace != "kube-system",
-        values=merged(values or {}, other.values) or None,
+        values=values,
         skip_crds=skip_crds,
         wait=True,
         # The Lambda that installs it ends after fifteen minutes.

@@ -26,7 +26,7 @@ export function useTasks(filter) {
       learn(page.tasks);
       setMore({ limit, cursor: page.next, busy: false, error: null });
     } catch (error) {
-      if (!signal?.aborted) setMore((before) => ({ ...before, busy: false, error: error.status === 405 ? null : error }));
+      if (!signal?.aborted) setMore((before) => ({ ...before, busy: false, error }));
     }
   }
   useEffect(() => {
@@ -130,7 +130,7 @@ class Row extends Component {
         <${Progress} task=${task} />
         ${task.error && html`<span class="why" title=${task.error.message}><code>${task.error.code}</code> ${task.error.message}</span>`}
         ${images.slice(0, 4).map((image) => html`<${Thumbnail} key=${image.s3} result=${image} task=${task} />`)}
-        ${images.length > 4 && html`<span class="faint">+${images.length - 4}</span>`}
+        ${images.length > 4 && html`<span class="faint">+${(task.image_count ?? images.length) - 4}</span>`}
       </span>
       <span class="do">${ended(task)
         ? task.status !== "succeeded" && html`<${Action} label="Retry" name=${`Retry ${task.id}`} run=${() => retry(task.id)} />`

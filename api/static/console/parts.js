@@ -60,7 +60,7 @@ export function usePolled(ask, milliseconds, dependencies) {
       }
       if (milliseconds && !signal.aborted) timer = setTimeout(look, milliseconds);
     }
-    setFound({ value: null, error: null });
+    setFound((before) => ({ ...before, error: null }));
     look();
     return () => { clearTimeout(timer); controller.abort(); };
   }, dependencies);

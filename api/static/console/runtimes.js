@@ -8,7 +8,7 @@ import { html } from "./html.js";
 import { asked, key } from "./keys.js";
 import { Action, Fake, Problem, usePolled } from "./parts.js";
 import { to } from "./router.js";
-import { fakes, learn } from "./tasks.js";
+import { fakes } from "./tasks.js";
 
 export const runtimes = signal([]);
 /** name → [{at, waiting, in_flight}]: what this page has seen of the last hour. The API keeps no history. */
@@ -76,18 +76,21 @@ function Card({ runtime }) {
 function DeadLetters() {
   const [round, setRound] = useState(0);
   const [chosen, setChosen] = useState(new Set());
+  const [outcome, setOutcome] = useState([]);
   const { value, error } = usePolled((options) => get("v1/dead-letters", options), 10000, [key.value, round]);
   useEffect(() => setChosen(new Set()), [round]);
   const letters = value?.dead_letters ?? [];
   const nameOf = ({ runtime, message_id: message }) => `${runtime}/${message}`;
   const picked = letters.filter((letter) => chosen.has(nameOf(letter)));
   async function each(method, path, these) {
+    const told = [];
     for (const runtime of new Set(these.map((letter) => letter.runtime))) {
-      const messages = these.filter((letter) => letter.runtime === runtime).map((letter) => letter.message_id);
-      await send(method, path, { runtime, messages });
+      const ids = these.filter((letter) => letter.runtime === runtime).map((letter) => letter.message_id);
+      const { stayed, not_found: missing } = await send(method, path, { runtime, message_ids: ids });
+      told.push(...stayed.map((one) => `${one.message_id} stayed: ${one.reason}`), ...missing.map((one) => `${one} is not there, or somebody else has it just now`));
     }
-    for (const { id } of these) if (id) try { learn([await get(`v1/tasks/${encodeURIComponent(id)}`)]); } catch { /* its list tells */ }
-    setRound(round + 1);
+    setOutcome(told);
+    setRound((before) => before + 1);
   }
   function toggle(name) {
     const next = new Set(chosen);
@@ -98,7 +101,9 @@ function DeadLetters() {
     <h3 id="dead-title">Dead letters</h3>
     <p class="faint">Messages that no agent could bring to an end. Sent back, they are tried again.</p>
     ${error && html`<${Problem} error=${error} />`}
+    ${outcome.length > 0 && html`<ul class="note" role="status">${outcome.map((line) => html`<li>${line}</li>`)}</ul>`}
     ${value && !letters.length && html`<p class="empty">None.</p>`}
+    ${value?.whole === false && html`<p class="faint">There are more than the newest 100 of each runtime.</p>`}
     ${letters.length > 0 && html`<div class="scroll"><table>
       <thead><tr><th><span class="unseen">Choose</span></th><th>Task</th><th>Runtime</th><th>Reason</th><th>Attempts</th><th>Sent</th><th><span class="unseen">Do</span></th></tr></thead>
       <tbody>${letters.map((letter) => html`<tr key=${nameOf(letter)}>

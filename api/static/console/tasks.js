@@ -50,8 +50,12 @@ export function settle() {
 
 /** A shortened view takes nothing away from what is known of the same state. */
 function merged(known, view) {
-  return view.shortened && !known.shortened && known.status === view.status ? { ...view, ...known, progress: view.progress } : { ...known, ...view, shortened: view.shortened };
+  if (shortened(view) && !shortened(known) && known.status === view.status) return { ...view, ...known, progress: view.progress };
+  return { ...known, ...view, shortened: view.shortened };
 }
+
+/** Whether it has some of the images only: a list's view, or an event of a large task. */
+const shortened = (view) => Boolean(view.shortened) || (view.image_count ?? 0) > (view.images?.length ?? 0);
 
 /** Whether a view is of a time before what is known: answers may overtake each other. */
 function older(view, known) {
