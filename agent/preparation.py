@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 from pydantic import ValidationError
@@ -21,6 +22,10 @@ from contract.store import RecordStore, Stored
 from contract.task import RuntimeType, TaskMessage, UnreadableMessageError, parse_task_message
 
 log = structlog.get_logger()
+
+RECEIVED_OFTEN: Final = 3
+"""Receipts from which on SQS leaves a message out of its age of the oldest one (Amazon SQS, "Available CloudWatch
+metrics"). Of those the agents tell how old they are, and an alarm of cloud/ counts on that line."""
 
 
 class Preparation:
@@ -62,6 +67,13 @@ class Preparation:
         # A foreign publisher knows of no submissions; the message's own id is as unique.
         held.submission_id = task.metadata.submission or held.delivery.message_id
         structlog.contextvars.bind_contextvars(**held.named)
+        if held.delivery.receive_count >= RECEIVED_OFTEN and held.delivery.waited is not None:
+            log.info(
+                "task_received_again",
+                runtime=task.metadata.runtime,
+                receives=held.delivery.receive_count,
+                age_seconds=round(held.delivery.waited),
+            )
         return None
 
     async def prepare(self, held: Held) -> Outcome | None:

@@ -64,6 +64,9 @@ class Item(StrEnum):
     EBS_GP3_THROUGHPUT_MIB_MONTH = "ebs_gp3_throughput_mib_month"
     EBS_SNAPSHOT_GIB_MONTH = "ebs_snapshot_gib_month"
     CLOUDWATCH_ALARM_MONTH = "cloudwatch_alarm_month"
+    CLOUDWATCH_METRIC_MONTH = "cloudwatch_metric_month"
+    CLOUDWATCH_DASHBOARD_MONTH = "cloudwatch_dashboard_month"
+    KMS_KEY_MONTH = "kms_key_month"
     SECRET_MONTH = "secret_month"  # noqa: S105 - a price
 
 
@@ -86,7 +89,10 @@ _LABELS: Final[Mapping[Item, tuple[str, str]]] = {
     Item.EBS_GP3_IOPS_MONTH: ("Amazon EBS", "gp3 IOPS above 3,000, per month"),
     Item.EBS_GP3_THROUGHPUT_MIB_MONTH: ("Amazon EBS", "gp3 MiB/s above 125, per month"),
     Item.EBS_SNAPSHOT_GIB_MONTH: ("Amazon EBS", "snapshot, per GB and month"),
-    Item.CLOUDWATCH_ALARM_MONTH: ("Amazon CloudWatch", "alarm, per month"),
+    Item.CLOUDWATCH_ALARM_MONTH: ("Amazon CloudWatch", "metric of an alarm, per month"),
+    Item.CLOUDWATCH_METRIC_MONTH: ("Amazon CloudWatch", "custom metric, per month"),
+    Item.CLOUDWATCH_DASHBOARD_MONTH: ("Amazon CloudWatch", "dashboard, per month"),
+    Item.KMS_KEY_MONTH: ("AWS Key Management Service", "key, per month"),
     Item.SECRET_MONTH: ("AWS Secrets Manager", "secret, per month"),
 }
 
@@ -263,6 +269,12 @@ class Fixed:
     snapshot_gib: int = 0
     """The image cache."""
     alarms: int = 0
+    """Metrics that alarms read; each is billed, not each alarm."""
+    metrics: int = 0
+    """Custom ones, of the log lines that are counted."""
+    dashboards: int = 0
+    keys: int = 0
+    """Of KMS, but for AWS's own."""
     secrets: int = 0
 
 
@@ -277,6 +289,9 @@ def fixed_usage(fixed: Fixed) -> Usage:
         Item.EBS_GP3_GIB_MONTH: Decimal(fixed.system_nodes * fixed.system_volume_gib),
         Item.EBS_SNAPSHOT_GIB_MONTH: Decimal(fixed.snapshot_gib),
         Item.CLOUDWATCH_ALARM_MONTH: Decimal(fixed.alarms),
+        Item.CLOUDWATCH_METRIC_MONTH: Decimal(fixed.metrics),
+        Item.CLOUDWATCH_DASHBOARD_MONTH: Decimal(fixed.dashboards),
+        Item.KMS_KEY_MONTH: Decimal(fixed.keys),
         Item.SECRET_MONTH: Decimal(fixed.secrets),
     }
     return Usage(

@@ -10,6 +10,7 @@ import typer
 from cloud.commands.common import CONFIG, ConfigOption, DryRunOption, StackOption, loaded, plain_errors, state_folder
 from cloud.image_cache.volumes import cache_gib
 from cloud.reporter import Reporter
+from cloud.synthesis.billed import on_top
 from cloud.synthesis.cost import fixed_of, monthly_bill
 from cloud.synthesis.write import write_charts, write_templates
 from contract.prices import load_prices
@@ -45,4 +46,6 @@ def synth(  # noqa: PLR0917 - typer reads options from parameters
             report.say(str(path))
         prices = load_prices()
         report.show(monthly_bill(fixed_of(templates.values(), snapshot_gib=cache_gib(settings)), prices))
-        report.say(f"prices of {prices.region}, {prices.as_of}; GPUs, requests, traffic, logs and storage come on top")
+        report.say(f"prices of {prices.region}, {prices.as_of}; on top come, by use:")
+        for what in on_top(templates.values()):
+            report.say(f"  {what}")

@@ -14,14 +14,16 @@ from contract.topology import Queue, Topology
 
 NAMESPACE: Final = "Darkroom"
 FIVE_MINUTES: Final = 300
+RUNTIME: Final = "Runtime"
+"""The dimension of what is measured of one runtime."""
 
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """What SQS tells of one runtime's queues."""
+    """What SQS and the agents tell of one runtime's queues."""
 
     runtime: str
-    oldest: cloudwatch.Metric
+    oldest: cloudwatch.MathExpression
     waiting: cloudwatch.Metric
     running: cloudwatch.Metric
     dead: cloudwatch.Metric
@@ -41,7 +43,8 @@ class Metrics(Construct):
         spot_rule_name: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.queues = [_of_queue(queue) for queue in place.queues]
+        ages = self._received_again(application_logs, cluster_name)
+        self.queues = [_of_queue(queue, ages, number) for number, queue in enumerate(place.queues)]
         # Counted once for each delivery that SNS gives up (Amazon SNS, "Monitoring topics using CloudWatch").
         self.undelivered = _metric(
             "AWS/SNS", "NumberOfNotificationsFailed", {"TopicName": place.task_topic}, "Sum", "undelivered tasks"
@@ -65,6 +68,21 @@ class Metrics(Construct):
             "AWS/Events", "TriggeredRules", {"RuleName": spot_rule_name}, "Sum", "spot interruptions"
         )
 
+    def _received_again(self, group: logs.LogGroup, cluster_name: str) -> str:
+        """Counts the agents' log lines about tasks that they did not receive for the first time; returns its name."""
+        name = f"{cluster_name}-age-received-again"
+        logs.MetricFilter(
+            self,
+            "ReceivedAgain",
+            log_group=group,
+            filter_pattern=logs.FilterPattern.string_value("$.log_processed.event", "=", "task_received_again"),
+            metric_namespace=NAMESPACE,
+            metric_name=name,
+            metric_value="$.log_processed.age_seconds",
+            dimensions={RUNTIME: "$.log_processed.runtime"},
+        )
+        return name
+
     def _ended(self, group: logs.LogGroup, status: str, cluster_name: str) -> cloudwatch.Metric:
         """Counts the agents' log lines about tasks that ended so."""
         # Fluent Bit puts a line that is JSON under `log_processed` (Container Insights, "application-log.conf").
@@ -86,13 +104,28 @@ class Metrics(Construct):
         return _metric(NAMESPACE, name, {}, "Sum", status)
 
 
-def _of_queue(queue: Queue) -> QueueMetrics:
+def _of_queue(queue: Queue, ages: str, number: int) -> QueueMetrics:
     def metric(name: str, of: str, label: str) -> cloudwatch.Metric:
         return _metric("AWS/SQS", name, {"QueueName": of}, "Maximum", f"{queue.runtime} {label}")
 
+    # SQS leaves out what was received three times or more (Amazon SQS, "Available CloudWatch metrics"): tasks that Spot
+    # interruptions hand back. Of those, the agents tell.
+    # One graph has those of all runtimes, so that the names of their parts differ.
+    waiting, again = f"waiting{number}", f"again{number}"
+    oldest = cloudwatch.MathExpression(
+        label=f"{queue.runtime} oldest, seconds",
+        expression=f"MAX([FILL({waiting}, 0), FILL({again}, 0)])",
+        using_metrics={
+            waiting: metric("ApproximateAgeOfOldestMessage", queue.name, "received less than three times"),
+            again: _metric(
+                NAMESPACE, ages, {RUNTIME: queue.runtime}, "Maximum", f"{queue.runtime} received again and again"
+            ),
+        },
+        period=Duration.seconds(FIVE_MINUTES),
+    )
     return QueueMetrics(
         runtime=queue.runtime,
-        oldest=metric("ApproximateAgeOfOldestMessage", queue.name, "oldest, seconds"),
+        oldest=oldest,
         waiting=metric("ApproximateNumberOfMessagesVisible", queue.name, "waiting"),
         running=metric("ApproximateNumberOfMessagesNotVisible", queue.name, "in flight"),
         dead=metric("ApproximateNumberOfMessagesVisible", queue.dead_letter_name, "dead letters"),

@@ -35,6 +35,9 @@ def fixed_of(templates: Iterable[Template], *, snapshot_gib: int = 0) -> Fixed:
         load_balancers=count("AWS::ElasticLoadBalancingV2::LoadBalancer"),
         system_volume_gib=_volumes_gib(resources, nodes),
         alarms=sum(_metrics(item) for item in resources if item["Type"] == "AWS::CloudWatch::Alarm"),
+        metrics=_custom_metrics(resources),
+        dashboards=count("AWS::CloudWatch::Dashboard"),
+        keys=count("AWS::KMS::Key"),
         secrets=count("AWS::SecretsManager::Secret"),
         snapshot_gib=snapshot_gib,
     )
@@ -44,6 +47,31 @@ def _metrics(alarm: Template) -> int:
     """Returns how many metrics an alarm reads: each is billed (Amazon CloudWatch, "Pricing")."""
     asked = alarm["Properties"].get("Metrics", [])
     return sum("MetricStat" in item for item in asked) or 1
+
+
+def _custom_metrics(resources: list[Template]) -> int:
+    """Returns how many metrics are made of log lines: where they have a dimension, those that somebody reads."""
+    found = set()
+    for item in resources:
+        if item["Type"] == "AWS::Logs::MetricFilter":
+            (made,) = item["Properties"]["MetricTransformations"]
+            dimensions = made.get("Dimensions", [])
+            found |= {
+                (made["MetricName"], read.get("Value", ""))
+                for read in (_read_dimensions(resources, made["MetricName"]) if dimensions else [{}])
+            }
+    return len(found)
+
+
+def _read_dimensions(resources: list[Template], name: str) -> list[Template]:
+    stats = [
+        query["MetricStat"]["Metric"]
+        for item in resources
+        if item["Type"] == "AWS::CloudWatch::Alarm"
+        for query in item["Properties"].get("Metrics", [])
+        if "MetricStat" in query
+    ]
+    return [dimension for stat in stats if stat["MetricName"] == name for dimension in stat["Dimensions"]]
 
 
 def _volumes_gib(resources: list[Template], nodes: Template) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -10,7 +11,8 @@ import typer
 from rich.console import Console
 
 from contract.config import ConfigError, load_config
-from contract.prices import DEFAULT_TABLE, Capacity, Fixed, PricesError, load_prices
+from contract.fixed_cost import fixed_of
+from contract.prices import DEFAULT_TABLE, Capacity, PricesError, load_prices
 from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from loadtest.planner import arrivals as loads
 from loadtest.planner import report
@@ -126,7 +128,9 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
             seed=seed,
         )
         table.instance_hour(instance, capacity)  # before anybody waits for a simulation
-        fixed = Fixed(nat_gateways=deployment.cloud.nat_gateways)
+        fixed = fixed_of(deployment)
+        if image_cache is not ImageCache.SNAPSHOT:
+            fixed = replace(fixed, snapshot_gib=0)
         plans = []
         for value, settings in choices:
             with console.status(f"simulating {swept + f' = {value}' if swept else name} …"):

@@ -7,21 +7,39 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cloud.image_cache.volumes import cache_gib
 from cloud.outputs import api_key_id, cluster_access
-from cloud.synthesis.cost import fixed_of
+from cloud.synthesis.billed import BY_USE, FIXED, FREE, kinds
+from cloud.synthesis.cost import fixed_of as counted
 from cloud.synthesis.write import own_releases
-from contract.prices import Fixed
-from tests.cloud.synthesis import ROOT, Synthesis
+from contract.fixed_cost import fixed_of as foretold
+from contract.prices import bill, fixed_usage, load_prices, total
+from tests.cloud.synthesis import CONFIGS, ROOT, Synthesis
 from tests.cloud.tools.conftest import Run
 
 
-def test_the_fixed_part_is_counted_in_the_templates(default: Synthesis) -> None:
-    found = fixed_of(default.templates.values(), snapshot_gib=80)
-    assert (found.system_nodes, found.system_instance) == (2, "m5.large")
-    assert (found.nat_gateways, found.load_balancers, found.snapshot_gib) == (3, 1, 80)
-    # The share of failed tasks is made of two metrics, and each is billed.
-    assert found.alarms == len(default.resources("AWS::CloudWatch::Alarm")) + 1
-    assert found.system_volume_gib == Fixed().system_volume_gib == 4 + 40
+@pytest.mark.parametrize("name", CONFIGS)
+def test_plan_and_synth_count_the_same_fixed_part_which_the_templates_hold(
+    assemblies: dict[str, Synthesis], name: str
+) -> None:
+    found = assemblies[name]
+    gib = cache_gib(found.config)
+    assert counted(found.templates.values(), snapshot_gib=gib) == foretold(found.config)
+
+
+def test_readme_and_pages_say_what_the_fixed_part_comes_to(default: Synthesis) -> None:
+    lines = bill(fixed_usage(foretold(default.config)), load_prices())
+    said = f"${total(lines):.2f}"
+    for page in ("README.md", "docs/cloud.md", "docs/planner.md"):
+        assert said in (ROOT / page).read_text(encoding="utf-8"), f"{page} does not say {said}"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_resource_is_counted_named_as_billed_by_use_or_free(assemblies: dict[str, Synthesis], name: str) -> None:
+    assert kinds(assemblies[name].templates.values()) <= FIXED | set(BY_USE) | FREE
+    assert not FREE & (FIXED | set(BY_USE))
+    # Other kinds of endpoint are billed by the hour.
+    assert {item.get("VpcEndpointType") for item in assemblies[name].properties("AWS::EC2::VPCEndpoint")} <= {"Gateway"}
 
 
 def test_the_charts_are_rendered_with_the_values_that_are_deployed(default: Synthesis) -> None:
@@ -53,6 +71,7 @@ def test_the_command_writes_charts_and_shows_the_bill(
     assert "NAT gateway" in result.output
     assert "138.24" in result.output, "the reference's line for two m5.large"
     assert "72.00" in result.output, "the reference's line for the cluster"
+    assert "Container Insights, by observation" in result.output
     rendered = list(yaml.safe_load_all((tmp_path / "charts" / "sdruntime.yaml").read_text()))
     assert "NodePool" in {item["kind"] for item in rendered if item}
 
