@@ -324,6 +324,7 @@ for _command, _says in {
     "rollback": "Take the canary away",
     "status": "Show runtimes, replicas, nodes, queue depths and dead letters of a deployment",
     "redrive": "Send dead letters back to their queue, by reason",
+    "behind": "List the pinned versions of charts, nodes and tools that have a newer one",
     "synth": "Write the templates and rendered charts of a config, with what the fixed part costs",
 }.items():
     _cloud_session(_command, _says)

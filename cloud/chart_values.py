@@ -115,12 +115,25 @@ def release_values(config: Config, runtime: RuntimeConfig, placement: Placement)
                 *_slot_faults(runtime, values),
                 *_port_faults(runtime, whole),
                 *_gpu_faults(whole),
+                *_canary_faults(whole),
+                *_reservation_faults(whole),
                 *_memory_faults(runtime, whole),
             )
         ]
     if lines:
         raise ChartValuesError("\n".join(lines))
     return merged(values, _made(config, runtime, placement))
+
+
+def volume_keys(config: Config) -> frozenset[str]:
+    """Returns the KMS keys, by id or ARN, that the volumes of runtimes' nodes are encrypted with."""
+    found = set()
+    for runtime in config.runtimes:
+        values = merged(chart_defaults(), translate(runtime.extra_values).values)
+        # A chart of somebody else may call other things so.
+        node = values["karpenter"].get("nodeTemplate", {})
+        found |= {node.get(volume, {}).get("kmsKeyID", "") for volume in ("osVolume", "dataVolume")}
+    return frozenset(found - {""})
 
 
 def old_names(config: Config) -> list[str]:
@@ -303,6 +316,34 @@ def _gpu_faults(values: Values) -> list[str]:
     return [
         f"runtime.inferenceApi.resources: {_GPU} must be the same among limits and requests, as Kubernetes wants of "
         f"GPUs; found limits {limit or 'without it'} and requests {request}: set both"
+    ]
+
+
+def _canary_faults(values: Values) -> list[str]:
+    """Returns a line when one pod would have to be a canary's and everybody's."""
+    runtime = values["runtime"]
+    scaled = runtime["scaling"]["enabled"]
+    if (
+        not runtime["canary"]["percent"]
+        or (runtime["scaling"]["maxReplicaCount"] if scaled else runtime["replicas"]) != 1
+    ):
+        return []
+    key = "scaling.maxReplicaCount" if scaled else "replicas"
+    return [
+        "runtime.canary.percent: a canary's pods come out of those that there may be, so there must be two; found "
+        f"runtime.{key} 1: set it to 2 or more, or percent to 0"
+    ]
+
+
+def _reservation_faults(values: Values) -> list[str]:
+    """Returns a line when reserved capacity is wanted and not named, or named and not wanted."""
+    karpenter = values["karpenter"]
+    wanted = karpenter["provisioner"]["capacityType"]["reserved"]
+    if wanted == bool(karpenter["nodeTemplate"]["capacityReservations"]):
+        return []
+    return [
+        "karpenter.provisioner.capacityType.reserved: goes together with nodeTemplate.capacityReservations: set it to "
+        "true and name reservations, or neither"
     ]
 
 

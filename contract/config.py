@@ -248,6 +248,17 @@ class Delivery(_Strict):
     """How far the images are carried; `PriceClass_100` is North America, Europe and Israel."""
 
 
+class Releases(_Strict):
+    """What EKS itself runs; `deploy` asks for the current ones. What is not named stays as it was when it was made."""
+
+    component_nodes: Annotated[str, Field(alias="componentNodes", pattern=r"^([0-9]+\.[0-9]+\.[0-9]+-[0-9a-f]+)?$")] = (
+        ""
+    )
+    """Of the managed nodes that the components run on: Bottlerocket's version and commit, such as 1.66.0-0123abcd."""
+    add_ons: Annotated[dict[str, Annotated[str, Field(pattern=r"^v[0-9][-.0-9a-z]*$")]], Field(alias="addOns")] = {}
+    """By the add-on's name, such as v1.20.4-eksbuild.1."""
+
+
 class Alarms(_Strict):
     """When somebody is to look."""
 
@@ -299,6 +310,7 @@ class Cloud(_Strict):
     """Whether the JSON of callbacks has `status` and `error` besides what the reference documents."""
     images: Images = Images()
     image_cache: Annotated[ImageCache, Field(alias="imageCache")] = ImageCache()
+    releases: Releases = Releases()
     delivery: Delivery = Delivery()
     log_retention_days: Annotated[Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365], Field(alias="logRetentionDays")] = 30
     alarms: Alarms = Alarms()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.commands import canary, deploy, destroy, image_cache, redrive, smoke, status, synth
+from cloud.commands import behind, canary, deploy, destroy, image_cache, redrive, smoke, status, synth
 
 app = typer.Typer(
     name="python -m cloud",
@@ -26,3 +26,4 @@ app.command("rollback")(canary.rollback)
 app.command("smoke")(smoke.smoke)
 app.command("status")(status.status)
 app.command("synth")(synth.synth)
+app.command("behind")(behind.behind)

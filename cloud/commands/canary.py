@@ -18,6 +18,7 @@ from cloud.canary.state import CanaryState, Phase
 from cloud.canary.verdict import Limits, Outcome
 from cloud.canary.watch import watch
 from cloud.chart_names import translate
+from cloud.chart_values import chart_defaults, merged
 from cloud.commands.common import (
     CONFIG,
     FAILED,
@@ -132,10 +133,19 @@ def _begin(desk: _Desk, wanted: dict[str, str], percent: int) -> CanaryState:
         raise ToolError(
             f"{desk.runtime.name} has a canary already, {', '.join(found.images.values())}: promote or rollback first"
         )
-    own = translate(desk.runtime.extra_values).values.get("runtime")
+    extra = translate(desk.runtime.extra_values).values
+    own = extra.get("runtime")
     if isinstance(own, Mapping) and "canary" in own:
         raise ToolError(
             f"{desk.runtime.name} has a canary in the config, extraValues.runtime.canary: take it out and deploy first"
+        )
+    values = merged(chart_defaults(), extra)["runtime"]
+    scaled = values["scaling"]["enabled"]
+    if (values["scaling"]["maxReplicaCount"] if scaled else values["replicas"]) == 1:
+        key = "scaling.maxReplicaCount" if scaled else "replicas"
+        raise ToolError(
+            f"{desk.runtime.name} has one pod at most, and a canary's come out of that number: set "
+            f"extraValues.runtime.{key} to 2 or more and deploy first"
         )
     promoted = found.promoted if found else {}
     return CanaryState(phase=Phase.RUNNING, images=wanted, percent=percent, since=datetime.now(UTC), promoted=promoted)

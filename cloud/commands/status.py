@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud.aws import Aws
+from cloud.aws import Aws, describe
 from cloud.commands.common import (
     CONFIG,
     ConfigOption,
@@ -18,9 +19,11 @@ from cloud.commands.common import (
     loaded,
     plain_errors,
 )
+from cloud.deployment.releases import drift
 from cloud.reporter import Reporter
 from cloud.status.gather import cluster, runtimes, undelivered
 from cloud.status.state import Cluster, table, told_undelivered
+from contract.config import Config, ConfigError
 
 KubeconfigOption = Annotated[
     Path | None,
@@ -54,3 +57,14 @@ def status(  # noqa: PLR0917 - typer reads options from parameters
             report.say(told_undelivered(count))
         if found.trouble and not queues_only:
             report.say(f"pods and nodes are not known: {found.trouble}")
+        elif not queues_only and kubeconfig is None:
+            for line in _drift(aws, settings):
+                report.say(line)
+
+
+def _drift(aws: Aws, settings: Config) -> list[str]:
+    try:
+        return drift(aws, settings)
+    except (BotoCoreError, ClientError, ConfigError) as error:
+        why = describe(error) if isinstance(error, ClientError) else str(error)
+        return [f"whether nodes and add-ons are up to date is not known: {why}"]

@@ -10,24 +10,18 @@ from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk.lambda_layer_kubectl_v35 import KubectlV35Layer
+from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 from constructs import Construct
 
-from cloud import versions
+from cloud import names, versions
 from cloud.names import url_suffix
 from contract.config import Config
 
-NODE_ADD_ONS: Final[dict[str, dict[str, Any] | None]] = {
+SETTINGS: Final[dict[str, dict[str, Any]]] = {
     # The chart's network policies are nothing without it.
     "vpc-cni": {"enableNetworkPolicy": "true"},
-    "kube-proxy": None,
-    "eks-pod-identity-agent": None,
 }
-"""One on each node, and there first: no node is ready without network plugin and proxy. Without versions, EKS takes the
-default one for the Kubernetes version."""
-
-CLUSTER_ADD_ONS: Final = ("coredns", "metrics-server")
-"""They need nodes to run on."""
+"""What add-ons are told."""
 
 
 class Cluster(Construct):
@@ -71,7 +65,7 @@ class Cluster(Construct):
                 description=f"Kubernetes secrets of {config.stack_name}",
             ),
             cluster_logging=[eks.ClusterLoggingTypes.AUDIT, eks.ClusterLoggingTypes.AUTHENTICATOR],
-            kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV35Layer(self, "Kubectl")),
+            kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(self, "Kubectl")),
         )
         cluster.node.add_dependency(logging)
         # In Python, the generated class lacks a member of the interface that it implements.
@@ -82,11 +76,12 @@ class Cluster(Construct):
                 child.retention_in_days = config.cloud.log_retention_days
                 child.apply_removal_policy(RemovalPolicy.DESTROY)
         self.nodes = self._component_nodes(config)
-        for name, values in NODE_ADD_ONS.items():
-            add_on = eks.Addon(self, name, cluster=self.cluster, addon_name=name, configuration_values=values)
-            self.nodes.node.add_dependency(add_on)
-        for name in CLUSTER_ADD_ONS:
-            eks.Addon(self, name, cluster=self.cluster, addon_name=name).node.add_dependency(self.nodes)
+        for name in names.NODE_ADD_ONS:
+            self.nodes.node.add_dependency(
+                add_on(self, name, name, config=config, cluster=self.cluster, values=SETTINGS.get(name))
+            )
+        for name in names.CLUSTER_ADD_ONS:
+            add_on(self, name, name, config=config, cluster=self.cluster).node.add_dependency(self.nodes)
 
     @property
     def config_command(self) -> str:
@@ -113,7 +108,7 @@ class Cluster(Construct):
             assumed_by=instances(self),
             managed_policies=node_policies(),
         )
-        return eks.Nodegroup(
+        nodes = eks.Nodegroup(
             self,
             "Components",
             cluster=self.cluster,
@@ -127,7 +122,31 @@ class Cluster(Construct):
             launch_template_spec=eks.LaunchTemplateSpec(
                 id=template.launch_template_id or "", version=template.latest_version_number
             ),
+            release_version=config.cloud.releases.component_nodes or None,
         )
+        # After the control plane, and with it: a release has one name for all versions of Kubernetes.
+        cast("eks.CfnNodegroup", nodes.node.default_child).version = versions.KUBERNETES
+        return nodes
+
+
+def add_on(
+    scope: Construct,
+    construct_id: str,
+    name: str,
+    *,
+    config: Config,
+    cluster: eks.ICluster,
+    values: dict[str, Any] | None = None,
+) -> eks.Addon:
+    """Makes an add-on of EKS in the version that the config names: without one it would keep its first for ever."""
+    return eks.Addon(
+        scope,
+        construct_id,
+        cluster=cluster,
+        addon_name=name,
+        addon_version=config.cloud.releases.add_ons.get(name),
+        configuration_values=values,
+    )
 
 
 def _entrance(config: Config) -> eks.EndpointAccess:

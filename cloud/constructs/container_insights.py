@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from aws_cdk import RemovalPolicy
-from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cloud.constructs.cluster import Cluster, retention
+from cloud import names
+from cloud.constructs.cluster import Cluster, add_on, retention
 from cloud.constructs.pod_identity import PodIdentity
 from contract.config import Config
 
-SETTINGS: Final = {"manager": {"applicationSignals": {"autoMonitor": {"monitorAllServices": False}}}}
+SETTINGS: Final[dict[str, Any]] = {"manager": {"applicationSignals": {"autoMonitor": {"monitorAllServices": False}}}}
 """Application Signals is on by default, and would put agents of four languages into every pod behind a Service, and be
 billed by the request (Amazon CloudWatch, "Install the CloudWatch agent with the Observability EKS add-on")."""
 
@@ -45,11 +45,5 @@ class ContainerInsights(Construct):
             service_account="cloudwatch-agent",
             managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("CloudWatchAgentServerPolicy")],
         )
-        add_on = eks.Addon(
-            self,
-            "AddOn",
-            cluster=cluster.cluster,
-            addon_name="amazon-cloudwatch-observability",
-            configuration_values=SETTINGS,
-        )
-        add_on.node.add_dependency(identity, cluster.nodes, *self.groups.values())
+        agents = add_on(self, "AddOn", names.INSIGHTS, config=config, cluster=cluster.cluster, values=SETTINGS)
+        agents.node.add_dependency(identity, cluster.nodes, *self.groups.values())

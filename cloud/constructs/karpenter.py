@@ -13,6 +13,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cloud import names, versions
+from cloud.chart_values import volume_keys
 from cloud.constructs.charts import install
 from cloud.constructs.cluster import Cluster, instances, node_policies
 from cloud.constructs.karpenter_policy import Scope, controller_policies
@@ -64,6 +65,7 @@ class Karpenter(Construct):
                 cluster=config.stack_name,
                 node_role_arn=self.node_role.role_arn,
                 queue_arn=queue.queue_arn,
+                volume_keys=volume_keys(config),
             )
         )
         identity = PodIdentity(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cloud.names import url_suffix
+
 Statement = dict[str, Any]
 
 
@@ -21,6 +23,8 @@ class Scope:
     cluster: str
     node_role_arn: str
     queue_arn: str
+    volume_keys: frozenset[str] = frozenset()
+    """KMS keys, by id or ARN, that volumes of nodes are encrypted with, besides AWS's own."""
 
     def ec2(self, *kinds: str) -> list[str]:
         """Returns the ARNs of all EC2 resources of some kinds; which of them is what the conditions say."""
@@ -64,7 +68,32 @@ def controller_policies(scope: Scope) -> dict[str, list[Statement]]:
             )
         ],
         "ResourceDiscovery": _resource_discovery(scope),
+        **({"VolumeKeys": _volume_keys(scope)} if scope.volume_keys else {}),
     }
+
+
+def _volume_keys(scope: Scope) -> list[Statement]:
+    """Returns what it takes to encrypt nodes' volumes with keys of one's own: used through EC2 alone, and by grants.
+
+    Source: aws/karpenter-provider-aws, "Troubleshooting", nodes that end because of an encrypted EBS volume.
+    """
+    prefix = f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/"
+    keys = sorted({key if key.startswith("arn:") else f"{prefix}{key}" for key in scope.volume_keys})
+    through = {"StringEquals": {"kms:ViaService": f"ec2.{scope.region}.{url_suffix(scope.partition)}"}}
+    return [
+        _allow(
+            "AllowVolumeKeys",
+            ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"],
+            keys,
+            through,
+        ),
+        _allow(
+            "AllowVolumeKeyGrants",
+            "kms:CreateGrant",
+            keys,
+            {**through, "Bool": {"kms:GrantIsForAWSResource": "true"}},
+        ),
+    ]
 
 
 def _node_lifecycle(scope: Scope) -> list[Statement]:

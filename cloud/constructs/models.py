@@ -13,7 +13,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from cloud import names
-from cloud.constructs.cluster import Cluster
+from cloud.constructs.cluster import Cluster, add_on
 from cloud.constructs.pod_identity import PodIdentity, allow
 from contract.config import Config
 from contract.topology import Topology
@@ -25,10 +25,10 @@ FOLDER: Final = "models"
 class BucketModels(Construct):
     """Mountpoint for S3: pods read the model bucket as a file system, with their own identity."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, cluster: Cluster) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, cluster: Cluster) -> None:
         super().__init__(scope, construct_id)
         # No configuration: this release tolerates every taint by itself, and older schemas refuse unknown keys.
-        self.ready = eks.Addon(self, "Driver", cluster=cluster.cluster, addon_name="aws-mountpoint-s3-csi-driver")
+        self.ready = add_on(self, "Driver", names.S3_DRIVER, config=config, cluster=cluster.cluster)
         self.ready.node.add_dependency(cluster.nodes)
 
 
@@ -60,7 +60,7 @@ class FileSystemModels(Construct):
             allow_anonymous_access=True,
         )
         file_system.connections.allow_default_port_from(cluster.cluster, "Nodes")
-        driver = eks.Addon(self, "Driver", cluster=cluster.cluster, addon_name="aws-efs-csi-driver")
+        driver = add_on(self, "Driver", names.EFS_DRIVER, config=config, cluster=cluster.cluster)
         driver.node.add_dependency(cluster.nodes)
         identity = PodIdentity(
             self,

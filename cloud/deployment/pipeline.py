@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cloud import names
-from cloud.deployment import account, checks, existing, making, models
+from cloud.deployment import account, checks, existing, making, models, releases
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.steps import Step, Work
 from cloud.image_cache.prune import KEPT
@@ -52,6 +52,13 @@ def steps(input_image: str) -> list[Step]:
             "checking quotas of the account",
             _says("compare addresses, VPCs, gateways, buckets and vCPUs that are added with what is left"),
             account.check_limits,
+            check=True,
+        ),
+        Step(
+            "releases",
+            "finding the versions of nodes and add-ons",
+            _says("ask EKS for the current ones, which the deployment gets unless the config names others"),
+            releases.settle_releases,
             check=True,
         ),
         Step(

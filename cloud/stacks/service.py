@@ -50,7 +50,7 @@ class ServiceStack(Stack):
         models = (
             FileSystemModels(self, "Models", config=config, place=place, cluster=cluster, vpc=vpc)
             if config.cloud.model_storage is ModelStorage.EFS
-            else BucketModels(self, "Models", cluster=cluster)
+            else BucketModels(self, "Models", config=config, cluster=cluster)
         )
 
         namespace = eks.add_manifest("Namespace", namespace_manifest())

@@ -40,7 +40,7 @@ BY_USE: Final[Mapping[str, str]] = {
     "AWS::SNS::Topic": "requests to SNS",
     "AWS::SQS::Queue": "requests to SQS, KEDA's looks among them",
     "AWS::SecretsManager::Secret": "requests for the secret",
-    "Custom::AWSCDK-EKS-HelmChart": "GPU nodes, their volumes, and these volumes' initialization by GiB of the snapshot",
+    "Custom::AWSCDK-EKS-HelmChart": "GPU nodes, their volumes, and these' initialization by GiB of the snapshot",
     "Custom::AWSCDK-EKS-KubernetesResource": "traces in X-Ray",
 }
 """What else is charged for it, by a quantity that no template says: `plan` foretells some of it for a load."""

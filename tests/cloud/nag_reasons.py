@@ -74,6 +74,11 @@ REASONS: Final = [
         "AWS's public parameters, which name the images of nodes",
     ),
     (
+        r"AwsSolutions-IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
+        r"Karpenter/VolumeKeys/Resource",
+        "both forms of a data key, and from and to a key, as EC2 asks for; of the named keys alone, and through EC2",
+    ),
+    (
         r"AwsSolutions-SQS3",
         r"Karpenter/Interruptions/Resource",
         "a warning that was not read in five minutes is of no use to anybody",

@@ -272,6 +272,24 @@ def test_karpenters_controller_has_the_eighteen_published_statements(default: Sy
     }
 
 
+def test_karpenter_may_use_the_keys_of_the_volumes_through_ec2_alone(default: Synthesis, everything: Synthesis) -> None:
+    def statements(assembly: Synthesis) -> dict[str, Any]:
+        return {
+            item["Sid"]: item
+            for policy in assembly.properties("AWS::IAM::ManagedPolicy")
+            for item in policy["PolicyDocument"]["Statement"]
+            if "kms" in str(item["Action"])
+        }
+
+    assert statements(default) == {}
+    found = statements(everything)
+    key = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/0123abcd-0123-4567-89ab-0123456789ab"
+    assert {item["Resource"] for item in found.values()} == {key}
+    assert found["AllowVolumeKeyGrants"]["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
+    through = {"kms:ViaService": "ec2.us-east-1.amazonaws.com"}
+    assert all(item["Condition"]["StringEquals"] == through for item in found.values())
+
+
 def test_karpenters_policies_fit_for_the_longest_name() -> None:
     name = "S" * 40
     scope = Scope(

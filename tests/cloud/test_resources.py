@@ -126,6 +126,17 @@ def test_the_components_run_on_two_m5_large(default: Synthesis) -> None:
     assert cluster["Version"] == versions.KUBERNETES
 
 
+def test_nodes_and_add_ons_have_the_versions_that_the_config_names(everything: Synthesis, default: Synthesis) -> None:
+    """Where a template names none, CloudFormation leaves what runs as it was made: without security updates."""
+    (nodes,) = everything.properties("AWS::EKS::Nodegroup")
+    assert (nodes["ReleaseVersion"], nodes["Version"]) == ("1.66.0-0123abcd", versions.KUBERNETES)
+    add_ons = {item["AddonName"]: item.get("AddonVersion") for item in everything.properties("AWS::EKS::Addon")}
+    assert sorted(add_ons) == sorted(names.add_ons(everything.config))
+    assert {name: version for name, version in add_ons.items() if version} == {"vpc-cni": "v1.20.4-eksbuild.1"}
+    found = {item["AddonName"] for item in default.properties("AWS::EKS::Addon")}
+    assert found == set(names.add_ons(default.config))
+
+
 def test_the_kubernetes_api_is_open_to_whom_the_config_names_and_to_nobody_by_default(
     default: Synthesis, everything: Synthesis
 ) -> None:
@@ -294,6 +305,30 @@ def test_somebody_is_told_of_what_the_config_says(default: Synthesis, everything
     (subscription,) = [item for item in everything.properties("AWS::SNS::Subscription") if item["Protocol"] == "email"]
     assert subscription["Endpoint"] == "operators@example.com"
     assert not any(alarm.get("AlarmActions") for alarm in default.properties("AWS::CloudWatch::Alarm"))
+
+
+def test_the_oldest_task_is_seen_however_often_it_was_handed_back(default: Synthesis) -> None:
+    """SQS leaves out what was received three times or more; the agents tell of just that (`task_received_again`)."""
+    [alarm] = [
+        item for item in default.properties("AWS::CloudWatch::Alarm") if item["AlarmName"] == "darkroom-sdruntime-waits"
+    ]
+    [age] = [query["Expression"] for query in alarm["Metrics"] if "Expression" in query]
+    read = {query["Id"]: query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query}
+    assert re.fullmatch(r"MAX\(\[FILL\((\w+), 0\), FILL\((\w+), 0\)\]\)", age)
+    by_name = {metric["MetricName"]: metric["Dimensions"] for metric in read.values()}
+    assert by_name["ApproximateAgeOfOldestMessage"] == [{"Name": "QueueName", "Value": "darkroom-sdruntime"}]
+    assert by_name["darkroom-age-received-again"] == [{"Name": "Runtime", "Value": "sdruntime"}]
+    [counted] = [
+        item for item in default.properties("AWS::Logs::MetricFilter") if "task_received_again" in item["FilterPattern"]
+    ]
+    assert counted["MetricTransformations"] == [
+        {
+            "MetricName": "darkroom-age-received-again",
+            "MetricNamespace": "Darkroom",
+            "MetricValue": "$.log_processed.age_seconds",
+            "Dimensions": [{"Key": "Runtime", "Value": "$.log_processed.runtime"}],
+        }
+    ]
 
 
 def test_a_budget_there_is_only_when_the_config_says_so(default: Synthesis, everything: Synthesis) -> None:

@@ -34,10 +34,15 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
 -}}
 {{- $tracks := list $stable -}}
 {{- if $percent -}}
-{{- $replicas := ternary 0 (max 1 (div (add (mul $stable.replicas $percent) 50) 100)) (eq $stable.replicas 0) -}}
-{{- $most := max 1 (div (add (mul $stable.maxReplicas $percent) 50) 100) -}}
-{{/* The pods that are always there are the stable one's first. */}}
-{{- $fewest := div (mul $stable.minReplicas $percent) 100 -}}
+{{- $pods := ternary (int $scaling.maxReplicaCount) (int $runtime.replicas) $scaling.enabled -}}
+{{- if eq $pods 1 -}}
+{{- printf "runtime.canary.percent: a canary's pods come out of those that there may be, so there must be two; found %s 1: set it to 2 or more, or percent to 0" (ternary "runtime.scaling.maxReplicaCount" "runtime.replicas" $scaling.enabled) | fail -}}
+{{- end -}}
+{{/* Of two pods or more each track has one; together they are never more than without a canary. */}}
+{{- $replicas := ternary 0 (max 1 (min (sub $stable.replicas 1) (div (add (mul $stable.replicas $percent) 50) 100))) (eq $stable.replicas 0) -}}
+{{- $most := max 1 (min (sub $stable.maxReplicas 1) (div (add (mul $stable.maxReplicas $percent) 50) 100)) -}}
+{{/* The pods that are always there are the stable one's first, as far as it may have them. */}}
+{{- $fewest := max (div (mul $stable.minReplicas $percent) 100) (sub $stable.minReplicas (sub $stable.maxReplicas $most)) -}}
 {{- $canary := dict
   "name" (printf "%s-canary" .Release.Name)
   "track" "canary"
@@ -49,9 +54,9 @@ each 50, the stable one for each 12. A target is rounded down, so that a canary 
   "maxReplicas" $most
 -}}
 {{- $_ := set $stable "queueLength" (max 1 (div (mul $stable.queueLength 100) $rest)) -}}
-{{- $_ := set $stable "replicas" (ternary 0 (max 1 (sub $stable.replicas $replicas)) (eq $stable.replicas 0)) -}}
+{{- $_ := set $stable "replicas" (max 0 (sub $stable.replicas $replicas)) -}}
 {{- $_ := set $stable "minReplicas" (sub $stable.minReplicas $fewest) -}}
-{{- $_ := set $stable "maxReplicas" (max 1 $stable.minReplicas (sub $stable.maxReplicas $most)) -}}
+{{- $_ := set $stable "maxReplicas" (max 1 (sub $stable.maxReplicas $most)) -}}
 {{- $tracks = append $tracks $canary -}}
 {{- end -}}
 {{- dict "tracks" $tracks | toYaml -}}

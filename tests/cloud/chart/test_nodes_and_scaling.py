@@ -32,6 +32,25 @@ def test_spot_comes_first_and_on_demand_stands_behind_it(usual: Release) -> None
     }
 
 
+def test_what_is_reserved_is_used_before_all_else(usual: Release) -> None:
+    reservations = [{"id": "cr-0123456789abcdef0"}, {"tags": {"team": "images"}, "ownerID": "123456789012"}]
+    values = {
+        "karpenter": {
+            "provisioner": {"capacityType": {"reserved": True}, "instanceType": ["p5.48xlarge", "g6.2xlarge"]},
+            "nodeTemplate": {"capacityReservations": reservations},
+        }
+    }
+    release = released(values)
+    weights = {name: pool["spec"]["weight"] for name, pool in release.all("NodePool").items()}
+    assert sorted(weights, key=weights.__getitem__) == ["sdruntime-on-demand", "sdruntime-spot", "sdruntime-reserved"]
+    assert release.one("EC2NodeClass")["spec"]["capacityReservationSelectorTerms"] == reservations
+    pool = release.one("NodePool", "sdruntime-reserved")["spec"]["template"]["spec"]
+    assert {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["reserved"]} in pool["requirements"]
+    # A Capacity Block's end is known ten minutes ahead: pods hear of it in time.
+    assert release.pod()["terminationGracePeriodSeconds"] < int(pool["terminationGracePeriod"].rstrip("s")) < 600
+    assert "capacityReservationSelectorTerms" not in usual.one("EC2NodeClass")["spec"]
+
+
 def test_pods_tolerate_the_taints_of_their_nodes_and_other_runtimes_do_not(complete: Release) -> None:
     pods = [complete.pod(name) for name in complete.all("Deployment")]
     for pool in complete.all("NodePool").values():
@@ -172,7 +191,7 @@ def test_a_canary_never_runs_anothers_digest(own: dict[str, str], image: str) ->
     assert release.pod("sdruntime-canary")["initContainers"][0]["image"] == image
 
 
-@pytest.mark.parametrize(("replicas", "stable", "canary"), [(10, 8, 2), (1, 1, 1), (0, 0, 0)])
+@pytest.mark.parametrize(("replicas", "stable", "canary"), [(10, 8, 2), (2, 1, 1), (0, 0, 0)])
 def test_without_autoscaling_the_canarys_pods_come_out_of_the_same_number(
     replicas: int, stable: int, canary: int
 ) -> None:
@@ -182,6 +201,17 @@ def test_without_autoscaling_the_canarys_pods_come_out_of_the_same_number(
         "sdruntime": stable,
         "sdruntime-canary": canary,
     }
+
+
+@pytest.mark.parametrize("percent", [1, 50, 90])
+@pytest.mark.parametrize(("fewest", "most"), [(0, 2), (2, 2), (1, 3), (7, 7)])
+def test_a_canary_makes_no_more_pods_than_there_may_be(percent: int, fewest: int, most: int) -> None:
+    scaling = {"minReplicaCount": fewest, "maxReplicaCount": most}
+    release = released({"runtime": {"scaling": scaling, "canary": {"percent": percent}}})
+    tracks = [item["spec"] for item in release.all("ScaledObject").values()]
+    assert sum(track["maxReplicaCount"] for track in tracks) == most
+    assert sum(track["minReplicaCount"] for track in tracks) == fewest
+    assert all(0 <= track["minReplicaCount"] <= track["maxReplicaCount"] >= 1 for track in tracks)
 
 
 @pytest.mark.parametrize(("fewest", "stable", "canary"), [(0, 0, 0), (1, 1, 0), (5, 4, 1)])

@@ -24,6 +24,8 @@ from tests.cloud.chart.releases import PLACEMENT, config_with, environment, rele
 DEFAULTS = chart_defaults()
 SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_text())
 
+KEY = "0123abcd-0123-0123-0123-0123456789ab"
+
 OPTIONS: dict[str, Any] = {
     # "Application (Helm Chart)" of the reference, and the values that its configuration shows.
     "karpenter.provisioner.labels": {"team": "images"},
@@ -190,8 +192,14 @@ def test_what_the_stacks_set_cannot_be_set(path: str) -> None:
         ("karpenter.nodeTemplate.amiVersion", "latest", "must be a release"),
         ("karpenter.nodeTemplate.dataVolume.volumeInitializationRate", 50, "must be 0, or 100 to 300"),
         ("karpenter.provisioner.instanceType", ["xlarge"], "must be an EC2 instance type"),
-        ("karpenter.provisioner.capacityType", {"spot": False, "onDemand": False}, "must allow spot, onDemand"),
+        (
+            "karpenter.provisioner.capacityType",
+            {"spot": False, "onDemand": False},
+            "must allow spot, onDemand, reserved",
+        ),
         ("karpenter.provisioner.instanceType", ["g5g.xlarge"], "must be of x86-64"),
+        ("karpenter.nodeTemplate.dataVolume.kmsKeyID", "alias/disks", "must be the id or the ARN of a KMS key"),
+        ("karpenter.nodeTemplate.capacityReservations", [{"id": "cr-0", "tags": {"a": "b"}}], "must name either id"),
         ("karpenter.provisioner.instanceType", ["p6e-gb200.36xlarge"], "must be of x86-64"),
         (
             "karpenter.provisioner.extraRequirements",
@@ -266,6 +274,31 @@ def test_a_wrong_value_is_refused_by_its_path_here_and_by_helm(path: str, value:
             {"runtime": {"inferenceApi": {"resources": {"limits": {"nvidia.com/gpu": "2"}}}}},
             "runtime.inferenceApi.resources",
             "must be the same among limits and requests",
+        ),
+        (
+            {"runtime": {"scaling": {"maxReplicaCount": 1}, "canary": {"percent": 50}}},
+            "runtime.canary.percent",
+            "found runtime.scaling.maxReplicaCount 1: set it to 2 or more",
+        ),
+        (
+            {"runtime": {"scaling": {"enabled": False}, "replicas": 1, "canary": {"percent": 50}}},
+            "runtime.canary.percent",
+            "found runtime.replicas 1: set it to 2 or more",
+        ),
+        (
+            {"karpenter": {"provisioner": {"capacityType": {"reserved": True}}}},
+            "karpenter.provisioner.capacityType.reserved",
+            "name reservations, or neither",
+        ),
+        (
+            {"karpenter": {"nodeTemplate": {"capacityReservations": [{"id": "cr-0"}]}}},
+            "karpenter.provisioner.capacityType.reserved",
+            "name reservations, or neither",
+        ),
+        (
+            {"karpenter": {"nodeTemplate": {"osVolume": {"kmsKeyID": KEY, "encrypted": False}}}},
+            "karpenter.nodeTemplate.osVolume.encrypted",
+            "must be true with a kmsKeyID",
         ),
     ],
 )
