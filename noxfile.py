@@ -294,7 +294,7 @@ def plan(session: nox.Session) -> None:
     _run_shared(session, "loadtest", "-m", "loadtest.planner", *session.posargs)
 
 
-WITHOUT_CDK = {"destroy", "image-cache", "redrive", "smoke", "status"}
+WITHOUT_CDK = {"behind", "destroy", "image-cache", "redrive", "smoke", "status"}
 """Commands of `python -m cloud` that neither synthesize nor call Helm."""
 
 

@@ -17,6 +17,7 @@ from cloud.commands.common import (
     loaded,
     plain_errors,
 )
+from cloud.image_cache.add_ons import add_on_images
 from cloud.image_cache.ensure import INSTANCE_TYPE, ensure_snapshot
 from cloud.image_cache.images import images_of, resolve
 from cloud.image_cache.volumes import cache_gib
@@ -49,10 +50,11 @@ def image_cache(  # noqa: PLR0917 - typer reads options from parameters
         aws, settings = Aws(region, endpoint_url), loaded(config, stack)
         wanted = [part for item in images or [] for part in item.split(",") if part]
         found = resolve(aws, wanted or images_of(settings, account=aws.account, region=aws.region))
+        others = [] if wanted else add_on_images(aws, settings, report)
         snapshot = ensure_snapshot(
             aws,
             settings,
-            list(dict.fromkeys(found.values())),
+            list(dict.fromkeys([*found.values(), *others])),
             report,
             instance_type=instance_type,
             volume_gib=volume_size or cache_gib(settings) or VOLUME_GIB,

@@ -14,6 +14,7 @@ from cloud.deployment.checks import check_queues
 from cloud.deployment.existing import bucket_place
 from cloud.deployment.images import ROOT, build_and_push, builds, load_compose
 from cloud.deployment.steps import Work
+from cloud.image_cache.add_ons import add_on_images
 from cloud.image_cache.ensure import ensure_snapshot
 from cloud.image_cache.images import images_of, resolve
 from cloud.image_cache.prune import prune
@@ -120,7 +121,7 @@ def _cache(work: Work, *, build: bool) -> None:
         work.aws,
         images_of(settings.with_canaries(work.config, states), account=work.aws.account, region=work.aws.region),
     )
-    found = list(dict.fromkeys(images.values()))
+    found = list(dict.fromkeys([*images.values(), *add_on_images(work.aws, work.config, work.report)]))
     # What runs has the very names that are in the snapshot; a tag would be asked for again.
     by_digest = {reference: image.reference for reference, image in images.items() if image.digest}
     work.config = settings.with_digests(work.config, by_digest, account=work.aws.account, region=work.aws.region)

@@ -43,7 +43,8 @@ def ensure_snapshot(
     """
     for image in images:
         report.say(f"image: {image.reference}")
-        if not image.digest:
+        # EKS names its add-ons' images by tags that do not move.
+        if not image.digest and not image.in_ecr:
             report.say(
                 f"  note: {image.host} does not tell everybody what {image.tag} is: should the tag move, nodes keep "
                 "what is in the snapshot; name the image by its digest, or build with `image-cache --force`"

@@ -21,9 +21,10 @@ class ImageCache(StrEnum):
     """A plain pull."""
 
 
-IMAGE_SECONDS: Final = {ImageCache.SNAPSHOT: 10.0, ImageCache.SOCI: 120.0, ImageCache.NONE: 300.0}
+IMAGE_SECONDS: Final = {ImageCache.SNAPSHOT: 68.0, ImageCache.SOCI: 120.0, ImageCache.NONE: 300.0}
 """For 15 to 20 GB of images. Plain: 4 to 6 minutes (AWS ML blog, 2026-06); SOCI: up to 60 % less (AWS); snapshot:
-nothing to pull, but blocks that come from S3 when they are first read. Measure yours: these dominate a cold start."""
+nothing to pull, but blocks that come from S3, 20 GiB at the 300 MiB/s of the `volumeInitializationRate` (from the
+node's start on: an upper bound). Measure yours: these dominate a cold start."""
 
 
 LEAD: Final = 1.5

@@ -23,6 +23,7 @@ from cloud.deployment import checks, making
 from cloud.deployment.existing import bucket_place
 from cloud.deployment.images import builds, load_compose
 from cloud.deployment.limits import ADDRESSES, GATEWAYS, STANDARD, VPCS, Need, faults
+from cloud.deployment.pipeline import steps
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
 from cloud.deployment.settings import Wishes, image_values, resolve, with_canaries, with_digests, with_images, write
 from cloud.deployment.steps import Work, carry_out
@@ -290,7 +291,7 @@ def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
     client("s3", place.endpoint).create_bucket(Bucket="my-models")
     result = place.deploy("-d", "-b", "my-models", "-T")
     assert result.exit_code == 0, result.output
-    assert "25/25" in result.output
+    assert f"{len(steps(''))}/{len(steps(''))} " in result.output
     assert "first image after about 44 minutes, all done after 72" in result.output
     assert place.tools.calls == []
     assert len(client("s3", place.endpoint).list_buckets()["Buckets"]) == 1
@@ -724,7 +725,7 @@ def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path, monke
         "203.0.113.0/24",
     )
     assert result.exit_code == 2
-    assert "25/25" in result.output
+    assert f"{len(steps(''))}/{len(steps(''))} " in result.output
     assert "1 faults" in result.output
     (written,) = tmp_path.glob("*/config.yaml")
     assert load_config(written).runtimes == load_config(example).runtimes
