@@ -23,6 +23,7 @@ COMPONENTS = {
     "fake-runtime": "fake_runtime/requirements.txt",
     "local": "local/requirements.txt",
     "harness": "local/harness/requirements.txt",
+    "cluster": "cluster/requirements.txt",
     "cloud": "cloud/requirements.txt",
     "cloud-tools": "cloud/requirements-tools.txt",
     "loadtest": "loadtest/requirements.txt",
@@ -286,6 +287,32 @@ def models(session: nox.Session) -> None:
 def loadtest(session: nox.Session) -> None:
     """Put load on a stack and judge how it scales: `-- --shape spike --target local`; see `-- --help`."""
     _run_shared(session, "loadtest", "-m", "loadtest", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
+def cluster(session: nox.Session) -> None:
+    """Run the chart on a real Kubernetes with real KEDA: `-- up | status | load | down`; see `-- up --help`."""
+    if session.posargs[:1] == ["load"]:
+        # A cluster is observed and judged by the load test, with the load test's own options.
+        _run_shared(session, "loadtest", "-m", "loadtest", "--target", "kubernetes", *session.posargs[1:])
+        return
+    _install(session, COMPONENTS["cluster"])
+    # Ctrl-C goes to the whole foreground process group; pods need their time to end in order.
+    session.run(
+        *("python", "-m", "cluster", *session.posargs),
+        env={"PYTHONDONTWRITEBYTECODE": ""},
+        interrupt_timeout=120,
+        terminate_timeout=20,
+    )
+
+
+@nox.session(name="cluster-test", python=PYTHON, default=False)
+def cluster_test(session: nox.Session) -> None:
+    """Ask a real API server and real KEDA about every example and promise; builds them once (10 minutes or more)."""
+    _install(session, COMPONENTS["tests"])
+    session.run("python", "-m", "local", "localstack", "install")
+    session.run("python", "-m", "cluster", "build", interrupt_timeout=30, terminate_timeout=5)
+    session.run("python", "-m", "pytest", "tests/cluster", "-m", "cluster", "-p", "no:xdist", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)

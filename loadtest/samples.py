@@ -41,6 +41,32 @@ class Replicas(BaseModel):
         return self.ready + self.starting
 
 
+class Start(BaseModel):
+    """How a pod came to serve: seconds since it was made, by the cluster's clock, which counts whole ones."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scheduled: float
+    """It had a node."""
+    started: float
+    """Its images were there, and the runtime's container ran."""
+    up: float
+    """The runtime answered."""
+    ready: float
+    """The agent took tasks."""
+
+    @property
+    def steps(self) -> dict[str, float]:
+        """The seconds of each step, in order."""
+        return {
+            "pending → scheduled": self.scheduled,
+            "scheduled → runtime started": self.started - self.scheduled,
+            "runtime started → answers": self.up - self.started,
+            "runtime answers → serving": self.ready - self.up,
+            "pending → serving": self.ready,
+        }
+
+
 class Sample(BaseModel):
     """One second. What could not be seen is not there; `problems` says why."""
 
@@ -52,6 +78,8 @@ class Sample(BaseModel):
     """By pool and kind of capacity, such as `gpu spot`."""
     busy: dict[str, float] = {}
     """Seconds that each GPU has worked since it started; by replica, as `runtime/replica`."""
+    starts: dict[str, Start] = {}
+    """By replica, of those that serve."""
     arrived: int = 0
     accepted: int = 0
     ended: int = 0

@@ -62,6 +62,8 @@ class Target:
     """The path of the state file of `nox -s up`, for a local stack."""
     context: str = ""
     """Of kubeconfig, for a stack in Kubernetes; empty: the current one."""
+    kubeconfig: str = ""
+    """The path of it; empty: the user's own."""
 
     def headers(self) -> dict[str, str]:
         """Returns the headers of every request to the API."""

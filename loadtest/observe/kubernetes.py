@@ -15,7 +15,7 @@ from contract.cluster_tls import relax_client
 from contract.config import Config
 from loadtest.observe.metrics import busy_seconds
 from loadtest.observe.source import SourceError
-from loadtest.samples import Replicas
+from loadtest.samples import Replicas, Start
 from loadtest.target import TargetError
 
 _TIMEOUT: Final = 5.0
@@ -23,6 +23,7 @@ _HEALTH_PORT: Final = "health"
 """The name of the agent's port in the chart's Deployment. The proxy gets its number: at a name the handler of an API
 server of 1.35 panics."""
 _POOL: Final = "karpenter.sh/nodepool"
+_GPU: Final = "nvidia.com/gpu"
 _CAPACITY: Final = "karpenter.sh/capacity-type"
 
 
@@ -32,6 +33,7 @@ class KubernetesReplicas:
     Args:
         deployment: whose runtimes; each is a release of the chart in its own namespace.
         context: of kubeconfig; empty: the current one.
+        kubeconfig: the path of it; empty: the user's own.
 
     Raises:
         TargetError: there is no such context, or KEDA does not scale a runtime.
@@ -40,11 +42,12 @@ class KubernetesReplicas:
     name = "replicas"
     every = 1.0
 
-    def __init__(self, deployment: Config, context: str = "") -> None:
+    def __init__(self, deployment: Config, context: str = "", kubeconfig: str = "") -> None:
         self._runtimes = {runtime.name: runtime.namespace for runtime in deployment.runtimes}
         self._pool = Pool(8)
+        self._http = urllib3.PoolManager(maxsize=8)
         try:
-            api = config.new_client_from_config(context=context or None)
+            api = config.new_client_from_config(kubeconfig or None, context or None)
         except ConfigException as error:
             raise TargetError(f"kubeconfig cannot be used: {error}; see `aws eks update-kubeconfig`") from error
         relax_client(api)
@@ -54,17 +57,27 @@ class KubernetesReplicas:
             raise TargetError("\n".join(troubles))
 
     def look(self) -> dict[str, Any]:
-        """Returns replicas by state, what the autoscalers want, nodes by pool and capacity, and busy seconds."""
+        """Returns replicas by state, what the autoscalers want, nodes, busy seconds, and how pods came up."""
         try:
             pods = {runtime: self._pods(runtime, namespace) for runtime, namespace in self._runtimes.items()}
             replicas = {
                 runtime: counted(found, self._wanted(runtime, self._runtimes[runtime]))
                 for runtime, found in pods.items()
             }
-            nodes = self._core.list_node(label_selector=_POOL, _request_timeout=_TIMEOUT).items
+            nodes = [each for each in self._core.list_node(_request_timeout=_TIMEOUT).items if has_gpu(each)]
         except (ApiException, urllib3.exceptions.HTTPError) as error:
             raise SourceError(f"Kubernetes: {getattr(error, 'reason', None) or error}") from error
-        return {"replicas": replicas, "nodes": nodes_by_pool(nodes), "busy": self._busy(pods)}
+        return {
+            "replicas": replicas,
+            "nodes": nodes_by_pool(nodes),
+            "busy": self._busy(pods),
+            "starts": {
+                f"{runtime}/{pod.metadata.name}": start
+                for runtime, found in pods.items()
+                for pod in found
+                if (start := start_of(pod)) is not None
+            },
+        }
 
     def _unscaled(self, objects: Any) -> list[str]:
         """Returns a line for each runtime that KEDA refuses to scale: a load test of it would show nothing else."""
@@ -119,6 +132,10 @@ class KubernetesReplicas:
         port = port_of(pod, _HEALTH_PORT)
         if port is None:
             return None
+        address = (pod.status and pod.status.pod_ip) or ""
+        if address.startswith("127."):
+            # A process of this machine (cluster/nodes.py): to such an address an API server passes nothing on.
+            return self._direct(f"http://{address}:{port}/metrics")
         try:
             # Undecoded, because the client gives text back as the representation of its bytes.
             answer = self._core.connect_get_namespaced_pod_proxy_with_path(
@@ -132,6 +149,13 @@ class KubernetesReplicas:
             return None
         return busy_seconds(answer.data.decode(errors="replace"))
 
+    def _direct(self, url: str) -> float | None:
+        try:
+            answer = self._http.request("GET", url, timeout=_TIMEOUT, retries=False)
+        except urllib3.exceptions.HTTPError:
+            return None
+        return busy_seconds(answer.data.decode(errors="replace"))
+
 
 def port_of(pod: Any, name: str) -> int | None:
     """Returns the number of a port that a pod's containers name; None when none does."""
@@ -140,12 +164,38 @@ def port_of(pod: Any, name: str) -> int | None:
     return next((port.container_port for port in ports if port.name == name), None)
 
 
+def has_gpu(node: Any) -> bool:
+    """Tells whether a node is one of a pool of Karpenter's, or has a GPU."""
+    labels = node.metadata.labels or {}
+    amounts = (node.status and node.status.allocatable) or {}
+    return _POOL in labels or str(amounts.get(_GPU, "0")) != "0"
+
+
 def is_ready(pod: Any) -> bool:
     """Tells whether a pod takes tasks and stays."""
     conditions = pod.status.conditions or []
     return pod.metadata.deletion_timestamp is None and any(
         item.type == "Ready" and item.status == "True" for item in conditions
     )
+
+
+def start_of(pod: Any) -> Start | None:
+    """Returns the steps of a pod that serves; None while it does not, or when its steps are not told."""
+    if not is_ready(pod):
+        return None
+    made = pod.metadata.creation_timestamp
+    reached = {item.type: item.last_transition_time for item in pod.status.conditions}
+    running = [
+        item.state.running.started_at
+        for item in pod.status.init_container_statuses or ()
+        if item.state is not None and item.state.running is not None
+    ]
+    times = [reached.get("PodScheduled"), min(running, default=None), reached.get("Initialized"), reached.get("Ready")]
+    if made is None or None in times:
+        return None
+    scheduled, started, up, ready = (max(0.0, (at - made).total_seconds()) for at in times if at is not None)
+    # A runtime that was restarted since has begun later than the pod.
+    return Start(scheduled=scheduled, started=min(started, up), up=up, ready=max(up, ready))
 
 
 def counted(pods: Iterable[Any], wanted: int | None) -> Replicas:

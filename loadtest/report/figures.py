@@ -43,6 +43,16 @@ class PhaseFigures:
 
 
 @dataclass(frozen=True)
+class StepFigures:
+    """One step of a pod's way from pending to serving, over all pods, in seconds."""
+
+    step: str
+    pods: int
+    mean: float
+    longest: float
+
+
+@dataclass(frozen=True)
 class Cost:
     """What a million images cost a month, in USD, and how that was found."""
 
@@ -73,6 +83,8 @@ class Figures:
     cost: Cost | None
     skew: dict[str, float]
     """Seconds by which a clock was corrected, where it was."""
+    starts: list[StepFigures]
+    """Empty where there are no pods."""
 
     def phase(self, phase: Phase) -> PhaseFigures | None:
         """Returns the figures of a phase; None when no task has it."""
@@ -82,7 +94,8 @@ class Figures:
         """Returns all of it as JSON can hold it."""
         cost = None if self.cost is None else {key: _plain(value) for key, value in vars(self.cost).items()}
         phases = [{key: _plain(value) for key, value in vars(item).items()} for item in self.phases]
-        return {**vars(self), "phases": phases, "cost": cost}
+        starts = [vars(item) for item in self.starts]
+        return {**vars(self), "phases": phases, "cost": cost, "starts": starts}
 
 
 def _plain(value: Any) -> Any:
@@ -112,7 +125,18 @@ def figures_of(run: Run) -> Figures:
             for name, bounds in [("API", run.clocks.api), *run.clocks.agents.items()]
             if bounds.offset
         },
+        starts=_starts(run),
     )
+
+
+def _starts(run: Run) -> list[StepFigures]:
+    """Returns the steps of all pods that came to serve during the run."""
+    found = {name: start for sample in run.samples for name, start in sample.starts.items()}
+    steps: dict[str, list[float]] = {}
+    for start in found.values():
+        for step, seconds in start.steps.items():
+            steps.setdefault(step, []).append(seconds)
+    return [StepFigures(step, len(all_), sum(all_) / len(all_), max(all_)) for step, all_ in steps.items()]
 
 
 def cost_of(available: float, busy: float, images: int) -> Cost:

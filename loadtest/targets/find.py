@@ -59,8 +59,10 @@ def find_target(settings: Settings) -> Target:
             picture = settings.sample_image or _COMPOSE_PICTURE
             return Target(Kind.COMPOSE, api, config, place, settings.api_key, picture)
         case Kind.KUBERNETES:
+            if not settings.api_url and not settings.context:
+                return _on_this_machine(settings)
             if not settings.api_url:
-                raise TargetError("--target kubernetes needs --api-url, the address of the API's service or ingress")
+                raise TargetError("--context needs --api-url, the address of the API's service or ingress")
             return _reached(settings, config, settings.api_url, _account(settings))
         case Kind.AWS:
             return _in_aws(settings, config)
@@ -119,7 +121,7 @@ def sources_of(target: Target) -> list[Source]:
             # A second of imports that the other targets need not wait for.
             from loadtest.observe.kubernetes import KubernetesReplicas  # noqa: PLC0415
 
-            return [queues, KubernetesReplicas(target.config, target.context)]
+            return [queues, KubernetesReplicas(target.config, target.context, target.kubeconfig)]
 
 
 def _place(config: Config, endpoint: str, region: str, account: str) -> Place:
@@ -168,6 +170,31 @@ def _reached(settings: Settings, config: Config, api: str, account: str, api_key
         sample_image=settings.sample_image,
         context=settings.context,
     )
+
+
+def _on_this_machine(settings: Settings) -> Target:
+    """Returns the cluster that `nox -s cluster -- up` keeps, by its state file (cluster/state.py)."""
+    path = state_folder() / "cluster" / "state.json"
+    state = read_state(path)
+    if state is None:
+        raise TargetError(
+            f"no cluster of this machine runs ({path} is not there): start one with `uvx nox -s cluster -- up`; "
+            "or name the API of another by --api-url"
+        )
+    try:
+        config = read_config(settings.config or Path(state["config"]))
+        return Target(
+            kind=Kind.KUBERNETES,
+            api=state["api"],
+            config=config,
+            place=_place(config, state["endpoint"], state["region"], LOCAL_ACCOUNT),
+            api_key=settings.api_key,
+            sample_image=settings.sample_image or state["sample_image"],
+            context=state["context"],
+            kubeconfig=state["kubeconfig"],
+        )
+    except KeyError as error:
+        raise TargetError(f"{path}: {error} is missing; it is no state file of this version") from error
 
 
 def _in_aws(settings: Settings, config: Config) -> Target:

@@ -40,6 +40,9 @@ class Stage(IntEnum):
     RUNTIME = 2
     SINK = 3
     LOCALSTACK = 4
+    KEDA = 5
+    CONTROL_PLANE = 6
+    STORE = 7
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,17 @@ class Component:
     """Of a server that is not ours: it runs already, and is neither started nor ended."""
     runtime: str = ""
     """The component that is started again first when this one ends with `EXIT_RESTART_RUNTIME`."""
+    host: str = "127.0.0.1"
+    """Where it listens; another address of the loopback interface when it has one of its own."""
+    secure: bool = False
+    """It speaks TLS, by a certificate of its own cluster."""
+    log: Path | None = None
+    """Where its lines go instead of the terminal."""
 
     @property
     def url(self) -> str:
         """Its address."""
-        return self.address or f"http://127.0.0.1:{self.port}"
+        return self.address or f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
 
     @property
     def ready_url(self) -> str:
@@ -120,7 +129,7 @@ def runtimes(config: Config, options: Options, ports: Ports, inherited: Mapping[
         Component(
             name=name,
             stage=Stage.RUNTIME,
-            command=(sys.executable, "-m", *_program(runtime, config, options), "--port", str(worker.runtime)),
+            command=(sys.executable, "-m", *program_of(runtime, config, options), "--port", str(worker.runtime)),
             environment=base_environment(inherited),
             port=worker.runtime,
             ready_path=KINDS[runtime.type].ready_path,
@@ -130,7 +139,7 @@ def runtimes(config: Config, options: Options, ports: Ports, inherited: Mapping[
     ]
 
 
-def _program(runtime: RuntimeConfig, config: Config, options: Options) -> list[str]:
+def program_of(runtime: RuntimeConfig, config: Config, options: Options) -> list[str]:
     """Returns the module and the arguments that stand in for a runtime."""
     stand_in = KINDS[runtime.type].stand_in
     if stand_in != "fake_runtime":

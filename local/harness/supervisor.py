@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -146,13 +147,18 @@ class Supervisor:
         """Ends everything at once, and `stop` with it."""
         self._hurried.set()
 
-    async def retire(self, name: str) -> None:
-        """Ends one process for good, in order, and forgets it; without effect when there is none of that name."""
+    async def retire(self, name: str, *, within: float | None = None) -> None:
+        """Ends one process for good, in order, and forgets it; without effect when there is none of that name.
+
+        Args:
+            name: of the process.
+            within: seconds from SIGTERM to SIGKILL, if not those of its component.
+        """
         child = self._children.get(name)
         if child is None:
             return
         child.retired = True
-        await self._end(child)
+        await self._end(child, within)
         del self._children[name]
 
     async def stop(self) -> None:
@@ -162,13 +168,14 @@ class Supervisor:
             children = [child for child in self._children.values() if child.component.stage is stage]
             await asyncio.gather(*(self._end(child) for child in children))
 
-    async def _end(self, child: _Child) -> None:
+    async def _end(self, child: _Child, within: float | None = None) -> None:
         process = child.process
+        timeout = child.component.stop_timeout if within is None else within
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             waits = {asyncio.create_task(process.wait()), asyncio.create_task(self._hurried.wait())}
-            await asyncio.wait(waits, timeout=child.component.stop_timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
             if process.returncode is None and not self._hurried.is_set():
@@ -287,10 +294,15 @@ class Supervisor:
         for line in lines:
             if line.strip():
                 child.last_line = line.strip()
-            self._printer.line(child.component.name, line)
+            if child.component.log is None:
+                self._printer.line(child.component.name, line)
+        if child.component.log is not None and lines:
+            with child.component.log.open("a", encoding="utf-8") as log:
+                log.writelines(f"{line}\n" for line in lines)
 
     async def _poll_until_ready(self, component: Component) -> None:
-        while not await answers_ok(component.port, component.ready_path):  # noqa: ASYNC110 - another process's state
+        ask = partial(answers_ok, host=component.host, secure=component.secure)
+        while not await ask(component.port, component.ready_path):  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(_POLL)
 
     def _tell_watchdog(self, sign: str, pid: int) -> None:

@@ -120,9 +120,43 @@ def test_pods_autoscaler_nodes_and_busy_seconds_are_read(api: ApiServer) -> None
         "replicas": {"sdruntime": Replicas(ready=1, starting=1, draining=1, wanted=3)},
         "nodes": {"sdruntime spot": 2, "sdruntime on-demand": 1},
         "busy": {"sdruntime/a": 12.5},
+        "starts": {},
     }
     [pods] = [path for path in api.asked if path.startswith(f"{PODS}?")]
     assert "app.kubernetes.io%2Finstance%3Dsdruntime" in pods
+
+
+def test_how_a_pod_came_to_serve_is_told_step_by_step(api: ApiServer) -> None:
+    served = pod("a", "Running", ready=True)
+    served["metadata"]["creationTimestamp"] = "2026-03-01T12:00:00Z"
+    served["status"]["conditions"] = [
+        {"type": kind, "status": "True", "lastTransitionTime": f"2026-03-01T12:00:{second:02}Z"}
+        for kind, second in (("PodScheduled", 2), ("Initialized", 9), ("Ready", 11))
+    ]
+    state = {"running": {"startedAt": "2026-03-01T12:00:05Z"}}
+    container = {"name": "inference-api", "image": "i", "imageID": "", "ready": True, "restartCount": 0, "state": state}
+    served["status"]["initContainerStatuses"] = [container]
+    api.answers[PODS] = {"items": [served, pod("b", "Pending")]}
+    [(name, start)] = KubernetesReplicas(CONFIG).look()["starts"].items()
+    assert name == "sdruntime/a"
+    assert list(start.steps.values()) == [2, 3, 4, 2, 11]
+
+
+def test_a_pod_that_is_a_process_of_this_machine_is_asked_directly(api: ApiServer) -> None:
+    """An API server passes nothing on to a loopback address."""
+    near = pod("a", "Running", ready=True)
+    near["spec"]["containers"][0]["ports"][0]["containerPort"] = api.server.server_address[1]
+    near["status"]["podIP"] = "127.0.0.1"
+    api.answers[PODS] = {"items": [near]}
+    api.answers["/metrics"] = "darkroom_agent_busy_seconds_total 7\n"
+    assert KubernetesReplicas(CONFIG).look()["busy"] == {"sdruntime/a": 7.0}
+
+
+def test_nodes_with_a_gpu_count_whoever_made_them(api: ApiServer) -> None:
+    gpu = {"metadata": {"name": "local-1"}, "status": {"allocatable": {"nvidia.com/gpu": "1"}}}
+    system = {"metadata": {"name": "system"}, "status": {"allocatable": {"cpu": "4"}}}
+    api.answers[f"{CORE}/nodes"] = {"items": [gpu, system]}
+    assert KubernetesReplicas(CONFIG).look()["nodes"] == {"no pool": 1}
 
 
 def test_without_an_autoscaler_or_metrics_the_rest_is_still_seen(api: ApiServer) -> None:

@@ -15,6 +15,7 @@ from loadtest.report.figures import cost_of, figures_of
 from loadtest.report.plots import clock, seconds
 from loadtest.report.write import settings_of, write_report
 from loadtest.run import SAMPLES, TASKS, Run, RunError, load_run, save_run
+from loadtest.samples import Start
 from loadtest.scenario import Checks
 from loadtest.tasks import Answer
 from tests.unit.loadtest.support import BEGAN, run, sample, task
@@ -52,6 +53,18 @@ def test_the_page_needs_nobody_else_and_escapes_what_it_shows(folder: Path) -> N
     assert "var(--series-1)" in page
     assert "#040401" not in page
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_how_pods_came_to_serve_is_in_the_report(tmp_path: Path) -> None:
+    made = some_run()
+    start = Start(scheduled=1, started=2, up=5, ready=7)
+    later = [item.model_copy(update={"starts": {"sdruntime/a": start}}) for item in made.samples]
+    made = replace(made, samples=later)
+    figures = figures_of(made)
+    assert [(item.step, item.pods, item.mean) for item in figures.starts][-1] == ("pending → serving", 1, 7)
+    write_report(tmp_path, made, judge(made))
+    assert "runtime started → answers" in (tmp_path / "report.html").read_text()
+    assert "How pods came to serve" in (tmp_path / "report.html").read_text()
 
 
 def test_the_json_says_what_the_page_says(folder: Path) -> None:

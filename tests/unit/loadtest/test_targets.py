@@ -105,7 +105,8 @@ def test_a_state_file_of_another_version_is_said_to_be_one(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (Settings(target=Kind.KUBERNETES), "needs --api-url"),
+        (Settings(target=Kind.KUBERNETES), "uvx nox -s cluster -- up"),
+        (Settings(target=Kind.KUBERNETES, context="kind-mine"), "--context needs --api-url"),
         (Settings(target=Kind.COMPOSE, endpoint="http://127.0.0.1:1"), "the queues of darkroom are not at"),
         (
             Settings(target=Kind.COMPOSE, endpoint="127.0.0.1:4566"),

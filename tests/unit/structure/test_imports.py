@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "local": {"contract"},
     "loadtest": {"contract"},
     "cloud": {"contract"},
+    "cluster": {"contract", "local", "cloud"},
 }
 OURS = {*MAY_IMPORT, "tests"}
 

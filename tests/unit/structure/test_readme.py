@@ -42,6 +42,7 @@ def test_every_command_is_run_by_ci_or_by_a_test() -> None:
         "uvx nox -s loadtest": "tests/integration/loadtest",
         "uvx nox -s plan": "tests/unit/loadtest/planner",
         "uvx nox -s conformance": "tests/integration/conformance",
+        "uvx nox -s cluster": "tests/cluster",
         "uvx nox -s deploy": "tests/cloud/tools",
         "docker compose up --wait": "tests/compose",
         "docker compose --profile gpu": "tests/compose",

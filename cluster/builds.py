@@ -1,0 +1,152 @@
+"""Builds the programs of a cluster from pinned Go modules, once, into the user's cache."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+KUBERNETES: Final = "v1.35.4"
+"""As in modules/kubernetes/go.mod, which pins etcd v3.6.5 beside it; the minor version of `cloud/versions.py`."""
+ETCD: Final = "v3.6.5"
+KEDA: Final = "v2.20.2"
+"""As in `cloud/versions.py`."""
+KEDA_MODULE: Final = "github.com/kedacore/keda/v2"
+
+MODULE: Final = Path(__file__).parent / "modules" / "kubernetes"
+
+_SAY_EVERY: Final = 5.0
+"""Seconds between two lines of progress."""
+
+
+class BuildError(Exception):
+    """A program that cannot be built; one line that says why, and the way out."""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What a cluster is run with."""
+
+    cluster: Path
+    """etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl, by the first argument."""
+    keda_operator: Path
+    keda_adapter: Path
+    keda_config: Path
+    """The folder `config` of KEDA's module: its CRDs and roles."""
+
+
+def cache_folder() -> Path:
+    """Returns where the programs are kept: about 300 MB."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom" / "cluster"
+
+
+def build_key() -> str:
+    """Returns what names a set of programs: it changes with every pin and every line of ours."""
+    digest = hashlib.sha256(KEDA.encode())
+    for name in ("go.mod", "go.sum", "main.go"):
+        digest.update((MODULE / name).read_bytes())
+    return f"k8s-{KUBERNETES}-keda-{KEDA}-{digest.hexdigest()[:10]}"
+
+
+async def ensure_programs(say: Callable[[str], None], cache: Path | None = None) -> Programs:
+    """Returns the programs; builds what is not in the cache.
+
+    Args:
+        say: gets a line every five seconds while something is built.
+        cache: the folder that keeps them.
+
+    Raises:
+        BuildError: Go is not there, or a build fails.
+    """
+    folder = (cache or cache_folder()) / build_key()
+    wanted = Programs(folder / "cluster", folder / "keda-operator", folder / "keda-adapter", folder / "keda-config")
+    if all(path.exists() for path in (wanted.cluster, wanted.keda_operator, wanted.keda_adapter, wanted.keda_config)):
+        return wanted
+    go = shutil.which("go")
+    if go is None:
+        raise BuildError(
+            "the processes provider builds Kubernetes and KEDA with Go 1.26 or newer, which is not on the PATH: "
+            "install it (https://go.dev/dl/), or name a cluster that is there: --context NAME"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"building Kubernetes {KUBERNETES}, etcd {ETCD} and KEDA {KEDA} (once, into {folder}: 10 minutes or more)")
+    if not wanted.cluster.exists():
+        await _build(go, MODULE, ".", wanted.cluster, what=f"Kubernetes {KUBERNETES}", say=say)
+    keda = await _module(go, say)
+    for package, target in (("./cmd/operator", wanted.keda_operator), ("./cmd/adapter", wanted.keda_adapter)):
+        if not target.exists():
+            await _build(go, keda, package, target, what=f"KEDA's {package.rpartition('/')[2]} {KEDA}", say=say)
+    if not wanted.keda_config.exists():
+        draft = folder / "keda-config.new"
+        await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+        # Go's module cache is read-only, and may be cleaned.
+        await asyncio.to_thread(shutil.copytree, keda / "config", draft, copy_function=shutil.copyfile)
+        draft.rename(wanted.keda_config)
+    return wanted
+
+
+async def _module(go: str, say: Callable[[str], None]) -> Path:
+    """Returns the folder of KEDA's module in Go's cache; downloads it."""
+    command = (go, "mod", "download", "-json", f"{KEDA_MODULE}@{KEDA}")
+    output = await _watched(command, MODULE, f"downloading KEDA {KEDA}", say)
+    try:
+        return Path(json.loads(output)["Dir"])
+    except (ValueError, KeyError) as error:
+        raise BuildError(f"`{' '.join(command)}` says no folder: {output[-300:]}") from error
+
+
+async def _build(go: str, module: Path, package: str, target: Path, *, what: str, say: Callable[[str], None]) -> None:
+    draft = target.with_name(f"{target.name}.{os.getpid()}")
+    command = (go, "build", "-v", "-ldflags=-s -w", "-o", str(draft), package)
+    try:
+        await _watched(command, module, f"building {what}", say)
+        draft.rename(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+async def _watched(command: tuple[str, ...], folder: Path, what: str, say: Callable[[str], None]) -> str:
+    """Runs a command of Go's, says how far it is, and returns its output."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env={**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    began, lines = time.monotonic(), list[str]()
+    if process.stdout is None or process.stderr is None:  # never: they are pipes
+        raise BuildError(f"{command[0]} has no output")
+    output = asyncio.create_task(process.stdout.read())
+    reading = asyncio.create_task(_lines(process.stderr, lines))
+    try:
+        while not reading.done():
+            await asyncio.wait({reading}, timeout=_SAY_EVERY)
+            if not reading.done():
+                say(f"{what}: {len(lines)} packages, {time.monotonic() - began:.0f} s")
+        text = (await output).decode(errors="replace")
+        status = await process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # on Ctrl-C: the compilers as well
+        await process.wait()
+    if status:
+        said = " / ".join(line for line in lines[-6:] if line.strip())
+        raise BuildError(f"{what} failed: `{' '.join(command[:3])} …` in {folder} says: {said or text[-300:]}")
+    return text
+
+
+async def _lines(stream: asyncio.StreamReader, lines: list[str]) -> None:
+    while line := await stream.readline():
+        lines.append(line.decode(errors="replace").rstrip())

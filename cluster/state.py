@@ -1,0 +1,75 @@
+"""The state file of a running cluster: how `status`, `load` and `down` find it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from local.folders import state_folder
+
+FOLDER: Final = "cluster"
+
+
+class ClusterState(BaseModel):
+    """Where everything of a running cluster is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    """Of the process that keeps it."""
+    provider: str
+    api: str
+    sink: str
+    endpoint: str
+    """Of the emulator, as this machine sees it."""
+    region: str
+    kubeconfig: str
+    """Empty: the user's own."""
+    context: str
+    config: str
+    """The path of config.yaml."""
+    sample_image: str
+    processes: dict[str, int]
+    """Process ids by name, as they were when it was ready."""
+
+
+def cluster_folder() -> Path:
+    """Returns the folder of the cluster's files."""
+    return state_folder() / FOLDER
+
+
+def state_path() -> Path:
+    """Returns where the state file is."""
+    return cluster_folder() / "state.json"
+
+
+def write_state(state: ClusterState) -> None:
+    """Writes the file so that a reader sees all of it or none."""
+    path = state_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_running() -> ClusterState | None:
+    """Returns the state; None when no cluster has left one whose keeper lives."""
+    try:
+        state = ClusterState.model_validate_json(state_path().read_bytes())
+        os.kill(state.pid, 0)
+    except (OSError, ValidationError):
+        return None
+    return state
+
+
+def forget_state(pid: int) -> None:
+    """Deletes the file, unless another cluster has written it since."""
+    try:
+        state = ClusterState.model_validate_json(state_path().read_bytes())
+    except (OSError, ValidationError):
+        return
+    if state.pid == pid:
+        state_path().unlink(missing_ok=True)
