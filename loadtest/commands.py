@@ -57,7 +57,8 @@ def main(  # noqa: PLR0917 - typer reads options from parameters
     kube_context: Annotated[str, typer.Option("--context", help="Of kubeconfig; otherwise the current one.")] = "",
     sample_image: Annotated[str, typer.Option(help="A picture that the agents may fetch, for links.")] = "",
     kill_agent: Annotated[
-        list[float] | None, typer.Option(help="Kill an agent of a local stack so many seconds after the begin.")
+        list[float] | None,
+        typer.Option(help="Kill an agent (local) or a pod (kubernetes) so many seconds after the begin."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the results go; otherwise .darkroom/loadtest/….")] = None,
 ) -> None:
@@ -66,8 +67,8 @@ def main(  # noqa: PLR0917 - typer reads options from parameters
         return
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("loadtest.engine").setLevel(logging.CRITICAL)  # what it has to say is said at the end
-    if kill_agent and target is not Kind.LOCAL:
-        _fail("--kill-agent: only the agents of a local stack can be killed from here")
+    if kill_agent and target not in {Kind.LOCAL, Kind.KUBERNETES}:
+        _fail("--kill-agent: only the agents of a local stack, and pods of Kubernetes, can be killed from here")
     settings = Settings(
         shape=shape,
         changes=tuple(change or ()),

@@ -21,6 +21,7 @@ from loadtest.errors import LoadtestError
 from loadtest.interrupts import Interrupts
 from loadtest.session import Session
 from loadtest.station import Station
+from loadtest.target import Kind
 from loadtest.users import ClosedLoad, OpenLoad
 from loadtest.verdict import Outcome
 
@@ -113,7 +114,13 @@ def _line(conductor: Conductor, station: Station) -> str:
 
 
 def _kill(session: Session) -> None:
-    """Kills (SIGKILL) one ready agent of a local stack, and notes when."""
+    """Kills one ready agent of a local stack (SIGKILL), or one ready pod, and notes when."""
+    if session.target.kind is Kind.KUBERNETES:
+        from loadtest.observe.kubernetes import kill_pod  # noqa: PLC0415 - a second of imports
+
+        if kill_pod(session.target):
+            session.kills.append(time.time())
+        return
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, StopIteration, ProcessLookupError):
         state = json.loads(Path(session.target.state).read_text(encoding="utf-8"))
         pair = next(

@@ -30,4 +30,4 @@ class Settings:
     """Of kubeconfig."""
     sample_image: str = ""
     kill_agent: tuple[float, ...] = ()
-    """Seconds after the load's begin at each of which an agent of a local stack is killed."""
+    """Seconds after the load's begin at each of which an agent of a local stack, or a pod, is killed."""

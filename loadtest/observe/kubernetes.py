@@ -16,13 +16,14 @@ from contract.config import Config
 from loadtest.observe.metrics import busy_seconds
 from loadtest.observe.source import SourceError
 from loadtest.samples import Replicas, Start
-from loadtest.target import TargetError
+from loadtest.target import Target, TargetError
 
 _TIMEOUT: Final = 5.0
 _HEALTH_PORT: Final = "health"
 """The name of the agent's port in the chart's Deployment. The proxy gets its number: at a name the handler of an API
 server of 1.35 panics."""
 _POOL: Final = "karpenter.sh/nodepool"
+_TRACK: Final = "darkroom/track"
 _GPU: Final = "nvidia.com/gpu"
 _CAPACITY: Final = "karpenter.sh/capacity-type"
 
@@ -46,11 +47,7 @@ class KubernetesReplicas:
         self._runtimes = {runtime.name: runtime.namespace for runtime in deployment.runtimes}
         self._pool = Pool(8)
         self._http = urllib3.PoolManager(maxsize=8)
-        try:
-            api = config.new_client_from_config(kubeconfig or None, context or None)
-        except ConfigException as error:
-            raise TargetError(f"kubeconfig cannot be used: {error}; see `aws eks update-kubeconfig`") from error
-        relax_client(api)
+        api = _client(context, kubeconfig)
         self._core = client.CoreV1Api(api)
         self._autoscaling = client.AutoscalingV2Api(api)
         if troubles := self._unscaled(client.CustomObjectsApi(api)):
@@ -60,10 +57,7 @@ class KubernetesReplicas:
         """Returns replicas by state, what the autoscalers want, nodes, busy seconds, and how pods came up."""
         try:
             pods = {runtime: self._pods(runtime, namespace) for runtime, namespace in self._runtimes.items()}
-            replicas = {
-                runtime: counted(found, self._wanted(runtime, self._runtimes[runtime]))
-                for runtime, found in pods.items()
-            }
+            replicas = {runtime: counted(found, self._wanted_of(runtime, found)) for runtime, found in pods.items()}
             nodes = [each for each in self._core.list_node(_request_timeout=_TIMEOUT).items if has_gpu(each)]
         except (ApiException, urllib3.exceptions.HTTPError) as error:
             raise SourceError(f"Kubernetes: {getattr(error, 'reason', None) or error}") from error
@@ -106,11 +100,19 @@ class KubernetesReplicas:
         ).items
         return found
 
-    def _wanted(self, runtime: str, namespace: str) -> int | None:
-        """Returns what the HPA that KEDA made asks for; None while there is none, as with no replica at all."""
+    def _wanted_of(self, runtime: str, pods: Iterable[Any]) -> int | None:
+        """Returns what the HPAs that KEDA made ask for, a canary's too; None while there is none."""
+        tracks = {(pod.metadata.labels or {}).get(_TRACK) for pod in pods}
+        names = [runtime, *([f"{runtime}-canary"] if "canary" in tracks else [])]
+        wanted = [self._wanted(name, self._runtimes[runtime]) for name in names]
+        known = [number for number in wanted if number is not None]
+        return sum(known) if known else None
+
+    def _wanted(self, name: str, namespace: str) -> int | None:
+        """Returns what one asks for; None while it is not there."""
         try:
             found = self._autoscaling.read_namespaced_horizontal_pod_autoscaler_status(
-                f"keda-hpa-{runtime}", namespace, _request_timeout=_TIMEOUT
+                f"keda-hpa-{name}", namespace, _request_timeout=_TIMEOUT
             )
         except ApiException as error:
             if error.status in {403, 404}:
@@ -155,6 +157,32 @@ class KubernetesReplicas:
         except urllib3.exceptions.HTTPError:
             return None
         return busy_seconds(answer.data.decode(errors="replace"))
+
+
+def _client(context: str, kubeconfig: str) -> Any:
+    try:
+        api = config.new_client_from_config(kubeconfig or None, context or None)
+    except ConfigException as error:
+        raise TargetError(f"kubeconfig cannot be used: {error}; see `aws eks update-kubeconfig`") from error
+    relax_client(api)
+    return api
+
+
+def kill_pod(target: Target) -> str:
+    """Takes one ready pod of a runtime away by force, as a node that is lost does; returns its name, or nothing."""
+    core = client.CoreV1Api(_client(target.context, target.kubeconfig))
+    selector = "app.kubernetes.io/component=runtime"
+    try:
+        for namespace in dict.fromkeys(runtime.namespace for runtime in target.config.runtimes):
+            found = core.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=_TIMEOUT).items
+            if pod := next(filter(is_ready, found), None):
+                core.delete_namespaced_pod(
+                    pod.metadata.name, namespace, grace_period_seconds=0, _request_timeout=_TIMEOUT
+                )
+                return str(pod.metadata.name)
+    except (ApiException, urllib3.exceptions.HTTPError):
+        pass
+    return ""
 
 
 def port_of(pod: Any, name: str) -> int | None:

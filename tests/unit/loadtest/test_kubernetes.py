@@ -13,10 +13,10 @@ from urllib.parse import unquote
 import pytest
 
 from contract.config import parse_config
-from loadtest.observe.kubernetes import KubernetesReplicas
+from loadtest.observe.kubernetes import KubernetesReplicas, kill_pod
 from loadtest.observe.source import SourceError
 from loadtest.samples import Replicas
-from loadtest.target import TargetError
+from loadtest.target import Kind, Target, TargetError
 
 CONFIG = parse_config("""
 stackName: darkroom
@@ -64,6 +64,14 @@ class ApiServer:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_DELETE(self) -> None:
+                outer.asked.append(f"DELETE {self.path}")
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -157,6 +165,27 @@ def test_nodes_with_a_gpu_count_whoever_made_them(api: ApiServer) -> None:
     system = {"metadata": {"name": "system"}, "status": {"allocatable": {"cpu": "4"}}}
     api.answers[f"{CORE}/nodes"] = {"items": [gpu, system]}
     assert KubernetesReplicas(CONFIG).look()["nodes"] == {"no pool": 1}
+
+
+def test_a_canarys_replicas_are_wanted_too(api: ApiServer) -> None:
+    canary = pod("e", "Pending")
+    canary["metadata"]["labels"] = {"darkroom/track": "canary"}
+    api.answers[PODS]["items"].append(canary)
+    api.answers[HPA.replace("sdruntime", "sdruntime-canary")] = {
+        **api.answers[HPA],
+        "status": {"desiredReplicas": 2, "currentReplicas": 0},
+    }
+    assert KubernetesReplicas(CONFIG).look()["replicas"]["sdruntime"] == Replicas(
+        ready=1, starting=2, draining=1, wanted=5
+    )
+
+
+def test_a_pod_that_serves_is_killed_and_no_other(api: ApiServer) -> None:
+    target = Target(Kind.KUBERNETES, "", CONFIG, None)
+    assert kill_pod(target) == "a"
+    assert api.asked[-1] == f"DELETE {PODS}/a?gracePeriodSeconds=0"
+    api.answers[PODS] = {"items": [pod("b", "Pending")]}
+    assert kill_pod(target) == ""
 
 
 def test_without_an_autoscaler_or_metrics_the_rest_is_still_seen(api: ApiServer) -> None:
