@@ -24,6 +24,19 @@ KEDA_MODULE: Final = "github.com/kedacore/keda/v2"
 
 MODULE: Final = Path(__file__).parent / "modules" / "kubernetes"
 
+_VERSION: Final = "k8s.io/component-base/version"
+LINK: Final = " ".join(
+    (
+        *("-s", "-w", f"-X {_VERSION}.gitVersion={KUBERNETES}"),
+        # Without its version an API server calls itself v0.0.0-master, which no chart takes.
+        *(
+            f"-X {_VERSION}.gitMajor={KUBERNETES[1:].split('.')[0]}",
+            f"-X {_VERSION}.gitMinor={KUBERNETES.split('.')[1]}",
+        ),
+    )
+)
+"""What the linker is told."""
+
 _SAY_EVERY: Final = 5.0
 """Seconds between two lines of progress."""
 
@@ -51,7 +64,7 @@ def cache_folder() -> Path:
 
 def build_key() -> str:
     """Returns what names a set of programs: it changes with every pin and every line of ours."""
-    digest = hashlib.sha256(KEDA.encode())
+    digest = hashlib.sha256(f"{KEDA} {LINK}".encode())
     for name in ("go.mod", "go.sum", "main.go"):
         digest.update((MODULE / name).read_bytes())
     return f"k8s-{KUBERNETES}-keda-{KEDA}-{digest.hexdigest()[:10]}"
@@ -106,7 +119,7 @@ async def _module(go: str, say: Callable[[str], None]) -> Path:
 
 async def _build(go: str, module: Path, package: str, target: Path, *, what: str, say: Callable[[str], None]) -> None:
     draft = target.with_name(f"{target.name}.{os.getpid()}")
-    command = (go, "build", "-v", "-ldflags=-s -w", "-o", str(draft), package)
+    command = (go, "build", "-v", f"-ldflags={LINK}", "-o", str(draft), package)
     try:
         await _watched(command, module, f"building {what}", say)
         draft.rename(target)

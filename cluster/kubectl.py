@@ -54,6 +54,16 @@ class Access:
         found = await self.run("get", *arguments, "--ignore-not-found", "--output=json")
         return json.loads(found) if found.strip() else None
 
+    async def items(self, *arguments: str) -> list[Any]:
+        """Returns what `kubectl get` lists.
+
+        Raises:
+            ClusterError: as `run`.
+        """
+        found = await self.get(*arguments)
+        listed: list[Any] = [] if found is None else found["items"]
+        return listed
+
     async def apply(self, objects: Iterable[Mapping[str, Any]]) -> None:
         """Makes objects, or changes them, by server-side apply with strict field validation.
 

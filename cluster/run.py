@@ -308,9 +308,8 @@ async def unscaled(access: Access, config: Config) -> list[str]:
     Raises:
         ClusterError: the cluster does not answer.
     """
-    found = await access.get("scaledobjects.keda.sh", "--all-namespaces")
     by_release: dict[str, list[Any]] = {}
-    for item in (found or {}).get("items", ()):
+    for item in await access.items("scaledobjects.keda.sh", "--all-namespaces"):
         release = item["metadata"].get("labels", {}).get("app.kubernetes.io/instance", "")
         by_release.setdefault(release, []).append(item)
     lines = []
@@ -329,15 +328,10 @@ async def _api_cidrs(access: Access, processes: bool) -> tuple[str, ...]:
     if processes:
         return ()
     service = await access.get("service", "kubernetes", "--namespace=default")
-    slices = await access.get(
+    slices = await access.items(
         "endpointslices", "--namespace=default", "--selector=kubernetes.io/service-name=kubernetes"
     )
-    behind = [
-        address
-        for item in (slices or {}).get("items", ())
-        for endpoint in item["endpoints"]
-        for address in endpoint["addresses"]
-    ]
+    behind = [address for item in slices for endpoint in item["endpoints"] for address in endpoint["addresses"]]
     return tuple(f"{address}/32" for address in (service["spec"]["clusterIP"], *behind))
 
 

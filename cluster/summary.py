@@ -16,9 +16,9 @@ async def summary(access: Access, config: Config) -> list[str]:
     Raises:
         ClusterError: the cluster does not answer.
     """
-    nodes = (await access.get("nodes"))["items"]
-    pods = (await access.get("pods", "--all-namespaces", "--selector=app.kubernetes.io/component=runtime"))["items"]
-    scalers = (await access.get("horizontalpodautoscalers", "--all-namespaces"))["items"]
+    nodes = await access.items("nodes")
+    pods = await access.items("pods", "--all-namespaces", "--selector=app.kubernetes.io/component=runtime")
+    scalers = await access.items("horizontalpodautoscalers", "--all-namespaces")
     ready = sum(condition(item, "Ready") for item in nodes)
     lines = [f"{len(nodes)} nodes, {ready} of them ready"]
     for runtime in config.runtimes:

@@ -17,8 +17,15 @@ from tests.cluster.running import CONFIG, NODES, ROOT, SECONDS_PER_TASK, Running
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A cluster with KEDA, the emulator, and a release for each of two runtimes."""
-    assert read_running() is None, "a cluster runs already: end it by `uvx nox -s cluster -- down`"
+    """A cluster with KEDA, the emulator, and a release for each of two runtimes.
+
+    With CLUSTER_TEST=running, that which runs already: it must have been started with `tests/cluster/running.py`'s
+    config, nodes and seconds.
+    """
+    if (running := read_running()) and os.environ.get("CLUSTER_TEST") == "running":
+        yield Running(running)
+        return
+    assert running is None, "a cluster runs already: end it by `uvx nox -s cluster -- down`"
     folder = tmp_path_factory.mktemp("cluster")
     config, log = folder / "config.yaml", folder / "up.log"
     config.write_text(CONFIG)
@@ -32,7 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         until(f"the cluster, see {log}", lambda: process.poll() is not None or read_running(), 600)
         state = read_running()
         assert state is not None, log.read_text()[-3000:]
-        yield Running(process, log, state)
+        yield Running(state)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(120)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from cluster.builds import build_key, cache_folder
+from cluster.state import ClusterState
 
 ROOT = Path(__file__).parents[2]
 NODES = 6
@@ -20,16 +21,14 @@ CONFIG = """
 stackName: darkroom
 modelsRuntime:
 - {name: sdruntime, namespace: images, type: sdwebui, modelFilename: v1-5-pruned-emaonly.safetensors}
-- {name: comfyruntime, namespace: default, type: comfyui}
+- {name: comfyruntime, namespace: images, type: comfyui}
 """
 
 
 class Running:
     """A cluster that runs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, state: Any) -> None:
-        self.process = process
-        self.log = log
+    def __init__(self, state: ClusterState) -> None:
         self.state = state
         self._kubectl = [
             *(str(cache_folder() / build_key() / "cluster"), "kubectl"),

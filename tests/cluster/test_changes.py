@@ -53,7 +53,7 @@ def process(cluster: Running) -> Iterator[Callable[[str], psutil.Process]]:
     def find(word: str) -> psutil.Process:
         [found] = [
             each
-            for each in psutil.Process(cluster.process.pid).children(recursive=True)
+            for each in psutil.Process(cluster.state.pid).children(recursive=True)
             if word in " ".join(each.cmdline()[:2])
         ]
         stopped.append(found)

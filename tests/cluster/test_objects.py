@@ -39,7 +39,15 @@ def dry_run(api: Running, objects: list[dict[str, Any]]) -> str:
     asked = [item for item in objects if item["kind"] not in NO_CRD]
     document = {"apiVersion": "v1", "kind": "List", "items": asked}
     done = api.kubectl(
-        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--field-manager=test", "--filename=-"),
+        *(
+            "apply",
+            "--server-side",
+            "--dry-run=server",
+            "--validate=strict",
+            "--field-manager=test",
+            "--force-conflicts",
+            "--filename=-",
+        ),
         text=json.dumps(document),
     )
     assert len(done.stdout.splitlines()) == len(asked)

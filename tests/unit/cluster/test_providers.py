@@ -190,3 +190,4 @@ async def test_what_a_program_says_when_it_fails_is_passed_on() -> None:
 async def test_nothing_found_is_no_error() -> None:
     access = Access(("/bin/true",), "helm")
     assert await access.get("pods", "a") is None
+    assert await access.items("pods") == []
