@@ -66,12 +66,10 @@ def process(cluster: Running) -> Iterator[Callable[[str], psutil.Process]]:
 
 
 def test_a_rolling_update_under_load_repeats_no_run(cluster: Running) -> None:
-    ids = through(
-        cluster,
-        "rolling",
-        30,
-        lambda: cluster.kubectl("rollout", "restart", "deployment/sdruntime", "--namespace=images") and None,
-    )
+    def restart() -> None:
+        cluster.kubectl("rollout", "restart", "deployment/sdruntime", "--namespace=images")
+
+    ids = through(cluster, "rolling", 30, restart)
     assert [cluster.attempts(task) for task in ids] == [1] * len(ids)
 
 

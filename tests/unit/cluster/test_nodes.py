@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -142,7 +142,7 @@ async def api(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch)
     async with Supervisor(printer, RestartPolicy()) as supervisor:
         supervisor.settle()
         playing = LocalNodes(
-            made,  # type: ignore[arg-type] - it is asked for `call` alone
+            cast("ApiServer", made),  # it is asked for `call` alone
             supervisor,
             printer,
             config=config,
