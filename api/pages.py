@@ -26,7 +26,8 @@ _TYPES: Final = {
 _SINK: Final = "CALLBACK_SINK"
 """What stands in the page for the address of the callback sink."""
 _MODULES: Final = "MODULES"
-"""What stands in the page for its modules: named there, all of them are loaded at once, not one after the other."""
+"""What stands in the console's page for its modules: named there, all are loaded at once, not one after the other."""
+_PARTS: Final = ("console", "vendor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Pages:
 def _read(path: Path, sink: str) -> _File:
     body = path.read_bytes()
     if path.suffix == ".html":
-        modules = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.js"))
+        modules = sorted(path.relative_to(FOLDER).as_posix() for part in _PARTS for path in FOLDER.glob(f"{part}/*.js"))
         links = "\n".join(f'<link rel="modulepreload" href="static/{module}">' for module in modules)
         body = body.replace(_SINK.encode(), html.escape(sink).encode()).replace(_MODULES.encode(), links.encode())
     packed = gzip.compress(body, mtime=0)

@@ -19,18 +19,18 @@ const FIELDS = {
   "text-to-image": [PROMPT, NEGATIVE, ...DRAWING, MODEL],
   "image-to-image": [
     PROMPT, NEGATIVE,
-    { role: "image", pointer: "/init_images/0", label: "Input image", type: "file" },
+    { role: "file", pointer: "/init_images/0", label: "Input image", type: "file" },
     ...DRAWING,
     { pointer: "/denoising_strength", label: "Denoising", type: "number", min: 0, max: 1, step: 0.05 },
     MODEL,
   ],
   "extra-single-image": [
-    { role: "image", pointer: "/image", label: "Input image", type: "file" },
+    { role: "file", pointer: "/image", label: "Input image", type: "file" },
     { pointer: "/upscaling_resize", label: "Scale", type: "number", min: 1, max: 8, step: 0.5 },
     { pointer: "/upscaler_1", label: "Upscaler", type: "string", wide: true },
   ],
   "extra-batch-images": [
-    { role: "image", pointer: "/imageList/0/data", label: "Input image", type: "file" },
+    { role: "file", pointer: "/imageList/0/data", label: "Input image", type: "file" },
     { pointer: "/upscaling_resize", label: "Scale", type: "number", min: 1, max: 8, step: 0.5 },
     { pointer: "/upscaler_1", label: "Upscaler", type: "string", wide: true },
   ],
@@ -50,7 +50,7 @@ export function isWorkflow(content) {
 }
 
 const WORDS = { text: "Text", seed: "Seed", noise_seed: "Seed", width: "Width", height: "Height", steps: "Steps", cfg: "CFG scale", batch_size: "Images", sampler_name: "Sampler", image: "Input image", ckpt_name: "Model", denoise: "Denoising" };
-const ROLES = { seed: "seed", noise_seed: "seed", width: "width", height: "height", steps: "steps", cfg: "cfg", batch_size: "batch", image: "image" };
+const ROLES = { seed: "seed", noise_seed: "seed", width: "width", height: "height", steps: "steps", cfg: "cfg", batch_size: "batch", image: "file" };
 const LOADERS = /^Load(Image|Video|Audio)|Load.*(Image|Mask)/;
 
 /** What people change of a workflow in API form, where nobody told its fields. */
@@ -68,7 +68,7 @@ export function workflowFields(content) {
   return twice(found.sort((one, other) => order(one) - order(other)));
 }
 
-const ORDER = ["prompt", "negative", "image"];
+const ORDER = ["prompt", "negative", "file"];
 const order = ({ role, type }) => (ORDER.includes(role) ? ORDER.indexOf(role) : type === "text" ? 3 : 4);
 
 /** Names the node where several fields would be called the same. */
@@ -123,7 +123,7 @@ export function carried(from, fields, into, wanted) {
   for (const field of wanted) {
     const source = field.role && fields.find((other) => other.role === field.role);
     const value = source && valueAt(from, source.pointer);
-    if (value !== undefined && value !== "" && !(field.role === "image" && String(value).startsWith("data:"))) content = withValue(content, field.pointer, value);
+    if (value !== undefined && value !== "" && !(field.role === "file" && String(value).startsWith("data:"))) content = withValue(content, field.pointer, value);
   }
   return content;
 }

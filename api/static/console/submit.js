@@ -100,7 +100,9 @@ function Form({ form, change }) {
     </div>
     ${fakes.value.has(form.runtime) && html`<p class="faint"><${Fake} /> This runtime plays a GPU: it draws pictures, but runs no model.</p>`}
     ${form.warnings.length > 0 && html`<ul class="note">${form.warnings.map((warning) => html`<li>${warning.message ?? warning}</li>`)}</ul>`}
-    <div class="fields">${fields.map((field) => html`<${Field} key=${field.pointer} field=${field} value=${valueAt(form.content, field.pointer)} set=${(value) => set(field.pointer, value)} sample=${sample()} />`)}</div>
+    <${Fields} fields=${fields.filter((field) => !form.fields || field.role)} content=${form.content} set=${set} />
+    ${form.fields?.some((field) => !field.role) && html`<details><summary>All other values of the workflow</summary>
+      <${Fields} fields=${form.fields.filter((field) => !field.role)} content=${form.content} set=${set} /></details>`}
     <${Raw} content=${form.content} change=${(content) => change({ content, fields: null })} />
     <div class="row">
       <label>Task id <input id="id" type="text" placeholder="made for you" value=${form.id} spellcheck="false" onInput=${(event) => change({ id: event.target.value })} /></label>
@@ -109,6 +111,10 @@ function Form({ form, change }) {
     <${Problem} error=${error} />
     <button type="submit" id="send" class="primary" disabled=${busy || !form.runtime}>Submit</button>
   </form>`;
+}
+
+function Fields({ fields, content, set }) {
+  return html`<div class="fields">${fields.map((field) => html`<${Field} key=${field.pointer} field=${field} value=${valueAt(content, field.pointer)} set=${(value) => set(field.pointer, value)} sample=${sample()} />`)}</div>`;
 }
 
 /** What of an earlier request's metadata is sent again. */

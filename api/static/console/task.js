@@ -86,12 +86,18 @@ function Deliveries({ task, over }) {
   if (!deliveries.length) return null;
   const again = (number) => send("POST", taskPath(task.id, `/deliveries/${encodeURIComponent(number)}/redeliver`));
   return html`<div class="card"><h3>Webhook</h3><div class="scroll"><table>
-    <thead><tr><th>Event</th><th>State</th><th>Answer</th><th>Tries</th><th>When</th><th><span class="unseen">Do</span></th></tr></thead>
-    <tbody>${deliveries.map((one, index) => html`<tr key=${index}>
-      <td>${one.event ?? one.type}</td><td>${one.state ?? one.status}</td><td>${one.answer ?? one.last_error ?? one.error ?? ""}</td>
-      <td>${one.attempts ?? one.tries ?? ""}</td><td>${clock(one.delivered_at ?? one.last_attempt_at ?? one.at)}</td>
-      <td><${Action} label="Send again" name=${`Send ${one.event ?? "delivery"} ${index + 1} again`} run=${() => again(one.n ?? index)} /></td>
+    <thead><tr><th>Event</th><th>State</th><th>Last try</th><th>Tries</th><th>Happened</th><th><span class="unseen">Do</span></th></tr></thead>
+    <tbody>${deliveries.map((one) => html`<tr key=${one.n}>
+      <td>${one.type}</td><td>${one.state}${one.next_try ? `, next try ${clock(one.next_try)}` : ""}</td><td>${tried(one.tries)}</td>
+      <td>${one.attempts}</td><td>${clock(one.at)}</td>
+      <td><${Action} label="Send again" name=${`Send ${one.type} again`} run=${() => again(one.n)} /></td>
     </tr>`)}</tbody></table></div></div>`;
+}
+
+/** The newest of some tries, in words. */
+function tried(tries = []) {
+  const newest = [...tries].sort((one, other) => (one.at < other.at ? 1 : -1))[0];
+  return newest ? [newest.status, newest.error, clock(newest.at)].filter(Boolean).join(" · ") : "";
 }
 
 function Callbacks({ task, over }) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -156,11 +157,26 @@ def test_keys_are_asked_for_by_name_and_show_their_own_tasks(shown: Shown, open_
         assert page.evaluate("localStorage.length") == 0
 
 
+def test_the_docs_name_what_is_required_and_send_a_request(shown: Shown, open_page: OpenPage) -> None:
+    page = open_page(f"{shown.stack.api}/docs")
+    submit = page.locator("#submitTask")
+    submit.get_by_text("Body", exact=True).first.click()
+    expect(submit.get_by_role("row").filter(has_text="task.metadata.runtime").first).to_contain_text("required")
+    task_id = unique("tried")
+    submit.get_by_text("Try it").click()
+    body = {"task": task(task_id, "sdruntime")}
+    submit.get_by_label("Body").fill(json.dumps(body))
+    submit.get_by_role("button", name="Send POST").click()
+
+    expect(submit.get_by_role("status")).to_contain_text("202")
+    expect(submit.get_by_role("status")).to_contain_text(task_id)
+
+
 def test_every_control_has_a_name_and_a_phone_shows_all_of_a_task(shown: Shown, open_page: OpenPage) -> None:
     task_id = shown.stack.submit_workflow("comfyruntime")
     page = open_page(shown.stack.api, viewport={"width": 360, "height": 740}, color_scheme="dark")
     row(page, task_id).wait_for()
-    for tab in ("tasks", "gallery", "runtimes", "submit"):
+    for tab in ("tasks", "gallery", "runtimes", "submit", f"tasks/{task_id}"):
         page.evaluate(f"location.hash = '#/{tab}'")
         page.locator("main h2").first.wait_for()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{tab} is wider than a phone"
