@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from agent.aws import open_clients
 from agent.callbacks import Callbacks
+from agent.catalogue import CatalogueKeeper, TellsNodes
 from agent.completion import Completion
 from agent.holdings import Holdings
 from agent.inputs import Inputs, fetch
@@ -168,6 +170,9 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             recycling=recycling,
         )
         await stack.enter_async_context(_deletion_cost(settings, holdings))
+        if isinstance(runtime, TellsNodes):
+            keeper = CatalogueKeeper(runtime, clients.s3, settings.s3_bucket, settings.runtime_name)
+            await stack.enter_async_context(_beside(keeper.run(), "catalogue"))
         await stack.enter_async_context(health.listen(settings.health_host, settings.health_port))
         await pipeline.run(stop)
     return recycling.exiting
@@ -187,9 +192,22 @@ async def _deletion_cost(settings: Settings, holdings: Holdings) -> AsyncIterato
         log.info("pod_deletion_cost_off", reason=why_not)
         yield
         return
-    keeping = asyncio.create_task(PodDeletionCost(pod, lambda: len(holdings) > 0).run(), name="pod deletion cost")
+    async with _beside(PodDeletionCost(pod, lambda: len(holdings) > 0).run(), "pod deletion cost"):
+        yield
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Does something beside the rest while the context lasts; what breaks it off is logged."""
+
+    def tell(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("work_broke_off", work=name, exc_info=error)
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(tell)
     try:
         yield
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

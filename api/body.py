@@ -18,6 +18,7 @@ from contract.documents import decode
 SLOWEST: Final = 32 * 1024
 """Bytes per second (256 kbit/s) that a body may come at once its time is over; 20 MiB then take eleven minutes."""
 
+_UNASKED: Final = frozenset({"", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded"})
 _DISCARD_SECONDS: Final = 5
 _DISCARD_BYTES: Final = 1024 * 1024
 
@@ -41,6 +42,33 @@ def check_content_type(content_type: str, content_encoding: str) -> None:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in {"utf-8", "utf8", "us-ascii"}:
             raise ApiError(415, "unsupported_media_type", f"JSON is sent as UTF-8; found {found!r}")
+    check_encoding(content_encoding)
+
+
+def check_file_type(content_type: str) -> str:
+    """Accepts a file of any media type that is named, and returns that.
+
+    Raises:
+        ApiError: 415, there is none, or one that a page of another site can send unasked (Fetch Standard,
+            "CORS-safelisted request-header").
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in _UNASKED:
+        raise ApiError(
+            415,
+            "unsupported_media_type",
+            "send the file itself as the body with its type, no form, as `curl --data-binary @cat.png -H "
+            "'Content-Type: image/png'` does; application/octet-stream does for any file",
+        )
+    return media_type
+
+
+def check_encoding(content_encoding: str) -> None:
+    """Accepts a body that is not compressed.
+
+    Raises:
+        ApiError: 415.
+    """
     if content_encoding.strip().lower() not in {"", "identity"}:
         raise ApiError(415, "unsupported_media_type", "send the body uncompressed: Content-Encoding is not supported")
 

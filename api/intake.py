@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
 
-from api.body import check_content_type, read_body, read_small
+from api.body import check_content_type, check_encoding, check_file_type, read_body, read_small
 from api.errors import UnavailableError
 
 SMALL: Final = 64 * 1024
@@ -142,6 +142,32 @@ class Intake:
         declared = request.headers.get("content-length", "")
         if len(declared) < 6 and declared.isdecimal() and int(declared) <= self._small:
             return await read_small(request, seconds=self._seconds), None
+        return await self._read(request, owner, len)
+
+    @asynccontextmanager
+    async def file(self, request: Request, owner: str, weigh: Callable[[bytearray], int]) -> AsyncIterator[bytearray]:
+        """Reads a body of any type, and has the room that it takes while the context lasts.
+
+        Args:
+            request: its body has not been read.
+            owner: see `read`.
+            weigh: tells how many bytes of JSON may come of the body.
+
+        Raises:
+            ApiError: 415 a form, or compressed; what `read_body` raises; 503, there was no room in time.
+        """
+        check_file_type(request.headers.get("content-type", ""))
+        check_encoding(request.headers.get("content-encoding", ""))
+        body, room = await self._read(request, owner, weigh)
+        try:
+            yield body
+        finally:
+            if room is not None:
+                await room.aclose()
+
+    async def _read(
+        self, request: Request, owner: str, weigh: Callable[[bytearray], int]
+    ) -> tuple[bytearray, AsyncExitStack | None]:
         reading: AsyncExitStack | None = None
 
         async def room(size: int) -> None:
@@ -151,10 +177,11 @@ class Intake:
 
         try:
             body = await read_body(request, self._limit, seconds=self._seconds, small=SMALL, room=room)
-            if len(body) <= SMALL:
+            weight = weigh(body)
+            if weight <= SMALL:
                 return body, None
             async with AsyncExitStack() as working:
-                await working.enter_async_context(self._working.take(len(body)))
+                await working.enter_async_context(self._working.take(weight))
                 return body, working.pop_all()
         finally:
             if reading is not None:

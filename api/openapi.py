@@ -50,6 +50,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.DeadLetterList,
     schemas.SentBack,
     schemas.Deleted,
+    schemas.ConvertedWorkflow,
     schemas.Health,
     schemas.Ready,
 )
@@ -58,7 +59,7 @@ _FAULTS: Final = {
     400: "Malformed or invalid; the message names the field.",
     401: "No API key, or one that is not known.",
     403: "Only an admin's API key may name a tenant.",
-    404: "There is no such task.",
+    404: "There is no such task, or runtime.",
     405: "This path does not have this method.",
     408: "The body was too slow in coming.",
     409: "A conflict with how things stand.",
@@ -207,6 +208,13 @@ _IDEMPOTENCY_KEY: Final = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
     "description": "The same key with the same body happens once, however often it is sent; with another body: 409.",
+}
+_COMFYUI: Final = {
+    "name": "runtime",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "description": "A runtime of type comfyui.",
 }
 _WAIT: Final = {
     "name": "wait",
@@ -423,6 +431,32 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 "List the runtimes",
                 {200: build.json("The runtimes with the depth of their queues.", schemas.RuntimeList)},
                 tag="tasks",
+            )
+        },
+        "/v1/runtimes/{runtime}/workflow": {
+            "post": build.operation(
+                "convertWorkflow",
+                "Make a task of a workflow",
+                {200: build.json("The workflow in API form, and what can be set in it.", schemas.ConvertedWorkflow)},
+                400,
+                404,
+                408,
+                409,
+                413,
+                415,
+                503,
+                tag="submit",
+                description="The body is the file itself, with its Content-Type: a ComfyUI workflow as JSON, in API "
+                "form or as the editor saves it, or a PNG, WebP, JPEG, MP4, WebM, FLAC, Opus or MP3 that ComfyUI has "
+                "saved. Nothing is submitted.",
+                parameters=[_COMFYUI],
+                body={
+                    "required": True,
+                    "content": {
+                        "application/json": {"schema": {"type": "object"}},
+                        "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
+                    },
+                },
             )
         },
         "/v1alpha2": {

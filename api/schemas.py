@@ -190,6 +190,40 @@ class Uploaded(BaseModel):
     bytes: int
 
 
+class WorkflowField(BaseModel):
+    """A value of a workflow that can be set."""
+
+    pointer: Annotated[str, Field(description="Where in `content` it is (JSON pointer, RFC 6901).")]
+    node: str
+    input: str
+    label: Annotated[str, Field(description="The node's title and the input's name.")]
+    type: Literal["text", "string", "integer", "number", "boolean", "choice", "file"]
+    role: Annotated[
+        Literal["prompt", "file", "seed", "size", "length", "steps", "cfg", "sampler", "denoise", "model"] | None,
+        Field(description="What it is for, as far as names tell. The fields that are changed most come first."),
+    ]
+    default: Annotated[JsonValue, Field(description="What it is now.")]
+    choices: Annotated[
+        list[JsonValue] | None, Field(description="Of a choice; null: too many to list, any may be typed.")
+    ] = None
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    media: Annotated[
+        Literal["image", "video", "audio", "file"] | None, Field(description="Which kind of file it takes.")
+    ] = None
+
+
+class ConvertedWorkflow(BaseModel):
+    """The answer of `POST /v1/runtimes/{name}/workflow`."""
+
+    content: Annotated[dict[str, JsonValue], Field(description="The workflow in API form: the content of a task.")]
+    fields: list[WorkflowField]
+    warnings: Annotated[
+        list[str], Field(description="What the runtime will refuse: nodes and models that it lacks, a sentence each.")
+    ]
+
+
 class RuntimeList(BaseModel):
     """The answer of `GET /v1/runtimes`."""
 

@@ -15,6 +15,7 @@ from api.auth import KeyRing
 from api.aws import Aws
 from api.callbacks import Callbacks
 from api.callers import ByGateway, ByKey
+from api.catalogues import Catalogues
 from api.dead_letters import DeadLetters
 from api.events import Streams
 from api.feed import Feeds
@@ -71,6 +72,7 @@ class Services:
     lists: Lists
     task_lists: TaskLists
     runtimes: Runtimes
+    catalogues: Catalogues
     readiness: Readiness
     uploads: Uploads
     sweeper: Sweeper
@@ -146,6 +148,7 @@ def make_services(front: Front, aws: Aws) -> Services:
         lists=Lists(s3=aws.s3, bucket=settings.s3_bucket, store=store),
         task_lists=task_lists,
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),
+        catalogues=Catalogues(s3=aws.s3, bucket=settings.s3_bucket, clock=clock),
         readiness=Readiness(
             aws=aws,
             bucket=settings.s3_bucket,

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from api.auth import Caller
 from api.aws import AWS_ERRORS, S3, Signer
-from api.body import discard, incomplete, too_large
+from api.body import check_encoding, check_file_type, discard, incomplete, too_large
 from api.errors import ApiError, InvalidRequestError, UnavailableError
 from api.intake import SMALL, Intake
 from contract.identifiers import new_ulid
@@ -33,7 +33,6 @@ _BYTES_PER_SECOND: Final = 1_000_000
 
 _ENDING: Final = re.compile(r"\.([A-Za-z0-9]{1,10})$")
 _MEDIA: Final = re.compile(r"(?:image|video|audio|model)/[a-z0-9][a-z0-9.+-]{0,60}")
-_UNASKED: Final = frozenset({"", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded"})
 _UNKNOWN: Final = "application/octet-stream"
 
 _log = structlog.get_logger(__name__)
@@ -43,17 +42,9 @@ def stored_type(content_type: str) -> str:
     """Returns the content type with which a file is stored: what a browser would run from a link becomes bytes.
 
     Raises:
-        ApiError: 415, there is none, or one that a page of another site can send unasked (Fetch Standard,
-            "CORS-safelisted request-header").
+        ApiError: 415, as `api.body.check_file_type`.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type in _UNASKED:
-        raise ApiError(
-            415,
-            "unsupported_media_type",
-            "send the file itself as the body with its type, no form, as `curl --data-binary @cat.png -H "
-            "'Content-Type: image/png'` does; application/octet-stream does for any file",
-        )
+    media_type = check_file_type(content_type)
     return media_type if _MEDIA.fullmatch(media_type) and media_type != "image/svg+xml" else _UNKNOWN
 
 
@@ -109,10 +100,7 @@ class Uploads:
             ApiError: 400 empty or incomplete; 408 too slow; 413 too large; 415 a form, or compressed.
             UnavailableError: S3 is out of reach, or too much is on its way.
         """
-        if request.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
-            raise ApiError(
-                415, "unsupported_media_type", "send the body uncompressed: Content-Encoding is not supported"
-            )
+        check_encoding(request.headers.get("content-encoding", ""))
         content_type = stored_type(request.headers.get("content-type", ""))
         key = input_key(caller.tenant, f"{new_ulid()}{ending(name, content_type)}")
         coming = _Coming(request, self._limit, self._body_seconds)

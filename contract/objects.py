@@ -8,6 +8,7 @@
     .lists/{log}/…                .lists/{tenant}/{log}/…                which tasks there are; see contract/task_log.py
     .requests/{id}/…              .requests/{tenant}/{id}/…              a request that is too large for its record
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
+    .runtimes/{name}.jsonl.gz                                            what a runtime tells of its nodes
 
 The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
 slash. All that is a tenant's lies in its own eight folders.
@@ -27,6 +28,7 @@ IDEMPOTENCY: Final = ".idempotency/"
 INPUTS: Final = ".inputs/"
 LISTS: Final = ".lists/"
 REQUESTS: Final = ".requests/"
+RUNTIMES: Final = ".runtimes/"
 
 SAMPLE: Final = "samples/cat.png"
 """A picture for everybody's first image-to-image task; local provisioning puts it there."""
@@ -91,6 +93,11 @@ def list_key(tenant: str, log: str, seq: int | None = None) -> str:
 def request_key(task: TaskRef, submission: str) -> str:
     """Returns the key of a submission's request, where that is too large for its record."""
     return f"{REQUESTS}{tenant_folder(task.tenant)}{task.id}/{submission_label(submission)}.json"
+
+
+def catalogue_key(runtime: str) -> str:
+    """Returns the key of what a runtime's server tells of its nodes; see `contract.catalogue`."""
+    return f"{RUNTIMES}{runtime}.jsonl.gz"
 
 
 def is_own_input(key: str, tenant: str) -> bool:

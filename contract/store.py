@@ -89,7 +89,7 @@ class RecordStore:
         except ClientError as error:
             if is_absent(error):
                 return None
-            if known is not None and error_code(error) in _UNCHANGED:
+            if known is not None and is_unchanged(error):
                 return known
             raise
         stored = Stored(Record.model_validate_json(document), answer["ETag"], answer.get("LastModified"))
@@ -212,6 +212,11 @@ async def write_document(s3: S3Client, bucket: str, key: str, document: BaseMode
 def error_code(error: ClientError) -> str:
     """Returns an AWS error's code, such as `NoSuchKey`; empty when the answer held none."""
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def is_unchanged(error: ClientError) -> bool:
+    """Tells whether S3 says that an object is still the one that is known."""
+    return error_code(error) in _UNCHANGED
 
 
 def is_absent(error: ClientError) -> bool:

@@ -10,7 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from cloud.constructs.pod_identity import allow, deny
-from contract.objects import ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS
+from contract.objects import ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, RUNTIMES
 from contract.topology import Topology, bucket_cors, bucket_lifecycle
 
 API_ALONE: Final = (IDEMPOTENCY, REQUESTS, ".sweeps/")
@@ -92,7 +92,11 @@ def agent_access(place: Topology) -> list[iam.PolicyStatement]:
             owner=place.account,
         ),
         deny("LeaveTheApis", ["s3:*"], [f"{bucket}/{prefix}*" for prefix in API_ALONE]),
-        deny("KeepRecords", ["s3:DeleteObject"], [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, INPUTS, LISTS)]),
+        deny(
+            "KeepRecords",
+            ["s3:DeleteObject"],
+            [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, INPUTS, LISTS, RUNTIMES)],
+        ),
         deny("LeavePayloads", ["s3:PutObject"], [f"{bucket}/{prefix}*" for prefix in (PAYLOADS, INPUTS)]),
     ]
 

@@ -68,6 +68,8 @@ class ComfyUi:
         self._input_folder = InputFolder(self._server)
         self._classes = Classes(self._server)
         self._met = False
+        self.met = asyncio.Event()
+        """See `agent.catalogue.TellsNodes`."""
 
     @property
     def left_running(self) -> bool:
@@ -84,6 +86,11 @@ class ComfyUi:
             self._met = True
             await self._stopper.end_orphans()
         await self._stopper.settle()
+        self.met.set()
+
+    async def tell_nodes(self) -> dict[str, Any]:
+        """See `agent.catalogue.TellsNodes`."""
+        return await self._classes.tell_all()
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""

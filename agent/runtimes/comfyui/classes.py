@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from agent.runtimes.answers import Answers
@@ -16,6 +16,10 @@ ASK_TIMEOUT: Final = 60.0
 
 MOST_INFO: Final = 16 * 1024 * 1024
 """Bytes of what the server tells of one class: a few hundred, and the names of all files or models to choose from."""
+
+MOST_OF_ALL: Final = 32 * 1024 * 1024
+"""Bytes of what it tells of all its classes: some 5 KB for each, prose included, and the names of all models for each
+that loads one."""
 
 _REMEMBERED: Final = 1000
 """Classes that are remembered."""
@@ -51,3 +55,13 @@ class Classes:
             document = await _ANSWERS.mapping(reply, path)
             told[name] = self._told[name] = read_inputs(document.get(name))
         return told
+
+    async def tell_all(self) -> dict[str, Any]:
+        """Returns what the server tells of all its classes.
+
+        Raises:
+            TaskError: it does not tell, or too much.
+        """
+        path = "/object_info"
+        reply = await self._server.request("GET", path, timeout=ASK_TIMEOUT, most=MOST_OF_ALL)
+        return await _ANSWERS.mapping(reply, path)

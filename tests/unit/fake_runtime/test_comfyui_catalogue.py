@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from api.workflows.editor import convert
 from fake_runtime.comfyui.catalogue import DEFAULT, CatalogueError, node_classes, read_catalogue
 from fake_runtime.comfyui.nodes import NODE_CLASSES
 from fake_runtime.comfyui.record import fetch, strip, write
-from tests.support.editor import to_api
 from tests.support.workflows import Workflow
 from tests.unit.fake_runtime.support import serving
 
@@ -28,12 +28,6 @@ LOADERS = {"LoadImage", "LoadImageMask", "LoadImageOutput", "LoadAudio", "LoadVi
 
 NOT_TAKEN = {
     "image_anima_lllite_image_inpainting": "its mask is a file that the editor keeps in its temporary folder",
-    "image_ernie_image": "PreviewAny is not connected; ComfyUI refuses it too",
-    "image_ernie_image_turbo": "PreviewAny is not connected; ComfyUI refuses it too",
-    "template_ltx2_3_ic_lora_ingredients": "ComfySwitchNode is not connected on one side",
-    "video_ltx2_3_ic_lora": "ComfySwitchNode is not connected on one side",
-    "video_ltx2_i2v_distilled": "a value is kept in a widget of the subgraph alone",
-    "video_ltx2_i2v": "a value is kept in a widget of the subgraph alone",
 }
 """Official templates that need ComfyUI's own nodes alone, and are refused all the same."""
 
@@ -77,7 +71,7 @@ async def test_official_templates_of_core_nodes_run_to_their_end(tmp_path: Path)
     refused, failed = set(), {}
     async with serving(tmp_path, type="comfyui", any_model=True) as server:
         for name in asked_for:
-            prompt = to_api(every[name], CATALOGUE)
+            prompt = convert(every[name], CATALOGUE).nodes
             bring_inputs(tmp_path, prompt)
             status, answer = await server.send("POST", "/prompt", json={"prompt": prompt})
             if status != 200 or answer["node_errors"]:
