@@ -20,12 +20,13 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 
 from api.aws import UNAVAILABLE
-from api.events import KEEP_ALIVE, KEEP_ALIVE_SECONDS, encode_event
+from api.discovery import Discovery
+from api.events import KEEP_ALIVE, KEEP_ALIVE_SECONDS, encode_event, event_id
 from api.following import FAST, KEPT_FOR, Cursor, EventLog, Followed, due
 from contract.documents import encode
 from contract.identifiers import TaskRef
 from contract.record import Record
-from contract.store import RecordStore
+from contract.store import RecordStore, S3Client
 
 TASK: Final = "task"
 READY: Final = "ready"
@@ -35,7 +36,7 @@ LOOKS: Final = 15
 """Records that are asked for in one round of 0.5 s, for one tenant."""
 _LOOKS_OF_ALL: Final = 100
 """For all of them together."""
-_FIRST_LOOKS: Final = 300
+_FIRST_LOOKS: Final = 700
 """In a tenant's first round, which finds out what there is."""
 _AT_ONCE: Final = 16
 _SECONDS: Final = 12
@@ -43,13 +44,14 @@ _SECONDS: Final = 12
 
 MOST_FOLLOWED: Final = 5000
 """Unfinished tasks of one tenant; what comes beyond is followed as soon as others have ended."""
+_DISCOVERY_SECONDS: Final = 2.0
 _AFTER_FAILURE_SECONDS: Final = 3.0
 
 _LONGEST_VIEW: Final = 8 * 1024
 """Bytes of a task in an event; what is longer is shortened."""
 _IMAGES: Final = 4
 
-_REMEMBERED: Final = 10_000
+_REMEMBERED: Final = 5_000
 """Tasks of nobody who reads events that are remembered for when he does."""
 
 _RESET_EVENT: Final = encode_event(RESET, {}, "")
@@ -74,6 +76,7 @@ class Feed:
         views: what the events say.
         looks: returns how many records may be asked for in a round.
         counter: counts them.
+        discovery: where tasks come from, whoever has accepted them.
     """
 
     def __init__(
@@ -84,8 +87,10 @@ class Feed:
         views: Views,
         looks: Callable[[], int],
         counter: Counter,
+        discovery: Discovery,
     ) -> None:
         self._tenant = tenant
+        self._discovery = discovery
         self._store = store
         self._views = views
         self._looks = looks
@@ -110,10 +115,14 @@ class Feed:
     async def run(self) -> None:
         """Looks at the tasks, until cancelled."""
         loop = asyncio.get_running_loop()
+        discovered_at = float("-inf")
         while True:
             began = loop.time()
             try:
                 async with asyncio.timeout(_SECONDS):
+                    if began - discovered_at >= _DISCOVERY_SECONDS:
+                        await self._discover()
+                        discovered_at = began
                     await self._look(began, self._looks() if self._ready else _FIRST_LOOKS)
                 if not self._ready:
                     await self._tell_ready()
@@ -125,6 +134,13 @@ class Feed:
                 _log.exception("the events of a tenant failed", tenant=self._tenant)
                 await asyncio.sleep(_AFTER_FAILURE_SECONDS)
             await asyncio.sleep(max(FAST / 5, began + FAST - loop.time()))
+
+    async def _discover(self) -> None:
+        for entry in await self._discovery.new():
+            task = self._followed.get(entry.id)
+            current = task.known.record.current.submission if task and task.known else ""
+            if current != entry.submission and not self._log.knows(entry.id, entry.submission):
+                self.note(entry.id)
 
     async def _tell_ready(self) -> None:
         async with self._news:
@@ -161,10 +177,10 @@ class Feed:
 
     async def _tell(self, record: Record) -> None:
         view = await self._views.view(record)
-        ended = record.current.status.terminal
+        ended, state = record.current.status.terminal, event_id(record.current)
         async with self._news:
             cursor = Cursor(self._name, self._log.number + 1)
-            self._log.put(record.id, encode_event(TASK, shortened(view), str(cursor)), ended=ended)
+            self._log.put(record.id, encode_event(TASK, shortened(view), str(cursor)), ended=ended, state=state)
             if ended:
                 self._followed.pop(record.id, None)
             self._news.notify_all()
@@ -219,7 +235,9 @@ class Feed:
 class Feeds:
     """The feeds of all tenants whose events are read now, or were a minute ago."""
 
-    def __init__(self, *, store: RecordStore, views: Views, counter: Counter) -> None:
+    def __init__(self, *, s3: S3Client, bucket: str, store: RecordStore, views: Views, counter: Counter) -> None:
+        self._s3 = s3
+        self._bucket = bucket
         self._store = store
         self._views = views
         self._counter = counter
@@ -260,6 +278,7 @@ class Feeds:
                 views=self._views,
                 looks=lambda: max(1, min(LOOKS, _LOOKS_OF_ALL // len(self._of))),
                 counter=self._counter,
+                discovery=Discovery(self._s3, self._bucket, tenant),
             )
             self._readers[tenant] = 0
             for task in [task for task in self._remembered if task.tenant == tenant]:

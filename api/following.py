@@ -69,6 +69,8 @@ def _small(stored: Stored) -> Stored:
 def due(tasks: Iterable[Followed], now: float, most: int) -> list[Followed]:
     """Returns the tasks to look at now, at most so many: those that are the most overdue by their own measure.
 
+    A third is for those of which nothing is known yet, the newest first, or more where nobody else wants it.
+
     Args:
         tasks: in the order in which they were submitted.
         now: by the clock of their last looks.
@@ -76,9 +78,10 @@ def due(tasks: Iterable[Followed], now: float, most: int) -> list[Followed]:
     """
     before: Counter[str] = Counter()
     late = list[tuple[float, int, Followed]]()
+    unknown = list[Followed]()
     for number, task in enumerate(tasks):
         if task.known is None:
-            late.append((float("inf"), -number, task))
+            unknown.append(task)
             continue
         wanted = task.interval
         if task.waits:
@@ -87,7 +90,9 @@ def due(tasks: Iterable[Followed], now: float, most: int) -> list[Followed]:
         lateness = (now - task.looked_at) / wanted
         if lateness >= 1:
             late.append((lateness, -number, task))
-    return [task for _, _, task in heapq.nlargest(most, late)]
+    room = max(most - len(late), -(-most // 3))
+    chosen = unknown[::-1][:room]
+    return chosen + [task for _, _, task in heapq.nlargest(most - len(chosen), late)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ class Told:
     event: bytes
     """As it goes over the wire."""
     ended: bool
+    state: str
+    """As `api.events.event_id` has it."""
 
 
 class EventLog:
@@ -117,11 +124,16 @@ class EventLog:
         self._ended = 0
         self._bytes = 0
 
-    def put(self, task_id: str, event: bytes, *, ended: bool) -> None:
+    def knows(self, task_id: str, submission: str) -> bool:
+        """Tells whether a submission is the newest one that was told of a task."""
+        told = self._of.get(task_id)
+        return told is not None and told.state.startswith(f"{submission}.")
+
+    def put(self, task_id: str, event: bytes, *, ended: bool, state: str = "") -> None:
         """Adds a task's newest event, whose number is the next one."""
         self.number += 1
         self._drop(task_id)
-        self._of[task_id] = Told(self.number, event, ended)
+        self._of[task_id] = Told(self.number, event, ended, state)
         self._ended += ended
         self._bytes += len(event)
         while self._ended > self._most_ended:

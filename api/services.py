@@ -141,7 +141,7 @@ def make_services(front: Front, aws: Aws) -> Services:
         acceptance=acceptance,
         idempotency=Idempotency(aws=aws, acceptance=acceptance, bucket=settings.s3_bucket),
         tasks=tasks,
-        feeds=Feeds(store=store, views=tasks, counter=front.metrics.looks),
+        feeds=Feeds(s3=aws.s3, bucket=settings.s3_bucket, store=store, views=tasks, counter=front.metrics.looks),
         dead_letters=DeadLetters(
             sqs=aws.sqs, s3=aws.s3, config=config, place=place, bucket=settings.s3_bucket, clock=clock
         ),

@@ -155,3 +155,22 @@ async def test_a_stream_outlives_s3_and_ends_with_the_server(start_api: StartApi
         assert [event async for event in stream._coming] == []
     assert api.front.streams.open == 0
     api.messages("sdruntime", wait=1)
+
+
+async def test_a_task_that_another_process_accepts_or_has_accepted_before_is_told_too(start_api: StartApi) -> None:
+    one, other = await start_api(), await start_api()
+    await submit(one, "accepted-before")
+    async with reading(other) as stream:
+        await stream.until("ready")
+        assert stream.states("accepted-before") == ["queued"]
+        task = await submit(one, "accepted-elsewhere")
+        async with asyncio.timeout(5):
+            await stream.until("task", id=task["id"], status="queued")
+        await start(one, task)
+        await finish(one, task)
+        await stream.until("task", id=task["id"], status="succeeded")
+        # What is listed and known already is not told again.
+        after = await submit(one, "accepted-after")
+        await stream.until("task", id=after["id"], status="queued")
+    assert stream.states(task["id"]).count("succeeded") == 1
+    one.messages("sdruntime", wait=1)

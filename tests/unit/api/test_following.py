@@ -38,9 +38,12 @@ def followed(name: str, status: Status, *, at: float = 0.0, runtime: str = "sdru
     return task
 
 
-def test_what_nobody_has_looked_at_comes_first_and_the_oldest_of_it_before_the_rest() -> None:
-    tasks = [followed("running", Status.RUNNING), Followed("first"), Followed("second"), Followed("third")]
-    assert [task.id for task in due(tasks, 100.0, 3)] == ["first", "second", "third"]
+def test_what_nobody_has_looked_at_gets_its_share_the_newest_first() -> None:
+    unknown = [Followed(str(number)) for number in range(10)]
+    running = [followed(f"running{number}", Status.RUNNING) for number in range(10)]
+    chosen = due([*running, *unknown], 100.0, 6)
+    assert [task.id for task in chosen] == ["9", "8", *(f"running{number}" for number in range(4))]
+    assert [task.id for task in due([*unknown, running[0]], 100.0, 4)] == ["9", "8", "7", "running0"]
 
 
 @pytest.mark.parametrize(
