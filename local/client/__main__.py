@@ -6,11 +6,12 @@ import sys
 
 import typer
 
+from local.client import starting
 from local.client.commands import add_to
 
 
-def main() -> None:
-    """Runs the command line."""
+def make_app() -> typer.Typer:
+    """Returns the command line."""
     app = typer.Typer(
         name="darkroom",
         help="Send tasks to Darkroom, watch them, fetch their images.",
@@ -20,7 +21,13 @@ def main() -> None:
         rich_markup_mode=None,
     )
     add_to(app)
-    sys.exit(app(prog_name="darkroom"))
+    starting.add_to(app)
+    return app
+
+
+def main() -> None:
+    """Runs the command line."""
+    sys.exit(make_app()(prog_name="darkroom"))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""Shows tasks and runtimes in the terminal."""
+"""Shows tasks, runtimes and dead letters in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
+
+from darkroom import Task
 
 _COLOURS: Final = {
     "queued": "yellow",
@@ -20,65 +24,89 @@ _COLOURS: Final = {
 }
 
 
-def show_progress(console: Console, states: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Shows a bar, or a line for each change where there is no terminal; returns the task's last state."""
-    last: dict[str, Any] = {}
-    if not console.is_terminal:
-        for last in states:
-            console.print(f"{last['id']}: {last['status']}{_percent(last)}", highlight=False, markup=False)
-        return last
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[percent]}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
-        bar = progress.add_task("submitted", total=None, percent="")
-        for last in states:
-            share = 1.0 if last["status"] == "succeeded" else last.get("progress")
-            total = None if share is None else 1.0
-            text = f"{last['id']} on {last['runtime']}: {last['status']}"
-            progress.update(bar, description=text, total=total, completed=share or 0, percent=_percent(last))
-    return last
+class Progress:
+    """A bar for each task, or a line for each change where there is no terminal.
+
+    Args:
+        hidden: nothing is shown.
+    """
+
+    def __init__(self, *, hidden: bool = False, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._hidden = hidden
+        self._rows: dict[str, TaskID] = {}
+        self._bars = (
+            Bars(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.fields[percent]}"),
+                TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            if self._console.is_terminal and not hidden
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def show(self, task: Task) -> None:
+        """Shows how a task stands now."""
+        if self._hidden:
+            return
+        if self._bars is None:
+            self._console.print(f"{task.id}: {task.status}{_percent(task)}", highlight=False, markup=False)
+            return
+        if task.id not in self._rows:
+            self._rows[task.id] = self._bars.add_task("submitted", total=None, percent="")
+        share = 1.0 if task.succeeded else task.progress
+        self._bars.update(
+            self._rows[task.id],
+            description=f"{task.id} on {task.runtime}: {task.status}",
+            total=None if share is None else 1.0,
+            completed=share or 0,
+            percent=_percent(task),
+        )
 
 
-def _percent(task: dict[str, Any]) -> str:
-    share = task.get("progress")
-    return f" {share:.0%}" if share is not None and task["status"] == "running" else ""
+def _percent(task: Task) -> str:
+    return f" {task.progress:.0%}" if task.progress is not None and task.status == "running" else ""
 
 
-def outcome(task: dict[str, Any]) -> str:
+def outcome(task: Task) -> str:
     """Returns how a task ended, in a sentence."""
-    if task["status"] == "succeeded":
-        count = len(task["images"])
-        return f"{task['id']} succeeded: {count} image{'' if count == 1 else 's'} in {task['output_location']}"
-    error = task.get("error") or {}
-    reason = f": {error['message']} ({error['code']})" if error else ""
-    return f"{task['id']} {task['status']}{reason}"
+    if task.succeeded:
+        count = len(task.images)
+        return f"{task.id} succeeded: {count} image{'' if count == 1 else 's'} in {task.output_location}"
+    return f"{task.id} {task.status}" + (f": {task.error}" if task.error else "")
 
 
-def task_table(tasks: Iterable[dict[str, Any]]) -> Table:
-    """Returns a table of tasks."""
+def show_tasks(tasks: Iterable[Task]) -> None:
+    """Prints a table of tasks."""
     table = Table("task", "status", "runtime", "submitted", "attempts", "images", "error")
     for task in tasks:
-        error = task.get("error") or {}
         table.add_row(
-            Text(task["id"]),
-            Text(f"{task['status']}{_percent(task)}", style=_COLOURS.get(task["status"], "")),
-            Text(task["runtime"]),
-            Text(str(task["submitted_at"]).replace("T", " ").partition(".")[0]),
-            str(task["attempts"]),
-            str(len(task["images"])),
-            Text(error.get("message", "")),
+            Text(task.id),
+            Text(f"{task.status}{_percent(task)}", style=_COLOURS.get(task.status, "")),
+            Text(task.runtime),
+            f"{task.submitted_at:%Y-%m-%d %H:%M:%S}",
+            str(task.attempts),
+            str(len(task.images)),
+            Text(task.error),
         )
-    return table
+    Console().print(table)
 
 
-def runtime_table(runtimes: Iterable[dict[str, Any]]) -> Table:
-    """Returns a table of runtimes with the depth of their queues."""
+def show_runtimes(runtimes: Iterable[dict[str, Any]]) -> None:
+    """Prints a table of runtimes with the depth of their queues."""
     table = Table("runtime", "type", "model", "waiting", "in flight")
     for runtime in runtimes:
         queue = runtime.get("queue") or {}
@@ -89,4 +117,20 @@ def runtime_table(runtimes: Iterable[dict[str, Any]]) -> Table:
             str(queue.get("waiting", "?")),
             str(queue.get("in_flight", "?")),
         )
-    return table
+    Console().print(table)
+
+
+def show_letters(letters: Iterable[dict[str, Any]]) -> None:
+    """Prints a table of dead letters."""
+    table = Table("message", "runtime", "task", "status", "attempts", "sent", "reason")
+    for letter in letters:
+        table.add_row(
+            Text(letter["message_id"], no_wrap=True, overflow="fold"),
+            Text(letter["runtime"]),
+            Text(letter["id"] or "-"),
+            Text(letter["status"] or "-"),
+            str(letter["attempts"] if letter["attempts"] is not None else "-"),
+            str(letter["sent_at"]).replace("T", " ").partition(".")[0],
+            Text(letter["reason"]),
+        )
+    Console().print(table)

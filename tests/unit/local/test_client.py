@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.client.api import Api, RefusedError
-from local.client.events import Event, parse_events
+from darkroom import Darkroom, RefusedError, Task
+from darkroom.errors import checked
+from darkroom.events import Event, parse_events
 from local.client.requests import UnknownRequestError, from_prompt, route_of, task_id_of
 from local.client.show import outcome
 
@@ -59,7 +60,7 @@ def test_the_id_is_found_in_the_answer_of_each_dialect() -> None:
 
 def test_events_are_read_and_comments_passed_over() -> None:
     text = "retry: 1000\n\nevent: running\nid: 1\ndata: {\ndata: }\n\n: keep-alive\n\ndata:x\nnonsense\n\ndata: cut off"
-    assert list(parse_events(text.split("\n"))) == [Event("{\n}", "1"), Event("x", "1")]
+    assert list(parse_events(text.split("\n"))) == [Event("{\n}", "1", "running"), Event("x", "1")]
 
 
 FIELDS = st.tuples(st.sampled_from(["event", "data", "id", "retry", "", "other"]), st.text("ab:{} ", max_size=6))
@@ -75,12 +76,16 @@ def test_an_event_is_read_whatever_stands_before_it(lines: list[str], data: list
 
 
 def test_an_outcome_is_one_sentence() -> None:
-    task = {"id": "a", "status": "failed", "images": [], "output_location": "s3://b/a"}
-    assert outcome(task | {"error": {"code": "bad_input", "message": "no such model"}}) == (
-        "a failed: no such model (bad_input)"
-    )
-    assert outcome(task | {"status": "cancelled", "error": None}) == "a cancelled"
-    assert outcome(task | {"status": "succeeded", "images": [{}]}) == "a succeeded: 1 image in s3://b/a"
+    view: dict[str, Any] = {"id": "a", "status": "failed", "submitted_at": "2026-01-01T00:00:00Z"}
+    view |= {"output_location": "s3://b/a"}
+
+    def said(**more: Any) -> str:
+        return outcome(Task.from_view(view | more))
+
+    assert said(error={"code": "bad_input", "message": "no such model"}) == "a failed: no such model (bad_input)"
+    assert said(status="cancelled", error=None) == "a cancelled"
+    image = {"url": "http://x", "s3": "s3://b/a/1.png"}
+    assert said(status="succeeded", images=[image]) == "a succeeded: 1 image in s3://b/a"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_an_outcome_is_one_sentence() -> None:
 )
 def test_an_address_or_key_that_cannot_be_is_refused_in_a_sentence(url: str, key: str | None, says: str) -> None:
     with pytest.raises(RefusedError, match=says):
-        Api(url, key)
+        Darkroom(url, key=key)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +106,10 @@ def test_an_address_or_key_that_cannot_be_is_refused_in_a_sentence(url: str, key
     [
         (httpx.Response(404, json={"detail": "Not Found"}), "what answers at http://here is not the API.*status 404"),
         (httpx.Response(400, json=["no"]), "what answers at http://here is not the API.*status 400"),
-        (httpx.Response(403, json={"message": "Forbidden"}), "^Forbidden; give a key with --api-key"),
+        (httpx.Response(403, json={"message": "Forbidden"}), "^Forbidden$"),
         (httpx.Response(400, json={"error": {"code": "x", "message": "its own"}}), "^its own$"),
     ],
 )
 def test_a_refusal_names_its_reason_or_who_gave_none(answer: httpx.Response, says: str) -> None:
-    with Api("http://here/") as api, pytest.raises(RefusedError, match=says):
-        api._check(answer)
+    with pytest.raises(RefusedError, match=says):
+        checked(answer, "http://here")

@@ -11,10 +11,11 @@ ROOT = Path(__file__).parents[3]
 
 MAY_IMPORT: dict[str, set[str]] = {
     "contract": set(),
+    "darkroom": set(),
     "fake_runtime": set(),
     "api": {"contract"},
     "agent": {"contract"},
-    "local": {"contract"},
+    "local": {"contract", "darkroom"},
     "loadtest": {"contract"},
     "cloud": {"contract"},
     "cluster": {"contract", "local", "cloud"},

@@ -1,0 +1,284 @@
+"""The client whose calls are awaited; each does what that of `darkroom.synchronous` does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Self
+
+import httpx
+
+from darkroom import calls
+from darkroom.errors import NotReachableError, RefusedError, checked, unreachable
+from darkroom.events import EventReader
+from darkroom.task import Result, Task
+
+
+class AsyncDarkroom:
+    """One API. Use it as an async context manager, or `close` it.
+
+    Args:
+        url: such as http://127.0.0.1:8000.
+        key: its `x-api-key`, if it asks for one.
+
+    Each call raises NotReachableError (nothing answers, or not now) or RefusedError (the API's own sentence).
+
+    Raises:
+        RefusedError: the URL is none, or no key can look so.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", *, key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        try:
+            self._http = httpx.AsyncClient(**calls.options(self.url, key))
+        except httpx.InvalidURL as error:
+            raise RefusedError(f"the API's URL {url!r} is not one: {error}") from error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def submit(
+        self,
+        content: Mapping[str, Any],
+        *,
+        runtime: str,
+        tasktype: str = "text-to-image",
+        task_id: str | None = None,
+        prefix: str = "output",
+        context: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        wait: float = 0,
+    ) -> Task:
+        """Submits a task.
+
+        Args:
+            content: the runtime's own request.
+            runtime: whose queue.
+            tasktype: such as text-to-image, image-to-image, pipeline (a ComfyUI workflow).
+            task_id: None: the API makes one.
+            prefix: the folder of the results in the bucket.
+            context: any JSON; it comes back in the callback.
+            metadata: more of the task's metadata, such as `inputs`.
+            idempotency_key: the same one makes it happen once, however often it is sent.
+            wait: seconds to wait for its end, 60 at most; it may not have come by then.
+        """
+        call = calls.submission(
+            content,
+            runtime=runtime,
+            tasktype=tasktype,
+            task_id=task_id,
+            prefix=prefix,
+            context=context,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            wait=wait,
+        )
+        return Task.from_view(await self._call(call))
+
+    async def post(self, route: str, document: Any) -> Any:
+        """Posts a request in any form that the API takes; returns the answer."""
+        return await self._call(calls.post(route, document))
+
+    async def get(self, task: Task | str) -> Task:
+        """Returns how a task stands."""
+        return Task.from_view(await self._call(calls.of_task("GET", task)))
+
+    async def wait(self, task: Task | str, *, seconds: float | None = None) -> Task:
+        """Returns a task once it has ended, however it has.
+
+        Raises:
+            TimeoutError: it has not in so many seconds.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        async for state in self.events(task, seconds=seconds):
+            if state.ended:
+                return state
+            if end is not None and time.monotonic() > end:
+                break
+        raise TimeoutError(f"{task.id if isinstance(task, Task) else task} has not ended in {seconds:g} s")
+
+    async def events(self, task: Task | str | None = None, *, seconds: float | None = None) -> AsyncIterator[Task]:
+        """Yields a task each time that it changes, the last time when it has ended; without one, all, for ever.
+
+        A lost connection is made again, for a minute.
+
+        Args:
+            task: which one; None: all of the key's own, beginning with those that are unfinished.
+            seconds: after which no more is waited for; None: for ever.
+        """
+        last, lost_at = "", None
+        end = None if seconds is None else time.monotonic() + seconds
+        while end is None or time.monotonic() < end:
+            try:
+                async for identifier, state in self._stream(task, last, end):
+                    last, lost_at = identifier, None
+                    if state is not None:
+                        yield state
+                        if task is not None and state.ended:
+                            return
+            except (httpx.TransportError, NotReachableError) as error:
+                if end is not None and time.monotonic() >= end:
+                    return
+                lost_at = lost_at or time.monotonic()
+                if time.monotonic() - lost_at > calls.PATIENCE or not last:
+                    raise NotReachableError(f"the API at {self.url} does not answer: {error}") from error
+            await asyncio.sleep(calls.PAUSE)
+
+    async def _stream(
+        self, task: Task | str | None, last: str, end: float | None
+    ) -> AsyncIterator[tuple[str, Task | None]]:
+        call = calls.stream(task, last)
+        timeout = calls.STREAM_TIMEOUT
+        if end is not None:
+            timeout = httpx.Timeout(min(45, max(0.1, end - time.monotonic())), connect=5)
+        async with self._http.stream("GET", call.path, headers=dict(call.headers), timeout=timeout) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+                checked(answer, self.url)
+                return
+            reader = EventReader()
+            async for line in answer.aiter_lines():
+                event = reader.feed(line)
+                if event is not None:
+                    yield event.identifier, calls.task_in(event)
+
+    async def list(
+        self,
+        *,
+        status: Sequence[str] | str = (),
+        runtime: str | None = None,
+        tasktype: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        id_prefix: str | None = None,
+        limit: int = 50,
+    ) -> AsyncIterator[Task]:
+        """Yields tasks, the newest first, page after page as they are taken.
+
+        Args:
+            status: one or several of them; empty: any.
+            runtime: only this one's.
+            tasktype: only of this type.
+            since: submitted not before.
+            until: submitted before.
+            id_prefix: whose id begins so.
+            limit: tasks of a page.
+        """
+        cursor: str | None = None
+        while True:
+            call = calls.page(
+                status=status,
+                runtime=runtime,
+                tasktype=tasktype,
+                since=since,
+                until=until,
+                id_prefix=id_prefix,
+                limit=limit,
+                cursor=cursor,
+            )
+            answer = await self._call(call)
+            for view in answer["tasks"]:
+                yield Task.from_view(view)
+            cursor = answer["next"]
+            if not cursor:
+                return
+
+    async def retry(
+        self,
+        task: Task | str,
+        *,
+        content: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Task:
+        """Submits a task that has ended again, as it was or with another content or metadata."""
+        return Task.from_view(await self._call(calls.retry(task, content, metadata)))
+
+    async def cancel(self, task: Task | str) -> Task:
+        """Cancels a task: one that waits never runs, one that runs is interrupted."""
+        return Task.from_view(await self._call(calls.of_task("DELETE", task)))
+
+    async def upload(self, file: Path | str | bytes, *, name: str = "") -> str:
+        """Stores an input file; returns the s3:// address by which tasks name it.
+
+        Args:
+            file: its path, or its bytes.
+            name: of which the ending tells what it is; empty: the path's.
+        """
+        return str((await self._call(calls.upload(file, name)))["s3"])
+
+    async def files(self, task: Task, folder: Path | str = "images") -> Sequence[Path]:
+        """Saves the images of a task in a folder, which is made; returns their paths."""
+        place = Path(folder)
+        try:
+            await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
+            return [await self._save(image, place) for image in task.images]
+        except OSError as error:
+            raise RefusedError(f"cannot save to {place}: {error.strerror or error}") from error
+        except httpx.TransportError as error:
+            raise NotReachableError(f"the images cannot be fetched: {error}") from error
+
+    async def _save(self, image: Result, folder: Path) -> Path:
+        file, draft = folder / image.name, folder / f".{image.name}.part"
+        # Not with the API's key: the link carries its own signature, and leads elsewhere.
+        async with (
+            httpx.AsyncClient(timeout=60, trust_env=False) as http,
+            http.stream("GET", image.url) as answer,
+        ):
+            if answer.status_code != 200:
+                raise RefusedError(f"{image.s3} cannot be fetched: status {answer.status_code}")
+            with await asyncio.to_thread(draft.open, "wb") as out:
+                async for chunk in answer.aiter_bytes():
+                    await asyncio.to_thread(out.write, chunk)
+        draft.replace(file)
+        return file
+
+    async def runtimes(self) -> Sequence[dict[str, Any]]:
+        """Returns the runtimes with the depth of their queues."""
+        return list((await self._call(calls.Call("GET", "/v1/runtimes")))["runtimes"])
+
+    async def dead_letters(self, runtime: str | None = None) -> Sequence[dict[str, Any]]:
+        """Returns the dead letters with their reasons, the newest first."""
+        return list((await self._call(calls.dead_letters(runtime)))["dead_letters"])
+
+    async def redrive(self, runtime: str, message_ids: Sequence[str]) -> dict[str, Any]:
+        """Sends dead letters back; returns what became of each: `sent_back`, `stayed`, `not_found`."""
+        return dict(await self._call(calls.on_letters("redrive", runtime, message_ids)))
+
+    async def delete_dead_letters(self, runtime: str, message_ids: Sequence[str]) -> dict[str, Any]:
+        """Deletes dead letters; returns what became of each: `deleted`, `stayed`, `not_found`."""
+        return dict(await self._call(calls.on_letters("delete", runtime, message_ids)))
+
+    async def _call(self, call: calls.Call) -> Any:
+        if call.file is None:
+            return await self._send(call, call.content)
+        try:
+            with await asyncio.to_thread(call.file.open, "rb") as data:
+                return await self._send(call, _chunks(data))
+        except OSError as error:
+            raise calls.unreadable(call.file, error) from error
+
+    async def _send(self, call: calls.Call, content: bytes | AsyncIterator[bytes] | None) -> Any:
+        timeout = httpx.Timeout(call.timeout, connect=5)
+        try:
+            answer = await self._http.request(
+                call.method, call.path, content=content, headers=dict(call.headers), timeout=timeout
+            )
+        except httpx.TransportError as error:
+            raise unreachable(self.url, error) from error
+        return checked(answer, self.url)
+
+
+async def _chunks(data: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(data.read, 1024 * 1024):
+        yield chunk

@@ -1,0 +1,178 @@
+"""What each call sends, and how its answer is read: shared by both clients, without any I/O."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from darkroom.errors import RefusedError
+from darkroom.events import Event
+from darkroom.task import Task
+
+PATIENCE: Final = 60.0
+"""Seconds for which a lost event stream is tried again."""
+PAUSE: Final = 0.5
+"""Seconds before it is."""
+
+STREAM_TIMEOUT: Final = httpx.Timeout(45, connect=5)
+"""The API sends a comment every 15 s at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request."""
+
+    method: str
+    path: str
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 30
+    file: Path | None = None
+    """Its bytes are sent, instead of `content`."""
+
+
+def options(url: str, key: str | None) -> dict[str, Any]:
+    """Returns how httpx's clients are made.
+
+    Raises:
+        RefusedError: the key cannot be sent.
+    """
+    if key is not None and not key.isascii():
+        raise RefusedError("the API key holds characters that a header cannot carry: it must be ASCII")
+    return {
+        "base_url": url,
+        "headers": {"x-api-key": key} if key else {},
+        "timeout": httpx.Timeout(30, connect=5),
+        # No proxy from the environment: it could not reach this machine's own address.
+        "trust_env": False,
+        # Reading the certificates takes longer than most calls; no redirect is followed to where they count.
+        "verify": not url.startswith("http:"),
+    }
+
+
+def post(path: str, document: Any, *, headers: Mapping[str, str] | None = None, timeout: float = 30) -> Call:
+    """Returns the call that posts a document."""
+    content = json.dumps(document).encode()
+    return Call("POST", path, content, {"content-type": "application/json", **(headers or {})}, timeout)
+
+
+def submission(
+    content: Mapping[str, Any],
+    *,
+    runtime: str,
+    tasktype: str,
+    task_id: str | None,
+    prefix: str,
+    context: Any,
+    metadata: Mapping[str, Any] | None,
+    idempotency_key: str | None,
+    wait: float,
+) -> Call:
+    """Returns the call that submits a task."""
+    about = {"runtime": runtime, "tasktype": tasktype, "prefix": prefix, "context": context, **(metadata or {})}
+    if task_id is not None:
+        about["id"] = task_id
+    document = {"task": {"metadata": about, "content": dict(content)}}
+    headers = {"idempotency-key": idempotency_key} if idempotency_key is not None else {}
+    path = f"/v1/tasks?wait={wait:g}" if wait else "/v1/tasks"
+    return post(path, document, headers=headers, timeout=30 + wait)
+
+
+def of_task(method: str, task: Task | str, below: str = "") -> Call:
+    """Returns a call about one task."""
+    name = task.id if isinstance(task, Task) else task
+    return Call(method, f"/v1/tasks/{quote(name, safe='')}{below}")
+
+
+def page(
+    *,
+    status: Sequence[str] | str,
+    runtime: str | None,
+    tasktype: str | None,
+    since: datetime | str | None,
+    until: datetime | str | None,
+    id_prefix: str | None,
+    limit: int,
+    cursor: str | None,
+) -> Call:
+    """Returns the call for one page of tasks."""
+    wanted = {
+        "status": status if isinstance(status, str) else ",".join(status),
+        "runtime": runtime,
+        "tasktype": tasktype,
+        "since": since.isoformat() if isinstance(since, datetime) else since,
+        "until": until.isoformat() if isinstance(until, datetime) else until,
+        "id_prefix": id_prefix,
+        "limit": str(limit),
+        "cursor": cursor,
+    }
+    return Call("GET", "/v1/tasks?" + urlencode({key: value for key, value in wanted.items() if value}))
+
+
+def retry(task: Task | str, content: Mapping[str, Any] | None, metadata: Mapping[str, Any] | None) -> Call:
+    """Returns the call that runs a task again."""
+    change = {key: dict(value) for key, value in (("content", content), ("metadata", metadata)) if value is not None}
+    call = of_task("POST", task, "/retry")
+    return post(call.path, change) if change else call
+
+
+def upload(file: Path | str | bytes, name: str) -> Call:
+    """Returns the call that stores an input file.
+
+    Raises:
+        RefusedError: it is not there.
+    """
+    path = None if isinstance(file, bytes) else Path(file)
+    name = name or (path.name if path else "")
+    kind = mimetypes.guess_type(name)[0] or ""
+    if not kind.startswith(("image/", "video/", "audio/")):
+        kind = "application/octet-stream"
+    try:
+        size = len(file) if isinstance(file, bytes) else Path(file).stat().st_size
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return Call(
+        "POST",
+        f"/v1/inputs?name={quote(name)}",
+        file if isinstance(file, bytes) else None,
+        {"content-type": kind, "content-length": str(size)},
+        30 + size / 1_000_000,
+        path,
+    )
+
+
+def unreadable(file: Path | None, error: OSError) -> RefusedError:
+    """Returns the error for a file that cannot be read."""
+    return RefusedError(f"{file} cannot be read: {error.strerror or error}")
+
+
+def dead_letters(runtime: str | None) -> Call:
+    """Returns the call that lists dead letters."""
+    return Call("GET", "/v1/dead-letters" + (f"?runtime={quote(runtime)}" if runtime else ""))
+
+
+def on_letters(what: str, runtime: str, message_ids: Sequence[str]) -> Call:
+    """Returns the call that sends dead letters back (`redrive`) or deletes them (`delete`)."""
+    path = "/v1/dead-letters/redrive" if what == "redrive" else "/v1/dead-letters"
+    call = post(path, {"runtime": runtime, "message_ids": list(message_ids)}, timeout=60)
+    return call if what == "redrive" else Call("DELETE", call.path, call.content, call.headers, call.timeout)
+
+
+def stream(task: Task | str | None, last: str) -> Call:
+    """Returns the call that follows one task, or all."""
+    path = "/v1/events" if task is None else of_task("GET", task, "/events").path
+    return Call("GET", path, None, {"accept": "text/event-stream"} | ({"last-event-id": last} if last else {}))
+
+
+def task_in(event: Event) -> Task | None:
+    """Returns the task that an event is about; None: it is about none, such as `ready`."""
+    document = json.loads(event.data)
+    return Task.from_view(document) if "status" in document else None
