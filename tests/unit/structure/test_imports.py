@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,11 @@ def test_no_file_of_the_repository_names_a_package_registry() -> None:
     for path in files:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             assert "://" not in line, f"{path.relative_to(ROOT)}:{number}: {line}"
+
+
+@pytest.mark.parametrize("package", ["api", "agent", "local"])
+def test_an_image_holds_what_its_part_imports(package: str) -> None:
+    copied = set(re.findall(r"^COPY (\w+) /app/", (ROOT / package / "Dockerfile").read_text("utf-8"), re.MULTILINE))
+    wanted = {name for path in (ROOT / package).rglob("*.py") for name in imported(path) & OURS} | {package}
+    assert copied >= wanted
+    assert {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines()} >= wanted
