@@ -129,6 +129,7 @@ def make_services(front: Front, aws: Aws) -> Services:
         config=config,
         bucket=settings.s3_bucket,
         topic_arn=settings.task_topic_arn,
+        message_bytes=settings.task_message_bytes,
     )
     place = topology(config, region=settings.aws_region)
     links = Links(aws.signer, cdn_base_url=settings.cdn_base_url, seconds=settings.presigned_seconds)

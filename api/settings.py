@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from api.auth import NamedKey, check_keys, parse_keys
 from contract.hosts import AllowedHosts
 from contract.origins import parse_origins
+from contract.task import SNS_MESSAGE_LIMIT
 from contract.topology import EXPIRY, RETENTION
 
 MIB: Final = 1024 * 1024
@@ -70,6 +71,8 @@ class Settings(BaseSettings):
     """A path that a gateway puts in front of every route, such as `/prod`; accepted with it and without."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * MIB)] = 20 * MIB
     """The largest request body."""
+    task_message_bytes: Annotated[int, Field(ge=SNS_MESSAGE_LIMIT, le=4 * SNS_MESSAGE_LIMIT)] = SNS_MESSAGE_LIMIT
+    """The largest message that the task topic takes (its attribute `MaximumMessageSize`)."""
     input_max_bytes: Annotated[int, Field(ge=1024, le=5 * 1024 * MIB)] = 32 * MIB
     """The largest file that `POST /v1/inputs` takes; what the agents' setting of this name lets in."""
     request_seconds: Annotated[float, Field(gt=0, le=3600)] = 60

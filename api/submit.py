@@ -35,7 +35,7 @@ from contract.record import (
     submit,
 )
 from contract.store import RecordStore
-from contract.task import INLINE_LIMIT, Metadata, TaskMessage, encode_task_message
+from contract.task import INLINE_LIMIT, SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message
 from contract.task_lists import TaskLists
 from contract.topology import message_attributes
 
@@ -109,6 +109,7 @@ class Acceptance:
         config: Config,
         bucket: str,
         topic_arn: str,
+        message_bytes: int = SNS_MESSAGE_LIMIT,
     ) -> None:
         self._aws = aws
         self._store = store
@@ -116,6 +117,7 @@ class Acceptance:
         self._callbacks = callbacks
         self._config = config
         self._bucket = bucket
+        self._more_inline = message_bytes - SNS_MESSAGE_LIMIT
         self._tasks = Publications(aws.sns, topic_arn, seconds=_STEP_SECONDS, parallel=_PUBLISHING)
         self._unsettled = Unsettled()
 
@@ -231,9 +233,10 @@ class Acceptance:
     async def _message(self, metadata: Metadata, request: TaskRequest) -> str:
         """Returns the message, after its content has been put into S3 if it is too large for SNS."""
         content = encode(request.content)
-        if len(content) <= INLINE_LIMIT:
+        room = INLINE_LIMIT + self._more_inline
+        if len(content) <= room:
             message = encode_task_message(TaskMessage(metadata=metadata, content=request.content), content=content)
-            if len(message) * 4 <= INLINE_LIMIT or len(message.encode()) <= INLINE_LIMIT:
+            if len(message) * 4 <= room or len(message.encode()) <= room:
                 return message
         key = payload_key(metadata.ref, metadata.submission)
         await self._aws.s3.put_object(Bucket=self._bucket, Key=key, Body=content, ContentType="application/json")

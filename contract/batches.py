@@ -16,7 +16,8 @@ MOST_ENTRIES: Final = 10
 """Entries of one batch call (Amazon SQS quotas, Amazon SNS quotas)."""
 
 MOST_BYTES: Final = 256 * 1024
-"""Bytes of all messages of one batch, attributes counted (the same)."""
+"""Bytes of all messages of one batch, attributes counted (the same). A larger message, which a topic may take, goes
+alone."""
 
 _UNANSWERED: Final = {
     "Code": "Unanswered",

@@ -306,6 +306,8 @@ class Cloud(_Strict):
         tuple[Annotated[str, AfterValidator(_input_bucket)], ...], Field(alias="inputBuckets", strict=False)
     ] = ()
     """Buckets besides the output bucket that tasks' `s3://` links may name; the agents may read their objects."""
+    task_message_kib: Annotated[int, Field(alias="taskMessageKib", ge=256, le=1024)] = 256
+    """Up to which size a task's content travels in its message; above it lies in the output bucket meanwhile."""
     callback_errors: Annotated[bool, Field(alias="callbackErrors")] = False
     """Whether the JSON of callbacks has `status` and `error` besides what the reference documents."""
     images: Images = Images()

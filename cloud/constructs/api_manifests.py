@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from contract.config import Config
+from contract.task import SNS_MESSAGE_LIMIT
 
 NAMESPACE: Final = "darkroom"
 NAME: Final = "api"
@@ -67,12 +68,13 @@ def api_environment(
     config: Config, *, region: str, task_topic: str, callback_topic: str, bucket: str, gateway_secret_arn: str
 ) -> dict[str, str]:
     """Returns the API's settings, by the names of `api/settings.py`; no secret is among them."""
-    gateway = config.api_gateway
+    gateway, kib = config.api_gateway, config.cloud.task_message_kib
     # The gateway has checked the key itself, and tells the API its id.
     keys = {"API_KEYS": _key_ids(gateway.tenants), "API_ADMIN_KEYS": _key_ids(gateway.admins)}
     return {
         **{name: value for name, value in keys.items() if value},
         **({"API_KEYS_SHARED": "true"} if gateway.shared else {}),
+        **({"TASK_MESSAGE_BYTES": str(kib * 1024)} if kib * 1024 > SNS_MESSAGE_LIMIT else {}),
         **({"CALLBACK_ERRORS": "true"} if config.cloud.callback_errors else {}),
         "AWS_REGION": region,
         "CALLBACK_TOPIC_ARN": callback_topic,

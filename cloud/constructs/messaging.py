@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -11,6 +11,8 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from contract.dead_letter import SQS_MESSAGE_LIMIT
+from contract.task import SNS_MESSAGE_LIMIT
 from contract.topology import (
     RETENTION,
     Queue,
@@ -29,17 +31,23 @@ class Messaging(Construct):
     What is in them ends with the stack. Everything is encrypted, and takes TLS only.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, place: Topology) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, place: Topology, message_kib: int) -> None:
         super().__init__(scope, construct_id)
+        # The most that a queue takes, and what a new one does; one from before August 2025 has SNS' default.
+        self._raised = SQS_MESSAGE_LIMIT if message_kib * 1024 > SNS_MESSAGE_LIMIT else None
         # AWS's own key: whoever may use the topic may use it, and SNS decrypts before it delivers.
         self._key = kms.Alias.from_alias_name(self, "SnsKey", "alias/aws/sns")
         self.task_topic = self._topic("TaskTopic", place.task_topic)
+        if self._raised:
+            # SNS then delivers to queues and functions alone (Amazon SNS, "Publishing large messages"); these are such.
+            cast("sns.CfnTopic", self.task_topic.node.default_child).maximum_message_size = message_kib * 1024
         self.callback_topic = self._topic("CallbackTopic", place.callback_topic)
         self._undelivered = sqs.Queue(
             self,
             "Undelivered",
             queue_name=place.undelivered,
             retention_period=Duration.seconds(RETENTION),
+            max_message_size_bytes=self._raised,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             removal_policy=RemovalPolicy.DESTROY,
@@ -58,6 +66,7 @@ class Messaging(Construct):
             "DeadLetters",
             queue_name=queue.dead_letter_name,
             retention_period=Duration.seconds(queue.retention),
+            max_message_size_bytes=self._raised,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             removal_policy=RemovalPolicy.DESTROY,
@@ -70,6 +79,7 @@ class Messaging(Construct):
             retention_period=Duration.seconds(queue.retention),
             receive_message_wait_time=Duration.seconds(queue.receive_wait),
             dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letters, max_receive_count=queue.max_receive_count),
+            max_message_size_bytes=self._raised,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             removal_policy=RemovalPolicy.DESTROY,

@@ -19,7 +19,7 @@ class MessagingStack(Stack):
         self, scope: Construct, construct_id: str, *, env: Environment, config: Config, place: Topology
     ) -> None:
         super().__init__(scope, construct_id, env=env, description="Darkroom: topics, queues and the output bucket")
-        messaging = Messaging(self, "Messaging", place=place)
+        messaging = Messaging(self, "Messaging", place=place, message_kib=config.cloud.task_message_kib)
         results = Results(self, "Results", place=place)
         self.cdn = ""
         """The address of the delivery network; empty: there is none."""

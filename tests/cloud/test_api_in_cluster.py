@@ -54,6 +54,7 @@ def test_the_settings_are_ones_that_the_api_understands(everything: Synthesis, m
     assert settings.s3_bucket == place.output_bucket
     assert settings.root_path == "/prod"
     assert settings.max_body_bytes == MAX_BODY_BYTES
+    assert settings.task_message_bytes == everything.config.cloud.task_message_kib * 1024
     assert settings.aws_region == everything.region
     assert settings.cdn_base_url.startswith("https://")
     assert settings.behind_gateway

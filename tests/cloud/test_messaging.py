@@ -164,3 +164,21 @@ def test_the_output_bucket_has_the_contracts_rules_for_pages_of_other_origins(
 
     assert rules(default) == []
     assert rules(everything) == bucket_cors(topology(everything.config))["CORSRules"] != []
+
+
+def test_only_a_config_that_asks_for_it_raises_the_sizes_of_tasks_messages(
+    default: Synthesis, everything: Synthesis
+) -> None:
+    def sizes(assembly: Synthesis, kind: str, key: str) -> dict[str, Any]:
+        found = assembly.properties(kind, f"{assembly.config.stack_name}-messaging")
+        return {item[key]: item.get("MaximumMessageSize") for item in found}
+
+    assert set(sizes(default, "AWS::SNS::Topic", "TopicName").values()) == {None}
+    # Callbacks may go to subscribers that take no more than 256 KiB.
+    assert sizes(everything, "AWS::SNS::Topic", "TopicName") == {"studio-tasks": 2**20, "studio-callbacks": None}
+    queues = sizes(everything, "AWS::SQS::Queue", "QueueName")
+    place = topology(everything.config, region=everything.region, account=ACCOUNT)
+    tasks = [name for queue in place.queues for name in (queue.name, queue.dead_letter_name)]
+    assert {name: queues[name] for name in (*tasks, place.undelivered)} == dict.fromkeys(
+        (*tasks, place.undelivered), 2**20
+    )

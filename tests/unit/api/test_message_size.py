@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from api.errors import ApiError
 from api.requests import MAX_CONTEXT_BYTES, MAX_RULES_BYTES, from_v1
+from api.submit import Acceptance
 from contract.config import parse_config
 from contract.identifiers import MAX_TASK_ID_BYTES, new_ulid
 from contract.task import SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message, message_bytes
@@ -69,6 +71,55 @@ def test_what_is_accepted_fits_into_a_message_by_reference(context: str, letter:
     message = encode_task_message(TaskMessage(metadata=metadata, content_ref=f"s3://{'b' * 63}/{'k' * 900}"))
 
     assert message_bytes(message, message_attributes(CONFIG, request.runtime, request.checkpoint)) <= SNS_MESSAGE_LIMIT
+
+
+class Bucket:
+    """S3, as far as a content is put there."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+
+    async def put_object(self, *, Key: str, **_: Any) -> None:  # noqa: N803
+        self.kept.append(Key)
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "inline"),
+    [
+        (SNS_MESSAGE_LIMIT, 200_000, True),
+        (SNS_MESSAGE_LIMIT, 300_000, False),
+        (4 * SNS_MESSAGE_LIMIT, 300_000, True),
+        (4 * SNS_MESSAGE_LIMIT, 1_030_000, True),
+        (4 * SNS_MESSAGE_LIMIT, 1_048_576, False),
+    ],
+)
+async def test_a_content_travels_inline_up_to_what_the_topic_takes(limit: int, size: int, inline: bool) -> None:
+    bucket, nobody = Bucket(), cast("Any", None)
+    aws = cast("Any", SimpleNamespace(s3=bucket, sns=None))
+    acceptance = Acceptance(
+        aws=aws,
+        store=nobody,
+        lists=nobody,
+        callbacks=nobody,
+        config=CONFIG,
+        bucket="b",
+        topic_arn="t",
+        message_bytes=limit,
+    )
+    made = document()
+    made["task"]["content"]["prompt"] = "x" * size
+    request = from_v1(made, CONFIG)
+    metadata = Metadata(
+        id="i",
+        runtime="r",
+        tasktype=request.task_type,
+        prefix="p",
+        submission=new_ulid(),
+        submitted_at=datetime.now(UTC),
+    )
+    message = await acceptance._message(metadata, request)
+    assert (bucket.kept == []) == inline
+    assert message_bytes(message, message_attributes(CONFIG, request.runtime, request.checkpoint)) <= limit
 
 
 def test_rules_that_leave_no_room_are_refused() -> None:
