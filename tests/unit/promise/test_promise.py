@@ -334,6 +334,8 @@ class Promise(RuleBasedStateMachine):
                 break
             self._start_agent()
             for name in list(self.cloud.messages):
+                if name not in self.cloud.messages:
+                    continue  # an agent that had it came to its end while another one's was waited for
                 self._lapse(name)
                 self._deliver(self.agents[-1], name, SUCCESS)
                 self.loop.pass_time(30)
