@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 KUBERNETES: Final = "v1.35.4"
-"""As in modules/kubernetes/go.mod, which pins etcd v3.6.5 beside it; the minor version of `cloud/versions.py`."""
+"""As in modules/kubernetes/go.mod, which pins etcd v3.6.5 beside it."""
 ETCD: Final = "v3.6.5"
 KEDA: Final = "v2.20.2"
-"""As in `cloud/versions.py`."""
+"""Seen with that Kubernetes. Both may be a minor version behind those of `cloud/versions.py`, which lead."""
 KEDA_MODULE: Final = "github.com/kedacore/keda/v2"
 
 MODULE: Final = Path(__file__).parent / "modules" / "kubernetes"

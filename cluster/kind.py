@@ -10,7 +10,7 @@ from typing import Any, Final
 NAME: Final = "darkroom"
 CONTEXT: Final = f"kind-{NAME}"
 NODE_IMAGE: Final = "kindest/node:v1.35.0"
-"""The minor version of `cloud/versions.py`."""
+"""In the minor version of `cluster/builds.py`."""
 VERSION: Final = "v0.33.0"
 """Of kind, whose module reads the configuration in a test."""
 

@@ -97,14 +97,18 @@ async def test_the_authority_has_the_shape_of_eks_and_its_server_is_verified_all
         writer.close()
 
 
-def test_pins_agree_with_the_clouds() -> None:
+def test_what_is_built_is_what_is_pinned_and_at_most_one_minor_version_behind_the_clouds() -> None:
     pinned = (builds.MODULE / "go.mod").read_text()
     assert f"k8s.io/kubernetes {builds.KUBERNETES}\n" in pinned
     assert f"go.etcd.io/etcd/server/v3 {builds.ETCD}\n" in pinned
-    assert builds.KUBERNETES.startswith(f"v{versions.KUBERNETES}.")
-    assert kind.NODE_IMAGE.split(":v")[1].startswith(f"{versions.KUBERNETES}.")
-    assert f"v{versions.KEDA.version}" == builds.KEDA
-    assert ("--version", versions.KEDA.version) == keda_options()[3:5]
+
+    def minor(version: str) -> int:
+        return int(version.removeprefix("v").split(".")[1])
+
+    assert minor(versions.KUBERNETES) - minor(builds.KUBERNETES) in {0, 1}
+    assert minor(versions.KUBERNETES) - minor(kind.NODE_IMAGE.rpartition(":")[2]) in {0, 1}
+    assert minor(versions.KEDA.version) - minor(builds.KEDA) in {0, 1}
+    assert keda_options()[3:5] == ("--version", versions.KEDA.version)
 
 
 async def test_programs_in_the_cache_are_taken_and_without_go_the_way_out_is_said(
