@@ -69,6 +69,11 @@ class Printer:
         self._width = max((len(name) for name in [_OWN, *names]), default=0)
         self._styles = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
 
+    @property
+    def in_terminal(self) -> bool:
+        """Whether a person reads it, and no log."""
+        return self._console.is_terminal
+
     def say(self, text: str, *, style: str = "bold") -> None:
         """Prints the harness's own words."""
         for line in text.splitlines():

@@ -26,10 +26,20 @@ def text_to_image(runtime: str) -> dict[str, Any]:
     }
 
 
-def curl_line(api: str, config: Config) -> str | None:
-    """Returns a shell line that sends it; None when no runtime of the config can take it."""
+def curl_line(api: str, config: Config, *, keys: str = "", shown: bool = False) -> str | None:
+    """Returns a shell line that sends it; None when no runtime of the config can take it.
+
+    Args:
+        api: the API's URL.
+        config: names the runtimes.
+        keys: `API_KEYS`, as the API gets it.
+        shown: whether its first key may be seen, such as in a terminal; otherwise its name stands there.
+    """
     runtime = next((item for item in config.runtimes if item.type is RuntimeType.SDWEBUI), None)
     if runtime is None:
         return None
     body = json.dumps(text_to_image(runtime.name), separators=(",", ":"))
-    return f"curl -s {api}/v1alpha2 -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    name, _, key = keys.partition(",")[0].strip().partition("=")
+    header = shlex.quote(f"x-api-key: {key.strip() if shown else f'KEY_OF_{name.strip()}'}")
+    keyed = f" -H {header}" if key else ""
+    return f"curl -s {api}/v1alpha2{keyed} -H 'Content-Type: application/json' -d {shlex.quote(body)}"

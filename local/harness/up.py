@@ -359,7 +359,9 @@ class Stack:
             say(
                 f"  state file  {self._options.state}; the client finds this stack by --api http://127.0.0.1:{ports.api}"
             )
-        line = curl_line(f"http://127.0.0.1:{ports.api}", self._config)
+        keys = os.environ.get("API_KEYS") or os.environ.get("API_ADMIN_KEYS", "")
+        api = f"http://127.0.0.1:{ports.api}"
+        line = curl_line(api, self._config, keys=keys, shown=self._printer.in_terminal)
         if line is not None:
             say("a first task:")
             self._printer.plain(f"\n  {line}\n")

@@ -128,6 +128,14 @@ def test_the_line_to_copy_is_the_reference_request() -> None:
     assert curl_line("http://127.0.0.1:8000", only_comfy) is None
 
 
+@pytest.mark.parametrize(("shown", "value"), [(True, "k'=1"), (False, "KEY_OF_alice")])
+def test_the_line_to_copy_carries_the_key_where_only_a_person_sees_it(shown: bool, value: str) -> None:
+    line = curl_line("http://127.0.0.1:8000", CONFIG, keys="alice=k'=1, bob=2", shown=shown)
+    assert line is not None
+    assert f"x-api-key: {value}" in shlex.split(line)
+    assert shown or "k'=1" not in line
+
+
 @pytest.mark.parametrize(("kind", "ready_path"), [("invokeai", "/api/v1/app/version"), ("openai", "/health")])
 def test_a_fake_one_stands_in_for_a_server_that_is_not_there(kind: str, ready_path: str) -> None:
     config = parse_config(f"modelBucketArn: arn:aws:s3:::my-models\nmodelsRuntime:\n- {{name: own, type: {kind}}}\n")
