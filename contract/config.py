@@ -184,6 +184,8 @@ class RuntimeConfig(_Strict):
     """SD Web UI: whether a request may name its checkpoint."""
     chart_repository: Annotated[str, Field(alias="chartRepository"), AfterValidator(_chart_repository)] = ""
     chart_version: Annotated[str, Field(alias="chartVersion")] = ""
+    chart_name: Annotated[str, Field(alias="chartName", pattern=r"^([a-z0-9][-a-z0-9.]{0,127})?$")] = ""
+    """Of the chart in an HTTP repository; empty: `darkroom-runtime`. The address of an OCI one ends with it."""
     extra_values: Annotated[dict[str, Any], Field(alias="extraValues")] = {}
     """Values handed to the Helm chart as they are; the chart has a schema of its own."""
 
@@ -218,6 +220,8 @@ class Images(_Strict):
 
     api: _Image = ""
     agent: _Image = ""
+    collector: _Image = ""
+    """The AWS Distro for OpenTelemetry's, which takes traces; empty: the pinned one of ECR Public."""
     runtimes: dict[Annotated[RuntimeType, Field(strict=False)], _Image] = {}
     """By type. A runtime's own `extraValues.runtime.inferenceApi.image` comes first."""
 
@@ -229,6 +233,19 @@ class ModelSource(_Strict):
     sha256: Annotated[str, AfterValidator(_sha256)]
     license: str = ""
     """What whoever fetches it agrees to: its name, and where it can be read."""
+
+
+ChartName = Literal["karpenter", "karpenter-crd", "keda", "aws-load-balancer-controller"]
+"""The charts of others that are installed."""
+
+
+class InstalledChart(_Strict):
+    """Where a chart of somebody else comes from; its version is pinned."""
+
+    repository: Annotated[str, AfterValidator(_chart_repository)] = ""
+    """Of HTTP, or the whole address of an OCI one; empty: its makers'."""
+    values: dict[str, Any] = {}
+    """Merged over those that the stack gives it, such as the address of its images."""
 
 
 class ImageCache(_Strict):
@@ -311,6 +328,8 @@ class Cloud(_Strict):
     callback_errors: Annotated[bool, Field(alias="callbackErrors")] = False
     """Whether the JSON of callbacks has `status` and `error` besides what the reference documents."""
     images: Images = Images()
+    charts: dict[ChartName, InstalledChart] = {}
+    """Charts, and so images, that come from somewhere else, as in China."""
     image_cache: Annotated[ImageCache, Field(alias="imageCache")] = ImageCache()
     releases: Releases = Releases()
     delivery: Delivery = Delivery()
@@ -373,6 +392,11 @@ class Config(_Strict):
                 )
             if runtime.chart_repository.startswith("oci://") and not runtime.chart_version:
                 raise ValueError(f"{where}.chartVersion: is required with an oci:// chartRepository, such as 1.1.0")
+            if runtime.chart_name and not runtime.chart_repository.startswith("http"):
+                raise ValueError(
+                    f"{where}.chartName: is for a chartRepository of https:// or http://; remove it (the address of an "
+                    "oci:// one ends with the chart's name)"
+                )
             if len(self.stack_name) + len(runtime.name) > 74:
                 raise ValueError(
                     f"{where}.name: stackName and name together must be at most 74 characters, "

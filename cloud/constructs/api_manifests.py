@@ -58,7 +58,7 @@ def api_config(config: Config) -> str:
         exclude={
             "cloud": True,
             "api_gateway": {"tenants", "admins", "shared", "secret_version"},
-            "runtimes": {"__all__": {"extra_values", "chart_repository", "chart_version"}},
+            "runtimes": {"__all__": {"extra_values", "chart_repository", "chart_version", "chart_name"}},
         },
     )
     return yaml.safe_dump(document, sort_keys=True, allow_unicode=True)

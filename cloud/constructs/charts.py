@@ -9,8 +9,10 @@ from aws_cdk import Duration
 from aws_cdk import aws_eks_v2 as eks
 from constructs import Construct
 
+from cloud.chart_values import merged
 from cloud.constructs.cluster import Cluster
 from cloud.versions import ChartVersion
+from contract.config import InstalledChart
 
 
 def install(
@@ -22,18 +24,22 @@ def install(
     values: Mapping[str, Any] | None = None,
     skip_crds: bool = False,
 ) -> eks.HelmChart:
-    """Installs a chart as a release of its own name, and waits until its pods are ready."""
+    """Installs a chart as a release of its own name, and waits until its pods are ready.
+
+    Whence it comes, and its values, the config may say otherwise.
+    """
+    other = cluster.charts.get(chart.name, InstalledChart())
     release = eks.HelmChart(
         scope,
         chart.name,
         cluster=cluster.cluster,
         release=chart.name,
         chart=chart.name,
-        repository=chart.repository,
+        repository=other.repository or chart.repository,
         version=chart.version,
         namespace=namespace,
         create_namespace=namespace != "kube-system",
-        values=values,
+        values=merged(values or {}, other.values) or None,
         skip_crds=skip_crds,
         wait=True,
         # The Lambda that installs it ends after fifteen minutes.

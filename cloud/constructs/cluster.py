@@ -29,6 +29,8 @@ class Cluster(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, vpc: ec2.IVpc) -> None:
         super().__init__(scope, construct_id)
+        self.charts = {str(name): chart for name, chart in config.cloud.charts.items()}
+        """What the config says of charts of others; see `cloud/constructs/charts.py`."""
         logging = logs.LogGroup(
             self,
             "ControlPlaneLogs",

@@ -84,8 +84,9 @@ def other_chart(runtime: RuntimeConfig) -> OtherChart | None:
     if not runtime.chart_repository:
         return None
     repository = runtime.chart_repository
-    # The address of a chart in an OCI registry ends with its name; elsewhere it has the name of ours.
-    chart = repository.rpartition("/")[2] if repository.startswith("oci://") else names.CHART
+    # The address of a chart in an OCI registry ends with its name.
+    named = runtime.chart_name or names.CHART
+    chart = repository.rpartition("/")[2] if repository.startswith("oci://") else named
     return OtherChart(repository, runtime.chart_version or None, chart)
 
 

@@ -22,7 +22,14 @@ class Tracing(Construct):
     """One collector in the API's namespace; traces that it loses are no harm."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, cluster: eks.ICluster, namespace: str, ready: IDependable
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        cluster: eks.ICluster,
+        namespace: str,
+        ready: IDependable,
+        image: str = "",
     ) -> None:
         super().__init__(scope, construct_id)
         self.endpoint = f"http://{NAME}.{namespace}:{OTLP}"
@@ -39,7 +46,7 @@ class Tracing(Construct):
             self,
             "Manifests",
             cluster=cluster,
-            manifest=collector_manifests(namespace, region=Stack.of(self).region),
+            manifest=collector_manifests(namespace, region=Stack.of(self).region, image=image or versions.COLLECTOR),
         )
         manifests.node.add_dependency(identity, ready)
 
@@ -67,13 +74,13 @@ def collector_config(region: str) -> dict[str, Any]:
     }
 
 
-def collector_manifests(namespace: str, *, region: str) -> list[dict[str, Any]]:
+def collector_manifests(namespace: str, *, region: str, image: str) -> list[dict[str, Any]]:
     """Returns the collector as Kubernetes objects."""
     labels = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "darkroom"}
     metadata = {"name": NAME, "namespace": namespace, "labels": labels}
     container = {
         "name": "collector",
-        "image": versions.COLLECTOR,
+        "image": image,
         "args": ["--config=/etc/collector/config.yaml"],
         "ports": [{"name": "otlp", "containerPort": OTLP}],
         "readinessProbe": {"httpGet": {"path": "/", "port": HEALTH}},

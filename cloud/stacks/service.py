@@ -54,7 +54,14 @@ class ServiceStack(Stack):
         )
 
         namespace = eks.add_manifest("Namespace", namespace_manifest())
-        tracing = Tracing(self, "Tracing", cluster=eks, namespace=NAMESPACE, ready=namespace)
+        tracing = Tracing(
+            self,
+            "Tracing",
+            cluster=eks,
+            namespace=NAMESPACE,
+            ready=namespace,
+            image=config.cloud.images.collector,
+        )
         front_door = FrontDoor(self, "FrontDoor", config=config, cluster=eks, vpc=vpc)
         controller = LoadBalancerController(
             self, "LoadBalancerController", cluster=cluster, vpc=vpc, target_group=front_door.target_group

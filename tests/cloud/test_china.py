@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import get_args
 
 import pytest
 
 from cloud.names import check_partition, image
-from contract.config import Config, ConfigError
-from tests.cloud.synthesis import Synthesis
+from contract.config import ChartName, Config, ConfigError
+from tests.cloud.synthesis import Synthesis, plain
 
 
 def test_every_arn_is_in_the_chinese_partition(china: Synthesis) -> None:
@@ -25,6 +26,29 @@ def test_every_endpoint_is_in_the_chinese_domain(china: Synthesis) -> None:
     endpoints = [host for host in hosts if host.removesuffix(".amazonaws.com") not in principals]
     assert endpoints
     assert [host for host in endpoints if not host.endswith(".amazonaws.com.cn")] == []
+
+
+def test_charts_and_images_may_all_come_from_ones_own_registry(china: Synthesis) -> None:
+    """ECR Public, GitHub and its registry are slow or out of reach from there."""
+    releases = china.properties("Custom::AWSCDK-EKS-HelmChart")
+    own = "123456789012.dkr.ecr.cn-northwest-1.amazonaws.com.cn/"
+    elsewhere = [item for item in releases if "ChartAssetURL" not in item]
+    assert {item["Release"] for item in elsewhere} == set(get_args(ChartName))
+    assert [item["Repository"] for item in elsewhere if not item["Repository"].startswith(f"oci://{own}")] == []
+    values = {item["Release"]: json.loads(plain(item["Values"])) for item in elsewhere if "Values" in item}
+    assert values["keda"]["global"]["image"]["registry"] == own.rstrip("/")
+    assert values["keda"]["serviceAccount"]["operator"]["name"] == "keda-operator", "ours stay"
+    assert values["karpenter"]["controller"]["resources"]["requests"], "ours stay beside the image"
+    assert values["karpenter"]["controller"]["image"]["repository"].startswith(own)
+    images = [
+        container["image"]
+        for item in china.kubernetes_objects()
+        if item["kind"] == "Deployment"
+        for container in item["spec"]["template"]["spec"]["containers"]
+    ]
+    assert len(images) >= 2
+    # The API's, which the config does not name, is that of the account for which this was synthesized.
+    assert [image for image in images if own[len("123456789012") :] not in image] == []
 
 
 def test_instances_take_their_roles_by_ec2s_chinese_name(china: Synthesis) -> None:

@@ -57,6 +57,8 @@ def test_the_example_of_all_settings_uses_each_of_them() -> None:
             "{modelSources: {a.safetensors: {url: 'http://h/a', sha256: x}}}",
             "cloud.modelSources.a.safetensors.sha256: must be a SHA-256 of 64 lower-case",
         ),
+        ("{charts: {kedas: {}}}", "cloud.charts.kedas"),
+        ("{charts: {keda: {repository: kedacore}}}", "cloud.charts.keda.repository: must start with oci://"),
         ("{images: {api: darkroom}}", "cloud.images.api: must be an image with its digest or tag"),
         ("{images: {apis: a/b:c}}", "cloud.images.apis: unknown key; did you mean 'api'?"),
         ("{images: {runtimes: {webui: a/b:c}}}", "cloud.images.runtimes.webui"),
@@ -80,6 +82,13 @@ def test_a_chart_in_an_oci_registry_needs_its_version() -> None:
     text = BASE.replace("type: sdwebui", "type: sdwebui, chartRepository: oci://example.com/charts/darkroom-runtime")
     with pytest.raises(ConfigError, match=r"^modelsRuntime\.0\.chartVersion: is required"):
         parse_config(text)
+
+
+def test_a_charts_name_is_for_a_repository_that_does_not_say_it() -> None:
+    address = "chartName: mine, chartRepository: oci://example.com/charts/mine, chartVersion: 1.0.0"
+    for text in (address, "chartName: mine"):
+        with pytest.raises(ConfigError, match=r"^modelsRuntime\.0\.chartName: is for a chartRepository of https"):
+            parse_config(BASE.replace("type: sdwebui", f"type: sdwebui, {text}"))
 
 
 def test_cloudfront_in_china_is_refused_before_it_is_deployed() -> None:

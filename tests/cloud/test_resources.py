@@ -11,6 +11,8 @@ import yaml
 
 from api.callers import GATEWAY_HEADER, KEY_ID_HEADER
 from cloud import names, versions
+from cloud.constructs.runtimes import other_chart
+from contract.config import RuntimeConfig
 from tests.cloud.synthesis import CONFIGS, ROOT, Synthesis
 
 
@@ -255,6 +257,28 @@ def test_a_runtime_can_be_released_from_another_chart(default: Synthesis, everyt
     assert "ChartAssetURL" not in other
     assert "Repository" not in ours
     assert ours["ChartAssetURL"] == charts(default)["sdruntime"]["ChartAssetURL"]
+
+
+@pytest.mark.parametrize(
+    ("described", "expected"),
+    [
+        ({"chartRepository": "https://charts.example"}, ("https://charts.example", None, "darkroom-runtime")),
+        (
+            {"chartRepository": "http://charts.example/", "chartName": "sd-on-eks", "chartVersion": "1.0.0"},
+            ("http://charts.example/", "1.0.0", "sd-on-eks"),
+        ),
+        (
+            {"chartRepository": "oci://r.example/charts/theirs", "chartVersion": "1.1.0"},
+            ("oci://r.example/charts/theirs", "1.1.0", "theirs"),
+        ),
+    ],
+)
+def test_a_chart_of_ones_own_has_the_name_that_one_gave_it(
+    described: dict[str, str], expected: tuple[str, str | None, str]
+) -> None:
+    found = other_chart(RuntimeConfig.model_validate({"name": "a", "type": "sdwebui", **described}))
+    assert found is not None
+    assert (found.repository, found.version, found.chart) == expected
 
 
 def test_our_chart_is_called_as_its_own_file_says() -> None:

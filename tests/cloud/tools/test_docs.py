@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from decimal import Decimal
@@ -10,20 +11,31 @@ from pathlib import Path
 import pytest
 
 from cloud.commands import app
-from cloud.deployment import checks
+from cloud.deployment import checks, making
 from cloud.synthesis.cost import fixed_of
 from contract.prices import bill, fixed_usage, load_prices, total
 from tests.cloud.synthesis import ROOT, Synthesis
 from tests.cloud.tools.conftest import Run
 
-TEXT = (ROOT / "docs" / "cloud.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.removeprefix("uvx nox -s ")
-    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("uvx nox -s ")
+PAGES = [
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("cloud.md", "cloud-by-hand.md", "troubleshooting.md")
 ]
-DRY = [command for command in COMMANDS if "--dry-run" in command]
+TEXT = PAGES[0]
+
+
+def commands(text: str) -> list[str]:
+    """Returns the commands of a page that are ours: those of the model bucket have tests of their own."""
+    return [
+        line.removeprefix("uvx nox -s ")
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("uvx nox -s ") and not line.startswith("uvx nox -s models ")
+    ]
+
+
+COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
+DRY = [command for command in commands(TEXT) if "--dry-run" in command]
 
 COSTS = [
     ("cluster",),
@@ -70,6 +82,17 @@ def test_a_dry_run_runs(
         assert "lacks Stable-diffusion/" in result.output
     else:
         assert result.exit_code == 0, result.output
+
+
+def test_the_cdk_is_called_in_the_version_that_deploy_calls() -> None:
+    assert set(re.findall(r"npx (aws-cdk@\S+)", PAGES[1])) == {making.CDK}
+
+
+def test_the_config_is_where_the_page_looks_for_it() -> None:
+    # `cdk` is started in cloud/, and its app in the folder above.
+    app = json.loads((ROOT / "cloud" / "cdk.json").read_text(encoding="utf-8"))["app"]
+    assert app.startswith("cd .. && ")
+    assert "--context config=.darkroom/deploy/darkroom-us-west-2/config.yaml" in PAGES[1]
 
 
 def test_every_command_explains_itself_and_has_a_dry_run(run: Run) -> None:
