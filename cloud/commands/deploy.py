@@ -111,7 +111,10 @@ def deploy(  # noqa: PLR0917 - typer reads options from parameters
             write(work.config_file, work.config)
             report.say(f"the resolved config is {work.config_file}; edit it, and deploy it with --config")
             if faults:
-                fail(f"{len(faults)} faults would stop the deployment; nothing was made", USAGE)
+                fail(
+                    f"{len(faults)} fault{'s' if len(faults) > 1 else ''} would stop the deployment; nothing was made",
+                    USAGE,
+                )
             return
         carry_out(todo, work)
         for name, value in work.outputs.items():

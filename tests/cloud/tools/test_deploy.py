@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ class FakeService:
 
     quota = 64.0
     """For G and VT instances, on demand and Spot."""
-    others: ClassVar[dict[str, float]] = {STANDARD.code: 64, ADDRESSES.code: 5, VPCS.code: 5, GATEWAYS.code: 5}
+    quotas: ClassVar[dict[str, float]] = {STANDARD.code: 64, ADDRESSES.code: 5, VPCS.code: 5, GATEWAYS.code: 5}
     """As a new account has them, but for the first."""
     broken = ""
     address = "203.0.113.7\n"
@@ -96,7 +97,7 @@ class FakeService:
 
     async def _quota(self, request: web.Request) -> web.Response:
         code = json.loads(await request.text())["QuotaCode"]
-        value = self.quota if code in {SPOT, ON_DEMAND} else self.others.get(code, 10_000.0)
+        value = self.quota if code in {SPOT, ON_DEMAND} else self.quotas.get(code, 10_000.0)
         return web.json_response({"Quota": {"Value": value}}, content_type="application/x-amz-json-1.1")
 
 
@@ -156,7 +157,7 @@ class Place:
         ec2, ecr = client("ec2", self.endpoint), client("ecr", self.endpoint)
         if ecr.describe_repositories()["repositories"]:
             return
-        for holds in ("api", "agent", "comfyui"):
+        for holds in ("api", "agent", "comfyui", "sdwebui"):
             ecr.create_repository(repositoryName=f"blue/{holds}")
         client("iam", self.endpoint).create_instance_profile(InstanceProfileName="builder")
         self._stack(
@@ -309,12 +310,49 @@ def test_a_dry_run_writes_the_config_and_makes_nothing(place: Place) -> None:
     }
 
 
+def _play(account: str, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the emulated account one of a kind."""
+    ec2 = client("ec2", place.endpoint)
+    match account:
+        case "no credentials":
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+                monkeypatch.delenv(name, raising=False)
+            place.environment = {key: value for key, value in place.environment.items() if key != "AWS_ENDPOINT_URL"}
+        case "default quotas":
+            monkeypatch.setitem(place.service.quotas, STANDARD.code, 5.0)
+        case "few GPUs":
+            place.service.quota = 0.0
+        case "few addresses":
+            for _ in range(3):
+                ec2.allocate_address(Domain="vpc")
+        case "no address of the model":
+            source = "{url: 'http://127.0.0.1:9/small.safetensors', sha256: %s}" % ("a" * 64)
+            (place.folder / "model.yaml").write_text(
+                "modelsRuntime: [{name: sdruntime, type: sdwebui, modelFilename: small.safetensors}]\n"
+                f"cloud: {{modelSources: {{small.safetensors: {source}}}}}\n"
+            )
+        case "taken bucket":
+            place.environment["AWS_ENDPOINT_URL_S3"] = place.service.url
+        case "role of somebody":
+            client("iam", place.endpoint).create_role(
+                RoleName="KarpenterNodeRole-blue-us-east-1", AssumeRolePolicyDocument="{}"
+            )
+        case "excluded zone":
+            zones = "cloud: {availabilityZones: [us-east-1a, us-east-1e]}"
+            (place.folder / "zones.yaml").write_text(f"modelsRuntime: [{{name: a, type: comfyui}}]\n{zones}\n")
+        case "bucket elsewhere":
+            client("s3", place.endpoint).create_bucket(
+                Bucket="models-in-europe", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+            )
+
+
 @pytest.mark.parametrize(
     ("account", "options", "said"),
     [
         ("no credentials", (), "there are no AWS credentials (Unable to locate credentials): run `aws sso login`"),
         ("wrong region", ("-R", "us-wst-2"), "there is no region 'us-wst-2'; did you mean us-west-2?"),
         ("few GPUs", (), "no GPU can start: 'All G and VT Spot Instance Requests'"),
+        ("default quotas", (), "Running On-Demand Standard instances, in vCPUs: 6 more are needed, 0 of 5"),
         (
             "few addresses",
             (),
@@ -345,36 +383,7 @@ def test_a_first_account_is_told_what_is_in_the_way_before_anything_is_made(
     place: Place, monkeypatch: pytest.MonkeyPatch, account: str, options: tuple[str, ...], said: str
 ) -> None:
     http().post(f"{place.endpoint}/moto-api/reset").raise_for_status()
-    ec2 = client("ec2", place.endpoint)
-    match account:
-        case "no credentials":
-            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
-                monkeypatch.delenv(name, raising=False)
-            place.environment = {key: value for key, value in place.environment.items() if key != "AWS_ENDPOINT_URL"}
-        case "few GPUs":
-            place.service.quota = 0.0
-        case "few addresses":
-            for _ in range(3):
-                ec2.allocate_address(Domain="vpc")
-        case "no address of the model":
-            source = "{url: 'http://127.0.0.1:9/small.safetensors', sha256: %s}" % ("a" * 64)
-            (place.folder / "model.yaml").write_text(
-                "modelsRuntime: [{name: sdruntime, type: sdwebui, modelFilename: small.safetensors}]\n"
-                f"cloud: {{modelSources: {{small.safetensors: {source}}}}}\n"
-            )
-        case "taken bucket":
-            place.environment["AWS_ENDPOINT_URL_S3"] = place.service.url
-        case "role of somebody":
-            client("iam", place.endpoint).create_role(
-                RoleName="KarpenterNodeRole-blue-us-east-1", AssumeRolePolicyDocument="{}"
-            )
-        case "excluded zone":
-            zones = "cloud: {availabilityZones: [us-east-1a, us-east-1e]}"
-            (place.folder / "zones.yaml").write_text(f"modelsRuntime: [{{name: a, type: comfyui}}]\n{zones}\n")
-        case "bucket elsewhere":
-            client("s3", place.endpoint).create_bucket(
-                Bucket="models-in-europe", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-            )
+    _play(account, place, monkeypatch)
     for dry in (("--dry-run",), ()):
         result = place.deploy(*options, *dry)
         assert result.exit_code == 2, result.output
@@ -382,6 +391,27 @@ def test_a_first_account_is_told_what_is_in_the_way_before_anything_is_made(
         assert "Traceback" not in result.output
         assert ("nothing was made" in result.output) is bool(dry)
     assert place.tools.calls == []
+
+
+def test_an_account_without_the_model_gets_it_on_the_way_to_its_first_image(place: Place) -> None:
+    http().post(f"{place.endpoint}/moto-api/reset").raise_for_status()
+    source = f"{{url: '{place.service.url}/picture.png', sha256: {hashlib.sha256(picture()).hexdigest()}}}"
+    (place.folder / "model.yaml").write_text(
+        "modelsRuntime: [{name: sdruntime, type: sdwebui, modelFilename: small.safetensors}]\n"
+        f"cloud: {{modelSources: {{small.safetensors: {source}}}}}\n"
+    )
+    options = ("-t", "sdwebui", "--config", "model.yaml", "--fetch-models", "--no-image-cache")
+    dry = place.deploy(*options, "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert f"small.safetensors ({len(picture())} bytes) comes from {place.service.url}" in dry.output
+    assert "it costs $" in dry.output
+    assert client("s3", place.endpoint).list_buckets()["Buckets"] == []
+    done = place.deploy(*options)
+    assert done.exit_code == 0, done.output
+    found = client("s3", place.endpoint).get_object(
+        Bucket=f"blue-models-{ACCOUNT}-us-east-1", Key="Stable-diffusion/small.safetensors"
+    )
+    assert found["Body"].read() == picture()
 
 
 def test_a_second_region_takes_nothing_from_the_first(place: Place) -> None:
@@ -726,6 +756,6 @@ def test_every_example_has_a_plan(run: Run, example: Path, tmp_path: Path, monke
     )
     assert result.exit_code == 2
     assert f"{len(steps(''))}/{len(steps(''))} " in result.output
-    assert "1 faults" in result.output
+    assert "1 fault would" in result.output
     (written,) = tmp_path.glob("*/config.yaml")
     assert load_config(written).runtimes == load_config(example).runtimes
