@@ -381,7 +381,8 @@ def test_results_are_delivered_by_cloudfront_only_when_the_config_says_so_and_re
     (refusal,) = [item for item in statements if item.get("Sid") == "DeliverNoRecords"]
     assert refusal["Effect"] == "Deny"
     endings = {str(resource["Fn::Join"][1][-1]) for resource in refusal["Resource"]}
-    assert endings == {"/.tasks/*", "/.ended/*", "/.payloads/*", "/.idempotency/*", "/.inputs/*"}
+    private = ("tasks", "ended", "payloads", "idempotency", "inputs", "lists", "requests")
+    assert endings == {f"/.{folder}/*" for folder in private}
 
 
 def test_models_come_from_the_bucket_or_from_a_file_system(default: Synthesis, everything: Synthesis) -> None:
