@@ -12,6 +12,7 @@ LONGEST: Final = (
     "tests/integration/e2e/test_aws_trouble.py",
     "tests/integration/e2e/test_hard_times.py",
     "tests/integration/e2e/test_killed_agents.py",
+    "tests/integration/console/test_console.py",
     "tests/integration/e2e/test_journeys.py",
     "tests/integration/e2e/test_aws_outage.py",
     "tests/cloud/tools/test_canary.py",

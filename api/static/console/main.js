@@ -1,4 +1,5 @@
 // The console: its frame, and which view is shown.
+import { useEffect, useRef } from "../vendor/hooks.js";
 import { render } from "../vendor/preact.js";
 import "../vendor/signals.js";
 import { alive } from "./api.js";
@@ -21,6 +22,13 @@ const TABS = [["tasks", "Tasks"], ["gallery", "Gallery"], ["runtimes", "Runtimes
 
 function Console() {
   const { name, id } = place.value;
+  const first = useRef(true);
+  useEffect(() => {
+    document.title = id ? `${id} · Darkroom` : `${TABS.find(([tab]) => tab === name)?.[1] ?? "Tasks"} · Darkroom`;
+    // Whoever does not see the page hears that another view is there.
+    if (!first.current) document.getElementById("main").focus();
+    first.current = false;
+  }, [name, id]);
   const View = name === "tasks" && id ? TaskPage : VIEWS[name] ?? TaskList;
   return html`
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>

@@ -15,8 +15,8 @@ export function Fake() {
 }
 
 export function Progress({ task }) {
-  if (ended(task)) return null;
-  const known = task.status !== "queued" && task.progress != null;
+  if (ended(task) || task.status === "queued") return null;
+  const known = task.progress != null;
   return html`<progress max="1" value=${known ? task.progress : undefined} aria-label=${`Progress of ${task.id}`}></progress>`;
 }
 

@@ -1,5 +1,4 @@
 // One task's page: what was asked, what became of it, and what can be done with it.
-import { useEffect } from "../vendor/hooks.js";
 import { alive, get, send, taskPath } from "./api.js";
 import { Heard } from "./callbacks.js";
 import { clock } from "./format.js";
@@ -26,7 +25,6 @@ export function TaskPage() {
     learn([view]);
     return view;
   }, over ? 0 : SLOW, [id, key.value, over, missed.value, task?.submission]);
-  useEffect(() => { document.title = `${id} · Darkroom`; return () => { document.title = "Darkroom"; }; }, [id]);
   if (error?.status === 404) return html`<section><h2>${id}</h2><p class="empty">There is no such task${key.value ? " for this API key" : ""}. <a href=${to("tasks")}>All tasks</a></p></section>`;
   if (!task) return html`<section><h2>${id}</h2><${Problem} error=${error?.status ? error : null} />${!error && html`<p class="faint">Looking …</p>`}</section>`;
   return html`<section aria-labelledby="task-title" class="one">
