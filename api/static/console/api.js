@@ -1,5 +1,6 @@
 // Calls of the API: its errors as exceptions with its own sentences, and whether it answers at all.
 import { signal } from "../vendor/signals.js";
+import { parse, stringify } from "./json.js";
 import { asked, key } from "./keys.js";
 
 /** False while the API does not answer. */
@@ -33,16 +34,16 @@ export async function call(path, { headers = {}, ...options } = {}) {
 }
 
 export async function get(path, options) {
-  return (await call(path, { cache: "no-store", ...options })).json();
+  return parse(await (await call(path, { cache: "no-store", ...options })).text());
 }
 
 export async function send(method, path, body, headers = {}) {
   const answer = await call(path, {
     method,
     headers: body === undefined ? headers : { "content-type": "application/json", ...headers },
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: body === undefined ? undefined : stringify(body),
   });
-  return answer.status === 204 ? null : answer.json();
+  return answer.status === 204 ? null : parse(await answer.text());
 }
 
 export function taskPath(id, rest = "") {

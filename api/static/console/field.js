@@ -2,6 +2,7 @@
 import { useId, useState } from "../vendor/hooks.js";
 import { call } from "./api.js";
 import { html } from "./html.js";
+import { numberOf } from "./json.js";
 import { Problem } from "./parts.js";
 
 export function Field({ field, value, set, sample }) {
@@ -35,10 +36,10 @@ function Line({ field, value, set }) {
     const text = event.target.value;
     if (text === "") set(undefined);
     else if (!number) set(text);
-    else if (Number.isFinite(Number(text))) set(Number(text));
+    else if (numberOf(text) !== undefined) set(numberOf(text));
   }
   return html`<label class=${wide ? "wide" : ""} title=${title}>${label}
-    <input type=${number ? "number" : "text"} value=${value ?? ""} data-pointer=${pointer} placeholder=${placeholder} spellcheck="false" list=${suggestions ? list : undefined}
+    <input type=${number ? "number" : "text"} value=${String(value ?? "")} data-pointer=${pointer} placeholder=${placeholder} spellcheck="false" list=${suggestions ? list : undefined}
       min=${field.min ?? field.minimum} max=${field.max ?? field.maximum} step=${number ? (whole ? field.step ?? 1 : "any") : undefined} onInput=${take} />
     ${suggestions && html`<datalist id=${list}>${suggestions.map((one) => html`<option value=${one} />`)}</datalist>`}
   </label>`;

@@ -1,4 +1,5 @@
 // What of a request's content is worth a field of its own, by JSON Pointers (RFC 6901) into it. Pure.
+import { stringify } from "./json.js";
 
 const SAMPLERS = ["Euler a", "Euler", "DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DPM2", "DDIM", "LMS", "Heun", "UniPC"];
 
@@ -61,7 +62,7 @@ export function workflowFields(content) {
       if (!(name in WORDS) || Array.isArray(value) || (name === "image" && !LOADERS.test(node.class_type))) continue;
       const role = name === "text" ? textRole(content, id) : ROLES[name];
       const label = { prompt: "Prompt", negative: "Negative prompt" }[role] ?? WORDS[name];
-      const type = name === "image" ? "file" : name === "text" ? "text" : typeof value === "number" ? (Number.isInteger(value) && name !== "cfg" && name !== "denoise" ? "integer" : "number") : "string";
+      const type = name === "image" ? "file" : name === "text" ? "text" : typeof value === "bigint" ? "integer" : typeof value === "number" ? (Number.isInteger(value) && name !== "cfg" && name !== "denoise" ? "integer" : "number") : "string";
       found.push({ role, label, type, pointer: pointerTo([id, "inputs", name]), short: role === "negative", wide: name === "ckpt_name", title: `${node.class_type}, node ${id}` });
     }
   }
@@ -138,6 +139,6 @@ export function describe(content) {
 }
 
 function short(value) {
-  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const text = typeof value === "string" ? value : stringify(value);
   return text.length > 600 ? `${text.slice(0, 600)} … (${text.length} characters)` : text;
 }

@@ -2,8 +2,9 @@
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
 import { signal } from "../vendor/signals.js";
 import { call, get, send, taskPath } from "./api.js";
-import { html } from "./html.js";
 import { Field } from "./field.js";
+import { html } from "./html.js";
+import { parse, stringify } from "./json.js";
 import { Fake, Problem } from "./parts.js";
 import { TYPES, carried, fieldsOf, isWorkflow, valueAt, withValue } from "./request.js";
 import { go, place } from "./router.js";
@@ -73,11 +74,12 @@ function Form({ form, change }) {
     setError(null);
     const metadata = { ...kept(form.metadata), runtime: form.runtime, tasktype: form.tasktype, prefix: form.prefix.trim() };
     if (form.id.trim()) metadata.id = form.id.trim();
-    const body = JSON.stringify({ task: { metadata, content: form.content } });
+    const body = { task: { metadata, content: form.content } };
+    const text = stringify(body);
     // Sent once, however often the button is pressed while nobody answers.
-    if (again.current?.body !== body) again.current = { body, key: crypto.randomUUID?.() ?? String(Math.random()).slice(2) };
+    if (again.current?.text !== text) again.current = { text, key: crypto.randomUUID?.() ?? String(Math.random()).slice(2) };
     try {
-      const accepted = await send("POST", "v1/tasks", JSON.parse(body), { "idempotency-key": again.current.key });
+      const accepted = await send("POST", "v1/tasks", body, { "idempotency-key": again.current.key });
       again.current = null;
       learn([accepted]);
       draft.value = { ...draft.value, id: "" };
@@ -150,14 +152,20 @@ async function workflowOf(file, form) {
   const taken = { tasktype: "pipeline", runtime, warnings: [] };
   try {
     const answer = await call(`v1/runtimes/${encodeURIComponent(runtime)}/workflow`, { method: "POST", body: file, headers: { "content-type": file.type || "application/json" } });
-    const { content, fields, warnings } = await answer.json();
-    return { ...taken, content, fields: fields?.length ? fields : null, warnings: warnings ?? [] };
+    const { content, fields, warnings } = parse(await answer.text());
+    return { ...taken, content, fields: fields?.length ? toldApart(fields) : null, warnings: warnings ?? [] };
   } catch (error) {
     if (![404, 405].includes(error.status)) throw error;
   }
-  const content = JSON.parse(await file.text().catch(() => "{}"));
+  const content = parse(await file.text().catch(() => "{}"));
   if (!isWorkflow(content)) throw new Error("This file is no workflow in API form: in ComfyUI, choose “Export (API)”.");
   return { ...taken, content, fields: null };
+}
+
+/** Names the node where several fields are called the same. */
+function toldApart(fields) {
+  const count = (label) => fields.filter((field) => field.label === label).length;
+  return fields.map((field) => (count(field.label) > 1 ? { ...field, label: `${field.label} (node ${field.node})` } : field));
 }
 
 function Raw({ content, change }) {
@@ -165,10 +173,10 @@ function Raw({ content, change }) {
   const [error, setError] = useState(null);
   function take(event) {
     setText(event.target.value);
-    try { change(JSON.parse(event.target.value)); setError(null); } catch (problem) { setError(new Error(`This is not JSON yet, and is not sent: ${problem.message}`)); }
+    try { change(parse(event.target.value)); setError(null); } catch (problem) { setError(new Error(`This is not JSON yet, and is not sent: ${problem.message}`)); }
   }
   return html`<details id="advanced"><summary>Whole content (JSON)</summary>
-    <textarea id="content" rows="14" spellcheck="false" aria-label="Content as JSON" value=${error ? text : JSON.stringify(content, null, 2)} onChange=${take}></textarea>
+    <textarea id="content" rows="14" spellcheck="false" aria-label="Content as JSON" value=${error ? text : stringify(content, 2)} onChange=${take}></textarea>
     <${Problem} error=${error} />
   </details>`;
 }

@@ -4,6 +4,7 @@ import { Heard } from "./callbacks.js";
 import { clock } from "./format.js";
 import { missed } from "./follow.js";
 import { html } from "./html.js";
+import { stringify } from "./json.js";
 import { key } from "./keys.js";
 import { Result } from "./media.js";
 import { Action, Badge, Fake, Problem, Progress, usePolled } from "./parts.js";
@@ -39,7 +40,7 @@ export function TaskPage() {
     <${Deliveries} task=${task} over=${over} />
     <${Callbacks} task=${task} over=${over} />
     <${Earlier} task=${task} />
-    <details class="card"><summary>The API's answer</summary><pre>${JSON.stringify(task, null, 2)}</pre></details>
+    <details class="card"><summary>The API's answer</summary><pre>${stringify(task, 2)}</pre></details>
   </section>`;
 }
 
@@ -74,7 +75,7 @@ function Request({ task }) {
   return html`<div class="card"><h3>Request</h3>
     ${error && html`<p class="faint">${error.message}</p>`}
     ${value && html`<dl class="facts">${describe(value.content).map(({ label, value: told }) => html`<div><dt>${label}</dt><dd>${told}</dd></div>`)}</dl>
-      <details><summary>as it was sent</summary><pre>${JSON.stringify(value, null, 2)}</pre></details>`}
+      <details><summary>as it was sent</summary><pre>${stringify(value, 2)}</pre></details>`}
   </div>`;
 }
 

@@ -22,6 +22,7 @@ APIGW: {{throttle: {{rateLimit: 1000, burstLimit: 1000}}}}
 modelsRuntime:
 - {{name: sdruntime, type: sdwebui, dynamicModel: true}}
 - {{name: comfyruntime, type: comfyui}}
+- {{name: drawingruntime, type: comfyui}}
 """
 
 WINDOW: Any = {"width": 1280, "height": 800}
@@ -54,14 +55,18 @@ class Shown:
 
     stack: Stack
     pod: Pod
+    """Of sdruntime."""
+    drawing: Pod
+    """Of drawingruntime, a ComfyUI; it may not be ready yet."""
 
 
 @pytest.fixture(scope="module")
 def shown(chromium: str, localstack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """An API, and a pod of sdruntime alone: the tasks of comfyruntime wait."""
+    """An API, and pods of two runtimes: the tasks of comfyruntime wait."""
     with Stack(deploy(localstack, config=CONFIG), tmp_path_factory.mktemp("console")) as stack:
         stack.start_api()
-        yield Shown(stack, stack.start_pod("sdruntime", RUNTIME_FAKE="true"))
+        drawing = stack.start_pod("drawingruntime", ready=False)
+        yield Shown(stack, stack.start_pod("sdruntime", RUNTIME_FAKE="true"), drawing)
 
 
 @pytest.fixture

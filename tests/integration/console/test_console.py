@@ -9,12 +9,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 from playwright.sync_api import Locator, Page, expect
 
+from contract.objects import catalogue_key
 from contract.record import Status
 from tests.integration.console.conftest import Shown
+from tests.integration.e2e.test_workflows import drawing
 from tests.support.stack import Stack, task, unique, workflow
+from tests.support.waiting import eventually
 from tests.support.web import picture
 
 OpenPage = Callable[..., Page]
@@ -109,14 +111,23 @@ def test_a_file_of_ones_own_becomes_an_input(shown: Shown, open_page: OpenPage, 
     expect(page.locator(".title .badge")).to_have_text(re.compile("succeeded"))
 
 
-def test_a_dropped_workflow_becomes_a_form(shown: Shown, open_page: OpenPage) -> None:
+def test_a_dropped_workflow_of_the_editor_becomes_a_form_and_runs(shown: Shown, open_page: OpenPage) -> None:
+    shown.drawing.wait_ready()
+    catalogue = catalogue_key(shown.drawing.runtime)
+    eventually(lambda: shown.stack.deployment.object_keys(catalogue))
     page = open_page(f"{shown.stack.api}/#/submit")
+    page.get_by_label("Task type").select_option("pipeline")
+    page.get_by_label("Runtime").select_option(shown.drawing.runtime)
     page.get_by_label("Drop a ComfyUI workflow").set_input_files(
-        {"name": "w.json", "mimeType": "application/json", "buffer": _json(workflow("a lighthouse"))}
+        {"name": "w.json", "mimeType": "application/json", "buffer": json.dumps(drawing()).encode()}
     )
+    page.get_by_label("What to draw: text").fill("a lighthouse")
+    page.get_by_label("KSampler: seed").fill(str(2**64 - 1))
+    expect(page.get_by_label("Content as JSON")).to_have_value(re.compile(f'"seed": {2**64 - 1},'))
+    page.get_by_role("button", name="Submit").click()
 
-    expect(page.get_by_label("Task type")).to_have_value("pipeline")
-    expect(page.locator("textarea").first).to_have_value("a lighthouse")
+    expect(page.locator(".title .badge")).to_have_text(re.compile("succeeded"))
+    assert shown.drawing.fake.runs("a lighthouse")
 
 
 def test_the_page_heals_when_the_api_was_away(shown: Shown, open_page: OpenPage) -> None:
@@ -192,7 +203,3 @@ def unnamed(page: Page) -> list[str]:
             .map((one) => one.outerHTML.slice(0, 120))"""
     )
     return found
-
-
-def _json(document: object) -> bytes:
-    return httpx.Request("POST", "http://x", json=document).content
