@@ -20,6 +20,7 @@ COMPONENTS = {
     "tests": "tests/requirements.txt",
     "api": "api/requirements.txt",
     "agent": "agent/requirements.txt",
+    "webhooks": "webhooks/requirements.txt",
     "fake-runtime": "fake_runtime/requirements.txt",
     "local": "local/requirements.txt",
     "harness": "local/harness/requirements.txt",

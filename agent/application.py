@@ -19,6 +19,7 @@ from agent.completion import Completion
 from agent.holdings import Holdings
 from agent.inputs import Inputs, fetch
 from agent.inputs.payloads import Payloads
+from agent.nudges import Nudges
 from agent.operations.health import HealthServer
 from agent.operations.lifecycle import Lifecycle, LifecycleCollector
 from agent.operations.metrics import Metrics
@@ -33,6 +34,7 @@ from agent.runtimes import make_runtime, open_session
 from agent.settings import Settings
 from agent.task_queue import TaskQueue
 from contract.identifiers import new_ulid
+from contract.outbound import parse_origins
 from contract.store import RecordStore
 from contract.task_lists import TaskLists
 
@@ -86,7 +88,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             finishing=holdings.finishing,
         )
         inputs = Inputs(
-            fetch.Fetcher(_input_limits(settings), fetch.parse_origins(settings.input_allowed_origins)),
+            fetch.Fetcher(_input_limits(settings), parse_origins(settings.input_allowed_origins)),
             clients.s3,
             settings.s3_bucket,
             settings.input_s3_buckets,
@@ -148,6 +150,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 visibility_timeout=settings.visibility_timeout,
                 new_holder=lambda: f"{process}/{next(runs)}",
                 fake=settings.runtime_fake,
+                nudges=Nudges(clients.sqs, settings.webhook_queue_url),
             ),
             metrics=metrics,
             tracer=tracer,

@@ -22,6 +22,7 @@ from agent.decisions import Fail, begin, ended_by, exhausted, may_have_orphans, 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.holdings import Held
 from agent.inputs.payloads import Payloads
+from agent.nudges import Nudges
 from agent.operations.metrics import Metrics
 from agent.outcomes import (
     Abandoned,
@@ -54,6 +55,7 @@ from contract.record import (
 )
 from contract.store import RecordStore
 from contract.task_lists import TaskLists
+from contract.webhooks import Event
 
 log = structlog.get_logger()
 
@@ -75,6 +77,7 @@ class Completion:
         visibility_timeout: seconds after which a message that was not confirmed may be somebody else's.
         new_holder: makes the token of an attempt.
         fake: whether the runtime is a stand-in, for the record.
+        nudges: tell of runs that begin, where somebody wants to hear of them.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Completion:
         visibility_timeout: float,
         new_holder: Callable[[], str],
         fake: bool = False,
+        nudges: Nudges | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -103,6 +107,7 @@ class Completion:
         self._visibility_timeout = visibility_timeout
         self._new_holder = new_holder
         self._fake = fake
+        self._nudges = nudges
 
     async def start(self, held: Held) -> None:
         """Writes the start of an attempt; a refusal is left in `held.refused`."""
@@ -125,6 +130,12 @@ class Completion:
             held.refused = error
         else:
             held.attempt = held.submission.attempts
+            self.tell(held, Event.RUNNING)
+
+    def tell(self, held: Held, event: Event) -> None:
+        """Tells of what has happened to a run, where somebody wants to hear of it; waits for nobody."""
+        if self._nudges is not None:
+            self._nudges.tell(held, event)
 
     async def conclude(self, held: Held, outcome: Outcome) -> str | None:
         """Brings an outcome into S3 and the record; what follows needs the outcome no more.

@@ -46,6 +46,7 @@ from agent.turns import Turn, Turns
 from agent.watch import RecordWatch
 from contract.outages import OUTAGES, is_outage
 from contract.store import RecordStore
+from contract.webhooks import Event
 
 log = structlog.get_logger()
 
@@ -105,7 +106,12 @@ class Pipeline:
         self._recycling = recycling
         self._lifecycle = lifecycle
         self.heartbeat = Heartbeat(queue, holdings, metrics, visibility_timeout=visibility_timeout)
-        self._watch = RecordWatch(store, holdings, withdraw=self._withdraw)
+        self._watch = RecordWatch(
+            store,
+            holdings,
+            withdraw=self._withdraw,
+            reported=lambda held: completion.tell(held, Event.PROGRESS),
+        )
 
         self._group = asyncio.TaskGroup()
         self._prepared: asyncio.Queue[Held] = asyncio.Queue()

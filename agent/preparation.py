@@ -152,6 +152,7 @@ class Preparation:
             tasktype=metadata.tasktype,
             prefix=metadata.prefix,
             context=metadata.context,
+            webhook=metadata.webhook,
             submitted_at=metadata.submitted_at or datetime.now(UTC),
             sent_at=None if sent is None else datetime.fromtimestamp(sent, UTC),
         )

@@ -9,12 +9,12 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agent.decisions import refusal
-from agent.inputs.fetch import parse_origins
 from agent.operations.pod import SERVICE_ACCOUNT
 from agent.operations.recycling import RecycleBy
 from agent.operations.warm_up import WarmUpRequest, read_warm_up
 from agent.runtimes.allowance import MOST_BYTES
 from contract.identifiers import RuntimeName
+from contract.outbound import parse_origins
 from contract.runtimes import KINDS, listed
 from contract.task import RuntimeType
 from contract.topology import VISIBILITY_TIMEOUT
@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         bool,
         Field(description="whether the JSON of callbacks has `status` and `error` too; the API has the same setting"),
     ] = False
+    webhook_queue_url: Annotated[
+        str, Field(description="URL of the queue of webhooks, for events of runs; none are told when empty")
+    ] = ""
     s3_bucket: Annotated[str, Field(description="bucket of results and task records", min_length=3)]
     dynamic_sd_model: Annotated[bool, Field(description="SD Web UI: whether a request may name its checkpoint")] = False
     input_s3_buckets: Annotated[

@@ -46,12 +46,21 @@ class RecordWatch:
         store: the task records.
         holdings: all held messages.
         withdraw: takes a task that does not run yet out of the pipeline.
+        reported: is called when the progress of a run has been written.
     """
 
-    def __init__(self, store: RecordStore, holdings: Holdings, *, withdraw: Callable[[Held, Outcome], None]) -> None:
+    def __init__(
+        self,
+        store: RecordStore,
+        holdings: Holdings,
+        *,
+        withdraw: Callable[[Held, Outcome], None],
+        reported: Callable[[Held], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._holdings = holdings
         self._withdraw = withdraw
+        self._reported = reported
         self._reports: dict[Held, _Reports] = {}
 
     async def run(self) -> None:
@@ -113,6 +122,7 @@ class RecordWatch:
             held.checked_at = time.monotonic()
         else:
             held.reported_progress = progress
+            self._reported(held)
             reports, now = self._reports[held], time.monotonic()
             reports.due = now + progress_interval(now - reports.began)
 

@@ -47,6 +47,11 @@ Serves the HTTP API. Everything is set by environment variables:
   MAX_EVENT_STREAMS       event streams and waiting submissions open at once (1000); one API key gets half of them
   MAX_WAIT_SECONDS        that `POST /v1/tasks?wait=` waits at most (60); less than a proxy in front does
   CALLBACK_ERRORS         true: callbacks say `status` and `error` in their JSON too, as the agents' do (false)
+  WEBHOOK_SECRETS         what signs webhooks: a root of all tenants' secrets, tenant=whsec_…, with commas between them;
+                          empty: tasks may name none
+  WEBHOOK_SECRETS_ARN     the same, where AWS Secrets Manager has it
+  WEBHOOK_ALLOWED_ORIGINS receivers that need be neither https nor public
+  WEBHOOK_LOOK_SECONDS    after which the deliverer looks at a task whose end it has not heard of (900)
   GRACE_PERIOD_SECONDS    how long requests may take to end after SIGTERM (10)
   AWS_ENDPOINT_URL, AWS_REGION and AWS credentials as usual
   LOG_LEVEL, LOG_FORMAT   INFO; json or console

@@ -20,7 +20,6 @@ from api.aws import Aws, open_aws
 from api.callers import ByGateway
 from api.cors import with_cors
 from api.errors import ApiError
-from api.gateway import wait_for_secrets
 from api.hosts import Hosts
 from api.middleware import Gate, Observation, Paths, internal_error
 from api.openapi import openapi_document
@@ -30,6 +29,8 @@ from api.routes.operations import make_routes, unknown_route
 from api.services import Front, make_front, make_services
 from api.settings import Settings
 from contract.config import Config
+from contract.secret_store import read_secrets
+from contract.webhook_secrets import Secrets
 
 AwsFactory = Callable[[Settings], AbstractAsyncContextManager[Aws]]
 
@@ -53,9 +54,12 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with aws(settings) as clients:
             services = app.state.services = make_services(front, clients)
+            place = {"region": settings.aws_region, "endpoint": settings.aws_endpoint_url}
             if isinstance(front.callers, ByGateway) and settings.gateway_secret_arn:
-                place = {"region": settings.aws_region, "endpoint": settings.aws_endpoint_url}
-                front.callers.believe(await wait_for_secrets(settings.gateway_secret_arn, **place))
+                front.callers.believe(await read_secrets(settings.gateway_secret_arn, **place))
+            if settings.webhook_secrets_arn:
+                found = await read_secrets(settings.webhook_secrets_arn, **place)
+                services.webhooks.secrets = Secrets.parse(",".join(item.get_secret_value() for item in found))
             if front.callers.open:
                 _log.warning("API_KEYS and API_ADMIN_KEYS are empty: this API is OPEN to everybody who can reach it")
             loops = {asyncio.create_task(loop()) for loop in services.loops}

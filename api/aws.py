@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -14,6 +14,7 @@ from aiohttp import ClientError as HttpClientError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from api.settings import Settings
+from contract.links import Signer
 from contract.publications import SnsClient
 from contract.s3 import Listed, open_s3
 from contract.store import ContendedRecordError, S3Client
@@ -44,13 +45,6 @@ class S3(S3Client, Protocol):
 
     def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803 - S3's names
         """Amazon S3 ListObjectsV2, page after page."""
-
-
-class Signer(Protocol):
-    """The part of `contract.s3.S3` that signs links."""
-
-    async def sign(self, keys: Sequence[str], *, seconds: int) -> list[str]:
-        """Returns links to objects of the output bucket."""
 
 
 class Sns(SnsClient, Protocol):

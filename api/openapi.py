@@ -51,6 +51,9 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.SentBack,
     schemas.Deleted,
     schemas.ConvertedWorkflow,
+    schemas.WebhookDeliveries,
+    schemas.WebhookDelivery,
+    schemas.WebhookSecrets,
     schemas.Health,
     schemas.Ready,
 )
@@ -261,6 +264,20 @@ _FILTERS: Final = [
         ("cursor", {"type": "string"}, "`next` of the page before."),
     )
 ]
+_SUBMISSION: Final = {
+    "name": "submission",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "An earlier submission of the task; left out: the newest one.",
+}
+_DELIVERY: Final = {
+    "name": "number",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+    "description": "The delivery's `n`.",
+}
 _LAST_EVENT_ID: Final = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -402,6 +419,40 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 "Send dead letters back",
                 schemas.SentBack,
                 "What became of each. A task that has failed runs as a new submission.",
+            ),
+        },
+        "/v1/tasks/{task_id}/deliveries": {
+            "get": build.operation(
+                "listDeliveries",
+                "List what was delivered to the webhook",
+                {200: build.json("Each event with its attempts, in order.", schemas.WebhookDeliveries)},
+                403,
+                404,
+                503,
+                tag="tasks",
+                parameters=[_TASK_ID, _TENANT, _SUBMISSION],
+            )
+        },
+        "/v1/tasks/{task_id}/deliveries/{number}/redeliver": {
+            "post": build.operation(
+                "redeliver",
+                "Deliver to the webhook once more",
+                {202: build.json("It is tried again, under the same id.", schemas.WebhookDelivery)},
+                403,
+                404,
+                503,
+                tag="tasks",
+                parameters=[_TASK_ID, _DELIVERY, _TENANT, _SUBMISSION],
+            )
+        },
+        "/v1/webhook-secrets": {
+            "get": build.operation(
+                "showWebhookSecrets",
+                "Show the secrets that sign one's webhooks",
+                {200: build.json("The newest first.", schemas.WebhookSecrets)},
+                400,
+                tag="tasks",
+                description="Standard Webhooks' libraries verify a delivery with any of them.",
             )
         },
         "/v1/inputs": {

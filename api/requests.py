@@ -21,6 +21,7 @@ from contract.identifiers import Prefix, TaskId
 from contract.inputs import InputRules, problems
 from contract.runtimes import KINDS
 from contract.task import RuntimeType, TaskType, requested_checkpoint
+from contract.webhooks import Webhook
 
 MAX_RULES_BYTES: Final = 32 * 1024
 """What a request says of its links travels in the message too, beside the context."""
@@ -70,6 +71,8 @@ class TaskRequest:
     """The SD Web UI checkpoint that the content names."""
     inputs: InputRules | None = None
     """What the request says of single links."""
+    webhook: Webhook | None = None
+    """Where its events are delivered."""
     unknown: tuple[str, ...] = ()
     """A sentence for each key that nobody reads."""
 
@@ -93,7 +96,17 @@ def _check_rules(rules: InputRules, content: dict[str, Any], runtime: RuntimeCon
         raise InvalidRequestError(f"task.metadata.inputs.{place}", words)
 
 
-class MetadataV1(BaseModel):
+class WebhookV1(Webhook):
+    """Where a task's events are delivered, and which; the address alone stands for its three ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _from_address(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
+
+
+class _Metadata(BaseModel):
     """Who the task is, where it runs, and where its results go."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,7 +129,19 @@ class MetadataV1(BaseModel):
     ] = None
 
 
-class MetadataV1Alpha2(MetadataV1):
+class MetadataV1(_Metadata):
+    """Who the task is, where it runs, and where its results go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    webhook: Annotated[
+        WebhookV1 | None,
+        BeforeValidator(_from_address, json_schema_input_type=str | WebhookV1 | None),
+        Field(description="Optional: an https:// address that is told of the task's events (docs/webhooks.md)."),
+    ] = None
+
+
+class MetadataV1Alpha2(_Metadata):
     """The metadata of `v1alpha2`, where the id is required."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -124,7 +149,7 @@ class MetadataV1Alpha2(MetadataV1):
     id: Annotated[TaskId, Field(description="Task id; becomes part of the results' keys.")]
 
 
-class _Task[M: MetadataV1](BaseModel):
+class _Task[M: _Metadata](BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metadata: M
@@ -293,7 +318,7 @@ def _from_prompt(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
-    metadata: MetadataV1 = task.metadata
+    metadata: _Metadata = task.metadata
     runtime = config.runtime(metadata.runtime)
     if runtime is None:
         names = [known.name for known in config.runtimes]
@@ -331,6 +356,7 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         content=task.content,
         checkpoint=checkpoint,
         inputs=metadata.inputs,
+        webhook=metadata.webhook if isinstance(metadata, MetadataV1) else None,
     )
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
+from contract.deliveries import State
 from contract.record import Status
 from contract.task import RuntimeType, TaskType
+from contract.webhooks import Event
 
 
 class Fault(BaseModel):
@@ -222,6 +224,43 @@ class ConvertedWorkflow(BaseModel):
     warnings: Annotated[
         list[str], Field(description="What the runtime will refuse: nodes and models that it lacks, a sentence each.")
     ]
+
+
+class DeliveryAttempt(BaseModel):
+    """One try to deliver."""
+
+    at: datetime
+    seconds: float
+    status: Annotated[int | None, Field(description="Of the receiver's answer; null: there was none.")]
+    error: Annotated[str | None, Field(description="Why it failed; null: it did not.")]
+
+
+class WebhookDelivery(BaseModel):
+    """One event on its way to the webhook."""
+
+    n: int
+    id: Annotated[str, Field(description="The `webhook-id`, the same at each attempt.")]
+    type: Annotated[str, Field(examples=["task.succeeded"])]
+    at: Annotated[datetime, Field(description="When it happened.")]
+    state: State
+    attempts: int
+    next_try: Annotated[datetime | None, Field(description="null: it is over.")]
+    tries: Annotated[list[DeliveryAttempt], Field(description="The newest attempts.")]
+
+
+class WebhookDeliveries(BaseModel):
+    """The answer of `GET /v1/tasks/{id}/deliveries`."""
+
+    submission: str
+    url: Annotated[str, Field(description="Of the webhook, without its query.")]
+    events: list[Event]
+    deliveries: list[WebhookDelivery]
+
+
+class WebhookSecrets(BaseModel):
+    """The answer of `GET /v1/webhook-secrets`."""
+
+    secrets: Annotated[list[str], Field(description="The newest first; each of them signs. None: webhooks are off.")]
 
 
 class RuntimeList(BaseModel):

@@ -21,7 +21,6 @@ from api.events import Streams
 from api.feed import Feeds
 from api.idempotency import Idempotency
 from api.intake import Intake
-from api.links import Links
 from api.lists import Lists
 from api.metrics import Metrics
 from api.readiness import Readiness
@@ -36,10 +35,13 @@ from api.tasks import Tasks
 from api.throttle import Throttle
 from api.tracing import Tracer, make_tracer
 from api.uploads import Uploads
+from api.webhooks import Webhooks
 from contract.config import Config
+from contract.links import Links
 from contract.store import RecordStore
 from contract.task_lists import TaskLists
 from contract.topology import topology
+from contract.webhook_secrets import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Services:
     catalogues: Catalogues
     readiness: Readiness
     uploads: Uploads
+    webhooks: Webhooks
     sweeper: Sweeper
 
     @property
@@ -121,17 +124,27 @@ def make_services(front: Front, aws: Aws) -> Services:
         bucket=settings.s3_bucket,
         with_error=settings.callback_errors,
     )
+    place = topology(config, region=settings.aws_region)
+    webhooks = Webhooks(
+        sqs=aws.sqs,
+        s3=aws.s3,
+        bucket=settings.s3_bucket,
+        queue=place.webhooks,
+        allowed_origins=frozenset(settings.webhook_allowed_origins),
+        look_seconds=settings.webhook_look_seconds,
+    )
+    webhooks.secrets = Secrets.parse(settings.webhook_secrets.get_secret_value())
     acceptance = Acceptance(
         aws=aws,
         store=store,
         lists=task_lists,
         callbacks=callbacks,
+        webhooks=webhooks,
         config=config,
         bucket=settings.s3_bucket,
         topic_arn=settings.task_topic_arn,
         message_bytes=settings.task_message_bytes,
     )
-    place = topology(config, region=settings.aws_region)
     links = Links(aws.signer, cdn_base_url=settings.cdn_base_url, seconds=settings.presigned_seconds)
     tasks = Tasks(
         store=store, callbacks=callbacks, links=links, bucket=settings.s3_bucket, root_path=settings.root_path
@@ -166,6 +179,7 @@ def make_services(front: Front, aws: Aws) -> Services:
             body_seconds=settings.request_seconds,
             link_seconds=settings.presigned_seconds,
         ),
+        webhooks=webhooks,
         sweeper=Sweeper(
             expiry=Expiry(
                 s3=aws.s3,

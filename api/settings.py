@@ -12,8 +12,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from api.auth import NamedKey, check_keys, parse_keys
 from contract.hosts import AllowedHosts
 from contract.origins import parse_origins
+from contract.outbound import parse_receivers
 from contract.task import SNS_MESSAGE_LIMIT
 from contract.topology import EXPIRY, RETENTION
+from contract.webhook_secrets import Secrets
 
 MIB: Final = 1024 * 1024
 
@@ -92,6 +94,15 @@ class Settings(BaseSettings):
     callback_errors: bool = False
     """Whether the JSON of callbacks has `status` and `error` too; the agents have the same setting."""
 
+    webhook_secrets: SecretStr = SecretStr("")
+    """What signs webhooks; see `contract/webhook_secrets.py`. Empty: tasks may name none."""
+    webhook_secrets_arn: str = ""
+    """The same, where AWS Secrets Manager has it: its current value and its previous one."""
+    webhook_allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Receivers that need be neither https nor public, with commas between them; the deliverer's setting too."""
+    webhook_look_seconds: Annotated[float, Field(ge=0, le=900)] = 900
+    """After which the deliverer looks at a task whose end it has not heard of; SQS delays for 15 minutes at most."""
+
     expiry_seconds: Annotated[float, Field(gt=0, le=RETENTION)] = EXPIRY
     """How long a task may take from its submission to its end; SQS forgets its message after 14 days."""
     expiry_sweep_seconds: Annotated[float, Field(gt=0)] = 6 * 3600
@@ -110,6 +121,25 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, value: object) -> object:
         return parse_origins(tuple(value.split(","))) if isinstance(value, str) else value
+
+    @field_validator("webhook_allowed_origins", mode="before")
+    @classmethod
+    def _receivers(cls, value: object) -> object:
+        return parse_receivers(value) if isinstance(value, str) else value
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _webhook_secrets(cls, value: SecretStr) -> SecretStr:
+        Secrets.parse(value.get_secret_value())
+        return value
+
+    @field_validator("webhook_secrets_arn")
+    @classmethod
+    def _webhook_secrets_arn(cls, value: str, info: ValidationInfo) -> str:
+        given = info.data.get("webhook_secrets")
+        if value and given is not None and given.get_secret_value():
+            raise ValueError("is there beside WEBHOOK_SECRETS; set one of them")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from api.callbacks import Callbacks
 from api.errors import ApiError, UnavailableError
 from api.requests import TaskRequest
 from api.unsettled import Ticket, Unsettled
+from api.webhooks import Webhooks
 from contract.config import Config
 from contract.documents import encode
 from contract.identifiers import TaskRef, new_ulid
@@ -24,6 +25,7 @@ from contract.objects import output_prefix, payload_key, s3_url
 from contract.outages import is_gone
 from contract.publications import Publications
 from contract.record import (
+    NOT_ACCEPTED,
     Failure,
     Record,
     Status,
@@ -31,6 +33,7 @@ from contract.record import (
     TooManyUnfinishedError,
     UnknownSubmissionError,
     end_unstarted,
+    is_not_accepted,
     note_callback,
     submit,
 )
@@ -38,9 +41,6 @@ from contract.store import RecordStore
 from contract.task import INLINE_LIMIT, SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message
 from contract.task_lists import TaskLists
 from contract.topology import message_attributes
-
-NOT_ACCEPTED: Final = "not_accepted"
-"""The error code of a submission whose message could not be published; its client was told 503."""
 
 _STEP_SECONDS: Final = 12
 """For each step; AWS's own retries happen within."""
@@ -106,6 +106,7 @@ class Acceptance:
         store: RecordStore,
         lists: TaskLists,
         callbacks: Callbacks,
+        webhooks: Webhooks,
         config: Config,
         bucket: str,
         topic_arn: str,
@@ -115,6 +116,7 @@ class Acceptance:
         self._store = store
         self._lists = lists
         self._callbacks = callbacks
+        self._webhooks = webhooks
         self._config = config
         self._bucket = bucket
         self._more_inline = message_bytes - SNS_MESSAGE_LIMIT
@@ -179,6 +181,7 @@ class Acceptance:
             prefix=request.prefix,
             context=request.context,
             inputs=request.inputs,
+            webhook=request.webhook,
             submission=ticket.submission,
             submitted_at=ticket.submitted_at,
             trace=trace,
@@ -202,6 +205,8 @@ class Acceptance:
             return self.accepted(request, taken)
         try:
             async with asyncio.timeout(_STEP_SECONDS):
+                if request.webhook is not None:
+                    await self._webhooks.anchor(ticket.task, ticket.submission)
                 await self._publish(message, request)
         except AWS_ERRORS as error:
             _log.warning("cannot publish the task", task_id=ticket.task_id, error=repr(error))
@@ -252,6 +257,7 @@ class Acceptance:
             tasktype=request.task_type,
             prefix=request.prefix,
             context=request.context,
+            webhook=request.webhook,
             submitted_at=ticket.submitted_at,
         )
 
@@ -325,8 +331,3 @@ def _taken(record: Record, tickets: Sequence[Ticket]) -> Ticket | None:
 def _has_begun(submission: Submission) -> bool:
     """Tells whether a submission has reached an agent, as far as its record tells."""
     return submission.status is not Status.QUEUED and not is_not_accepted(submission)
-
-
-def is_not_accepted(submission: Submission) -> bool:
-    """Tells whether a submission ended because it could not be published."""
-    return submission.error is not None and submission.error.code == NOT_ACCEPTED

@@ -12,9 +12,9 @@ import structlog
 from api.aws import UNAVAILABLE
 from api.callbacks import Callbacks
 from api.errors import ApiError, UnavailableError, unknown_task
-from api.links import Links, task_links
+from api.links import task_links
 from contract.identifiers import TaskRef, check_task_id, check_tenant_if_any
-from contract.objects import output_prefix, s3_url
+from contract.links import Links
 from contract.record import (
     AlreadyEndedError,
     Record,
@@ -23,6 +23,7 @@ from contract.record import (
     request_cancel,
 )
 from contract.store import RecordStore
+from contract.view import view_of
 
 _SECONDS: Final = 12
 """For one request's calls to AWS."""
@@ -123,38 +124,8 @@ class Tasks:
             record: its newest submission is shown.
             tenant: whose it is, where an admin looks at another tenant's.
         """
-        current = record.current
-        return {
-            "id": record.id,
-            "tenant": record.tenant,
-            "status": current.status,
-            "runtime": current.runtime,
-            "tasktype": current.tasktype,
-            "submission": current.submission,
-            "submitted_at": current.submitted_at,
-            "started_at": current.started_at,
-            "finished_at": current.finished_at,
-            "attempts": current.attempts,
-            "fake": current.fake,
-            "progress": current.progress,
-            "output_location": s3_url(self._bucket, output_prefix(current.prefix, record.ref)),
-            "images": [
-                {"url": url, "s3": address}
-                for url, address in zip(await self._links.links(current.image_url), current.image_url, strict=True)
-            ],
-            "output": (
-                {"url": (await self._links.links([current.output_url]))[0], "s3": current.output_url}
-                if current.output_url
-                else None
-            ),
-            "error": current.error.model_dump() if current.error else None,
-            "warnings": current.warnings,
-            "context": current.context,
-            "timings": current.timings.model_dump() if current.timings else None,
-            "dead_lettered": current.dead_lettered,
-            "callback_error": current.callback_error.model_dump() if current.callback_error else None,
-            "links": task_links(self._root_path, record.id, tenant=tenant),
-        }
+        view = await view_of(record.ref, record.current, bucket=self._bucket, links=self._links)
+        return {**view, "links": task_links(self._root_path, record.id, tenant=tenant)}
 
     async def listed(self, record: Record, *, tenant: str | None = None) -> dict[str, Any]:
         """Returns what a list shows of a task: its view without the context, and with its first images alone."""

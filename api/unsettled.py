@@ -77,6 +77,7 @@ def _digest(request: TaskRequest, task: TaskRef) -> str:
             request.task_type,
             request.prefix,
             request.context,
+            request.webhook and request.webhook.model_dump(mode="json"),
             request.content,
         ]
     )

@@ -13,11 +13,12 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 
 from api.auth import Caller
-from api.aws import AWS_ERRORS, S3, Signer
+from api.aws import AWS_ERRORS, S3
 from api.body import check_encoding, check_file_type, discard, incomplete, too_large
 from api.errors import ApiError, InvalidRequestError, UnavailableError
 from api.intake import SMALL, Intake
 from contract.identifiers import new_ulid
+from contract.links import Signer
 from contract.objects import input_key, s3_url
 
 PART: Final = 8 * 1024 * 1024

@@ -46,6 +46,8 @@ class Placement:
     """Empty: the models are not in S3, see `storage_class`."""
     storage_class: str = ""
     """StorageClass of the models' volume when it is EFS; empty: S3."""
+    webhook_queue_url: str = ""
+    """Empty: tasks name no webhooks."""
     input_buckets: tuple[str, ...] = ()
     """Buckets besides the output bucket that inputs may come from."""
     snapshot_id: str = ""
@@ -66,6 +68,7 @@ def placement(config: Config, runtime: RuntimeConfig, place: Topology, *, traces
         cluster_name=config.stack_name,
         queue_url=names.queue_url(place, queue.name),
         dead_letter_url=names.queue_url(place, queue.dead_letter_name),
+        webhook_queue_url=names.queue_url(place, place.webhooks) if config.cloud.webhooks else "",
         callback_topic_arn=place.callback_topic_arn,
         output_bucket=place.output_bucket,
         input_buckets=config.cloud.input_buckets,
@@ -185,6 +188,7 @@ _SET_BY_STACKS: Final[tuple[Path, ...]] = (
     ("runtime", "queueAgent", "snsTopicArn"),
     ("runtime", "queueAgent", "sqsQueueUrl"),
     ("runtime", "queueAgent", "sqsDeadLetterUrl"),
+    ("runtime", "queueAgent", "webhookQueueUrl"),
     ("runtime", "persistence", "s3", "modelBucket"),
 )
 """What the documentation calls "populated by CDK, not changeable"."""
@@ -251,6 +255,8 @@ def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Value
         "snsTopicArn": placement.callback_topic_arn,
         "sqsQueueUrl": placement.queue_url,
         "sqsDeadLetterUrl": placement.dead_letter_url,
+        # An older chart of this repository does not know it.
+        **({"webhookQueueUrl": placement.webhook_queue_url} if placement.webhook_queue_url else {}),
     }
     values: Values = {
         "global": {

@@ -92,11 +92,16 @@ def runtime_types(config: Config) -> list[RuntimeType]:
     return list(dict.fromkeys(runtime.type for runtime in config.runtimes))
 
 
+def own_images(config: Config) -> list[str]:
+    """Returns which of our own parts a deployment runs, by the names of their images."""
+    return ["api", "agent", *(["webhooks"] if config.cloud.webhooks else [])]
+
+
 def repositories(config: Config) -> dict[str, str]:
-    """Returns the ECR repositories by what they hold: `api`, `agent`, and each type of runtime in use."""
+    """Returns the ECR repositories by what they hold: `api`, `agent`, `webhooks`, and each type of runtime in use."""
     # ECR takes lower-case names only.
     stack = config.stack_name.lower()
-    return {name: f"{stack}/{name}" for name in ("api", "agent", *runtime_types(config))}
+    return {name: f"{stack}/{name}" for name in (*own_images(config), *runtime_types(config))}
 
 
 def url_suffix(partition: str) -> str:
@@ -128,9 +133,9 @@ def image(config: Config, holds: str, *, account: str, region: str) -> str:
     """Returns the image that runs: the configured one, else `latest` of the deployment's own repository.
 
     Raises:
-        KeyError: `holds` is neither `api` nor `agent` nor a type of runtime in use.
+        KeyError: `holds` is none of our own parts that run, nor a type of runtime in use.
     """
     images = config.cloud.images
     runtimes = {kind.value: reference for kind, reference in images.runtimes.items()}
-    configured = {"api": images.api, "agent": images.agent, **runtimes}.get(holds)
+    configured = {"api": images.api, "agent": images.agent, "webhooks": images.webhooks, **runtimes}.get(holds)
     return configured or f"{registry(account=account, region=region)}/{repositories(config)[holds]}:latest"

@@ -14,6 +14,7 @@ from contract.identifiers import TaskRef
 from contract.objects import ended_key, record_key, s3_url
 from contract.record import Status, Submission
 from contract.task import SNS_MESSAGE_LIMIT, escape_for_sqs, message_bytes
+from contract.webhooks import FLAG
 
 CALLBACK_LIMIT: Final = SNS_MESSAGE_LIMIT - 2 * 1024
 """Bytes of a callback, attributes counted; the rest is left to what SNS adds on the way to a subscriber."""
@@ -95,7 +96,7 @@ def callback_attributes(callback: Callback, submission: Submission, tenant: str)
         tenant: whose task it is; empty: the shared space, and no such attribute.
 
     Returns:
-        Seven at most, with `truncated` eight: SNS takes ten where delivery is raw (Amazon SNS, "Message attributes").
+        Eight at most, with `truncated` nine: SNS takes ten where delivery is raw (Amazon SNS, "Message attributes").
     """
     attributes = {
         "id": callback.id,
@@ -104,6 +105,8 @@ def callback_attributes(callback: Callback, submission: Submission, tenant: str)
         "submission": submission.submission,
         "status": submission.status.value,
     }
+    if submission.webhook is not None:
+        attributes[FLAG] = "true"
     if submission.error is not None:
         attributes["error_code"] = submission.error.code[:_MOST_OF_A_CODE]
     return attributes | {"tenant": tenant} if tenant else attributes

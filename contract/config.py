@@ -222,6 +222,7 @@ class Images(_Strict):
     agent: _Image = ""
     collector: _Image = ""
     """The AWS Distro for OpenTelemetry's, which takes traces; empty: the pinned one of ECR Public."""
+    webhooks: _Image = ""
     runtimes: dict[Annotated[RuntimeType, Field(strict=False)], _Image] = {}
     """By type. A runtime's own `extraValues.runtime.inferenceApi.image` comes first."""
 
@@ -325,6 +326,8 @@ class Cloud(_Strict):
     """Buckets besides the output bucket that tasks' `s3://` links may name; the agents may read their objects."""
     task_message_kib: Annotated[int, Field(alias="taskMessageKib", ge=256, le=1024)] = 256
     """Up to which size a task's content travels in its message; above it lies in the output bucket meanwhile."""
+    webhooks: bool = False
+    """Whether tasks may name webhooks: what delivers them runs beside the API then."""
     callback_errors: Annotated[bool, Field(alias="callbackErrors")] = False
     """Whether the JSON of callbacks has `status` and `error` besides what the reference documents."""
     images: Images = Images()

@@ -7,11 +7,12 @@
     .inputs/{name}                .inputs/{tenant}/{name}                a file that was uploaded to be an input
     .lists/{log}/…                .lists/{tenant}/{log}/…                which tasks there are; see contract/task_log.py
     .requests/{id}/…              .requests/{tenant}/{id}/…              a request that is too large for its record
+    .webhooks/{id}/…              .webhooks/{tenant}/{id}/…              a submission's ledger of webhook deliveries
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
     .runtimes/{name}.jsonl.gz                                            what a runtime tells of its nodes
 
 The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
-slash. All that is a tenant's lies in its own eight folders.
+slash. All that is a tenant's lies in its own nine folders.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ INPUTS: Final = ".inputs/"
 LISTS: Final = ".lists/"
 REQUESTS: Final = ".requests/"
 RUNTIMES: Final = ".runtimes/"
+WEBHOOKS: Final = ".webhooks/"
 
 SAMPLE: Final = "samples/cat.png"
 """A picture for everybody's first image-to-image task; local provisioning puts it there."""
@@ -78,6 +80,11 @@ def idempotency_key(tenant: str, owner: str, key: str) -> str:
     """Returns the key of the note about one `Idempotency-Key` of one API key's owner."""
     digest = hashlib.sha256(f"{owner}\x00{key}".encode()).hexdigest()
     return f"{IDEMPOTENCY}{tenant_folder(tenant)}{digest}.json"
+
+
+def ledger_key(task: TaskRef, submission: str) -> str:
+    """Returns the key of the ledger of what was delivered to a submission's webhook."""
+    return f"{WEBHOOKS}{tenant_folder(task.tenant)}{task.id}/{submission_label(submission)}.json"
 
 
 def input_key(tenant: str, name: str) -> str:

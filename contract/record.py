@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from contract.identifiers import TaskRef
 from contract.task import TaskType
+from contract.webhooks import Webhook
 
 KEPT_EARLIER: Final = 20
 """Ended earlier submissions of one task id that are kept in its record; bounds the record's size."""
@@ -41,6 +42,10 @@ MAX_WARNING: Final = 300
 
 _DOCUMENT: Final = ConfigDict(frozen=True, extra="allow")
 """What a newer version has written stays when an older one changes the record: for a while, both run."""
+
+
+NOT_ACCEPTED: Final = "not_accepted"
+"""The error code of a submission whose message could not be published: its client was told that it will not run."""
 
 
 class Status(StrEnum):
@@ -95,6 +100,8 @@ class Submission(BaseModel):
     tasktype: TaskType
     prefix: str
     context: JsonValue = None
+    webhook: Webhook | None = None
+    """Where its events are delivered. An agent that knows of none keeps it here as it is."""
     status: Status = Status.QUEUED
     submitted_at: Annotated[datetime, AfterValidator(_with_zone)]
     started_at: datetime | None = None
@@ -146,6 +153,11 @@ class Submission(BaseModel):
     def ended_unstarted_by_cancel(self) -> bool:
         """Whether a cancel ended it before any agent began: whether it has a message in a queue is not known."""
         return self.status is Status.CANCELLED and not self.attempts
+
+
+def is_not_accepted(submission: Submission) -> bool:
+    """Tells whether a submission ended because it could not be published; nobody hears of its end."""
+    return submission.error is not None and submission.error.code == NOT_ACCEPTED
 
 
 class Record(BaseModel):

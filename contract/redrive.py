@@ -88,6 +88,7 @@ def as_submission(task: TaskMessage, now: datetime) -> Submission:
         tasktype=found.tasktype,
         prefix=found.prefix,
         context=found.context,
+        webhook=found.webhook,
         submitted_at=now,
     )
 

@@ -14,6 +14,7 @@ from pydantic_core import from_json, to_json
 from contract.bounds import MESSAGE_BOUNDS, ExcessError, check_bounds
 from contract.identifiers import Prefix, RuntimeName, TaskId, TaskRef, Tenant
 from contract.inputs import InputRules
+from contract.webhooks import Webhook
 
 SNS_MESSAGE_LIMIT: Final = 256 * 1024
 """Bytes of one SNS or SQS message, attributes counted (Amazon SNS quotas, "Message size")."""
@@ -82,6 +83,8 @@ class Metadata(BaseModel):
     submitted_at: datetime | None = None
     inputs: InputRules | None = None
     """What the request says of single links, against what the agent would take them for."""
+    webhook: Webhook | None = None
+    """For the record, should it be lost before an agent has the task."""
     trace: str | None = Field(default=None, max_length=400)
     """The X-Ray trace header of the request (`Root=…;Parent=…;Sampled=…`)."""
 

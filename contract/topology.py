@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.objects import ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS
+from contract.objects import ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, WEBHOOKS
+from contract.webhooks import FILTER_POLICY
 
 if TYPE_CHECKING:  # the agent needs names from here, and neither the deployment's schema nor YAML
     from contract.config import Config, RuntimeConfig
@@ -21,6 +22,9 @@ LOCAL_ACCOUNT: Final = "000000000000"
 
 VISIBILITY_TIMEOUT: Final = 60
 """Seconds. Short, because the agent's heartbeat renews it: so long does a killed agent's task wait for the next one."""
+
+WEBHOOKS_VISIBILITY: Final = 120
+"""Seconds; longer than a look at one task's webhook with its attempts takes."""
 
 RETENTION: Final = 14 * 24 * 3600
 """Seconds; the most that SQS allows, since a queue with no GPU behind it must not forget."""
@@ -41,8 +45,8 @@ MAX_ATTEMPTS: Final = 3
 """Runs that may fail for transient reasons before the task fails for good."""
 
 RECORD_DAYS: Final = 30
-"""Days after which records, ended submissions, payloads, idempotency notes, uploaded inputs, kept requests and lists of
-tasks expire; longer than `RETENTION`, in which a message may still come for any of them."""
+"""Days after which records, ended submissions, payloads, idempotency notes, uploaded inputs, kept requests, lists of
+tasks and ledgers of webhooks expire; longer than `RETENTION`, in which a message may still come for any of them."""
 
 
 _NO_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
@@ -83,6 +87,9 @@ class Topology:
     model_bucket: str
     undelivered: str
     """The queue of what SNS could not deliver to a runtime's queue."""
+    webhooks: str
+    """The queue of what calls for a look at a task's webhook."""
+    webhooks_dead_letter: str
     expiring_prefixes: tuple[str, ...]
     expiry_days: int
     queues: tuple[Queue, ...]
@@ -112,7 +119,7 @@ class Topology:
     def queue_names(self) -> list[str]:
         """The names of all queues that the deployment has."""
         own = [name for queue in self.queues for name in (queue.name, queue.dead_letter_name)]
-        return [*own, self.undelivered]
+        return [*own, self.undelivered, self.webhooks, self.webhooks_dead_letter]
 
     def queue(self, runtime: str) -> Queue:
         """Returns a runtime's queue.
@@ -140,9 +147,11 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         callback_topic=f"{stack}-callbacks",
         # No runtime's name has an underscore, so that no runtime's queue can have this one.
         undelivered=f"{stack}_undelivered",
+        webhooks=f"{stack}_webhooks",
+        webhooks_dead_letter=f"{stack}_webhooks-dlq",
         output_bucket=config.cloud.output_bucket or _bucket(stack, "output", account, region),
         model_bucket=config.model_bucket or _bucket(stack, "models", account, region),
-        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS, LISTS, REQUESTS),
+        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS, LISTS, REQUESTS, WEBHOOKS),
         expiry_days=RECORD_DAYS,
         queues=tuple(
             Queue(
@@ -257,17 +266,53 @@ def undelivered_attributes(place: Topology) -> dict[str, Any]:
     }
 
 
+def webhooks_attributes(place: Topology) -> dict[str, Any]:
+    """Returns the SQS attributes of the queue of webhooks; policies as mappings."""
+    return {
+        "VisibilityTimeout": str(WEBHOOKS_VISIBILITY),
+        "MessageRetentionPeriod": str(RETENTION),
+        "ReceiveMessageWaitTimeSeconds": str(RECEIVE_WAIT),
+        "SqsManagedSseEnabled": "true",
+        "RedrivePolicy": {
+            "deadLetterTargetArn": place.queue_arn(place.webhooks_dead_letter),
+            "maxReceiveCount": MAX_RECEIVE_COUNT,
+        },
+        "Policy": _admits(place, place.webhooks, "CallbackTopicMaySend", place.callback_topic_arn),
+    }
+
+
+def webhooks_dead_letter_attributes() -> dict[str, Any]:
+    """Returns the SQS attributes of the dead-letter queue of webhooks: of deliveries that were given up."""
+    return {"MessageRetentionPeriod": str(RETENTION), "SqsManagedSseEnabled": "true"}
+
+
+def webhooks_subscription_attributes() -> dict[str, Any]:
+    """Returns the attributes of the subscription of the queue of webhooks to the callback topic; policies as mappings.
+
+    What SNS cannot deliver there needs no place to go: the anchor, which the API sends, finds the end all the same.
+    """
+    return {
+        "RawMessageDelivery": "true",
+        "FilterPolicyScope": "MessageAttributes",
+        "FilterPolicy": FILTER_POLICY,
+    }
+
+
 def _admits_task_topic(place: Topology, name: str) -> dict[str, Any]:
+    return _admits(place, name, "TaskTopicMaySend", place.task_topic_arn)
+
+
+def _admits(place: Topology, name: str, sid: str, topic_arn: str) -> dict[str, Any]:
     return {
         "Version": "2012-10-17",
         "Statement": [
             {
-                "Sid": "TaskTopicMaySend",
+                "Sid": sid,
                 "Effect": "Allow",
                 "Principal": {"Service": "sns.amazonaws.com"},
                 "Action": "sqs:SendMessage",
                 "Resource": place.queue_arn(name),
-                "Condition": {"ArnEquals": {"aws:SourceArn": place.task_topic_arn}},
+                "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
             }
         ],
     }

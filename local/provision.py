@@ -14,7 +14,6 @@ from botocore.exceptions import ClientError
 
 from contract.objects import SAMPLE
 from contract.topology import (
-    Queue,
     Topology,
     bucket_cors,
     bucket_lifecycle,
@@ -22,6 +21,9 @@ from contract.topology import (
     queue_attributes,
     subscription_attributes,
     undelivered_attributes,
+    webhooks_attributes,
+    webhooks_dead_letter_attributes,
+    webhooks_subscription_attributes,
 )
 from local.clients import Clients
 
@@ -64,6 +66,9 @@ def provision(place: Topology, clients: Clients) -> Iterator[Change]:
     yield _topic(clients, place.task_topic, place.task_topic_arn)
     yield _topic(clients, place.callback_topic, place.callback_topic_arn)
     yield _queue(clients, place.undelivered, undelivered_attributes(place))
+    yield _queue(clients, place.webhooks_dead_letter, webhooks_dead_letter_attributes())
+    yield _queue(clients, place.webhooks, webhooks_attributes(place))
+    yield _webhooks_subscription(clients, place)
     for queue in place.queues:
         yield _queue(clients, queue.dead_letter_name, dead_letter_attributes(queue))
         yield _queue(clients, queue.name, queue_attributes(place, queue))
@@ -205,16 +210,36 @@ def _queue(clients: Clients, name: str, wanted: dict[str, Any]) -> Change:
     return Change(Action.UPDATED, "queue", name, ", ".join(sorted(to_set)))
 
 
-def _subscriptions(clients: Clients, place: Topology) -> Iterator[Change]:
-    found = {
+def _subscribed(clients: Clients, topic_arn: str) -> dict[str, str]:
+    """Returns the subscriptions of queues to a topic, by their endpoints."""
+    return {
         item["Endpoint"]: item["SubscriptionArn"]
-        for page in clients.sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=place.task_topic_arn)
+        for page in clients.sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
         for item in page["Subscriptions"]
         if item["Protocol"] == "sqs"
     }
+
+
+def _webhooks_subscription(clients: Clients, place: Topology) -> Change:
+    endpoint = place.queue_arn(place.webhooks)
+    return _subscription(
+        clients,
+        place.callback_topic_arn,
+        endpoint,
+        webhooks_subscription_attributes(),
+        name=place.webhooks,
+        arn=_subscribed(clients, place.callback_topic_arn).get(endpoint),
+    )
+
+
+def _subscriptions(clients: Clients, place: Topology) -> Iterator[Change]:
+    found = _subscribed(clients, place.task_topic_arn)
     wanted = {place.queue_arn(queue.name): queue for queue in place.queues}
     for endpoint, queue in wanted.items():
-        yield _subscription(clients, place, endpoint, queue, found.get(endpoint))
+        wanted_attributes = subscription_attributes(place, queue)
+        yield _subscription(
+            clients, place.task_topic_arn, endpoint, wanted_attributes, name=queue.name, arn=found.get(endpoint)
+        )
     # A runtime that is no longer configured must not go on taking tasks by its checkpoint. Only queues of this stack's
     # own naming are touched: somebody may have subscribed a queue to look on.
     own = place.queue_arn(place.task_topic.removesuffix("tasks"))
@@ -224,16 +249,15 @@ def _subscriptions(clients: Clients, place: Topology) -> Iterator[Change]:
             yield Change(Action.REMOVED, "subscription", endpoint.rpartition(":")[2], "its runtime is not configured")
 
 
-def _subscription(clients: Clients, place: Topology, endpoint: str, queue: Queue, arn: str | None) -> Change:
-    wanted = subscription_attributes(place, queue)
+def _subscription(
+    clients: Clients, topic_arn: str, endpoint: str, wanted: dict[str, Any], *, name: str, arn: str | None
+) -> Change:
     if arn is None:
-        clients.sns.subscribe(
-            TopicArn=place.task_topic_arn, Protocol="sqs", Endpoint=endpoint, Attributes=differing(wanted, {})
-        )
-        return Change(Action.CREATED, "subscription", queue.name)
+        clients.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=endpoint, Attributes=differing(wanted, {}))
+        return Change(Action.CREATED, "subscription", name)
     to_set = differing(wanted, clients.sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"])
-    for name, value in to_set.items():
-        clients.sns.set_subscription_attributes(SubscriptionArn=arn, AttributeName=name, AttributeValue=value)
+    for attribute, value in to_set.items():
+        clients.sns.set_subscription_attributes(SubscriptionArn=arn, AttributeName=attribute, AttributeValue=value)
     if to_set:
-        return Change(Action.UPDATED, "subscription", queue.name, ", ".join(sorted(to_set)))
-    return Change(Action.UNCHANGED, "subscription", queue.name)
+        return Change(Action.UPDATED, "subscription", name, ", ".join(sorted(to_set)))
+    return Change(Action.UNCHANGED, "subscription", name)

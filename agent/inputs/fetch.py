@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urljoin
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from agent.errors import PASSING_STATUSES, PermanentError, TaskError, TransientError
-from agent.inputs.addresses import ends_in_number, literal_address, reason_to_refuse
 from agent.media import SIGNATURE_SIZE, media_type_of
-
-type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the IP addresses of a host name; raises `socket.gaierror`."""
+from contract.outbound import (
+    RefusedHostError,
+    Resolve,
+    SilentDnsError,
+    UnknownHostError,
+    checked_addresses,
+    pinned_connector,
+    resolve_by_system,
+)
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _AFTER_HOST: Final = re.compile(r"[^:/?#]+://[^/?#]*([^#]*)")
 _ASCII: Final = "".join(chr(code) for code in range(0x21, 0x7F))
@@ -90,39 +92,11 @@ def shown(link: str) -> str:
     return repr(text if len(text) <= 200 else f"{text[:200]}…")
 
 
-def parse_origins(origins: Iterable[str]) -> frozenset[str]:
-    """Reads INPUT_ALLOWED_ORIGINS.
-
-    Raises:
-        ValueError: one of them is no origin; the text names it.
-    """
-    return frozenset(_parse_origin(origin) for origin in origins)
-
-
-def _parse_origin(text: str) -> str:
-    url = URL(text)
-    plain = url.scheme in {"http", "https"} and url.raw_host and url.user is None and url.raw_path in {"", "/"}
-    if not plain or url.raw_query_string or url.raw_fragment:
-        raise ValueError(f"{text!r} is no origin: write scheme://host:port, such as http://127.0.0.1:8001")
-    return _origin(url)
-
-
-def _origin(url: URL) -> str:
-    return f"{url.scheme}://{(url.raw_host or '').rstrip('.').lower()}:{url.port}"
-
-
-async def resolve_by_system(host: str, port: int) -> list[str]:
-    """Resolves as every program on this machine does; see `Resolve`."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
 @dataclass(frozen=True)
 class Fetcher:
     """Fetches http and https links.
 
-    Each hop's host is resolved once, every one of its addresses is judged, and the connection goes to those very
-    addresses: what DNS answers a moment later makes no difference. Any port is allowed on a public address.
+    Each hop's host is judged by its addresses, and reached at those alone (`contract.outbound`).
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -170,47 +144,22 @@ class Fetcher:
             PermanentError: one of them is refused, or there is none.
             TransientError: DNS does not answer.
         """
-        host = (url.raw_host or "").rstrip(".")
-        literal = literal_address(host)
-        if literal is None and ends_in_number(host):
-            raise _refused(link, "has an unusual spelling of an IP address as its host", "write it as four numbers")
-        if literal is None and not _HOST_NAME.fullmatch(host):
-            raise _refused(link, "has a host that is no host name", "check its spelling")
-        addresses = [literal] if literal is not None else await self._resolve(host, url.port or 0, link)
-        if _origin(url) not in self.allowed_origins:
-            for address in addresses:
-                if reason := reason_to_refuse(address):
-                    # The address itself stays unsaid: it would tell strangers what our DNS knows.
-                    raise _refused(link, f"leads to {reason}", _WAY_OUT)
-        return addresses
-
-    async def _resolve(self, host: str, port: int, link: str) -> list[str]:
         try:
-            async with asyncio.timeout(self.limits.connect_seconds):
-                addresses = list(await self.resolve(host, port))
-        except TimeoutError as error:
+            return await checked_addresses(
+                url, allowed=self.allowed_origins, seconds=self.limits.connect_seconds, resolve=self.resolve
+            )
+        except RefusedHostError as error:
+            raise _refused(link, str(error), error.way_out or _WAY_OUT) from error
+        except UnknownHostError as error:
+            raise _unknown_host(link) from error
+        except SilentDnsError as error:
             raise TransientError("input_unavailable", f"DNS does not answer for the link {shown(link)}") from error
-        except socket.gaierror as error:
-            if error.errno == socket.EAI_AGAIN:
-                raise TransientError("input_unavailable", f"DNS does not answer for the link {shown(link)}") from error
-            raise _unknown_host(link) from error
-        except UnicodeError as error:
-            raise _unknown_host(link) from error
-        if not addresses:
-            raise _unknown_host(link)
-        return addresses
 
     async def _get(
         self, url: URL, addresses: Sequence[str], link: str, budget: Budget, *, is_media: bool
     ) -> bytes | URL:
         """Asks one host, and returns what it sent or where it points."""
-        connector = aiohttp.TCPConnector(
-            resolver=_Pinned(addresses),
-            socket_factory=_only_to(addresses),
-            use_dns_cache=False,
-            force_close=True,
-            ssl=self.tls or True,
-        )
+        connector = pinned_connector(addresses, tls=self.tls)
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self.limits.connect_seconds, sock_read=self.limits.idle_seconds
         )
@@ -276,43 +225,6 @@ def refuse_scheme(link: str) -> PermanentError:
     """Returns the error for a link that is neither http(s) nor s3."""
     scheme = link.strip().partition(":")[0].lower()
     return _refused(link, f"has the scheme {scheme!r}", "only http, https and s3 links are fetched")
-
-
-class _Pinned(AbstractResolver):
-    """Answers every question with the addresses that were judged."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        """There is nothing to close."""
-
-
-def _only_to(addresses: Sequence[str]) -> Callable[[tuple[Any, ...]], socket.socket]:
-    """Returns a maker of sockets that refuses any other address: the last door, whatever came before."""
-
-    def make(info: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, address = info
-        if address[0] not in addresses:
-            raise OSError(f"{address[0]} is not an address that was checked")
-        return socket.socket(family, kind, protocol)
-
-    return make
 
 
 def _parse(text: str, link: str, base: URL | None = None) -> URL:

@@ -55,6 +55,8 @@ async def accept(
         large = len(body) > _THREAD_THRESHOLD
         document, task = await asyncio.to_thread(read, body) if large else read(body)
         state.task_id = task.task_id
+        if task.webhook is not None:
+            services.webhooks.check(task.webhook, state.caller.tenant)
         if idempotency_key is None:
             accepted = await services.acceptance.accept_once(task, state.caller.tenant, trace=state.trace)
         else:

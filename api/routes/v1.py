@@ -26,6 +26,9 @@ from contract.record import Record
 
 EVENT_STREAM: Final = "text/event-stream"
 
+SUBMISSION: Final = "submission"
+"""The query parameter by which an earlier submission is meant."""
+
 
 async def submit(request: Request) -> Response:
     """Accepts a task, and waits for it where that is wanted; the same Idempotency-Key makes it happen once."""
@@ -143,6 +146,32 @@ def _stream(request: Request, coming: AsyncIterator[bytes]) -> Response:
     )
 
 
+async def deliveries(request: Request) -> Response:
+    """Tells what was delivered to a task's webhook, and how each attempt went."""
+    services = services_of(request)
+    record = await services.tasks.read(_task(request))
+    found = await services.webhooks.deliveries(record, request.query_params.get(SUBMISSION))
+    return json_answer(found, headers={"cache-control": "no-store"})
+
+
+async def redeliver(request: Request) -> Response:
+    """Has a delivery made once more."""
+    services = services_of(request)
+    record = await services.tasks.read(_task(request))
+    found = await services.webhooks.redeliver(
+        record, request.query_params.get(SUBMISSION), request.path_params["number"]
+    )
+    return json_answer(found, status=202)
+
+
+async def webhook_secrets(request: Request) -> Response:
+    """Tells a caller the secrets by which its webhooks are signed."""
+    if TENANT in request.query_params:
+        raise InvalidRequestError(TENANT, "secrets are always the API key's own tenant's; leave it out")
+    secrets = services_of(request).webhooks.secrets.of(request_state(request.scope).caller.tenant)
+    return json_answer({"secrets": secrets}, headers={"cache-control": "no-store"})
+
+
 async def upload(request: Request) -> Response:
     """Stores a file that tasks can name as their input."""
     if TENANT in request.query_params:
@@ -167,6 +196,9 @@ ROUTES = (
     Route("/v1/tasks/{task_id}", cancel, methods=["DELETE"]),
     Route("/v1/tasks/{task_id}/events", events, methods=["GET"]),
     Route("/v1/events", all_events, methods=["GET"]),
+    Route("/v1/tasks/{task_id}/deliveries", deliveries, methods=["GET"]),
+    Route("/v1/tasks/{task_id}/deliveries/{number}/redeliver", redeliver, methods=["POST"]),
+    Route("/v1/webhook-secrets", webhook_secrets, methods=["GET"]),
     Route("/v1/inputs", upload, methods=["POST"]),
     Route("/v1/runtimes", runtimes, methods=["GET"]),
 )

@@ -83,6 +83,7 @@ def given_up(record: Record | None, metadata: Metadata, *, now: datetime) -> Rec
         tasktype=metadata.tasktype,
         prefix=metadata.prefix,
         context=metadata.context,
+        webhook=metadata.webhook,
         submitted_at=metadata.submitted_at or now,
     )
     error = Failure(

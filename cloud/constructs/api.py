@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct, IDependable
 
 from cloud import names
@@ -31,6 +32,7 @@ class Api(Construct):
         front_door: FrontDoor,
         traces: str,
         cdn: str,
+        webhook_secret: secretsmanager.ISecret | None = None,
         ready: Sequence[IDependable],
     ) -> None:
         """Makes it.
@@ -44,6 +46,7 @@ class Api(Construct):
             front_door: by which alone they are reached.
             traces: the collector's OTLP endpoint.
             cdn: address of the delivery network; empty: results are fetched from S3 by presigned links.
+            webhook_secret: what signs webhooks; None: tasks may name none.
             ready: what must be there first: the namespace, and the kind TargetGroupBinding.
         """
         super().__init__(scope, construct_id)
@@ -56,6 +59,11 @@ class Api(Construct):
             statements=[
                 *api_statements(place),
                 allow("KnowTheGateway", ["secretsmanager:GetSecretValue"], [front_door.secret.secret_arn]),
+                *(
+                    [allow("ShowWhatSigns", ["secretsmanager:GetSecretValue"], [webhook_secret.secret_arn])]
+                    if webhook_secret
+                    else []
+                ),
             ],
         )
         environment = api_environment(
@@ -67,6 +75,8 @@ class Api(Construct):
             gateway_secret_arn=front_door.secret.secret_arn,
         )
         environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": traces} | ({"CDN_BASE_URL": cdn} if cdn else {})
+        if webhook_secret:
+            environment["WEBHOOK_SECRETS_ARN"] = webhook_secret.secret_arn
         manifests = eks.KubernetesManifest(
             self,
             "Manifests",
@@ -107,5 +117,6 @@ def api_statements(place: Topology) -> list[iam.PolicyStatement]:
             [place.queue_arn(queue.dead_letter_name) for queue in place.queues],
         ),
         allow("SendAgain", ["sqs:SendMessage"], [place.queue_arn(queue.name) for queue in place.queues]),
+        allow("CallForWebhooks", ["sqs:SendMessage", "sqs:GetQueueUrl"], [place.queue_arn(place.webhooks)]),
         *api_access(place),
     ]

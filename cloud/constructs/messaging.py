@@ -20,6 +20,8 @@ from contract.topology import (
     queue_attributes,
     subscription_attributes,
     undelivered_attributes,
+    webhooks_attributes,
+    webhooks_subscription_attributes,
 )
 
 
@@ -55,51 +57,87 @@ class Messaging(Construct):
         _admit(self._undelivered, undelivered_attributes(place))
         for queue in place.queues:
             self._add(place, queue)
+        self._add_webhooks(place)
 
     def _topic(self, construct_id: str, name: str) -> sns.Topic:
         return sns.Topic(self, construct_id, topic_name=name, master_key=self._key, enforce_ssl=True)
 
     def _add(self, place: Topology, queue: Queue) -> None:
         scope = Construct(self, queue.runtime)
-        dead_letters = sqs.Queue(
-            scope,
-            "DeadLetters",
-            queue_name=queue.dead_letter_name,
-            retention_period=Duration.seconds(queue.retention),
-            max_message_size_bytes=self._raised,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        tasks = sqs.Queue(
-            scope,
-            "Tasks",
-            queue_name=queue.name,
-            visibility_timeout=Duration.seconds(queue.visibility_timeout),
-            retention_period=Duration.seconds(queue.retention),
-            receive_message_wait_time=Duration.seconds(queue.receive_wait),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letters, max_receive_count=queue.max_receive_count),
-            max_message_size_bytes=self._raised,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        _admit(tasks, queue_attributes(place, queue))
+        dead_letters = _dead_letters(scope, queue.dead_letter_name, most=self._raised)
+        attributes = queue_attributes(place, queue)
+        tasks = _queue(scope, queue.name, attributes, dead_letters, most=self._raised)
         attributes = subscription_attributes(place, queue)
-        subscription = sns.CfnSubscription(
-            scope,
-            "Subscription",
-            topic_arn=self.task_topic.topic_arn,
-            protocol="sqs",
-            endpoint=tasks.queue_arn,
-            raw_message_delivery=attributes["RawMessageDelivery"] == "true",
-            filter_policy=attributes["FilterPolicy"],
-            filter_policy_scope=attributes["FilterPolicyScope"],
-            redrive_policy={"deadLetterTargetArn": self._undelivered.queue_arn},
-        )
-        # Subscribed means deliverable: not before the queues let the topic in.
-        for queue_in_use in (tasks, self._undelivered):
-            subscription.node.add_dependency(queue_in_use.node.find_child("Policy"))
+        _subscribe(scope, self.task_topic, tasks, attributes, undelivered=self._undelivered)
+
+    def _add_webhooks(self, place: Topology) -> None:
+        # With an underscore, which no runtime's name has.
+        scope = Construct(self, "_webhooks")
+        dead_letters = _dead_letters(scope, place.webhooks_dead_letter)
+        nudges = _queue(scope, place.webhooks, webhooks_attributes(place), dead_letters)
+        attributes = webhooks_subscription_attributes()
+        _subscribe(scope, self.callback_topic, nudges, attributes)
+
+
+def _dead_letters(scope: Construct, name: str, *, most: int | None = None) -> sqs.Queue:
+    """Makes a dead-letter queue; `most` bytes of a message, None: what a new queue takes."""
+    return sqs.Queue(
+        scope,
+        "DeadLetters",
+        queue_name=name,
+        retention_period=Duration.seconds(RETENTION),
+        max_message_size_bytes=most,
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        removal_policy=RemovalPolicy.DESTROY,
+    )
+
+
+def _queue(
+    scope: Construct, name: str, attributes: dict[str, Any], dead_letters: sqs.Queue, *, most: int | None = None
+) -> sqs.Queue:
+    queue = sqs.Queue(
+        scope,
+        "Tasks",
+        queue_name=name,
+        visibility_timeout=Duration.seconds(int(attributes["VisibilityTimeout"])),
+        retention_period=Duration.seconds(int(attributes["MessageRetentionPeriod"])),
+        receive_message_wait_time=Duration.seconds(int(attributes["ReceiveMessageWaitTimeSeconds"])),
+        dead_letter_queue=sqs.DeadLetterQueue(
+            queue=dead_letters, max_receive_count=attributes["RedrivePolicy"]["maxReceiveCount"]
+        ),
+        max_message_size_bytes=most,
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        removal_policy=RemovalPolicy.DESTROY,
+    )
+    _admit(queue, attributes)
+    return queue
+
+
+def _subscribe(
+    scope: Construct,
+    topic: sns.Topic,
+    queue: sqs.Queue,
+    attributes: dict[str, Any],
+    *,
+    undelivered: sqs.Queue | None = None,
+) -> None:
+    """Subscribes a queue; what SNS cannot deliver to it goes to another one, if there is one for it."""
+    subscription = sns.CfnSubscription(
+        scope,
+        "Subscription",
+        topic_arn=topic.topic_arn,
+        protocol="sqs",
+        endpoint=queue.queue_arn,
+        raw_message_delivery=attributes["RawMessageDelivery"] == "true",
+        filter_policy=attributes["FilterPolicy"],
+        filter_policy_scope=attributes["FilterPolicyScope"],
+        redrive_policy=undelivered and {"deadLetterTargetArn": undelivered.queue_arn},
+    )
+    # Subscribed means deliverable: not before the queues let the topic in.
+    for queue_in_use in (queue, *([undelivered] if undelivered else [])):
+        subscription.node.add_dependency(queue_in_use.node.find_child("Policy"))
 
 
 def _admit(queue: sqs.Queue, attributes: dict[str, Any]) -> None:

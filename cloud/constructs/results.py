@@ -10,10 +10,10 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from cloud.constructs.pod_identity import allow, deny
-from contract.objects import ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, RUNTIMES
+from contract.objects import ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, RUNTIMES, WEBHOOKS
 from contract.topology import Topology, bucket_cors, bucket_lifecycle
 
-API_ALONE: Final = (IDEMPOTENCY, REQUESTS, ".sweeps/")
+API_ALONE: Final = (IDEMPOTENCY, REQUESTS, WEBHOOKS, ".sweeps/")
 """Prefixes of keys that no agent reads or writes."""
 
 
@@ -70,6 +70,16 @@ def api_access(place: Topology) -> list[iam.PolicyStatement]:
         allow("ReadResults", ["s3:GetObject"], [f"{bucket}/*"], owner=place.account),
         allow("KeepNotes", ["s3:PutObject"], [f"{bucket}/.*"], owner=place.account),
         allow("GiveUpUploads", ["s3:AbortMultipartUpload"], [f"{bucket}/{INPUTS}*"], owner=place.account),
+    ]
+
+
+def webhooks_access(place: Topology) -> list[iam.PolicyStatement]:
+    """Returns what the deliverer of webhooks may do in the output bucket: read, for its links too, and keep ledgers."""
+    bucket = _bucket(place)
+    return [
+        allow("ListResults", ["s3:ListBucket"], [bucket], owner=place.account),
+        allow("ReadResults", ["s3:GetObject"], [f"{bucket}/*"], owner=place.account),
+        allow("KeepLedgers", ["s3:PutObject"], [f"{bucket}/{WEBHOOKS}*"], owner=place.account),
     ]
 
 

@@ -109,6 +109,8 @@ def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) ->
         allow("CallBack", ["sns:Publish"], [place.callback_topic_arn]),
         *agent_access(place),
     ]
+    if config.cloud.webhooks:
+        statements.append(allow("TellOfRuns", ["sqs:SendMessage"], [place.queue_arn(place.webhooks)]))
     if config.cloud.input_buckets:
         objects = [f"arn:{place.partition}:s3:::{bucket}/*" for bucket in config.cloud.input_buckets]
         statements.append(allow("ReadInputs", ["s3:GetObject"], objects))

@@ -60,6 +60,8 @@ def _is_named(config: Config, holds: str) -> bool:
     images = config.cloud.images
     if holds == "api":
         return bool(images.api)
+    if holds == "webhooks":
+        return bool(images.webhooks)
     if holds == "agent":
         return bool(images.agent) or all(own_image(runtime, "queueAgent") for runtime in config.runtimes)
     if any(kind.value == holds and reference for kind, reference in images.runtimes.items()):

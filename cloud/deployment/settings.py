@@ -96,11 +96,11 @@ def with_names(config: Config, *, model_bucket_arn: str = "", output_bucket: str
 
 
 def with_images(config: Config, images: dict[str, str]) -> Config:
-    """Returns the config with the images that run, by what they hold: `api`, `agent`, and types of runtime."""
+    """Returns the config with the images that run, by what they hold: our own parts, and types of runtime."""
     document = document_of(config)
     found = document.setdefault("cloud", {}).setdefault("images", {})
     for holds, reference in images.items():
-        if holds in {"api", "agent"}:
+        if holds in {"api", "agent", "webhooks"}:
             found[holds] = reference
         else:
             found.setdefault("runtimes", {})[holds] = reference

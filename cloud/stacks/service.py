@@ -21,6 +21,7 @@ from cloud.constructs.metrics import Metrics
 from cloud.constructs.models import BucketModels, FileSystemModels
 from cloud.constructs.runtimes import Runtimes, Surroundings
 from cloud.constructs.tracing import Tracing
+from cloud.constructs.webhooks import Webhooks
 from contract.config import Config, ModelStorage
 from contract.topology import Topology
 
@@ -66,6 +67,11 @@ class ServiceStack(Stack):
         controller = LoadBalancerController(
             self, "LoadBalancerController", cluster=cluster, vpc=vpc, target_group=front_door.target_group
         )
+        webhooks = (
+            Webhooks(self, "Webhooks", config=config, place=place, cluster=eks, cdn=cdn, ready=namespace)
+            if config.cloud.webhooks
+            else None
+        )
         Api(
             self,
             "Api",
@@ -75,6 +81,7 @@ class ServiceStack(Stack):
             front_door=front_door,
             traces=tracing.endpoint,
             cdn=cdn,
+            webhook_secret=webhooks.secret if webhooks else None,
             ready=(namespace, controller.chart),
         )
         Runtimes(

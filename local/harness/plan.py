@@ -13,6 +13,7 @@ from contract.config import Config, RuntimeConfig
 from contract.objects import SAMPLE, s3_url
 from contract.runtimes import KINDS
 from contract.topology import Topology
+from contract.webhooks import LOOPBACK
 from local.clients import CREDENTIALS
 from local.folders import PROJECT
 from local.harness.options import Options
@@ -21,6 +22,9 @@ from local.harness.real import shown
 
 AGENT_GRACE: Final = 10
 """Seconds that a running task may finish after Ctrl-C; a person waits for it."""
+
+WEBHOOK_SECRET: Final = "webhooks of a stack on this machine"  # noqa: S105 - as the next line says
+"""No secret: what it signs goes to this machine alone."""
 
 _MODELS: Final = ("v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors", "dreamshaper_8.safetensors")
 
@@ -38,11 +42,12 @@ class Stage(IntEnum):
     API = 0
     AGENT = 1
     RUNTIME = 2
-    SINK = 3
-    LOCALSTACK = 4
-    KEDA = 5
-    CONTROL_PLANE = 6
-    STORE = 7
+    WEBHOOKS = 3
+    SINK = 4
+    LOCALSTACK = 5
+    KEDA = 6
+    CONTROL_PLANE = 7
+    STORE = 8
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,7 @@ def agents(
     endpoint: str,
     queue_urls: Mapping[str, str],
     dead_letter_urls: Mapping[str, str],
+    webhooks_url: str = "",
 ) -> list[Component]:
     """Returns the agents; `queue_urls` and `dead_letter_urls` are by runtime."""
     return [
@@ -177,6 +183,7 @@ def agents(
                 "SQS_QUEUE_URL": queue_urls[runtime.name],
                 "SQS_DLQ_URL": dead_letter_urls[runtime.name],
                 "SNS_TOPIC_ARN": place.callback_topic_arn,
+                "WEBHOOK_QUEUE_URL": webhooks_url,
                 "S3_BUCKET": place.output_bucket,
                 "RUNTIME_FAKE": "false" if runtime.name in options.real else "true",
                 "DYNAMIC_SD_MODEL": "true" if runtime.dynamic_model else "false",
@@ -224,6 +231,7 @@ def api(place: Topology, options: Options, ports: Ports, inherited: Mapping[str,
             "SAMPLE_IMAGE": s3_url(place.output_bucket, SAMPLE),
             "PUBLIC_S3_ENDPOINT_URL": endpoint,
             "CALLBACK_SINK_URL": f"http://127.0.0.1:{ports.sink}",
+            **(_webhooks_environment(inherited) if ports.webhooks else {}),
             "HOST": "127.0.0.1",
             "PORT": str(ports.api),
             "GRACE_PERIOD_SECONDS": "5",
@@ -232,6 +240,35 @@ def api(place: Topology, options: Options, ports: Ports, inherited: Mapping[str,
         ready_path="/readyz",
         stop_timeout=10.0,
     )
+
+
+def webhooks(
+    place: Topology, ports: Ports, inherited: Mapping[str, str], *, endpoint: str, queue_url: str
+) -> Component:
+    """Returns the deliverer of webhooks."""
+    return Component(
+        name="webhooks",
+        stage=Stage.WEBHOOKS,
+        command=(sys.executable, "-m", "webhooks"),
+        environment=base_environment(inherited)
+        | aws_environment(endpoint, place.region)
+        | {
+            "WEBHOOK_QUEUE_URL": queue_url,
+            "S3_BUCKET": place.output_bucket,
+            **_webhooks_environment(inherited),
+            "HEALTH_HOST": "127.0.0.1",
+            "HEALTH_PORT": str(ports.webhooks),
+            "GRACE_PERIOD_SECONDS": "2",
+        },
+        port=ports.webhooks,
+        ready_path="/readyz",
+    )
+
+
+def _webhooks_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Returns what the API and the deliverer are both told: whoever starts the stack may say otherwise."""
+    usual = {"WEBHOOK_SECRETS": WEBHOOK_SECRET, "WEBHOOK_ALLOWED_ORIGINS": LOOPBACK}
+    return {name: inherited.get(name) or value for name, value in usual.items()}
 
 
 def sink(place: Topology, options: Options, ports: Ports, inherited: Mapping[str, str], *, endpoint: str) -> Component:

@@ -11,6 +11,7 @@ import psutil
 
 API: Final = 8000
 SINK: Final = 8001
+WEBHOOKS: Final = 8002
 LOCALSTACK: Final = 4566
 WORKERS: Final = 8010
 
@@ -37,6 +38,8 @@ class Ports:
     sink: int
     localstack: int
     workers: tuple[Worker, ...]
+    webhooks: int = 0
+    """Of the deliverer's probes; 0: it does not run."""
 
 
 def plan_ports(workers: int, base: int | None = None) -> Ports:
@@ -50,7 +53,8 @@ def plan_ports(workers: int, base: int | None = None) -> Ports:
         PortsError: they do not fit below 65536.
     """
     api, sink, localstack, first = (API, SINK, LOCALSTACK, WORKERS) if base is None else range(base, base + 4)
-    last = max(api, sink, localstack, first + 2 * workers - 1)
+    webhooks = WEBHOOKS if base is None else first + 2 * workers
+    last = max(api, sink, localstack, webhooks, first + 2 * workers - 1)
     if api < 1 or last > _HIGHEST:
         raise PortsError(
             f"this stack needs the ports {api} to {last}, and the highest is {_HIGHEST}: lower --port-base"
@@ -58,6 +62,7 @@ def plan_ports(workers: int, base: int | None = None) -> Ports:
     return Ports(
         api=api,
         sink=sink,
+        webhooks=webhooks,
         localstack=localstack,
         workers=tuple(Worker(first + 2 * number, first + 2 * number + 1) for number in range(workers)),
     )

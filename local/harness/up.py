@@ -118,6 +118,7 @@ class Stack:
         self._ports = ports
         self._endpoint = options.endpoint or f"http://127.0.0.1:{ports.localstack}"
         self._folder = state_folder() / "localstack" / f"run-{ports.localstack}"
+        self._webhooks_queue = ""
         self._printer = Printer(console, list(_wanted(config, options, ports)))
         self._supervisor = Supervisor(self._printer, RestartPolicy())
         self._kept = kept_path(ports.localstack) if options.keep else None
@@ -216,6 +217,7 @@ class Stack:
             endpoint=self._endpoint,
             queue_urls=self._queues,
             dead_letter_urls=self._dead_letters,
+            webhooks_url=self._webhooks_queue,
         )
         self._fleets = [
             Fleet(name, pairs, self._scaling[name])
@@ -226,6 +228,10 @@ class Stack:
                 await self._launch(component)
             for fleet in self._fleets:
                 fleet.keep_all()
+        webhooks = plan.webhooks(
+            self._place, ports, os.environ, endpoint=self._endpoint, queue_url=self._webhooks_queue
+        )
+        await self._launch(webhooks)
         await self._launch(plan.sink(self._place, options, ports, os.environ, endpoint=self._endpoint))
         await self._wait_for_all(began)
         await self._send_again(clients)
@@ -299,6 +305,7 @@ class Stack:
             self._printer.say(sentence, style="bold yellow")
         done = sum(change.action is not Action.UNCHANGED for change in changes)
         self._printer.say(f"provisioned {len(changes)} resources, {done} of them new or changed", style="dim")
+        self._webhooks_queue = clients.sqs.get_queue_url(QueueName=self._place.webhooks)["QueueUrl"]
         for queue in self._place.queues:
             self._queues[queue.runtime] = clients.sqs.get_queue_url(QueueName=queue.name)["QueueUrl"]
             url = clients.sqs.get_queue_url(QueueName=queue.dead_letter_name)["QueueUrl"]
@@ -416,7 +423,7 @@ def _wanted(config: Config, options: Options, ports: Ports) -> dict[str, int]:
     Raises:
         ConfigError: two processes would have one name.
     """
-    wanted = {"api": ports.api, "sink": ports.sink}
+    wanted = {"api": ports.api, "sink": ports.sink, "webhooks": ports.webhooks}
     if options.endpoint is None:
         wanted["localstack"] = ports.localstack
     for runtime, name, worker in plan.workers(config, options, ports):

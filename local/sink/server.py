@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ KEPT: Final = 1000
 _PAGE: Final = Path(__file__).with_name("page.html")
 _KEEP_ALIVE: Final = 15.0
 """Seconds between comments on a silent event stream, so that nobody in between hangs up."""
+
+_SIGNED: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
+"""What a receiver of webhooks verifies a body by (Standard Webhooks)."""
 
 
 class Memory:
@@ -113,10 +117,30 @@ def make_app(memory: Memory, listener: Listener, hosts: AllowedHosts) -> web.App
     app.router.add_get("/callbacks", callbacks)
     app.router.add_get("/deliveries", deliveries)
     app.router.add_get("/events", events)
+    _add_webhooks(app)
     app.router.add_get("/samples/cat.png", picture)
     app.router.add_get("/healthz", healthy)
     app.router.add_get("/readyz", ready)
     return app
+
+
+def _add_webhooks(app: web.Application) -> None:
+    """Lets an application be a receiver of webhooks."""
+    webhooks: deque[dict[str, Any]] = deque(maxlen=KEPT)
+
+    async def take_webhook(request: web.Request) -> web.Response:
+        """Takes a webhook, as a receiver of yours would."""
+        text = await request.text()
+        headers = {name: request.headers.get(name, "") for name in _SIGNED}
+        webhooks.appendleft({"received_at": datetime.now(UTC).isoformat(), "headers": headers, "body": text})
+        return web.Response(status=204)
+
+    async def show_webhooks(_: web.Request) -> web.Response:
+        """Answers the webhooks that came, newest first, each with what signs it and its body as it was sent."""
+        return web.json_response(list(webhooks))
+
+    app.router.add_post("/webhooks", take_webhook)
+    app.router.add_get("/webhooks", show_webhooks)
 
 
 async def _stream(request: web.Request, memory: Memory) -> web.StreamResponse:

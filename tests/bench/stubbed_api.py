@@ -12,10 +12,11 @@ from typing import Any, Final, cast
 from botocore.exceptions import ClientError
 
 from api.__main__ import serve
-from api.aws import S3, Aws, Signer, Sns, Sqs
+from api.aws import S3, Aws, Sns, Sqs
 from api.settings import Settings, load_settings
 from api.telemetry import configure_logging
 from contract.config import load_config
+from contract.links import Signer
 
 CALL_SECONDS: Final = 0.02
 

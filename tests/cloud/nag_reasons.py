@@ -95,8 +95,8 @@ REASONS: Final = [
         "actions that have no resources in IAM: putting traces, describing targets",
     ),
     (
-        r"AwsSolutions-IAM5\[Resource::arn:aws:s3:::[-a-z]+-(output-\d+|models|uploads)/(\.|\.inputs/)?\*\]",
-        r"(Api/Identity/Role|Runtimes/[-a-z]+\.identity/Role|Models/CopyRole)/DefaultPolicy/Resource",
+        r"AwsSolutions-IAM5\[Resource::arn:aws:s3:::[-a-z]+-(output-\d+|models|uploads)/(\.|\.inputs/|\.webhooks/)?\*\]",
+        r"(Api/Identity/Role|Webhooks/Identity/Role|Runtimes/[-a-z]+\.identity/Role|Models/CopyRole)/DefaultPolicy/Resource",
         "objects are named by tasks and models; the buckets are named one by one",
     ),
     (
@@ -110,6 +110,11 @@ REASONS: Final = [
         "the record of a task says who submitted it; an access log would need a further bucket to outlive the stack",
     ),
     (r"AwsSolutions-ELB2", r"FrontDoor/Entrance/Resource", "API Gateway, the only caller, logs every request"),
+    (
+        r"AwsSolutions-SMG4",
+        r"Webhooks/Secret/Resource",
+        "receivers must have a new value before it alone signs: docs/webhooks.md says how it is replaced",
+    ),
     (
         r"AwsSolutions-SMG4",
         r"FrontDoor/Secret/Resource",

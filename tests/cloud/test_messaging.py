@@ -16,6 +16,9 @@ from contract.topology import (
     subscription_attributes,
     topology,
     undelivered_attributes,
+    webhooks_attributes,
+    webhooks_dead_letter_attributes,
+    webhooks_subscription_attributes,
 )
 from local.clients import Clients, make_clients
 from local.provision import provision
@@ -72,14 +75,20 @@ def of_subscription(default: Synthesis, place: Topology, name: str) -> dict[str,
         return place.queue_arn(template[logical_id]["Properties"]["QueueName"])
 
     topic = template[found["TopicArn"]["Ref"]]["Properties"]["TopicName"]
-    assert topic == place.task_topic
+    assert topic == (place.callback_topic if name == place.webhooks else place.task_topic)
     return {
         "RawMessageDelivery": str(found["RawMessageDelivery"]).lower(),
         "FilterPolicyScope": found["FilterPolicyScope"],
         "FilterPolicy": found["FilterPolicy"],
-        "RedrivePolicy": {
-            "deadLetterTargetArn": queue_of(found["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0])
-        },
+        **(
+            {
+                "RedrivePolicy": {
+                    "deadLetterTargetArn": queue_of(found["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0])
+                }
+            }
+            if "RedrivePolicy" in found
+            else {}
+        ),
     }
 
 
@@ -97,12 +106,18 @@ def test_the_queue_of_what_cannot_be_delivered_is_the_contracts(default: Synthes
     assert of_queue(default, place, place.undelivered) == undelivered_attributes(place)
 
 
+def test_the_queues_and_the_subscription_of_webhooks_are_the_contracts(default: Synthesis, place: Topology) -> None:
+    assert of_queue(default, place, place.webhooks) == webhooks_attributes(place)
+    assert of_queue(default, place, place.webhooks_dead_letter) == webhooks_dead_letter_attributes()
+    assert of_subscription(default, place, place.webhooks) == webhooks_subscription_attributes()
+
+
 @pytest.mark.parametrize("runtime", ["sdruntime", "dynamicruntime", "comfyruntime"])
 def test_a_runtimes_queues_and_subscription_are_what_localstack_reports(
     default: Synthesis, place: Topology, reported: Clients, runtime: str
 ) -> None:
     queue = place.queue(runtime)
-    for name in (queue.name, queue.dead_letter_name, place.undelivered):
+    for name in (queue.name, queue.dead_letter_name, place.undelivered, place.webhooks, place.webhooks_dead_letter):
         wanted = of_queue(default, place, name)
         url = reported.sqs.get_queue_url(QueueName=name)["QueueUrl"]
         found: Any = reported.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
@@ -127,7 +142,7 @@ def test_there_is_nothing_besides_the_contracts_queues_and_topics(default: Synth
     assert names == set(place.queue_names)
     topics = {item["TopicName"] for item in default.properties("AWS::SNS::Topic", stack)}
     assert topics == {place.task_topic, place.callback_topic}
-    assert len(default.properties("AWS::SNS::Subscription", stack)) == len(place.queues)
+    assert len(default.properties("AWS::SNS::Subscription", stack)) == len(place.queues) + 1
 
 
 def test_the_output_bucket_has_the_contracts_name_and_lifecycle(default: Synthesis, place: Topology) -> None:

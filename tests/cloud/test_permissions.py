@@ -83,6 +83,7 @@ AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
         (".runtimes/comfyruntime.jsonl.gz", {"Get", "Put"}, {"Get", "Put"}),
         (".idempotency/a.json", set(), {"Get", "Put"}),
         (".sweeps/expiry.json", set(), {"Get", "Put"}),
+        (".webhooks/alice/a/01.json", set(), {"Get", "Put"}),
     ],
 )
 def test_each_part_does_with_an_object_what_it_has_to(
@@ -164,6 +165,8 @@ def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_went_
             for astray in (place.undelivered, *(queue.dead_letter_name for queue in place.queues))
             for action in ("GetQueueUrl", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
         ),
+        ("sqs:GetQueueUrl", place.queue_arn(place.webhooks)),
+        ("sqs:SendMessage", place.queue_arn(place.webhooks)),
         ("s3:ListBucket", bucket),
         ("s3:GetObject", f"{bucket}/*"),
         ("s3:PutObject", f"{bucket}/.*"),
@@ -222,9 +225,7 @@ def test_keda_may_read_the_length_of_our_queues_and_nothing_else(default: Synthe
     }
 
 
-def test_only_the_task_topic_may_send_to_a_runtimes_queue_and_only_over_tls(
-    default: Synthesis, place: Topology
-) -> None:
+def test_only_its_topic_may_send_to_a_queue_and_only_over_tls(default: Synthesis, place: Topology) -> None:
     stack = f"{default.config.stack_name}-messaging"
     queues = default.resources("AWS::SQS::Queue", stack)
     policies = {
@@ -238,7 +239,8 @@ def test_only_the_task_topic_may_send_to_a_runtimes_queue_and_only_over_tls(
         assert len(grants) == (0 if name.endswith("-dlq") else 1)
         for grant in grants:
             assert grant["Principal"] == {"Service": "sns.amazonaws.com"}
-            assert grant["Condition"] == {"ArnEquals": {"aws:SourceArn": place.task_topic_arn}}
+            topic = place.callback_topic_arn if name == place.webhooks else place.task_topic_arn
+            assert grant["Condition"] == {"ArnEquals": {"aws:SourceArn": topic}}
         assert [item["Condition"] for item in statements if item["Effect"] == "Deny"] == [
             {"Bool": {"aws:SecureTransport": "false"}}
         ]

@@ -201,9 +201,11 @@ def test_the_gateway_says_which_key_it_was_and_proves_itself_by_a_secret_that_no
             assert mapped[f"integration.request.header.{KEY_ID_HEADER}"] == said
             sent = json.dumps(mapped[f"integration.request.header.{GATEWAY_HEADER}"])
             assert re.search(r"'\{\{resolve:secretsmanager:.*:SecretString::", sent)
-        (secret,) = assembly.properties("AWS::SecretsManager::Secret")
-        assert "SecretString" not in secret
-        assert secret["GenerateSecretString"]["PasswordLength"] == 48
+        secrets = assembly.properties("AWS::SecretsManager::Secret")
+        assert secrets
+        for secret in secrets:
+            assert "SecretString" not in secret
+            assert secret["GenerateSecretString"]["PasswordLength"] == 48
         # Quotes would end the gateway's literal.
         assert secret["GenerateSecretString"]["ExcludePunctuation"] is True
 
@@ -381,7 +383,7 @@ def test_results_are_delivered_by_cloudfront_only_when_the_config_says_so_and_re
     (refusal,) = [item for item in statements if item.get("Sid") == "DeliverNoRecords"]
     assert refusal["Effect"] == "Deny"
     endings = {str(resource["Fn::Join"][1][-1]) for resource in refusal["Resource"]}
-    private = ("tasks", "ended", "payloads", "idempotency", "inputs", "lists", "requests")
+    private = ("tasks", "ended", "payloads", "idempotency", "inputs", "lists", "requests", "webhooks")
     assert endings == {f"/.{folder}/*" for folder in private}
 
 

@@ -30,7 +30,7 @@ def services(compose: Compose, *profiles: str, **environment: str) -> Any:
 
 
 def test_without_a_profile_the_fakes_start_and_with_another_one_they_do_not(unstarted: Compose) -> None:
-    always = {"localstack", "provision", "reprovision", "api", "sink"}
+    always = {"localstack", "provision", "reprovision", "api", "webhooks", "sink"}
     fakes = {name + part for name in ("sdruntime", "dynamicruntime", "comfyruntime") for part in ("", "-agent")}
     assert set(services(unstarted)) == always | fakes
     assert set(services(unstarted, "second-gpu")) == always | fakes | {"sdruntime-2", "sdruntime-2-agent"}

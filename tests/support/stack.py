@@ -161,6 +161,28 @@ class Stack:
         )
         return process.wait_ready() if ready else process
 
+    def start_webhooks(self, *, ready: bool = True, **environment: str | float) -> Process:
+        """Starts a deliverer of webhooks."""
+        port = free_port()
+        place = self.deployment.place
+        process = self._start(
+            "webhooks",
+            ready_url=f"http://127.0.0.1:{port}/readyz",
+            environment={
+                **self._aws_environment(),
+                "WEBHOOK_QUEUE_URL": self.webhooks_url(),
+                "S3_BUCKET": place.output_bucket,
+                "HEALTH_HOST": "127.0.0.1",
+                "HEALTH_PORT": str(port),
+                **{name: str(value) for name, value in environment.items()},
+            },
+        )
+        return process.wait_ready() if ready else process
+
+    def webhooks_url(self) -> str:
+        """Returns the URL of the queue of webhooks."""
+        return self.deployment.clients.sqs.get_queue_url(QueueName=self.deployment.place.webhooks)["QueueUrl"]
+
     def start_fake(
         self,
         *faults: str,
@@ -214,6 +236,7 @@ class Stack:
                 "API_BASE_URL": fake_url,
                 "SQS_QUEUE_URL": self.deployment.queue_url(runtime),
                 "SNS_TOPIC_ARN": self.deployment.place.callback_topic_arn,
+                "WEBHOOK_QUEUE_URL": self.webhooks_url(),
                 "S3_BUCKET": self.deployment.place.output_bucket,
                 "DYNAMIC_SD_MODEL": str(config.dynamic_model).lower(),
                 "VISIBILITY_TIMEOUT": str(LONG_VISIBILITY),

@@ -48,6 +48,9 @@ env:
 {{- with $agent.sqsDeadLetterUrl -}}
 {{- $env = append $env (dict "name" "SQS_DLQ_URL" "value" .) -}}
 {{- end -}}
+{{- with $agent.webhookQueueUrl -}}
+{{- $env = append $env (dict "name" "WEBHOOK_QUEUE_URL" "value" .) -}}
+{{- end -}}
 {{- with $agent.inputS3Buckets -}}
 {{- $env = append $env (dict "name" "INPUT_S3_BUCKETS" "value" (join "," .)) -}}
 {{- end -}}

@@ -78,7 +78,7 @@ def test_the_buckets_are_there_and_the_output_bucket_forgets_what_it_should(modu
 def test_a_second_run_changes_nothing(module_deployment: Deployment) -> None:
     changes = list(provision(module_deployment.place, module_deployment.clients))
     assert [change for change in changes if change.action is not Action.UNCHANGED] == []
-    assert len(changes) == 7 + 3 * len(module_deployment.place.queues)
+    assert len(changes) == 10 + 3 * len(module_deployment.place.queues)
 
 
 def test_what_differs_is_corrected_and_nothing_else(deployment: Deployment) -> None:

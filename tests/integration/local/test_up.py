@@ -26,7 +26,7 @@ from tests.support.waiting import eventually, free_port, free_range
 pytestmark = pytest.mark.timeout(180)
 
 ROOT = Path(__file__).parents[3]
-PORTS = 9
+PORTS = 10
 
 
 def start(folder: Path, base: int, *arguments: str, **environment: str) -> Process:
@@ -320,7 +320,7 @@ def test_a_server_that_runs_already_takes_the_place_of_a_fake_one(tmp_path: Path
         try:
             state = eventually(lambda: read_state(tmp_path / "up.json"), within=90)
             assert state is not None
-            assert set(state.processes) == {"api", "sink", "localstack", "sdruntime-agent"}
+            assert set(state.processes) == {"api", "sink", "webhooks", "localstack", "sdruntime-agent"}
             metadata = {"id": "own", "runtime": "sdruntime", "tasktype": "pipeline", "prefix": "output"}
             task = {"task": {"metadata": metadata, "content": workflow("a dog")}}
             assert http().post(f"{state.api}/v1/tasks", json=task).status_code == 202

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from agent.errors import PermanentError, TransientError
 from agent.inputs import Inputs
-from agent.inputs.fetch import Budget, Fetcher, Limits, parse_origins, shown
+from agent.inputs.fetch import Budget, Fetcher, Limits, shown
+from contract.outbound import parse_origins
 from tests.unit.agent.runtime_support import fetch, fetcher_for, names, no_dns, png, web_server
 from tests.unit.agent.test_hostile_links import ClosedS3
 
@@ -355,9 +356,9 @@ def test_messages_show_no_secrets_of_a_link(link: str, expected: str) -> None:
 
 
 async def test_a_socket_to_any_other_address_is_refused_even_if_the_check_was_passed() -> None:
-    from agent.inputs.fetch import _only_to
+    from contract.outbound import only_to
 
-    make = _only_to(["93.184.215.14"])
+    make = only_to(["93.184.215.14"])
     with pytest.raises(OSError, match="not an address that was checked"):
         make((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 80)))
 

@@ -101,6 +101,7 @@ async def test_a_content_travels_inline_up_to_what_the_topic_takes(limit: int, s
         store=nobody,
         lists=nobody,
         callbacks=nobody,
+        webhooks=nobody,
         config=CONFIG,
         bucket="b",
         topic_arn="t",

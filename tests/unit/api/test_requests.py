@@ -313,7 +313,7 @@ def v1(**metadata: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("document", "field", "said"),
     [
-        (v1(webhook="https://me.example"), "task.metadata.webhook", "unknown key; known are id, runtime, tasktype"),
+        (v1(callback="https://me.example"), "task.metadata.callback", "unknown key; known are id, runtime, tasktype"),
         (v1(contxt={}), "task.metadata.contxt", "unknown key; did you mean 'context'?"),
         ({"task": v1()["task"] | {"contents": {}}}, "task.contents", "unknown key; did you mean 'content'?"),
         (v1() | {"priority": 1}, "priority", "unknown key; known are task"),

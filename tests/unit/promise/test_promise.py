@@ -25,11 +25,11 @@ from agent.holdings import Delivery
 from agent.outcomes import Outcome
 from api.errors import ApiError
 from api.requests import TaskRequest
-from api.submit import Accepted, Fate, is_not_accepted
+from api.submit import Accepted, Fate
 from api.tasks import Cancelled
 from contract import record as record_module
 from contract.objects import ENDED, PAYLOADS, RECORDS
-from contract.record import Record, Status, Submission
+from contract.record import Record, Status, Submission, is_not_accepted
 from tests.unit.promise.actors import OUTCOMES, SUCCESS, AgentProcess, ApiProcess, request
 from tests.unit.promise.cloud import Call, Cloud, Process, operation
 from tests.unit.promise.cloud import Fate as CallFate

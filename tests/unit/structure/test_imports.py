@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loadtest": {"contract"},
     "cloud": {"contract"},
     "cluster": {"contract", "local", "cloud"},
+    "webhooks": {"contract"},
 }
 OURS = {*MAY_IMPORT, "tests"}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.inputs.addresses import ends_in_number, literal_address, reason_to_refuse
+from contract.addresses import ends_in_number, literal_address, reason_to_refuse
 
 PRIVATE = [IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")]
 loopback = st.integers(0, 2**24 - 1).map(lambda low: IPv4Address(127 << 24 | low))

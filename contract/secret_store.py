@@ -1,4 +1,4 @@
-"""Reads a gateway's secret where AWS keeps it, so that it is in no template, image or environment."""
+"""Reads a secret where AWS keeps it, so that it is in no template, image or environment."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
-from api.aws import AWS_ERRORS
+from contract.outages import OUTAGES
 from contract.store import error_code
 
 _SECONDS: Final = 20.0
 _RETRY_SECONDS: Final = 2.0
 _STAGES: Final = ("AWSCURRENT", "AWSPREVIOUS")
-"""Both count: the gateway sends the older one until it is deployed anew (AWS Secrets Manager, "Secret versions")."""
+"""Both count, the newer first: who has only heard of the older one still uses it (AWS Secrets Manager, "Secret
+versions")."""
 
 _log = structlog.get_logger(__name__)
 
 
-async def wait_for_secrets(arn: str, *, region: str, endpoint: str = "") -> list[SecretStr]:
+async def read_secrets(arn: str, *, region: str, endpoint: str = "") -> list[SecretStr]:
     """Returns the current and, if there is one, the previous value of a secret of AWS Secrets Manager.
 
-    Without them nobody could be served, so it is asked again until it answers.
+    Without them nothing could be done, so it is asked again until it answers.
     """
     while True:
         try:
             return await _read(arn, region, endpoint)
-        except AWS_ERRORS as error:
-            _log.error("cannot read the gateway's secret", arn=arn, error=repr(error))
+        except OUTAGES as error:
+            _log.error("cannot read a secret", arn=arn, error=repr(error))
         await asyncio.sleep(_RETRY_SECONDS)
 
 

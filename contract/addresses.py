@@ -1,4 +1,4 @@
-"""Decides which network addresses a task's links may lead to: public ones, however they are written."""
+"""Decides which network addresses the links of strangers may lead to: public ones, however they are written."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The part that delivers webhooks: beside the API, outside the agents."""
