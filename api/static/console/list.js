@@ -13,6 +13,8 @@ import { runtimes } from "./runtimes.js";
 import { STATUSES, cancel, counts, ended, learn, matches, newestFirst, retry, tasks } from "./tasks.js";
 
 const PAGE = 50;
+/** Requests for one page of what has to be looked for. */
+const TURNS = 20;
 
 /** Returns the tasks that a filter lets through, as many as were asked for, and how to have more. */
 export function useTasks(filter) {
@@ -21,18 +23,25 @@ export function useTasks(filter) {
   async function load(cursor, limit, signal) {
     setMore((before) => ({ ...before, busy: true, limit }));
     try {
-      const page = await get(`v1/tasks?${asked(filter, cursor)}`, { signal });
-      if (signal?.aborted) return;
-      learn(page.tasks);
-      setMore({ limit, cursor: page.next, busy: false, error: null });
+      // A page that has to be looked for may be short, or empty, although there is a next one.
+      let next = cursor;
+      for (let found = 0, turns = 0; found < PAGE && turns < TURNS && (next || !turns); turns += 1) {
+        const page = await get(`v1/tasks?${asked(filter, next)}`, { signal });
+        if (signal?.aborted) return;
+        learn(page.tasks);
+        found += page.tasks.length;
+        next = page.next;
+      }
+      setMore({ limit, cursor: next, busy: false, error: null });
     } catch (error) {
       if (!signal?.aborted) setMore((before) => ({ ...before, busy: false, error }));
     }
   }
   useEffect(() => {
     const controller = new AbortController();
-    load(null, PAGE, controller.signal);
-    return () => controller.abort();
+    // An id is typed letter by letter.
+    const timer = setTimeout(() => load(null, PAGE, controller.signal), filter.id ? 200 : 0);
+    return () => { clearTimeout(timer); controller.abort(); };
   }, [wanted, missed.value, key.value]);
   const known = tasks.value;
   const all = useMemo(() => [...known.values()].filter((task) => matches(task, filter)).sort(newestFirst), [known, wanted]);

@@ -56,8 +56,8 @@ export function Submit() {
 }
 
 async function requestOf(id) {
-  const { metadata, content } = await get(taskPath(id, "/request"));
-  return { tasktype: metadata.tasktype, runtime: metadata.runtime, content, id, prefix: metadata.prefix ?? "output", metadata, fields: null, warnings: [] };
+  const { metadata, content, left_out: gone = [] } = await get(taskPath(id, "/request"));
+  return { tasktype: metadata.tasktype, runtime: metadata.runtime, content, id, prefix: metadata.prefix ?? "output", metadata, fields: null, warnings: gone.map((place) => `${place} is a secret and was not kept: fill it in again.`) };
 }
 
 function Form({ form, change }) {
