@@ -149,6 +149,14 @@ def upload(file: Path | str | bytes, name: str) -> Call:
     )
 
 
+def convert(runtime: str, workflow: bytes | Mapping[str, Any]) -> Call:
+    """Returns the call that makes a task's content of a workflow in any form."""
+    path = f"/v1/runtimes/{quote(runtime, safe='')}/workflow"
+    if isinstance(workflow, bytes):
+        return Call("POST", path, workflow, {"content-type": "application/octet-stream"})
+    return post(path, workflow)
+
+
 def unreadable(file: Path | None, error: OSError) -> RefusedError:
     """Returns the error for a file that cannot be read."""
     return RefusedError(f"{file} cannot be read: {error.strerror or error}")

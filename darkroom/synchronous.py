@@ -237,6 +237,18 @@ class Darkroom:
         """Returns the runtimes with the depth of their queues."""
         return list(self._call(calls.Call("GET", "/v1/runtimes"))["runtimes"])
 
+    def convert(self, workflow: bytes | Mapping[str, Any], *, runtime: str) -> dict[str, Any]:
+        """Makes a task's content of a ComfyUI workflow in any form.
+
+        Args:
+            workflow: a file's bytes (JSON, or a picture, video or sound that ComfyUI has saved), or a document.
+            runtime: of type comfyui, whose nodes count.
+
+        Returns:
+            `content`; `fields`, which can be set in it; `warnings`, what the runtime will refuse.
+        """
+        return dict(self._call(calls.convert(runtime, workflow)))
+
     def dead_letters(self, runtime: str | None = None) -> Sequence[dict[str, Any]]:
         """Returns the dead letters with their reasons, the newest first."""
         return list(self._call(calls.dead_letters(runtime))["dead_letters"])

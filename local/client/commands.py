@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,7 +10,7 @@ import typer
 
 from darkroom import Darkroom
 from local.client import browsing
-from local.client.changes import change, content_of, from_workflow, is_editors, is_workflow, split
+from local.client.changes import change, content_of, from_workflow, split
 from local.client.following import follow, outcomes
 from local.client.options import (
     USAGE,
@@ -25,6 +23,7 @@ from local.client.options import (
     print_json,
 )
 from local.client.requests import from_prompt, route_of, task_id_of
+from local.client.workflows import Converted, convert, is_any_workflow, read_file
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the images.")]
 IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")]
@@ -36,6 +35,7 @@ OUTPUT: Final = Path("images")
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("submit")(submit)
+    app.command("fields")(fields)
     app.command("list")(browsing.tasks)
     app.command("watch")(watch)
     app.command("get")(get)
@@ -51,8 +51,8 @@ def submit(  # noqa: PLR0917 - typer reads options from parameters
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="A ComfyUI workflow in API format, or a request as JSON in any form that the API takes; - reads "
-            "standard input."
+            help="A ComfyUI workflow: JSON as the editor saves or exports it, or a picture, video or sound that "
+            "ComfyUI has saved. Or a request as JSON in any form that the API takes. - reads standard input."
         ),
     ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Text to image, instead of a file.")] = None,
@@ -87,13 +87,12 @@ def submit(  # noqa: PLR0917 - typer reads options from parameters
         fail("give either a file with a request, or --prompt", USAGE)
     with connected(api, api_key) as client:
         if file is not None:
-            document = _read(file)
-            if is_editors(document):
-                fail(f"{file} is the editor's own format; save it by ComfyUI's menu: Export (API)", USAGE)
-            if is_workflow(document):
-                document = from_workflow(
-                    document, runtime=runtime or _first_runtime(client, "comfyui"), task_id=task_id
-                )
+            data, document = read_file(file)
+            if is_any_workflow(document):
+                name = runtime or _first_runtime(client, "comfyui")
+                converted = convert(client, name, data, document)
+                _warn(converted)
+                document = from_workflow(converted.content, runtime=name, task_id=task_id)
             _change(client, content_of(document), changes or [], inputs or [])
         elif changes or inputs:
             fail("--set and --input change the values of a file; name one", USAGE)
@@ -116,6 +115,34 @@ def submit(  # noqa: PLR0917 - typer reads options from parameters
             typer.echo(f"accepted: {accepted}")
         if wait:
             outcomes(client, follow(address_of(api), api_key, [accepted], as_json=as_json), output, as_json=as_json)
+
+
+def fields(  # noqa: PLR0917 - as above
+    file: Annotated[Path, typer.Argument(help="A ComfyUI workflow, as for submit.")],
+    runtime: Annotated[str | None, typer.Option("--runtime", "-r", help="Whose nodes; otherwise the first's.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show what is seldom changed, too.")] = False,
+    as_json: JsonOption = False,
+    api: ApiOption = None,
+    api_key: KeyOption = None,
+) -> None:
+    """Show what --set and --input can change in a workflow, and what the runtime lacks for it.
+
+    Example: darkroom fields workflow.json
+    """
+    with connected(api, api_key) as client:
+        data, document = read_file(file)
+        if not is_any_workflow(document):
+            fail(f"{file} is no ComfyUI workflow", USAGE)
+        converted = convert(client, runtime or _first_runtime(client, "comfyui"), data, document)
+        usual = [item for item in converted.fields if every or item["role"] not in {None, "model"}]
+        if as_json:
+            for item in usual or converted.fields:
+                print_json(item)
+        else:
+            from local.client.show import show_fields  # noqa: PLC0415 - rich takes longer than the rest of the command
+
+            show_fields(usual or converted.fields)
+        _warn(converted)
 
 
 def watch(
@@ -227,16 +254,6 @@ def _first_runtime(client: Darkroom, kind: str) -> str:  # noqa: RET503 - `fail`
     fail("no runtime here takes a prompt alone; submit a file with a workflow for a comfyui runtime", USAGE)
 
 
-def _read(file: Path) -> Any:
-    name = "standard input" if str(file) == "-" else str(file)
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        return json.loads(text)
-    except OSError as error:
-        fail(f"{name} cannot be read: {error.strerror}", USAGE)
-    except UnicodeDecodeError:
-        fail(f"{name} is not UTF-8 text", USAGE)
-    except json.JSONDecodeError as error:
-        fail(f"{name} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}", USAGE)
-    except RecursionError:
-        fail(f"{name} is nested too deeply", USAGE)
+def _warn(converted: Converted) -> None:
+    for warning in converted.warnings:
+        typer.echo(f"warning: {warning}", err=True)

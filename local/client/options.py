@@ -16,6 +16,7 @@ from darkroom import Darkroom, NotReachableError, RefusedError
 from local.client.changes import ChangeError
 from local.client.requests import UnknownRequestError
 from local.client.running import running_api
+from local.client.workflows import FileError
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -67,7 +68,7 @@ def plain_errors() -> Iterator[None]:
     except RefusedError as error:
         key = "; give a key with --api-key or DARKROOM_API_KEY" if error.status in {401, 403} else ""
         fail(f"{error}{key}", USAGE)
-    except (UnknownRequestError, ChangeError) as error:
+    except (UnknownRequestError, ChangeError, FileError) as error:
         fail(str(error), USAGE)
 
 

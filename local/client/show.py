@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Final, Self
@@ -13,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from darkroom import Task
+
+_WIDEST: Final = 60
+"""Characters of a value."""
 
 _COLOURS: Final = {
     "queued": "yellow",
@@ -134,3 +138,32 @@ def show_letters(letters: Iterable[dict[str, Any]]) -> None:
             Text(letter["reason"]),
         )
     Console().print(table)
+
+
+def show_fields(fields: Iterable[dict[str, Any]]) -> None:
+    """Prints a table of what can be set in a workflow, with the places that `--set` and `--input` take."""
+    table = Table("place", "what", "now", "takes")
+    for item in fields:
+        now = item["default"] if isinstance(item["default"], str) else json.dumps(item["default"])
+        table.add_row(
+            Text(f"{item['node']}.{item['input']}", no_wrap=True, overflow="fold"),
+            Text(item["label"]),
+            Text(_shortened(now)),
+            Text(_shortened(_takes(item))),
+        )
+    Console().print(table)
+
+
+def _takes(item: dict[str, Any]) -> str:
+    if item["type"] == "file":
+        return f"{item.get('media') or 'a file'} (--input)"
+    if item.get("choices"):
+        return ", ".join(str(choice) for choice in item["choices"])
+    low, high = item.get("minimum"), item.get("maximum")
+    bounds = f" {'' if low is None else low}…{'' if high is None else high}" if (low, high) != (None, None) else ""
+    return f"{item['type']}{bounds}"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}…"
