@@ -29,7 +29,8 @@ def fixed_of(config: Config) -> Fixed:
         dashboards=1,
         # The cluster's secrets, and the topic of the alarms.
         keys=1 + bool(config.cloud.alarms.email),
-        secrets=1,
+        # That by which the gateway proves itself, and the one that signs webhooks.
+        secrets=1 + config.cloud.webhooks,
     )
 
 

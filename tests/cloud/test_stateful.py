@@ -90,6 +90,7 @@ def test_what_holds_data_or_an_address_is_not_replaced_unseen(
     now = unalterable(assemblies[name])
     replaced = {key: (before, now.get(key)) for key, before in kept[name].items() if now.get(key) != before}
     assert replaced == {}, "an update of a deployment would replace or remove these; see the head of this file"
+    assert now.keys() - kept[name].keys() == set(), "new, and not kept yet: see the head of this file"
 
 
 def test_what_is_replaced_on_a_change_is_known_of_the_resources_that_matter() -> None:
