@@ -9,18 +9,23 @@ import { ended, forgetAll, learn, tasks } from "./tasks.js";
 export const missed = signal(0);
 
 const CAUGHT_UP = 100;
+const SILENT = 4000;
 let last = "";
 let current = null;
 
 /** Follows until `signal` aborts; comes back by itself when the stream ends. */
 async function follow(signal) {
   for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 2000)) {
+    // A gateway may hold a stream back until it ends (Amazon API Gateway does): until an event comes, lists are asked for.
+    const silent = setInterval(() => { missed.value += 1; }, SILENT);
+    signal.addEventListener("abort", () => clearInterval(silent), { once: true });
     try {
       const answer = await call("v1/events", { signal, headers: last ? { "last-event-id": last } : {} });
       pause = 500;
       missed.value += 1;
       const told = new Set();
       for await (const event of eventsOf(answer.body)) {
+        clearInterval(silent);
         if (event.id) last = event.id;
         if (event.event === "task") {
           const view = JSON.parse(event.data);
@@ -33,6 +38,8 @@ async function follow(signal) {
       if (signal.aborted || error.status === 401) return;
       // No stream to be had (too many are open, a proxy that cuts them): ask now and then.
       if (error.status) missed.value += 1;
+    } finally {
+      clearInterval(silent);
     }
     await interval(pause, signal);
   }

@@ -35,7 +35,7 @@ function begin(tasktype, before = null) {
   const fresh = examples[tasktype] ?? {};
   const of = runtimes.value.find(({ name }) => name === runtime);
   const content = before ? carried(before.content, before.fields ?? fieldsOf(before.tasktype, before.content), fresh, fieldsOf(tasktype, fresh, of)) : fresh;
-  return { tasktype, runtime, content, id: before?.id ?? "", prefix: before?.prefix ?? "output", fields: null, warnings: [] };
+  return { tasktype, runtime, content, id: before?.id ?? "", prefix: before?.prefix ?? "output", webhook: before?.webhook ?? "", fields: null, warnings: [] };
 }
 
 export function Submit() {
@@ -57,7 +57,7 @@ export function Submit() {
 
 async function requestOf(id) {
   const { metadata, content, left_out: gone = [] } = await get(taskPath(id, "/request"));
-  return { tasktype: metadata.tasktype, runtime: metadata.runtime, content, id, prefix: metadata.prefix ?? "output", metadata, fields: null, warnings: gone.map((place) => `${place} is a secret and was not kept: fill it in again.`) };
+  return { tasktype: metadata.tasktype, runtime: metadata.runtime, content, id, prefix: metadata.prefix ?? "output", webhook: addressOf(metadata.webhook), metadata, fields: null, warnings: gone.map((place) => `${place} is a secret and was not kept: fill it in again.`) };
 }
 
 function Form({ form, change }) {
@@ -74,6 +74,7 @@ function Form({ form, change }) {
     setError(null);
     const metadata = { ...kept(form.metadata), runtime: form.runtime, tasktype: form.tasktype, prefix: form.prefix.trim() };
     if (form.id.trim()) metadata.id = form.id.trim();
+    if (form.webhook.trim() !== addressOf(metadata.webhook)) metadata.webhook = form.webhook.trim() || undefined;
     const body = { task: { metadata, content: form.content } };
     const text = stringify(body);
     // Sent once, however often the button is pressed while nobody answers.
@@ -109,6 +110,7 @@ function Form({ form, change }) {
     <div class="row">
       <label>Task id <input id="id" type="text" placeholder="made for you" value=${form.id} spellcheck="false" onInput=${(event) => change({ id: event.target.value })} /></label>
       <label>Prefix <input id="prefix" type="text" required value=${form.prefix} spellcheck="false" onInput=${(event) => change({ prefix: event.target.value })} /></label>
+      <label>Webhook <input id="webhook" type="url" placeholder="https://… is told of the end" value=${form.webhook} spellcheck="false" onInput=${(event) => change({ webhook: event.target.value })} /></label>
     </div>
     <${Problem} error=${error} />
     <button type="submit" id="send" class="primary" disabled=${busy || !form.runtime}>Submit</button>
@@ -118,6 +120,8 @@ function Form({ form, change }) {
 function Fields({ fields, content, set }) {
   return html`<div class="fields">${fields.map((field) => html`<${Field} key=${field.pointer} field=${field} value=${valueAt(content, field.pointer)} set=${(value) => set(field.pointer, value)} sample=${sample()} />`)}</div>`;
 }
+
+const addressOf = (webhook) => (typeof webhook === "string" ? webhook : webhook?.url ?? "");
 
 /** What of an earlier request's metadata is sent again. */
 function kept(metadata = {}) {

@@ -146,6 +146,17 @@ def test_the_page_heals_when_the_api_was_away(shown: Shown, open_page: OpenPage)
     expect(row(page, task_id).locator(".badge")).to_have_text(re.compile("succeeded"))
 
 
+def test_lists_are_asked_for_where_a_gateway_holds_the_stream_back(shown: Shown, open_page: OpenPage) -> None:
+    page = open_page("about:blank")
+    page.route("**/v1/events", lambda route: None)
+    page.goto(shown.stack.api)
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    page.wait_for_load_state("load")
+    task_id = shown.stack.submit("sdruntime")
+
+    expect(row(page, task_id).locator(".badge")).to_have_text(re.compile("succeeded"))
+
+
 def test_keys_are_asked_for_by_name_and_show_their_own_tasks(shown: Shown, open_page: OpenPage, tmp_path: Path) -> None:
     with Stack(shown.stack.deployment, tmp_path) as stack:
         stack.start_api(API_KEYS="alice=first-key,bob=second-key")
