@@ -44,7 +44,7 @@ export function Result({ result, task }) {
 function Shown({ kind, url, name, label }) {
   const [broken, setBroken] = useState(false);
   const failed = () => setBroken(true);
-  if (broken) return html`<p class="faint">${name} cannot be shown here; its link may be too old, or the file gone.</p>`;
+  if (broken) return html`<p class="faint">${name} cannot be shown here: its link is too old, the file is gone, or this browser does not play it.</p>`;
   if (kind === "image") return html`<a href=${url} target="_blank" rel="noopener"><img src=${url} alt=${label} loading="lazy" decoding="async" onError=${failed} /></a>`;
   if (kind === "video") return html`<video src=${url} controls loop muted playsinline preload="metadata" aria-label=${label} onError=${failed}></video>`;
   if (kind === "audio") return html`<audio src=${url} controls preload="none" aria-label=${label} onError=${failed}></audio>`;
