@@ -24,7 +24,7 @@ from api.hosts import Hosts
 from api.middleware import Gate, Observation, Paths, internal_error
 from api.openapi import openapi_document
 from api.pages import Pages
-from api.routes import dead_letters, history, task, v1, v1alpha1, v1alpha2, workflows
+from api.routes import again, dead_letters, history, task, v1, v1alpha1, v1alpha2, workflows
 from api.routes.operations import make_routes, unknown_route
 from api.services import Front, make_front, make_services
 from api.settings import Settings
@@ -75,7 +75,8 @@ def create_app(
         config, root_path=settings.root_path, keys_needed=not front.callers.open, sample_image=settings.sample_image
     )
     routes: list[Route] = [
-        *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES + v1.ROUTES + history.ROUTES + dead_letters.ROUTES),
+        *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES),
+        *(v1.ROUTES + history.ROUTES + again.ROUTES + dead_letters.ROUTES),
         *workflows.ROUTES,
         *make_routes(Pages(image_sources(settings), settings.callback_sink_url), orjson.dumps(document)),
     ]

@@ -81,7 +81,9 @@ class Idempotency:
         self._acceptance = acceptance
         self._bucket = bucket
 
-    async def accept(self, caller: Caller, key: str, request: TaskRequest, document: Any, *, trace: str) -> Accepted:
+    async def accept(
+        self, caller: Caller, key: str, request: TaskRequest, document: Any, *, trace: str, anew: bool = False
+    ) -> Accepted:
         """Accepts a request, or returns the answer that its first sending deserved.
 
         Raises:
@@ -99,7 +101,7 @@ class Idempotency:
         if stored.note.published:
             return self._acceptance.accepted(request, ticket)
         accepted = await self._acceptance.accept(
-            request, ticket, trace=trace, withdraw=lambda: self._withdraw(place, stored)
+            request, ticket, trace=trace, anew=anew, withdraw=lambda: self._withdraw(place, stored)
         )
         fate = await self._fate(place, stored, published=True)
         if fate is not None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import examples, schemas
+from api.kept import Retry
 from api.lists import MOST, USUAL
 from api.requests import RequestTask, RequestV1, RequestV1Alpha1, RequestV1Alpha2
 from api.routes.dead_letters import ChosenLetters
@@ -34,6 +35,7 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (
     RequestV1Alpha1,
     RequestTask,
     ChosenLetters,
+    Retry,
 )
 _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.Error,
@@ -45,6 +47,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.Task,
     schemas.TaskList,
     schemas.SubmissionList,
+    schemas.KeptRequest,
     schemas.RuntimeList,
     schemas.Uploaded,
     schemas.DeadLetterList,
@@ -184,6 +187,22 @@ class _Builder:
         body = {"required": True, "content": {"application/json": {"schema": self._schema_of[ChosenLetters]}}}
         faults = (400, 408, 413, 415, 503)
         return self.operation(name, summary, {200: self.json(told, answer)}, *faults, tag="letters", body=body, **more)
+
+    def retry(self, answers: dict[int, Any]) -> dict[str, Any]:
+        """Returns the operation that sends a task again."""
+        operation = self.operation(
+            "retryTask",
+            "Send a task again that has ended",
+            answers,
+            *(400, 404, 408, 409, 413, 415, 503),
+            tag="submit",
+            description="A new submission of the same id, with the request as it is kept; without a body as it was. "
+            "409 has the code `not_ended` while the task runs, or `request_incomplete` where it had secrets.",
+            body={"required": False, "content": {"application/json": {"schema": self._schema_of[Retry]}}},
+            parameters=[_TASK_ID, _WAIT, _IDEMPOTENCY_KEY],
+        )
+        operation["responses"]["503"]["description"] = _NOT_ACCEPTED
+        return operation
 
     def json(self, description: str, model: type[BaseModel], **more: Any) -> dict[str, Any]:
         """Returns a JSON answer."""
@@ -360,6 +379,27 @@ def _paths(build: _Builder) -> dict[str, Any]:
                 tag="tasks",
                 description="Ends when the task has ended.",
                 parameters=[_TASK_ID, _TENANT, _LAST_EVENT_ID],
+            )
+        },
+        "/v1/tasks/{task_id}/request": {
+            "get": build.operation(
+                "getRequest",
+                "Ask for what a task asked for",
+                {200: build.json("As it was sent; its secrets are left out.", schemas.KeptRequest)},
+                403,
+                404,
+                503,
+                tag="tasks",
+                description="404 with the code `request_not_kept` says why it is not there.",
+                parameters=[_TASK_ID, _TENANT],
+            )
+        },
+        "/v1/tasks/{task_id}/retry": {
+            "post": build.retry(
+                {
+                    200: build.json("Accepted, and over within `wait`.", schemas.Task, **location),
+                    202: build.json("Accepted.", schemas.AcceptedV1, **location),
+                }
             )
         },
         "/v1/tasks/{task_id}/submissions": {

@@ -157,6 +157,28 @@ class TaskList(BaseModel):
     next: Annotated[str | None, Field(description="The `cursor` of the next page; null: there is none.")]
 
 
+class TaskMetadata(BaseModel):
+    """Who a task is, where it runs, and where its results go, as it was sent."""
+
+    id: str
+    runtime: str
+    tasktype: TaskType
+    prefix: str
+    context: JsonValue
+    inputs: Annotated[dict[str, Any] | None, Field(description="Absent where there were none.")] = None
+    webhook: Annotated[dict[str, Any] | None, Field(description="Its address without the query; absent likewise.")] = (
+        None
+    )
+
+
+class KeptRequest(BaseModel):
+    """The answer of `GET /v1/tasks/{id}/request`."""
+
+    metadata: TaskMetadata
+    content: dict[str, Any]
+    left_out: Annotated[list[str], Field(description="Where secrets were, as JSON pointers into `content`.")]
+
+
 class SubmissionList(BaseModel):
     """The answer of `GET /v1/tasks/{id}/submissions`."""
 

@@ -21,6 +21,7 @@ from api.events import Streams
 from api.feed import Feeds
 from api.idempotency import Idempotency
 from api.intake import Intake
+from api.kept import KeptRequests
 from api.lists import Lists
 from api.metrics import Metrics
 from api.readiness import Readiness
@@ -73,6 +74,7 @@ class Services:
     dead_letters: DeadLetters
     lists: Lists
     task_lists: TaskLists
+    kept_requests: KeptRequests
     runtimes: Runtimes
     catalogues: Catalogues
     readiness: Readiness
@@ -144,6 +146,7 @@ def make_services(front: Front, aws: Aws) -> Services:
         bucket=settings.s3_bucket,
         topic_arn=settings.task_topic_arn,
         message_bytes=settings.task_message_bytes,
+        keep_requests=settings.keep_requests,
     )
     links = Links(aws.signer, cdn_base_url=settings.cdn_base_url, seconds=settings.presigned_seconds)
     tasks = Tasks(
@@ -161,6 +164,7 @@ def make_services(front: Front, aws: Aws) -> Services:
         ),
         lists=Lists(s3=aws.s3, bucket=settings.s3_bucket, store=store),
         task_lists=task_lists,
+        kept_requests=KeptRequests(s3=aws.s3, bucket=settings.s3_bucket, keeps=settings.keep_requests),
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),
         catalogues=Catalogues(s3=aws.s3, bucket=settings.s3_bucket, clock=clock),
         readiness=Readiness(

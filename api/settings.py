@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     """Event streams and waiting submissions open at once; one API key gets half of them."""
     max_wait_seconds: Annotated[float, Field(ge=0, le=60)] = 60
     """How long `POST /v1/tasks?wait=` waits at most, whatever it asks for: less than a proxy in front does."""
+    keep_requests: bool = True
+    """Whether what a task asked for is kept for as long as its record, without its secrets, to be shown and retried."""
     callback_errors: bool = False
     """Whether the JSON of callbacks has `status` and `error` too; the agents have the same setting."""
 

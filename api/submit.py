@@ -14,14 +14,15 @@ from pydantic import ValidationError
 
 from api.aws import AWS_ERRORS, UNAVAILABLE, Aws
 from api.callbacks import Callbacks
-from api.errors import ApiError, UnavailableError
+from api.errors import ApiError, UnavailableError, unknown_task
 from api.requests import TaskRequest
 from api.unsettled import Ticket, Unsettled
 from api.webhooks import Webhooks
 from contract.config import Config
 from contract.documents import encode
 from contract.identifiers import TaskRef, new_ulid
-from contract.objects import output_prefix, payload_key, s3_url
+from contract.kept_request import ELSEWHERE, encode_request, pack
+from contract.objects import output_prefix, payload_key, request_key, s3_url
 from contract.outages import is_gone
 from contract.publications import Publications
 from contract.record import (
@@ -48,6 +49,9 @@ _STEP_SECONDS: Final = 12
 _PUBLISHING: Final = 8
 """Calls to SNS at once. What comes while all are under way goes together, up to ten in one call: eight calls of 50 ms
 take 1,600 tasks a second."""
+
+_THREAD_THRESHOLD: Final = 64 * 1024
+"""Bytes of a content above which it is looked through away from the event loop."""
 
 _SETTLE_SECONDS: Final = 2.0
 """Between two tries to withdraw what nobody knows the fate of."""
@@ -111,6 +115,7 @@ class Acceptance:
         bucket: str,
         topic_arn: str,
         message_bytes: int = SNS_MESSAGE_LIMIT,
+        keep_requests: bool = True,
     ) -> None:
         self._aws = aws
         self._store = store
@@ -121,6 +126,7 @@ class Acceptance:
         self._bucket = bucket
         self._more_inline = message_bytes - SNS_MESSAGE_LIMIT
         self._tasks = Publications(aws.sns, topic_arn, seconds=_STEP_SECONDS, parallel=_PUBLISHING)
+        self._keep_requests = keep_requests
         self._unsettled = Unsettled()
 
     def accepted(self, request: TaskRequest, ticket: Ticket) -> Accepted:
@@ -128,7 +134,7 @@ class Acceptance:
         location = s3_url(self._bucket, output_prefix(request.prefix, ticket.task))
         return Accepted(request, ticket, location)
 
-    async def accept_once(self, request: TaskRequest, tenant: str, *, trace: str) -> Accepted:
+    async def accept_once(self, request: TaskRequest, tenant: str, *, trace: str, anew: bool = False) -> Accepted:
         """Puts a new task on its way, and sees to it that no earlier sending that was answered 503 runs besides.
 
         Raises:
@@ -137,7 +143,7 @@ class Acceptance:
         ticket = new_ticket(request, tenant)
         earlier = self._unsettled.take(request, ticket.task)
         try:
-            return await self.accept(request, ticket, trace=trace, is_new=True, instead_of=earlier)
+            return await self.accept(request, ticket, trace=trace, is_new=True, instead_of=earlier, anew=anew)
         except ApiError:
             # The record of a task that will not run may still say that it is queued, when S3's answer was lost.
             for unsettled in [*earlier, ticket]:
@@ -152,6 +158,7 @@ class Acceptance:
         trace: str,
         is_new: bool = False,
         instead_of: Sequence[Ticket] = (),
+        anew: bool = False,
         withdraw: Callable[[], Awaitable[Fate | None]] | None = None,
     ) -> Accepted:
         """Puts a task on its way, and returns once it cannot be lost any more.
@@ -166,12 +173,13 @@ class Acceptance:
             instead_of: tickets of the same request whose fate is not known. Each is withdrawn in the same write, unless
                 it runs or has run after all: then that is what this sending is told of. One that was cancelled
                 meanwhile stands for nothing: who sends the request after that wants it anew.
+            anew: it is sent again, and accepted only if its task has ended.
             withdraw: what is done when the message cannot be published, instead of `withdraw` for the ticket; another
                 sending of the same ticket may be under way, and only its owner knows.
 
         Raises:
             NotAcceptedError: AWS is out of reach.
-            ApiError: 409, too many submissions of this task id are under way.
+            ApiError: 409, too many submissions of this task id are under way, or one is that is to be sent `anew`.
         """
         metadata = Metadata(
             id=ticket.task.id,
@@ -196,8 +204,10 @@ class Acceptance:
         )
         try:
             async with asyncio.timeout(_STEP_SECONDS):
-                message = await self._message(metadata, request)
-                taken = await self._record(request, ticket, instead_of, is_new=is_new)
+                content = encode(request.content)
+                message = await self._message(metadata, request, content)
+                kept = await self._keep(request, ticket, content) if self._keep_requests else ""
+                taken = await self._record(request, ticket, instead_of, kept, is_new=is_new, anew=anew)
         except UNAVAILABLE as error:
             _log.warning("cannot write the task", task_id=ticket.task_id, error=repr(error))
             raise NotAcceptedError(ticket.task_id, Fate.UNKNOWN if instead_of else Fate.NOT_ACCEPTED, error) from error
@@ -235,9 +245,27 @@ class Acceptance:
                     break
                 _log.info("unsettled submission settled", task_id=ticket.task_id, accepted=fate is None)
 
-    async def _message(self, metadata: Metadata, request: TaskRequest) -> str:
+    async def _keep(self, request: TaskRequest, ticket: Ticket, content: bytes) -> str:
+        """Returns what the record keeps of the request, after that has been put into S3 if it is too large for it."""
+        inputs = request.inputs.model_dump(mode="json") if request.inputs else None
+        if len(content) <= _THREAD_THRESHOLD:
+            document = encode_request(request.content, content, inputs)
+        else:
+            document = await asyncio.to_thread(encode_request, request.content, content, inputs)
+        kept = pack(document)
+        if kept == ELSEWHERE:
+            key = request_key(ticket.task, ticket.submission)
+            try:
+                await self._aws.s3.put_object(
+                    Bucket=self._bucket, Key=key, Body=document, ContentType="application/json"
+                )
+            except AWS_ERRORS as error:
+                _log.warning("cannot keep the request", task_id=ticket.task_id, error=repr(error))
+                return ""
+        return kept
+
+    async def _message(self, metadata: Metadata, request: TaskRequest, content: bytes) -> str:
         """Returns the message, after its content has been put into S3 if it is too large for SNS."""
-        content = encode(request.content)
         room = INLINE_LIMIT + self._more_inline
         if len(content) <= room:
             message = encode_task_message(TaskMessage(metadata=metadata, content=request.content), content=content)
@@ -248,7 +276,14 @@ class Acceptance:
         return encode_task_message(TaskMessage(metadata=metadata, content_ref=s3_url(self._bucket, key)))
 
     async def _record(
-        self, request: TaskRequest, ticket: Ticket, instead_of: Sequence[Ticket], *, is_new: bool
+        self,
+        request: TaskRequest,
+        ticket: Ticket,
+        instead_of: Sequence[Ticket],
+        kept: str,
+        *,
+        is_new: bool,
+        anew: bool,
     ) -> Ticket:
         """Writes the submission into the record; returns its ticket, or the one of `instead_of` that runs already."""
         new = Submission(
@@ -259,6 +294,7 @@ class Acceptance:
             context=request.context,
             webhook=request.webhook,
             submitted_at=ticket.submitted_at,
+            request=kept,
         )
 
         def transition(record: Record | None) -> Record:
@@ -267,11 +303,16 @@ class Acceptance:
                     record = _withdrawn(record, earlier)
             if record is not None and _taken(record, instead_of) is not None:
                 return record
+            if anew:
+                _check_ended(record, ticket)
             return submit(record, ticket.task, new)
 
         try:
             stored = await self._store.change(
-                ticket.task, transition, expect_absent=not instead_of, about="" if is_new else ticket.submission
+                ticket.task,
+                transition,
+                expect_absent=not instead_of and not anew,
+                about="" if is_new else ticket.submission,
             )
         except TooManyUnfinishedError as error:
             raise ApiError(409, "too_many_submissions", str(error), details={"id": ticket.task_id}) from error
@@ -303,6 +344,28 @@ class Acceptance:
         if found is not None and found.ended_unstarted_by_cancel:
             return None if await self._callbacks.send(ticket.task, found) else Fate.NOT_ACCEPTED
         return None if found is not None and _has_begun(found) else Fate.NOT_ACCEPTED
+
+
+def not_ended(submission: Submission, task_id: str) -> ApiError:
+    """Returns the 409 for a task that cannot be sent again yet."""
+    return ApiError(
+        409,
+        "not_ended",
+        f"the task is {submission.status}; it can be sent again once it has ended (DELETE cancels it)",
+        details={"id": task_id, "status": submission.status},
+    )
+
+
+def _check_ended(record: Record | None, ticket: Ticket) -> None:
+    """Checks that a task has ended, unless it runs by this very ticket.
+
+    Raises:
+        ApiError: 409, it has not; 404, there is none.
+    """
+    if record is None:
+        raise unknown_task(ticket.task_id)
+    if record.find(ticket.submission) is None and not record.current.status.terminal:
+        raise not_ended(record.current, ticket.task_id)
 
 
 def _withdrawn(record: Record | None, ticket: Ticket) -> Record:

@@ -330,6 +330,8 @@ class Cloud(_Strict):
     """Whether tasks may name webhooks: what delivers them runs beside the API then."""
     callback_errors: Annotated[bool, Field(alias="callbackErrors")] = False
     """Whether the JSON of callbacks has `status` and `error` besides what the reference documents."""
+    keep_requests: Annotated[bool, Field(alias="keepRequests")] = True
+    """Whether what tasks ask for is kept with their records, without its secrets, to be shown and retried."""
     images: Images = Images()
     charts: dict[ChartName, InstalledChart] = {}
     """Charts, and so images, that come from somewhere else, as in China."""

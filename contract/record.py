@@ -130,6 +130,8 @@ class Submission(BaseModel):
     sent_at: datetime | None = None
     """When SQS took its message, where `submitted_at` does not tell: a foreign publisher's, or one sent back from the
     dead letters."""
+    request: str = ""
+    """What was asked for, as `contract.kept_request` keeps it; empty: it is not kept, or was crowded out."""
     callback_owed: bool = False
     """The API has ended it, and sees to its callback: maybe no agent ever gets its message."""
     callback_sent: bool = False
@@ -231,7 +233,9 @@ def submit(record: Record | None, task: TaskRef, new: Submission) -> Record:
         return Record(id=task.id, tenant=task.tenant, current=new)
     if record.find(new.submission) is not None:
         return record
-    earlier = {**record.earlier, record.current.submission: record.current}
+    # Only of its newest submission does a record keep the request: it is read and written again and again.
+    before = record.current.model_copy(update={"request": ""}) if record.current.request else record.current
+    earlier = {**record.earlier, before.submission: before}
     unfinished = {key: value for key, value in earlier.items() if not value.status.terminal or value.owes_callback}
     if len(unfinished) >= MAX_UNFINISHED:
         raise TooManyUnfinishedError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
@@ -40,28 +40,57 @@ async def accept(
     Raises:
         ApiError: 400, 408, 409, 413, 415 or 503.
     """
-    services, state = services_of(request), request_state(request.scope)
-    if request.scope["query_string"] and TENANT in request.query_params:
-        raise InvalidRequestError(TENANT, "a task is always submitted for the API key's own tenant; leave it out")
-    front = services.front
+    config = services_of(request).front.config
 
     def read(body: bytearray) -> tuple[Any, TaskRequest]:
         document = parse_json(body)
         body.clear()  # the document is a copy, and may need the memory
-        return document, understand(document, front.config)
+        return document, understand(document, config)
 
-    body, room = await front.intake.read(request, state.caller.name)
+    async def understood(body: bytearray) -> tuple[Any, TaskRequest]:
+        return await asyncio.to_thread(read, body) if len(body) > _THREAD_THRESHOLD else read(body)
+
+    return await accept_read(request, understood, dialect=dialect, idempotency_key=idempotency_key)
+
+
+async def accept_read(
+    request: Request,
+    understand: Callable[[bytearray], Awaitable[tuple[Any, TaskRequest]]],
+    *,
+    dialect: str,
+    idempotency_key: str | None,
+    anew: bool = False,
+) -> Accepted:
+    """Puts the task of a request on its way, however that is understood.
+
+    Args:
+        request: its body has not been read.
+        understand: makes of the body what the request is recognised by when it comes again, and the task.
+        dialect: the name of that, for the metrics.
+        idempotency_key: with it, the request happens once however often it is sent.
+        anew: a task is sent again that has ended; then there may be no body.
+
+    Raises:
+        ApiError: as `accept`.
+    """
+    services, state = services_of(request), request_state(request.scope)
+    if request.scope["query_string"] and TENANT in request.query_params:
+        raise InvalidRequestError(TENANT, "a task is always submitted for the API key's own tenant; leave it out")
+    front = services.front
+    if anew and not _has_body(request):
+        body, room = bytearray(), None
+    else:
+        body, room = await front.intake.read(request, state.caller.name)
     try:
-        large = len(body) > _THREAD_THRESHOLD
-        document, task = await asyncio.to_thread(read, body) if large else read(body)
+        document, task = await understand(body)
         state.task_id = task.task_id
         if task.webhook is not None:
             services.webhooks.check(task.webhook, state.caller.tenant)
         if idempotency_key is None:
-            accepted = await services.acceptance.accept_once(task, state.caller.tenant, trace=state.trace)
+            accepted = await services.acceptance.accept_once(task, state.caller.tenant, trace=state.trace, anew=anew)
         else:
             accepted = await services.idempotency.accept(
-                state.caller, idempotency_key, task, document, trace=state.trace
+                state.caller, idempotency_key, task, document, trace=state.trace, anew=anew
             )
     finally:
         if room is not None:
@@ -72,3 +101,7 @@ async def accept(
         _log.warning("unknown keys", task_id=state.task_id, dialect=dialect, keys=task.unknown)
     front.metrics.accepted(task.runtime.name, task.task_type, dialect).inc()
     return accepted
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers

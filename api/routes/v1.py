@@ -36,7 +36,11 @@ async def submit(request: Request) -> Response:
     if key is not None:
         check_key(key)
     wait = parse_wait(request.query_params.get(WAIT)) if request.scope["query_string"] else 0.0
-    accepted = await accept(request, from_v1, dialect="v1", idempotency_key=key)
+    return await accepted_answer(request, await accept(request, from_v1, dialect="v1", idempotency_key=key), wait)
+
+
+async def accepted_answer(request: Request, accepted: Accepted, wait: float) -> Response:
+    """Returns the answer for a task that is on its way: 200 when it ends within the seconds, otherwise 202."""
     links = task_links(services_of(request).front.settings.root_path, accepted.ticket.task_id)
     here = links["self"]
     if wait and (ended := await _ended_within(request, accepted, wait)):

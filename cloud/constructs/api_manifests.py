@@ -76,6 +76,7 @@ def api_environment(
         **({"API_KEYS_SHARED": "true"} if gateway.shared else {}),
         **({"TASK_MESSAGE_BYTES": str(kib * 1024)} if kib * 1024 > SNS_MESSAGE_LIMIT else {}),
         **({"CALLBACK_ERRORS": "true"} if config.cloud.callback_errors else {}),
+        **({} if config.cloud.keep_requests else {"KEEP_REQUESTS": "false"}),
         "AWS_REGION": region,
         "CALLBACK_TOPIC_ARN": callback_topic,
         "GATEWAY_SECRET_ARN": gateway_secret_arn,

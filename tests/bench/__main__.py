@@ -27,13 +27,16 @@ from local.localstack.process import LocalStack, LocalStackFailedError
 from tests.bench import bare
 from tests.bench.api import API_GOAL, measure_api
 from tests.bench.contenders import Contender, ContenderError, Names, floor, is_ours, other, ours, with_slots
+from tests.bench.lists import LIST_GOAL, TASKS, measure_lists
 from tests.bench.measure import measure
 from tests.bench.programs import BenchError
-from tests.bench.report import ApiRow, Figures, Row, api_table, document, scenario_table
+from tests.bench.report import ApiRow, Figures, ListRow, Row, api_table, document, list_table, scenario_table
 from tests.bench.scenarios import SCENARIOS, Scenario
 
 API: Final = "api"
+LIST: Final = "list"
 _GROUPS: Final = {"g": ("gb", "gc"), "all": (*SCENARIOS, API)}
+"""`list` is no part of all: it takes minutes to write its tasks."""
 _QUICK: Final = ("a", "b", API)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -42,7 +45,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command(help=__doc__)
 def bench(
     scenario: Annotated[
-        str, typer.Option(help=f"which, separated by commas: {', '.join(SCENARIOS)}, g (gb and gc), api, all")
+        str, typer.Option(help=f"which, separated by commas: {', '.join(SCENARIOS)}, g (gb and gc), api, list, all")
     ] = "",
     quick: Annotated[
         bool, typer.Option("--quick", help="few tasks, to see that all works; figures mean little")
@@ -87,7 +90,7 @@ def bench(
     work = _Work(console, folder, quick=quick, repeat=repeat, agents=agents, tasks=tasks, soak=soak)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            rows, api = runner.run(work.run(chosen, contenders))
+            rows, api, lists = runner.run(work.run(chosen, contenders))
     except (BenchError, LocalStackFailedError, EnvironmentFailedError) as error:
         console.print(f"[red]{error}[/red]\nlogs: {folder}")
         raise typer.Exit(1) from error
@@ -95,6 +98,8 @@ def bench(
         console.print(scenario_table(rows))
     if api:
         console.print(api_table(api, API_GOAL))
+    if lists:
+        console.print(list_table(lists, LIST_GOAL))
     console.print(f"[dim]{time.monotonic() - begun:.0f} s on {os.cpu_count()} processors[/dim]")
     if json is not None:
         found = document(rows, api, surroundings(quick=quick, repeat=repeat, agents=agents))
@@ -120,11 +125,14 @@ class _Work:
         self._soak = soak
         self._python = Path()
 
-    async def run(self, chosen: Sequence[str], contenders: Sequence[Contender]) -> tuple[list[Row], list[ApiRow]]:
+    async def run(
+        self, chosen: Sequence[str], contenders: Sequence[Contender]
+    ) -> tuple[list[Row], list[ApiRow], list[ListRow]]:
         """Measures everything that is chosen."""
         self._python = await asyncio.to_thread(lambda: ensure_environment(state_folder(), say=self._console.print))
         rows: list[Row] = []
         api: list[ApiRow] = []
+        lists: list[ListRow] = []
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -144,9 +152,16 @@ class _Work:
                             soak=self._soak,
                             progress=_bar(bars, "API"),
                         )
+                    elif key == LIST:
+                        lists = await measure_lists(
+                            endpoint,
+                            folder=self._folder / key,
+                            tasks=self._tasks or (1000 if self._quick else TASKS),
+                            progress=_bar(bars, "lists"),
+                        )
                     else:
                         rows += await self._scenario(endpoint, SCENARIOS[key], contenders, bars)
-        return rows, api
+        return rows, api, lists
 
     async def _scenario(
         self, endpoint: str, scenario: Scenario, contenders: Sequence[Contender], bars: Progress
@@ -230,8 +245,8 @@ def _choose(text: str, *, quick: bool) -> list[str]:
         return list(_QUICK) if quick else list(_GROUPS["all"])
     chosen: list[str] = []
     for key in (item.strip() for item in text.split(",") if item.strip()):
-        if key not in SCENARIOS and key not in _GROUPS and key != API:
-            known = ", ".join([*SCENARIOS, *_GROUPS, API])
+        if key not in SCENARIOS and key not in _GROUPS and key not in {API, LIST}:
+            known = ", ".join([*SCENARIOS, *_GROUPS, API, LIST])
             raise typer.BadParameter(f"--scenario: there is no {key!r}; there are {known}")
         chosen += _GROUPS.get(key, (key,))
     return list(dict.fromkeys(chosen))

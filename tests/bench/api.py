@@ -64,7 +64,7 @@ async def measure_api(endpoint: str, *, folder: Path, seconds: float, soak: int,
     total = 3 * len(CONNECTIONS)
     for target, module in (("API, AWS stubbed (20 ms)", "tests.bench.stubbed_api"), ("API, LocalStack", "api")):
         async with AsyncExitStack() as stack:
-            program, port = await _start(stack, stage, target, module, folder)
+            program, port = await start_api(stack, stage, target, module, folder)
             for connections in CONNECTIONS:
                 progress(target, len(rows), total)
                 rows.append(await _row(target, program, port, connections, seconds))
@@ -77,7 +77,12 @@ async def measure_api(endpoint: str, *, folder: Path, seconds: float, soak: int,
     return rows
 
 
-async def _start(stack: AsyncExitStack, stage: Stage, target: str, module: str, folder: Path) -> tuple[Program, int]:
+async def start_api(stack: AsyncExitStack, stage: Stage, target: str, module: str, folder: Path) -> tuple[Program, int]:
+    """Starts an API, and returns it with its port once it listens.
+
+    Raises:
+        BenchError: it does not.
+    """
     config = folder / "config.yaml"
     config.write_text(stage.config_text)
     port = free_port()

@@ -40,6 +40,19 @@ class ApiRow:
     figures: Figures
 
 
+@dataclass(frozen=True)
+class ListRow:
+    """One kind of page of `GET /v1/tasks`."""
+
+    what: str
+    tasks: int
+    """Of the last page."""
+    first: float
+    """Seconds of the first page, about which the process remembers nothing."""
+    median: float
+    worst: float
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
@@ -124,6 +137,20 @@ def scenario_table(rows: Sequence[Row]) -> Table:
             compared = ours.figures
             ratios = [ratio(compared.get(key), figures.get(key)) for key in _COLUMNS]
             table.add_row("", Text("  ÷ ours", style="dim"), *[_ratio_cell(value) for value in ratios], "")
+    return table
+
+
+def list_table(rows: Sequence[ListRow], goal: float) -> Table:
+    """Returns the table of the lists: the first page, and those after it."""
+    title = f"GET /v1/tasks, 50 a page (goal: {_milliseconds(goal)})"
+    table = Table(title=title, title_justify="left")
+    table.add_column("page")
+    for column in ("tasks", "first", "median", "worst", "goal"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        seconds = [_milliseconds(value) for value in (row.first, row.median, row.worst)]
+        met = row.worst <= goal
+        table.add_row(row.what, str(row.tasks), *seconds, Text("met" if met else "MISSED", style="" if met else "red"))
     return table
 
 

@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from contract.secrets import SECRET_NAME
+
 HIDDEN: Final = b'"***"'
 """What stands in a secret's place."""
-
-_SECRET: Final = re.compile(r"key|token|secret|password|auth|credential", re.IGNORECASE)
-"""Names of fields that hold secrets, such as `api_key_comfy_org` and `auth_token_comfy_org`, ComfyUI's own."""
 
 _EVERYWHERE: Final = 8
 """Characters from which a secret is looked for in every field: a node may echo it under any name."""
@@ -41,5 +40,5 @@ def _secrets(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for item in value:
             yield from _secrets(item, name)
-    elif isinstance(value, str) and value and _SECRET.search(name):
+    elif isinstance(value, str) and value and SECRET_NAME.search(name):
         yield name, value

@@ -15,6 +15,7 @@ from api.errors import ApiError
 from api.requests import MAX_CONTEXT_BYTES, MAX_RULES_BYTES, from_v1
 from api.submit import Acceptance
 from contract.config import parse_config
+from contract.documents import encode
 from contract.identifiers import MAX_TASK_ID_BYTES, new_ulid
 from contract.task import SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message, message_bytes
 from contract.topology import message_attributes
@@ -118,7 +119,7 @@ async def test_a_content_travels_inline_up_to_what_the_topic_takes(limit: int, s
         submission=new_ulid(),
         submitted_at=datetime.now(UTC),
     )
-    message = await acceptance._message(metadata, request)
+    message = await acceptance._message(metadata, request, encode(request.content))
     assert (bucket.kept == []) == inline
     assert message_bytes(message, message_attributes(CONFIG, request.runtime, request.checkpoint)) <= limit
 
