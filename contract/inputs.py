@@ -113,7 +113,9 @@ def _opened_by_server(path: Path) -> bool:
 
 
 def _is_node_input(path: Path) -> bool:
-    return len(path) in {3, 4} and path[-2] == "inputs" and (len(path) == 3 or path[0] == "prompt")
+    """Tells whether a path leads to an input, or to what an object in one holds (`/3/inputs/image/mask`)."""
+    inner = path[1:] if path[:1] == ("prompt",) and path[1:2] != ("inputs",) else path
+    return len(inner) in {3, 4} and inner[1] == "inputs"
 
 
 def _value_at(content: Any, path: Path) -> Any:

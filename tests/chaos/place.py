@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from contract.objects import ENDED, EXPIRY_SWEEP, IDEMPOTENCY, RECORDS
+from contract.objects import PAYLOADS, RECORDS, is_reserved_key
 from contract.task import RuntimeType
 from local.provision import provision
 from tests.chaos.plan import RETENTION, Plan
@@ -85,7 +85,7 @@ def provision_trial(endpoint: str, plan: Plan) -> TrialDeployment:
 
 
 def leftovers(deployment: TrialDeployment) -> dict[str, Any]:
-    """Returns what lies in the bucket and in the queues."""
+    """Returns what lies in the bucket, the service's own notes left out, and in the queues."""
     s3, bucket = deployment.clients.s3, deployment.place.output_bucket
     objects: dict[str, str] = {}
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
@@ -96,7 +96,7 @@ def leftovers(deployment: TrialDeployment) -> dict[str, Any]:
         "objects": {
             key: etag
             for key, etag in objects.items()
-            if not key.startswith((RECORDS, ENDED, IDEMPOTENCY, EXPIRY_SWEEP)) and key not in deployment.given
+            if key not in deployment.given and (key.startswith(PAYLOADS) or not is_reserved_key(key))
         },
         "records": records,
         "dead_letters": letters,

@@ -35,6 +35,8 @@ class Takes(StrEnum):
     """One of several names: of files in the input folder, of models, or of settings. No link is one of them."""
     OUTPUT_PICTURE = "output picture"
     """A picture that is looked for in the output folder, unless its name says otherwise."""
+    VIEW = "view of a 3D model"
+    """An object of what Load3D's view has drawn: its pictures and its film are files in the input folder."""
     WORDS = "words"
 
 
@@ -44,6 +46,17 @@ checked against it, and nodes list the files at the top alone (`LoadLatent`), or
 
 UPLOAD_FOLDER: Final = "darkroom/"
 """The folder within the server's input folder that holds what tasks bring."""
+
+_VIEW: Final[Mapping[str, Takes]] = {
+    "image": Takes.PICTURE,
+    "mask": Takes.PICTURE,
+    "normal": Takes.PICTURE,
+    "recording": Takes.FILE,
+}
+"""What an object of the type LOAD_3D names (comfy_extras/nodes_load_3d.py)."""
+
+type Candidate = tuple[str, Path, str]
+"""Node, path within its inputs (the input's name, and the key within its value where that is an object), value."""
 
 type Takings = Mapping[str, Takes]
 """The inputs of one class, by name; an absent one takes words."""
@@ -79,11 +92,16 @@ class FileInput:
     """A value of a workflow that stands for a file."""
 
     node: str
-    name: str
-    """Of the node's input."""
+    path: Path
+    """The node's input, and the key within it if it is an object."""
     value: str
     """A link, a data URI, or base64."""
     takes: Takes
+
+    @property
+    def name(self) -> str:
+        """Of the input, for people."""
+        return ".".join(self.path)
 
     @property
     def folder(self) -> str:
@@ -126,20 +144,30 @@ def _takes(kind: Any, config: Mapping[str, Any]) -> Takes:
         if config.get("image_upload"):
             return Takes.OUTPUT_PICTURE if config.get("image_folder") == "output" else Takes.PICTURE
         return Takes.MODEL_3D if config.get("file_upload") else Takes.FILE
+    if kind == "LOAD_3D":
+        return Takes.VIEW
     return Takes.CHOICE if isinstance(kind, list) or kind == "COMBO" else Takes.WORDS
 
 
-def candidates(nodes: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Returns node, input and value of each value that could stand for a file: links, data URIs, base64 of pictures."""
+def candidates(nodes: Mapping[str, Any]) -> list[Candidate]:
+    """Returns each value that could stand for a file: links, data URIs, base64 of pictures."""
     return [
-        (node_id, name, value)
+        (node_id, path, value)
         for node_id, node in nodes.items()
-        for name, value in node.get("inputs", {}).items()
+        for path, value in _values(node.get("inputs", {}))
         if isinstance(value, str) and (is_link(value) or _data_head(value) is not None or _is_base64(value))
     ]
 
 
-def classes_to_ask(nodes: Mapping[str, Any], found: Iterable[tuple[str, str, str]]) -> set[str]:
+def _values(inputs: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    for name, value in inputs.items():
+        if isinstance(value, dict):
+            yield from (((name, key), inner) for key, inner in value.items())
+        else:
+            yield (name,), value
+
+
+def classes_to_ask(nodes: Mapping[str, Any], found: Iterable[Candidate]) -> set[str]:
     """Returns the classes of which the server must tell before it is known which of the values are files.
 
     Raises:
@@ -156,7 +184,7 @@ def classes_to_ask(nodes: Mapping[str, Any], found: Iterable[tuple[str, str, str
 
 def file_inputs(
     nodes: Mapping[str, Any],
-    found: Iterable[tuple[str, str, str]],
+    found: Iterable[Candidate],
     told: Mapping[str, Takings],
     rules: InputRules = NO_RULES,
 ) -> list[FileInput]:
@@ -166,26 +194,30 @@ def file_inputs(
         nodes: the workflow.
         found: what `candidates` found in it.
         told: what the server tells of classes.
-        rules: what the request says of single values; the end of each path counts, `(node, "inputs", name)`.
+        rules: what the request says of single values; of each path counts what is not the wrapping around the workflow.
 
     Raises:
         PermanentError: a model is named by a link.
     """
-    fetched, kept = ({path[-3:] for path in paths} for paths in (rules.fetched, rules.kept))
+    fetched, kept = ({_in_nodes(path) for path in paths} for paths in (rules.fetched, rules.kept))
     return list(_file_inputs(nodes, found, told, fetched, kept))
+
+
+def _in_nodes(path: Path) -> Path:
+    return path[1:] if path[:1] == ("prompt",) and path[2:3] == ("inputs",) else path
 
 
 def _file_inputs(
     nodes: Mapping[str, Any],
-    found: Iterable[tuple[str, str, str]],
+    found: Iterable[Candidate],
     told: Mapping[str, Takings],
     fetched: AbstractSet[Path],
     kept: AbstractSet[Path],
 ) -> Iterator[FileInput]:
-    for node_id, name, value in found:
+    for node_id, path, value in found:
         class_type = nodes[node_id]["class_type"]
-        takes = KNOWN.get(class_type, told.get(class_type, {})).get(name, Takes.WORDS)
-        place = (node_id, "inputs", name)
+        takes = _takes_of(KNOWN.get(class_type, told.get(class_type, {})), path)
+        place = (node_id, "inputs", *path)
         if takes is Takes.WORDS and place in fetched:
             takes = Takes.FILE
         if takes is Takes.WORDS or place in kept:
@@ -193,10 +225,18 @@ def _file_inputs(
         if takes is Takes.CHOICE and is_link(value) and _MODELS.search(_path_of(value)):
             raise PermanentError(
                 "input_refused",
-                f"node {node_id!r} ({class_type}): input {name!r} names a model by a link; models are not fetched "
-                "for a task: put the file into the models folder or the model bucket (docs/models.md), and name it",
+                f"node {node_id!r} ({class_type}): input {'.'.join(path)!r} names a model by a link; models are not "
+                "fetched for a task: put the file into the models folder or the model bucket (docs/models.md), and "
+                "name it",
             )
-        yield FileInput(node_id, name, value, takes)
+        yield FileInput(node_id, path, value, takes)
+
+
+def _takes_of(takings: Takings, path: Path) -> Takes:
+    takes = takings.get(path[0], Takes.WORDS)
+    if len(path) == 1:
+        return Takes.WORDS if takes is Takes.VIEW else takes
+    return _VIEW.get(path[1], Takes.WORDS) if takes is Takes.VIEW else Takes.WORDS
 
 
 def decode(value: FileInput) -> tuple[str, bytes]:

@@ -89,8 +89,16 @@ def with_uploads(
         uploads[name] = Upload(name, contents[file.value][1])
         if file.takes is Takes.OUTPUT_PICTURE:
             name = f"{name} [input]"
-        changed[file.node] = {**changed[file.node], "inputs": {**changed[file.node]["inputs"], file.name: name}}
+        changed[file.node] = {
+            **changed[file.node],
+            "inputs": _with_value(changed[file.node]["inputs"], file.path, name),
+        }
     return changed, list(uploads.values())
+
+
+def _with_value(holder: Mapping[str, Any], path: Sequence[str], value: str) -> dict[str, Any]:
+    name, *rest = path
+    return {**holder, name: _with_value(holder[name], rest, value) if rest else value}
 
 
 def with_other_prefixes(nodes: Mapping[str, Any], suffix: str) -> dict[str, Any] | None:

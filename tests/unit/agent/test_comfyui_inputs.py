@@ -23,14 +23,18 @@ from agent.runtimes.comfyui.inputs import (
     read_inputs,
 )
 from agent.runtimes.comfyui.workflow import with_uploads
-from contract.inputs import InputRules
+from contract.inputs import InputRules, problems
 from tests.support.workflows import Workflow
 from tests.unit.agent.runtime_support import png
 
 INFO: dict[str, Any] = {
     "LoadImageOutput": {"image": ["COMBO", {"image_folder": "output", "image_upload": True}]},
     "LoadLatent": {"latent": [[]]},
-    "Load3D": {"model_file": ["COMBO", {"file_upload": True, "options": ["none"]}], "width": ["INT", {}]},
+    "Load3D": {
+        "model_file": ["COMBO", {"file_upload": True, "options": ["none"]}],
+        "image": ["LOAD_3D", {}],
+        "width": ["INT", {}],
+    },
     "Painter": {"mask": ["STRING", {"image_upload": True}]},
     "LoadImageFromUrl": {"url": ["STRING", {"default": ""}]},
     "LoadImageWithNotes": {"image": [["a.png"], {"image_upload": True}], "notes": ["STRING", {"multiline": True}]},
@@ -92,6 +96,31 @@ def test_a_request_may_say_otherwise_of_one_value() -> None:
     assert [(file.node, file.takes) for file in file_inputs(nodes, candidates(nodes), TOLD, rules)] == [
         ("1", Takes.FILE)
     ]
+
+
+def test_links_within_what_a_3d_view_has_drawn_are_fetched_and_put_in_their_places() -> None:
+    view = {"image": LINK, "mask": "s3://b/mask.png", "normal": "n.png [temp]", "recording": "", "camera": {"x": LINK}}
+    nodes = Workflow().node("1", "Load3D", image=view).node("2", "LLM_Node", instruction={"image": LINK})
+    files = file_inputs(nodes, candidates(nodes), TOLD)
+    assert [(file.node, file.name, file.takes) for file in files] == [
+        ("1", "image.image", Takes.PICTURE),
+        ("1", "image.mask", Takes.PICTURE),
+    ]
+    changed, _ = with_uploads(nodes, files, {LINK: ("a.png", png()), "s3://b/mask.png": ("m.png", png(9))})
+    drawn = changed["1"]["inputs"]["image"]
+    assert [drawn[key].rpartition(".")[2] for key in ("image", "mask")] == ["png", "png"]
+    assert drawn["image"].startswith("darkroom/") != drawn["mask"].startswith("s3://")
+    assert {key: drawn[key] for key in ("normal", "recording", "camera")} == {
+        key: view[key] for key in ("normal", "recording", "camera")
+    }
+    kept = InputRules(fetch=("/2/inputs/instruction/image",), keep=("/prompt/1/inputs/image/mask",))
+    assert [(file.node, file.name) for file in file_inputs(nodes, candidates(nodes), TOLD, kept)] == [
+        ("1", "image.image"),
+        ("2", "instruction.image"),
+    ]
+    content = {"prompt": dict(nodes)}
+    assert not list(problems(InputRules(keep=("/prompt/1/inputs/image/mask",)), content, "comfyui"))
+    assert list(problems(InputRules(keep=("/1/inputs/image/camera/x",)), dict(nodes), "comfyui"))
 
 
 def test_a_model_by_link_is_refused_with_the_place_where_models_go() -> None:
