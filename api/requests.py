@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
@@ -410,6 +410,8 @@ def _fields_at(model: Any, path: list[str | int]) -> list[str]:
     for name in path:
         fields = getattr(model, "model_fields", {})
         model = fields[name].annotation if name in fields else None
+        # Of one that may be left out: what it is otherwise.
+        model = next((item for item in get_args(model) if hasattr(item, "model_fields")), model)
     return list(getattr(model, "model_fields", ()))
 
 

@@ -6,12 +6,33 @@ from typing import Final
 
 from starlette.requests import Request
 
+from api.cors import allowed_origins
 from api.errors import ApiError
 from api.middleware import request_state
+from api.services import services_of
 from contract.identifiers import TaskRef
+from contract.origins import ANY
 
 TENANT: Final = "tenant"
 """The query parameter by which an admin names a tenant; empty: the shared space."""
+
+
+def refuse_foreign_page(request: Request) -> None:
+    """Refuses what a page of another site sends without asking first: a request without a body, where no key is asked.
+
+    A body in JSON, or a key in a header, makes the browser ask (Fetch standard, "CORS-preflight fetch").
+
+    Raises:
+        ApiError: 403.
+    """
+    origin = request.headers.get("origin")
+    front = services_of(request).front
+    if origin is None or not front.callers.open or origin.partition("://")[2] == request.headers.get("host"):
+        return
+    if not {origin, ANY} & {*allowed_origins(front.settings, front.config)}:
+        raise ApiError(
+            403, "cors_refused", f"not allowed for a page of {origin[:200]}: CORS_ALLOWED_ORIGINS names the origins"
+        )
 
 
 def task_of(request: Request, task_id: str) -> TaskRef:

@@ -17,7 +17,7 @@ from api.links import task_links
 from api.middleware import request_state
 from api.requests import from_v1
 from api.routes.accepting import accept
-from api.routes.asking import TENANT, task_of, tenant_of
+from api.routes.asking import TENANT, refuse_foreign_page, task_of, tenant_of
 from api.services import services_of
 from api.submit import Accepted
 from api.waiting import WAIT, parse_wait, wait_for_end
@@ -160,6 +160,7 @@ async def deliveries(request: Request) -> Response:
 
 async def redeliver(request: Request) -> Response:
     """Has a delivery made once more."""
+    refuse_foreign_page(request)
     services = services_of(request)
     record = await services.tasks.read(_task(request))
     found = await services.webhooks.redeliver(

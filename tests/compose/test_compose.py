@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -68,7 +69,7 @@ print(json.dumps({"files": len(files), "tools": tools, "hidden": hidden, "told":
 """
 
 
-@pytest.mark.parametrize("image", ["api", "agent", "fake-runtime", "local", "localstack"])
+@pytest.mark.parametrize("image", ["api", "agent", "webhooks", "fake-runtime", "local", "localstack"])
 def test_images_hold_no_build_tools_and_no_secret(image: str, compose: Compose) -> None:
     done = subprocess.run(
         ["docker", "run", "--rm", "--network=none", "--entrypoint", "python", f"darkroom/{image}", "-c", PROBE],
@@ -90,6 +91,20 @@ def test_images_hold_no_build_tools_and_no_secret(image: str, compose: Compose) 
     given = re.findall(r"(?:^|\s)(?:ENV|ARG)\s+(\w+)|^\|\d+ (\w+)=", history, re.MULTILINE)
     assert given
     assert not [name for names in given for name in names if re.search("SECRET|TOKEN|PASSWORD|CREDENTIAL", name)]
+
+
+def test_a_webhook_is_delivered_to_a_receiver_in_another_container(compose: Compose, target: Target) -> None:
+    task = {"metadata": {**METADATA, "webhook": "http://sink:8001/webhooks"}, "content": {"prompt": "A dog"}}
+    sent = httpx.post(f"{target.api}/v1/tasks", json={"task": task}, timeout=20)
+    assert sent.status_code == 202, sent.text
+    sink = f"http://127.0.0.1:{compose.ports['SINK_PORT']}"
+
+    def arrived() -> list[dict[str, Any]]:
+        heard = [item["body"] for item in httpx.get(f"{sink}/webhooks", timeout=10).json()]
+        return [json.loads(body) for body in heard if sent.json()["id"] in body]
+
+    (event,) = eventually(arrived, within=60)
+    assert event["type"] == "task.succeeded"
 
 
 def test_a_localstack_that_was_killed_takes_tasks_again_without_a_person(

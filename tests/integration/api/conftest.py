@@ -137,7 +137,12 @@ async def start_api(
             @asynccontextmanager
             async def aws(settings: Settings) -> AsyncIterator[Aws]:
                 async with open_aws(settings) as clients:
-                    yield replace(clients, s3=faults.around(clients.s3), sns=faults.around(clients.sns))
+                    yield replace(
+                        clients,
+                        s3=faults.around(clients.s3),
+                        sns=faults.around(clients.sns),
+                        sqs=faults.around(clients.sqs),
+                    )
 
             app = create_app(settings, config, aws=aws, front=front)
             addresses: list[str] = []
