@@ -140,6 +140,22 @@ def test_the_command_submits_lists_watches_and_tells_by_its_status(darkroom: Cal
     assert (refused.exit_code, "already ended" in refused.output) == (2, True)
 
 
+def test_a_task_that_has_ended_runs_again_as_it_was_or_changed(
+    client: Darkroom, darkroom: Callable[..., Result]
+) -> None:
+    bad = client.submit({"prompt": FAILS}, runtime="sdruntime", wait=30)
+    assert bad.status == "failed"
+    again = client.retry(bad, content={"prompt": "A dog"})
+    assert (again.id, again.submission != bad.submission) == (bad.id, True)
+    assert client.wait(again, seconds=30).succeeded
+
+    done = darkroom("retry", bad.id)
+    assert (done.exit_code, done.output.splitlines()[0]) == (0, f"accepted: {bad.id}")
+    assert f"{bad.id} succeeded: 1 image" in done.output
+    refused = darkroom("retry", "nobody")
+    assert (refused.exit_code, "nobody" in refused.output) == (2, True)
+
+
 def test_the_command_sends_dead_letters_back(darkroom: Callable[..., Result], stack: Stack) -> None:
     place = stack.deployment
     name = place.clients.sqs.send_message(
