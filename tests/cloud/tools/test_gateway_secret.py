@@ -34,8 +34,11 @@ async def test_a_secret_that_is_not_there_yet_is_waited_for(
     manager = client("secretsmanager", moto_server)
 
     waiting = asyncio.create_task(read_secrets("late", region=REGION, endpoint=moto_server))
-    await asyncio.sleep(0.3)
+    said = ""
+    async with asyncio.timeout(60):
+        while "cannot read a secret" not in said:
+            await asyncio.sleep(0.02)
+            said += capsys.readouterr().out
     assert not waiting.done()
     manager.create_secret(Name="late", SecretString="late-but-nobody-can-guess")
     assert [item.get_secret_value() for item in await waiting] == ["late-but-nobody-can-guess"]
-    assert "cannot read a secret" in capsys.readouterr().out
