@@ -16,6 +16,8 @@ from typing import Final
 from api.workflows.errors import WorkflowError
 
 PNG: Final = b"\x89PNG\r\n\x1a\n"
+_COMF: Final = b"comf"
+"""A chunk of ComfyUI's own, with what tEXt holds (`SaveAnimatedPNG`)."""
 _OGG: Final = b"OggS"
 
 MOST_TEXT: Final = 8 * 1024 * 1024
@@ -68,14 +70,14 @@ def _png_texts(data: bytes) -> Iterator[bytes]:
         at += size + 12
         if at > len(data) + 4 or kind == b"IEND":  # a chunk that is cut off is no chunk
             return
-        if kind in {b"tEXt", b"zTXt", b"iTXt"}:
+        if kind in {b"tEXt", b"zTXt", b"iTXt", _COMF}:
             text = _chunk_text(kind, bytes(body))
             if text.lstrip()[:1] == b"{":
                 yield text
 
 
 def _chunk_text(kind: bytes, body: bytes) -> bytes:
-    if kind == b"tEXt":
+    if kind in {b"tEXt", _COMF}:
         text = body.partition(b"\0")[2]
         if len(text) > MOST_TEXT:
             raise _too_large()

@@ -36,6 +36,16 @@ def png(texts: dict[str, str], *, packed: bool = False, international: bool = Fa
     return buffer.getvalue()
 
 
+def animated_png(texts: dict[str, str]) -> bytes:
+    """As ComfyUI's SaveAnimatedPNG writes it."""
+    chunks = b"".join(
+        struct.pack(">I", len(body)) + b"comf" + body + bytes(4)
+        for body in (name.encode() + b"\0" + text.encode("latin-1") for name, text in texts.items())
+    )
+    whole, end = png({}), len(png({})) - 12
+    return whole[:end] + chunks + whole[end:]
+
+
 def webp(prompt: str, workflow: str) -> bytes:
     """As ComfyUI's SaveAnimatedWEBP writes it."""
     image = Image.new("RGB", (4, 4))
@@ -118,6 +128,7 @@ BOTH = {"prompt": json.dumps(API), "workflow": json.dumps(EDITORS)}
         png(BOTH, international=True),
         png(BOTH, international=True, packed=True),
         png({"prompt": json.dumps(API, ensure_ascii=False), "workflow": json.dumps(EDITORS)}),
+        animated_png(BOTH),
         webp(*BOTH.values()),
         mp4(BOTH),
         mp4({"comment": json.dumps(BOTH)}),
@@ -129,7 +140,17 @@ BOTH = {"prompt": json.dumps(API), "workflow": json.dumps(EDITORS)}
         json.dumps({"prompt": API, "extra_data": {"extra_pnginfo": {"workflow": EDITORS}}}).encode(),
     ],
     ids=[
-        *("png", "zipped png", "utf-8 png", "zipped utf-8 png", "png of old editors", "webp", "mp4", "mp4 of VHS"),
+        *(
+            "png",
+            "zipped png",
+            "utf-8 png",
+            "zipped utf-8 png",
+            "png of old editors",
+            "animated png",
+            "webp",
+            "mp4",
+            "mp4 of VHS",
+        ),
         *("webm", "flac", "opus", "mp3", "metadata as json", "a request to ComfyUI"),
     ],
 )
