@@ -81,10 +81,9 @@ def _run_shared(session: nox.Session, component: str, *command: str, env: dict[s
     if not _is_installed(component):
         session.log(f"installing {COMPONENTS[component]} (first start, or it has changed)")
         session.run(uv, "venv", "--quiet", "--clear", f"--python={PYTHON}", str(place), external=True)
-        # The tools without the CDK are to answer at once: Python compiles the little that a command imports.
-        compiled = [] if component == "cloud-tools" else ["--compile-bytecode"]
+        # Not compiled: that takes ten times as long as to install it, and Python compiles what it imports.
         session.run(
-            *(uv, "pip", "install", "--quiet", *compiled, "--require-hashes"),
+            *(uv, "pip", "install", "--quiet", "--require-hashes"),
             *(f"--python={scripts / 'python'}", "-r", str(requirements)),
             external=True,
         )

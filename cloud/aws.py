@@ -143,4 +143,6 @@ def is_about_credentials(error: BotoCoreError | ClientError) -> bool:
 def describe(error: ClientError) -> str:
     """Returns what AWS refused, and why, in a line."""
     found = error.response.get("Error", {})
-    return f"AWS refused {error.operation_name}: {found.get('Message') or 'no reason given'} ({found.get('Code')})"
+    # A proxy, or an emulator that lacks the operation, answers with a page.
+    reason = " ".join(str(found.get("Message") or "").split())[:500]
+    return f"AWS refused {error.operation_name}: {reason or 'no reason given'} ({found.get('Code')})"

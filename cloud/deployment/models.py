@@ -113,7 +113,13 @@ def check_models(work: Work) -> None:
     if strange or not work.fetch_models:
         raise ToolError(_way_out(work, missing, strange))
     for name in missing:
-        size = size_of(sources[name].url)
+        try:
+            size = size_of(sources[name].url)
+        except ToolError as error:
+            raise ToolError(
+                f"{error}; name another address in cloud.modelSources, such as a mirror, or bring the file yourself:\n"
+                f"{_push(work, missing)}"
+            ) from error
         terms = f", under {sources[name].license}" if sources[name].license else ""
         work.report.say(f"  note: {name}{f' ({decimal(size)})' if size else ''} comes from {sources[name].url}{terms}")
 
@@ -170,10 +176,15 @@ def _way_out(work: Work, missing: list[str], strange: list[str]) -> str:
         lines.append(f"(--fetch-models does it where cloud.modelSources names url and sha256 of {', '.join(strange)})")
     else:
         lines.append(f"(--fetch-models needs url and sha256 of {', '.join(strange)} in cloud.modelSources)")
-    profile = os.environ.get("AWS_PROFILE", "default")
     lines += [f"curl --location --remote-name {sources[name].url}" for name in missing if name in sources]
-    lines.append(
-        f"uvx nox -s models -- push {' '.join(missing)} --folder {FOLDER} --bucket {bucket} --profile {profile}"
-    )
+    lines.append(_push(work, missing))
     lines.append("or go on without, with --without-models, and push them later")
     return "\n".join(lines)
+
+
+def _push(work: Work, missing: list[str]) -> str:
+    profile = os.environ.get("AWS_PROFILE", "default")
+    return (
+        f"uvx nox -s models -- push {' '.join(missing)} --folder {FOLDER} --bucket {work.config.model_bucket} "
+        f"--profile {profile}"
+    )

@@ -367,7 +367,7 @@ def _play(account: str, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "no address of the model",
             ("-t", "sdwebui", "--config", "model.yaml", "--fetch-models"),
-            "small.safetensors is not to be had",
+            "in cloud.modelSources, such as a mirror, or bring the file yourself",
         ),
         ("taken bucket", ("-b", "models-of-somebody"), "the bucket models-of-somebody belongs to another account than"),
         ("role of somebody", (), "has a role KarpenterNodeRole-blue-us-east-1 that is not this deployment's"),
