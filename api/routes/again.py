@@ -17,7 +17,7 @@ from api.idempotency import check_key
 from api.kept import Retry, document_of, parse_retry, shown_metadata
 from api.requests import TaskRequest, from_v1
 from api.routes.accepting import accept_read
-from api.routes.asking import task_of
+from api.routes.asking import refuse_foreign_page, task_of
 from api.routes.v1 import accepted_answer
 from api.services import services_of
 from api.submit import not_ended
@@ -35,6 +35,7 @@ async def kept_request(request: Request) -> Response:
 
 async def retry(request: Request) -> Response:
     """Sends a task again that has ended, as it was or changed."""
+    refuse_foreign_page(request)
     key = request.headers.get("idempotency-key")
     if key is not None:
         check_key(key)

@@ -27,12 +27,18 @@ def refuse_foreign_page(request: Request) -> None:
     """
     origin = request.headers.get("origin")
     front = services_of(request).front
-    if origin is None or not front.callers.open or origin.partition("://")[2] == request.headers.get("host"):
+    if origin is None or not front.callers.open or _is_own(request, origin):
         return
     if not {origin, ANY} & {*allowed_origins(front.settings, front.config)}:
         raise ApiError(
             403, "cors_refused", f"not allowed for a page of {origin[:200]}: CORS_ALLOWED_ORIGINS names the origins"
         )
+
+
+def _is_own(request: Request, origin: str) -> bool:
+    """Tells whether a page of ours has sent a request; a proxy in front may have given it another `Host`."""
+    site = request.headers.get("sec-fetch-site")  # Fetch Metadata; browsers send it to https and to this machine
+    return site in {"same-origin", "none"} if site else origin.partition("://")[2] == request.headers.get("host")
 
 
 def task_of(request: Request, task_id: str) -> TaskRef:

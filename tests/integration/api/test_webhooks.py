@@ -88,5 +88,9 @@ async def test_a_page_of_another_site_cannot_order_a_delivery_unasked(start_api:
     route = f"/v1/tasks/{sent['id']}/deliveries/1/redeliver"
     fault(await api.client.post(route, headers={"origin": "https://evil.example"}), 403, "cors_refused")
     fault(await api.client.post(route), 404, "unknown_delivery")
-    own = str(api.client.base_url).rstrip("/")
-    fault(await api.client.post(route, headers={"origin": own}), 404, "unknown_delivery")
+    own = {"origin": str(api.client.base_url).rstrip("/")}
+    proxied = {"origin": "https://studio.example", "sec-fetch-site": "same-origin"}
+    for headers in (own, proxied):
+        fault(await api.client.post(route, headers=headers), 404, "unknown_delivery")
+    foreign = {**own, "sec-fetch-site": "cross-site"}
+    fault(await api.client.post(f"/v1/tasks/{sent['id']}/retry", headers=foreign), 403, "cors_refused")
