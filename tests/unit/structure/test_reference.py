@@ -25,6 +25,7 @@ def test_the_page_covers_all_that_it_is_to_cover() -> None:
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
         *("Plan", "Deploy", "China", "Use", "Remove"),
         "The predecessor's settings",
+        "The earlier design with Auto Scaling groups",
     ]
     assert len(ROWS) >= 90
     said = [row[0] for row in ROWS]
