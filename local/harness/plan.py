@@ -33,7 +33,8 @@ _FOREIGN_PREFIXES: Final = ("AWS_", "BOTO_", "FAKE_RUNTIME_", "OTEL_")
 _FOREIGN: Final = frozenset(
     {"HOST", "PORT", "ROOT_PATH", "PUBLIC_S3_ENDPOINT_URL", "CALLBACK_SINK_URL", "S3_BUCKET", "CONFIG_FILE"}
 )
-_KEPT: Final = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT"})
+_KEPT: Final = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT", "FAKE_RUNTIME_CATALOGUE"})
+"""What is meant for this stack all the same; `nox -s record` says how its file is played back."""
 
 
 class Stage(IntEnum):

@@ -83,6 +83,13 @@ def test_latency_and_seconds_per_task_reach_the_fake_runtimes() -> None:
     assert "--seconds-per-task" not in plan.runtimes(CONFIG, options(), ports, {})[0].command
 
 
+def test_recorded_nodes_reach_the_fake_runtimes() -> None:
+    told = {"FAKE_RUNTIME_CATALOGUE": "mine.json.gz", "FAKE_RUNTIME_PORT": "1"}
+    for fake in plan.runtimes(CONFIG, options(), plan_ports(3, 9000), told):
+        assert fake.environment["FAKE_RUNTIME_CATALOGUE"] == "mine.json.gz"
+        assert "FAKE_RUNTIME_PORT" not in fake.environment
+
+
 def test_nothing_that_a_shell_has_for_real_aws_reaches_a_process() -> None:
     shell = {
         "PATH": "/bin",
