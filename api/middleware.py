@@ -37,6 +37,8 @@ _SECURITY_HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
 )
 
+_UNTRACED: Final = Tracer()
+
 _log = structlog.get_logger("api.request")
 
 
@@ -105,7 +107,9 @@ class Observation:
                 message = {**message, "headers": [*message.get("headers", ()), *_SECURITY_HEADERS]}
             await send(message)
 
-        with self._tracer.request(scope["method"], header(scope, TRACE_HEADER)) as (trace, span):
+        # The probes would be nearly all that there is to see.
+        tracer = _UNTRACED if scope["path"] in _QUIET else self._tracer
+        with tracer.request(scope["method"], header(scope, TRACE_HEADER)) as (trace, span):
             state = scope[STATE] = RequestState(caller=ANONYMOUS, trace=trace, templates=self._templates)
             try:
                 await self._app(scope, receive, observed)

@@ -85,3 +85,4 @@ def test_the_spans_of_a_task_are_one_trace_from_the_request_to_the_end(localstac
         for request in (ours, clients):
             assert request.service == "darkroom-api"
             assert {span.parent for span in of_agent(request)} == {request.span}
+        assert "GET /readyz" not in {span.name for span in spans}, "probes would be nearly all that there is to see"
