@@ -155,6 +155,7 @@ class ProcessCluster:
             await self._api.close()
         for name in ("etcd", "pods", "pki", "kubeconfigs"):
             await asyncio.to_thread(shutil.rmtree, self._files.folder / name, ignore_errors=True)
+        self._files.kubeconfig.unlink(missing_ok=True)
 
 
 class ForeignCluster:

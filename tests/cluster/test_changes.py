@@ -84,7 +84,8 @@ def test_a_canary_takes_its_share_and_goes_again(cluster: Running) -> None:
         until("a pod of the canary", lambda: tracks(cluster).get("canary"), 90)
 
     through(cluster, "canary", 60, begin)
-    scaled = cluster.get("scaledobjects.keda.sh", "--namespace=images")["items"]
+    release = "--selector=app.kubernetes.io/instance=sdruntime"
+    scaled = cluster.get("scaledobjects.keda.sh", "--namespace=images", release)["items"]
     assert len(scaled) == 2
     ids = cluster.submit("rollback", 20)
     helm_upgrade(cluster, "runtime.canary.percent=0")

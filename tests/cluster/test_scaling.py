@@ -40,7 +40,7 @@ def empty(cluster: Running) -> bool:
 
 
 def test_keda_reads_the_queue_by_localstacks_own_url(cluster: Running) -> None:
-    [scaled] = cluster.get("scaledobjects.keda.sh", "--namespace=images")["items"]
+    scaled = cluster.get("scaledobjects.keda.sh", "sdruntime", "--namespace=images")
     conditions = {item["type"]: item["status"] for item in scaled["status"]["conditions"]}
     assert conditions["Ready"] == "True"
     deployment = cluster.get("deployment", "sdruntime", "--namespace=images")
