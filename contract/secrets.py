@@ -19,16 +19,22 @@ _ANYWHERE: Final = re.compile(
 _IN_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]*:[^/?#\s@]*@", re.IGNORECASE)
 """User and password of a URL (RFC 3986, section 3.2.1)."""
 
-_HINTS: Final = (
-    b"extra_data", b"api", b"token", b"secret", b"passw", b"authorization", b"credential", b"private",
-)  # fmt: skip
-"""One of these is in each name; most requests have none of them."""
-
 
 def may_hold_secrets(content: bytes) -> bool:
     """Tells whether a request, as JSON without escaped letters, has to be looked at piece by piece."""
     text = content.lower()
-    return any(hint in text for hint in _HINTS) or (b"://" in text and b"@" in text)
+    # Each task passes here: a search for each word is quicker than a loop, or than one search for all of them.
+    return (
+        b"token" in text
+        or b"api" in text
+        or b"secret" in text
+        or b"passw" in text
+        or b"auth" in text
+        or b"credential" in text
+        or b"private" in text
+        or b"extra_data" in text
+        or (b"://" in text and b"@" in text)
+    )
 
 
 def without_secrets(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -67,6 +67,8 @@ def test_a_runtime_that_answers_with(name: str, stack: Stack, faulty_pod: Pod) -
         assert found.error is not None
         assert fault.says in found.error.message.lower(), found.error
         assert "Traceback" not in found.error.message
+        listed = stack.get(f"/v1/tasks?status=failed&runtime={faulty_pod.runtime}").json()["tasks"]
+        assert task_id in {item["id"] for item in listed}
     if fault.dead_lettered:
         letter = eventually(lambda: letter_of(stack, faulty_pod.runtime, task_id))
         assert letter["reason"]

@@ -16,7 +16,9 @@ from typing import Any, Final, Self
 
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from contract.objects import LISTS
 from contract.s3 import Listed
+from contract.task_lists import WAIT_SECONDS
 
 TASKS, CALLBACKS, BUCKET = "arn:aws:sns:us-east-1:0:tasks", "arn:aws:sns:us-east-1:0:callbacks", "bucket"
 
@@ -63,6 +65,9 @@ class Call:
     name: str
     act: Callable[[], Any]
     answer: asyncio.Future[Any]
+    key: str = ""
+    """Of the object that it is about."""
+    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     @property
     def abandoned(self) -> bool:
@@ -77,16 +82,18 @@ class Network:
         self.calls: list[Call] = []
         self.calm = False
         """Everything arrives at once."""
+        self.lists_failed = False
+        """Nobody waits for a list that S3 refuses, or answers late: it may lack a task when its writer dies."""
         self.out_of_reach: set[str] = set()
         """Names of calls that are refused, whoever makes them."""
 
-    async def call(self, process: Process, name: str, act: Callable[[], Any]) -> Any:
+    async def call(self, process: Process, name: str, act: Callable[[], Any], key: str = "") -> Any:
         """Makes a call for a process, and waits for its answer."""
         if process.dead:
             raise asyncio.CancelledError
         if self.calm:
             return act()
-        call = Call(process, operation.get(), name, act, asyncio.get_running_loop().create_future())
+        call = Call(process, operation.get(), name, act, asyncio.get_running_loop().create_future(), key)
         self.calls.append(call)
         return await call.answer
 
@@ -95,6 +102,9 @@ class Network:
         self.calls.remove(call)
         if call.name in self.out_of_reach:
             fate = Fate.REFUSED
+        late = call.answer.get_loop().time() - call.began >= WAIT_SECONDS / 2
+        if call.key.startswith(LISTS) and (fate is not Fate.DONE or late):
+            self.lists_failed = True
         lost: Exception = EndpointConnectionError(endpoint_url="http://nowhere")
         try:
             answer = None if fate is Fate.REFUSED else call.act()
@@ -256,6 +266,8 @@ class Client:
 
     def __getattr__(self, name: str) -> Any:
         async def call(**arguments: Any) -> Any:
-            return await self._cloud.network.call(self._process, name, lambda: self._cloud.act(name, arguments))
+            return await self._cloud.network.call(
+                self._process, name, lambda: self._cloud.act(name, arguments), arguments.get("Key", "")
+            )
 
         return call

@@ -28,8 +28,9 @@ from api.requests import TaskRequest
 from api.submit import Accepted, Fate
 from api.tasks import Cancelled
 from contract import record as record_module
-from contract.objects import ENDED, PAYLOADS, RECORDS
+from contract.objects import ENDED, PAYLOADS, RECORDS, list_key
 from contract.record import Record, Status, Submission, is_not_accepted
+from contract.task_log import SUBMITTED, UNSUCCESSFUL, Entry, parse_segment
 from tests.unit.promise.actors import OUTCOMES, SUCCESS, AgentProcess, ApiProcess, request
 from tests.unit.promise.cloud import Call, Cloud, Process, operation
 from tests.unit.promise.cloud import Fate as CallFate
@@ -386,9 +387,21 @@ class Promise(RuleBasedStateMachine):
         for sent in self.sent:
             ran = [item for item in self.last.values() if item.context == sent.wanted.context and item.attempts]
             assert len(ran) <= 1 or sent.key is None, "one Idempotency-Key, several runs"
+        listed = {log: {entry.submission for entry in self._entries(log)} for log in (SUBMITTED, UNSUCCESSFUL)}
+        may_lack = self.cloud.network.lists_failed
+        for name, ended in self.last.items():
+            if ended.status.terminal and ended.status is not Status.SUCCEEDED and not is_not_accepted(ended):
+                assert may_lack or name in listed[UNSUCCESSFUL], f"{name} ended as {ended.status}, and no list has it"
+        for sent in self.sent:
+            assert may_lack or not sent.accepted - listed[SUBMITTED], "a task was accepted, and no list has it"
         needed = {ended.submission for ended in self.last.values() if ended.dead_lettered}
         left = {key.rpartition("/")[2].removesuffix(".json") for key in self.cloud.objects if key.startswith(PAYLOADS)}
         assert not (left & self.cloud.published) - needed, "payloads that nobody needs any more"
+
+    def _entries(self, log: str) -> list[Entry]:
+        folder = list_key("", log).removesuffix("head.json")
+        documents = [data for key, (data, _) in self.cloud.objects.items() if key.startswith(folder)]
+        return [entry for document in documents for entry in parse_segment(document).entries()]
 
 
 def _drop(*_: Any) -> Any:
