@@ -424,7 +424,8 @@ def _tasks(
         if kind in _OUTPUTS and runtime.type in _MAKING_FEW:
             runtime = next((other for other in present if other.type not in _MAKING_FEW), runtime)
         tenant = "" if kind is TaskKind.FOREIGN else TENANTS[0]
-        return PlannedTask(round(at, 2), f"{label}-{position:04}", kind, runtime.name, round(again_after, 2), tenant)
+        at = min(round(at, 2), window)
+        return PlannedTask(at, f"{label}-{position:04}", kind, runtime.name, round(again_after, 2), tenant)
 
     tasks = [made(position, kind) for position, kind in enumerate(kinds)]
     for position, (before, task) in enumerate(pairwise(tasks), start=1):
