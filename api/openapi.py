@@ -64,7 +64,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
 _FAULTS: Final = {
     400: "Malformed or invalid; the message names the field.",
     401: "No API key, or one that is not known.",
-    403: "Only an admin's API key may name a tenant.",
+    403: "Only an admin's API key may name a tenant; or a page of an origin that is not allowed has sent it.",
     404: "There is no such task, or runtime.",
     405: "This path does not have this method.",
     408: "The body was too slow in coming.",
@@ -194,7 +194,7 @@ class _Builder:
             "retryTask",
             "Send a task again that has ended",
             answers,
-            *(400, 404, 408, 409, 413, 415, 503),
+            *(400, 403, 404, 408, 409, 413, 415, 503),
             tag="submit",
             description="A new submission of the same id, with the request as it is kept; without a body as it was. "
             "409 has the code `not_ended` while the task runs, or `request_incomplete` where it had secrets.",
