@@ -57,7 +57,7 @@ class KeptRequests:
             ApiError: 404, it is not kept.
             UnavailableError: S3 is out of reach.
         """
-        packed = record.current.request
+        packed = record.request
         if not packed:
             raise _not_kept(
                 record,

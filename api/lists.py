@@ -327,7 +327,7 @@ class Lists:
             return None
         # What no list shows need not be remembered.
         current = stored.record.current.model_copy(update={"context": None})
-        return stored.record.model_copy(update={"current": current, "earlier": {}})
+        return stored.record.model_copy(update={"current": current, "earlier": {}, "request": ""})
 
     async def _segments(self, tenant: str, query: Query) -> AsyncIterator[Segment]:
         """Yields the segments that may hold what is wanted, the newest first."""

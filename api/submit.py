@@ -294,7 +294,6 @@ class Acceptance:
             context=request.context,
             webhook=request.webhook,
             submitted_at=ticket.submitted_at,
-            request=kept,
         )
 
         def transition(record: Record | None) -> Record:
@@ -305,7 +304,7 @@ class Acceptance:
                 return record
             if anew:
                 _check_ended(record, ticket)
-            return submit(record, ticket.task, new)
+            return submit(record, ticket.task, new, request=kept)
 
         try:
             stored = await self._store.change(

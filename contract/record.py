@@ -130,8 +130,6 @@ class Submission(BaseModel):
     sent_at: datetime | None = None
     """When SQS took its message, where `submitted_at` does not tell: a foreign publisher's, or one sent back from the
     dead letters."""
-    request: str = ""
-    """What was asked for, as `contract.kept_request` keeps it; empty: it is not kept, or was crowded out."""
     callback_owed: bool = False
     """The API has ended it, and sees to its callback: maybe no agent ever gets its message."""
     callback_sent: bool = False
@@ -172,6 +170,9 @@ class Record(BaseModel):
     tenant: str = ""
     current: Submission
     earlier: dict[str, Submission] = Field(default_factory=dict)
+    request: str = ""
+    """What the current submission asked for, as `contract.kept_request` keeps it; empty: it is not kept. There is no
+    room for those of earlier ones: a record is read and written again and again."""
 
     @property
     def ref(self) -> TaskRef:
@@ -223,19 +224,17 @@ Transition = Callable[[Record | None], Record]
 """A change to a record; None stands for 'no record yet'. Raises TransitionError when it is not allowed."""
 
 
-def submit(record: Record | None, task: TaskRef, new: Submission) -> Record:
+def submit(record: Record | None, task: TaskRef, new: Submission, *, request: str = "") -> Record:
     """Returns the record with a new submission as its current one; one that is known already changes nothing.
 
     Raises:
         TooManyUnfinishedError: `MAX_UNFINISHED` submissions of this id are under way.
     """
     if record is None:
-        return Record(id=task.id, tenant=task.tenant, current=new)
+        return Record(id=task.id, tenant=task.tenant, current=new, request=request)
     if record.find(new.submission) is not None:
         return record
-    # Only of its newest submission does a record keep the request: it is read and written again and again.
-    before = record.current.model_copy(update={"request": ""}) if record.current.request else record.current
-    earlier = {**record.earlier, before.submission: before}
+    earlier = {**record.earlier, record.current.submission: record.current}
     unfinished = {key: value for key, value in earlier.items() if not value.status.terminal or value.owes_callback}
     if len(unfinished) >= MAX_UNFINISHED:
         raise TooManyUnfinishedError(
@@ -244,7 +243,11 @@ def submit(record: Record | None, task: TaskRef, new: Submission) -> Record:
     ended = [key for key in earlier if key not in unfinished]
     kept = {*_newest(earlier, ended), *unfinished}
     return record.model_copy(
-        update={"current": new, "earlier": {key: value for key, value in earlier.items() if key in kept}}
+        update={
+            "current": new,
+            "request": request,
+            "earlier": {key: value for key, value in earlier.items() if key in kept},
+        }
     )
 
 

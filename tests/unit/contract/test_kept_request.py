@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.documents import decode, encode
+from contract.identifiers import TaskRef
 from contract.kept_request import ELSEWHERE, KeptRequest, decode_request, encode_request, pack, unpack
-from contract.record import KEPT_EARLIER, Record, Submission, submit
+from contract.record import Record, Submission, submit
 from contract.secrets import without_secrets
 from contract.task import TaskType
 from tests.unit.contract.test_task_log import AT
@@ -86,23 +87,16 @@ def test_what_is_no_secret_stays(content: dict[str, Any]) -> None:
     assert kept(content) == KeptRequest(content)
 
 
-def test_a_record_keeps_the_request_of_its_newest_submission_alone() -> None:
-    def new(number: int) -> Submission:
-        return Submission(
-            submission=f"s{number}",
-            runtime="r",
-            tasktype=TaskType.PIPELINE,
-            prefix="p",
-            submitted_at=AT,
-            request="{}",
-        )
-
+def test_a_record_keeps_the_request_of_its_newest_submission() -> None:
     record: Record | None = None
-    for number in range(KEPT_EARLIER):
-        record = submit(record, Record(id="x", current=new(0)).ref, new(number))
+    for number in range(3):
+        new = Submission(submission=f"s{number}", runtime="r", tasktype=TaskType.PIPELINE, prefix="p", submitted_at=AT)
+        record = submit(record, TaskRef("x"), new, request=str(number))
     assert record is not None
-    assert record.current.request == "{}"
-    assert not any(earlier.request for earlier in record.earlier.values())
+    assert (record.request, record.current.submission) == ("2", "s2")
+    foreign = record.current.model_copy(update={"submission": "s3"})
+    assert submit(record, TaskRef("x"), foreign).request == ""
+    assert submit(record, TaskRef("x"), record.current, request="again").request == "2"
 
 
 @pytest.mark.parametrize("text", ["zlib:", "zlib:AAAA", "{", "[]", '{"content": 1}'])

@@ -120,9 +120,7 @@ class Promise(RuleBasedStateMachine):
         if before is None:
             return
         if before.status.terminal:
-            # What it asked for goes with the next submission of its id, and nothing else does.
-            asked = now.request or before.request
-            if now.model_copy(update={"callback_sent": before.callback_sent, "request": asked}) != before:
+            if now.model_copy(update={"callback_sent": before.callback_sent}) != before:
                 self.violations.append(f"{name} had ended as {before.status}, and became {now.status}")
         elif not now.status.terminal and _RANK[now.status] < _RANK[before.status]:
             self.violations.append(f"{name} went back from {before.status} to {now.status}")
