@@ -127,6 +127,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             preparation=Preparation(
                 holdings=holdings,
                 store=store,
+                lists=lists,
                 payloads=payloads,
                 runtime=runtime,
                 runtime_type=settings.runtime_type,

@@ -20,6 +20,7 @@ from contract.inputs import NO_RULES
 from contract.record import Submission, TooManyUnfinishedError, submit
 from contract.store import RecordStore, Stored
 from contract.task import RuntimeType, TaskMessage, UnreadableMessageError, parse_task_message
+from contract.task_lists import TaskLists
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ class Preparation:
     Args:
         holdings: all held messages; second copies of one task are recognised by them.
         store: the task records.
+        lists: of tasks; those that somebody else than the API has published are added.
         payloads: contents that were too large for their messages.
         runtime: fetches inputs in its own way.
         runtime_type: decides which task types are taken.
@@ -45,6 +47,7 @@ class Preparation:
         *,
         holdings: Holdings,
         store: RecordStore,
+        lists: TaskLists,
         payloads: Payloads,
         runtime: Runtime,
         runtime_type: RuntimeType,
@@ -52,6 +55,7 @@ class Preparation:
     ) -> None:
         self._holdings = holdings
         self._store = store
+        self._lists = lists
         self._payloads = payloads
         self._runtime = runtime
         self._runtime_type = runtime_type
@@ -156,7 +160,7 @@ class Preparation:
             submitted_at=metadata.submitted_at or datetime.now(UTC),
             sent_at=None if sent is None else datetime.fromtimestamp(sent, UTC),
         )
-        return await persist(
+        made = await persist(
             lambda: self._store.change(
                 metadata.ref,
                 lambda record: submit(record, metadata.ref, new),
@@ -166,3 +170,8 @@ class Preparation:
             ),
             "s3:PutObject record",
         )
+        # Nobody waits for it: the task is found by its id, and runs.
+        self._lists.submitted(
+            metadata.ref, submission_id, runtime=new.runtime, tasktype=new.tasktype, at=new.submitted_at
+        )
+        return made

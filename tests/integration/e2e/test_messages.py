@@ -215,6 +215,8 @@ def test_a_foreign_publisher_needs_no_submission_and_no_record(stack: Stack, run
     submission = stack.wait_ended_once(task_id, Status.SUCCEEDED)
     assert submission.submission
     assert submission.context == {"test": task_id}
+    listed = stack.get(f"/v1/tasks?runtime={runtime}").json()["tasks"]
+    assert task_id in {item["id"] for item in listed}
 
 
 def test_a_task_whose_payload_is_gone_fails_in_words(stack: Stack, runtime: str) -> None:

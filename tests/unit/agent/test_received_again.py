@@ -24,6 +24,7 @@ def told(receives: int, waited: float | None) -> list[dict[str, Any]]:
     preparation = Preparation(
         holdings=Holdings(),
         store=anybody,
+        lists=anybody,
         payloads=anybody,
         runtime=anybody,
         runtime_type=RuntimeType.SDWEBUI,

@@ -118,10 +118,12 @@ class AgentProcess(Process):
         self._cloud = cloud
         self.holdings = Holdings()
         store, payloads, runtime = RecordStore(client, BUCKET), Payloads(client, BUCKET), _Runtime()
+        lists = TaskLists(client, BUCKET)
         finishing = self.holdings.finishing
         self._preparation = Preparation(
             holdings=self.holdings,
             store=store,
+            lists=lists,
             payloads=payloads,
             runtime=runtime,  # type: ignore[arg-type]
             runtime_type=RuntimeType.SDWEBUI,
@@ -135,7 +137,7 @@ class AgentProcess(Process):
             outputs=Outputs(client, BUCKET),
             payloads=payloads,
             callbacks=Callbacks(client, CALLBACKS, bucket=BUCKET, finishing=finishing),
-            lists=TaskLists(client, BUCKET),
+            lists=lists,
             metrics=_METRICS,
             runtime_name="sdruntime",
             visibility_timeout=VISIBILITY_TIMEOUT,
