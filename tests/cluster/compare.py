@@ -138,7 +138,7 @@ async def _send(http: httpx.AsyncClient, runtime: str, load: list[tuple[float, i
 def draw(path: Path, found: dict[str, list[Moment]], scaling: dict[str, Scaling]) -> None:
     """Draws queue, reality and what was foretold, a row for each load."""
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "darkroom"
+    mpl.rcParams |= {"svg.hashsalt": "darkroom", "svg.fonttype": "none", "savefig.facecolor": "white"}
     from matplotlib import pyplot as plt
 
     figure, rows = plt.subplots(len(found), 1, sharex=True, figsize=(9, 1.9 * len(found)), layout="constrained")
