@@ -108,6 +108,7 @@ class Stack:
         self.aws = aws or deployment.endpoint
         self.processes: list[Process] = []
         self.api = ""
+        self._webhooks_url = ""
         self._spare = {
             kind: [runtime.name for runtime in deployment.config.runtimes if runtime.type is kind]
             for kind in RuntimeType
@@ -180,8 +181,11 @@ class Stack:
         return process.wait_ready() if ready else process
 
     def webhooks_url(self) -> str:
-        """Returns the URL of the queue of webhooks."""
-        return self.deployment.clients.sqs.get_queue_url(QueueName=self.deployment.place.webhooks)["QueueUrl"]
+        """Returns the URL of the queue of webhooks, asked for once: a trial starts agents while AWS is frozen."""
+        if not self._webhooks_url:
+            asked = self.deployment.clients.sqs.get_queue_url(QueueName=self.deployment.place.webhooks)
+            self._webhooks_url = asked["QueueUrl"]
+        return self._webhooks_url
 
     def start_fake(
         self,
