@@ -35,6 +35,8 @@ MOST: Final = 200
 """Tasks of one page."""
 
 USUAL: Final = 50
+_LONGEST_LIMIT: Final = 9
+"""Digits."""
 
 BUDGET_SECONDS: Final = 0.12
 """After which a page ends though it is not full, where what is wanted has to be looked for."""
@@ -190,7 +192,8 @@ def _time(parameters: Mapping[str, str], name: str) -> str:
 def _limit(text: str | None) -> int:
     if not text:
         return USUAL
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
+    # As long as it may be, and no longer: what is cut off would count, too.
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_LIMIT or not 1 <= int(text) <= MOST:
         raise InvalidRequestError("limit", f"must be a whole number from 1 to {MOST}; found {text[:40]!r}")
     return int(text)
 
