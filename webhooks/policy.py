@@ -78,7 +78,8 @@ def note_news(ledger: Ledger, submission: Submission, now: datetime) -> Ledger:
 
 def _supersede(ledger: Ledger) -> Ledger:
     def judged(item: Delivery) -> Delivery:
-        waits = item.event is Event.PROGRESS and item.state is State.PENDING
+        # Somebody has asked for one that is due since later than it happened: it goes out, whatever came after it.
+        waits = item.event is Event.PROGRESS and item.state is State.PENDING and item.since <= item.at
         return item.model_copy(update={"state": State.SUPERSEDED}) if waits else item
 
     return ledger.with_deliveries([judged(item) for item in ledger.deliveries])

@@ -171,6 +171,23 @@ def test_a_ledger_stays_small_however_long_a_task_reports() -> None:
     assert ledger.numbered == 500
 
 
+@pytest.mark.parametrize("later", [states(Status.RUNNING)[5], states(Status.SUCCEEDED)[-1]])
+def test_progress_that_somebody_asks_for_once_more_goes_out_whatever_came_after_it(later: Submission) -> None:
+    running = states(Status.RUNNING)[2]
+    ledger = note_news(Ledger(id="x", submission="01A"), running, START)
+    for item in ledger.deliveries:
+        ledger = after_attempt(
+            ledger, item.n, Attempt(at=START), Verdict.DELIVERED, now=START, rules=RULES, jitter=0, holder=""
+        )
+    [progress] = ledger.of(Event.PROGRESS)
+    asked = START + timedelta(minutes=1)
+
+    found = note_news(redeliver(ledger, progress.n, asked), later, asked + timedelta(seconds=1)).find(progress.n)
+
+    assert found is not None
+    assert found.state is State.PENDING
+
+
 def test_an_early_event_tells_nothing_of_what_came_later() -> None:
     ended = submission(
         status=Status.SUCCEEDED, attempts=1, finished_at=START, image_url=["s3://b/k"], output_url="s3://b/o"
