@@ -32,6 +32,10 @@ MOST_NODES: Final = 10_000
 _MOST_STEPS: Final = 100_000
 """Links that are followed in all: some tenths of a second."""
 
+_MOST_READ: Final = 400_000
+"""What is looked at in all while subgraphs are put in their places and links pass nodes: nodes, links, inputs, values.
+A file comes to far more than it holds by a large subgraph in many places, or many links past a node of many inputs."""
+
 _PASSING: Final = frozenset({"Reroute", "Reroute (rgthree)"})
 _PRIMITIVE: Final = "PrimitiveNode"
 _GETS: Final = frozenset({"GetNode", "easy getNode"})
@@ -116,6 +120,7 @@ class _Converter:
         self._top = read_graph(document)
         self._steps = 0
         self._nodes = 0
+        self._read = 0
 
     def convert(self) -> Converted:
         converted = Converted()
@@ -172,8 +177,21 @@ class _Converter:
     def _open(self, graph: Graph, key: str, node: Node) -> Graph:
         place = (id(graph), key)
         if place not in self._inside:
+            self._count(self._subgraphs[node["type"]], "nodes", "links", "inputs")
             self._inside[place] = open_subgraph(graph, node, self._subgraphs[node["type"]])
         return self._inside[place]
+
+    def _count(self, item: Mapping[str, Any], *names: str) -> None:
+        """Counts what is looked at.
+
+        Raises:
+            WorkflowError: it is too much.
+        """
+        self._read += sum(len(found) for name in names if isinstance(found := item.get(name), list | dict))
+        if self._read > _MOST_READ:
+            raise WorkflowError(
+                "the workflow comes to too much: subgraphs that are large and used often, or long lists"
+            )
 
     def _entry(self, kind: str) -> Entry | None:
         if kind not in self._entries:
@@ -196,6 +214,7 @@ class _Converter:
                 name = graph.input_names[slot]
                 fallback = self._given(graph, name) or fallback
                 graph, outside = graph.outer
+                self._count(outside, "inputs")
                 step: _Step | Source = _at(graph, _link_into(outside, name))
             else:
                 step = self._past(graph, key, slot)
@@ -210,7 +229,10 @@ class _Converter:
             return Value(graph.given[name])
         key, widget = graph.drawn.get(name, ("", ""))
         node = graph.nodes.get(key)
-        values = {} if node is None else values_of(node, self._entry(node["type"]))
+        if node is None:
+            return None
+        self._count(node, "inputs", "widgets_values")
+        values = values_of(node, self._entry(node["type"]))
         return Value(values[widget]) if widget in values else None
 
     def _past(self, graph: Graph, key: str, slot: int) -> _Step | Source:
@@ -220,6 +242,7 @@ class _Converter:
             return None
         kind = node["type"]
         if node.get("mode") == BYPASSED or kind in _PASSING | _SETS:
+            self._count(node, "inputs", "outputs")
             return _at(graph, _first_link(node) if kind in _SETS else _passed_on(node, slot))
         if kind in _GETS:
             return self._named(graph, node)

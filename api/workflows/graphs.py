@@ -188,12 +188,15 @@ def _inputs_with_widgets(inside: Graph, definition: Mapping[str, Any]) -> dict[s
     targets: dict[str, tuple[str, Any]] = {}
     for link in dicts(definition.get("links")):
         targets[str(link.get("id"))] = (str(link.get("target_id")), link.get("target_slot"))
+    slots_of: dict[str, list[dict[str, Any]]] = {}
     found: dict[str, tuple[str, str]] = {}
     for item in dicts(definition.get("inputs")):
         ids = item.get("linkIds")
         for link in ids if isinstance(ids, list) else ():
             key, slot = targets.get(str(link), ("", None))
-            slots = dicts(inside.nodes.get(key, {}).get("inputs"))
+            if key not in slots_of:
+                slots_of[key] = dicts(inside.nodes.get(key, {}).get("inputs"))
+            slots = slots_of[key]
             if isinstance(slot, int) and 0 <= slot < len(slots) and _has_widget(slots[slot]):
                 found[str(item.get("name"))] = (key, slots[slot]["widget"]["name"])
                 break

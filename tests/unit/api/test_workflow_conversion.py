@@ -294,6 +294,30 @@ def long_way() -> Drawing:
     return drawing
 
 
+def large_in_many_places() -> dict[str, Any]:
+    inside = {"id": "s", "nodes": [], "links": [[number, 1, 0] for number in range(10_000)]}
+    nodes = [{"id": number, "type": "s"} for number in range(100)]
+    return {"nodes": nodes, "links": [], "definitions": {"subgraphs": [inside]}}
+
+
+def consumer(links: int) -> dict[str, Any]:
+    return {"id": 2, "type": "X", "inputs": [{"name": f"a{number}", "link": 2} for number in range(links)]}
+
+
+def many_past_a_wide_one() -> dict[str, Any]:
+    wide = {"id": 1, "type": "Reroute", "inputs": [{}] * 5000}
+    return {"nodes": [wide, consumer(1000)], "links": [[2, 1, 0]]}
+
+
+def many_values_for_many() -> dict[str, Any]:
+    slots = [{"widget": {"name": f"w{number}"}} for number in range(1000)]
+    drawn = {"id": 1, "type": "X", "inputs": slots, "widgets_values": [0] * 1000}
+    link = {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 1, "target_slot": 0}
+    inside = {"id": "s", "nodes": [drawn, consumer(1000)], "links": [link, [2, -10, 0]]}
+    inside["inputs"] = [{"name": "a", "linkIds": [1]}]
+    return {"nodes": [{"id": 1, "type": "s"}], "links": [], "definitions": {"subgraphs": [inside]}}
+
+
 @pytest.mark.parametrize(
     ("drawing", "says"),
     [
@@ -301,6 +325,9 @@ def long_way() -> Drawing:
         (nested(41), "within each other"),
         (nested(6, width=10), "more than 10000 nodes"),
         (long_way(), "too many nodes that only pass"),
+        (large_in_many_places(), "comes to too much"),
+        (many_past_a_wide_one(), "comes to too much"),
+        (many_values_for_many(), "comes to too much"),
         (Drawing().node(1, "workflow>mine"), "group node"),
         ({"nodes": [{"id": [], "type": "X"}], "links": []}, "a number or a text"),
         ({"nodes": [{"id": 1}], "links": []}, "no object with a type"),
