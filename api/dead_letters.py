@@ -22,6 +22,7 @@ from contract.config import Config
 from contract.dead_letters import CannotRedriveError, DeadLetterQueue, Look
 from contract.identifiers import TaskRef
 from contract.redrive import DeadLetter
+from contract.task_lists import TaskLists
 from contract.topology import Topology
 
 MOST: Final = 100
@@ -66,6 +67,7 @@ class DeadLetters:
     Args:
         sqs: the client.
         s3: the client.
+        lists: of tasks, one of which has those that are sent back.
         config: names the runtimes.
         place: names the queues.
         bucket: the output bucket.
@@ -73,10 +75,19 @@ class DeadLetters:
     """
 
     def __init__(
-        self, *, sqs: Sqs, s3: S3, config: Config, place: Topology, bucket: str, clock: Callable[[], float]
+        self,
+        *,
+        sqs: Sqs,
+        s3: S3,
+        lists: TaskLists,
+        config: Config,
+        place: Topology,
+        bucket: str,
+        clock: Callable[[], float],
     ) -> None:
         self._sqs = sqs
         self._s3 = s3
+        self._lists = lists
         self._config = config
         self._place = place
         self._bucket = bucket
@@ -191,6 +202,7 @@ class DeadLetters:
             runtime=runtime,
             bucket=self._bucket,
             held=held,
+            lists=self._lists,
         )
 
     def _known(self, runtime: str) -> str:

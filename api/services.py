@@ -160,7 +160,13 @@ def make_services(front: Front, aws: Aws) -> Services:
         tasks=tasks,
         feeds=Feeds(s3=aws.s3, bucket=settings.s3_bucket, store=store, views=tasks, counter=front.metrics.looks),
         dead_letters=DeadLetters(
-            sqs=aws.sqs, s3=aws.s3, config=config, place=place, bucket=settings.s3_bucket, clock=clock
+            sqs=aws.sqs,
+            s3=aws.s3,
+            lists=task_lists,
+            config=config,
+            place=place,
+            bucket=settings.s3_bucket,
+            clock=clock,
         ),
         lists=Lists(s3=aws.s3, bucket=settings.s3_bucket, store=store),
         task_lists=task_lists,

@@ -19,11 +19,13 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from contract.dead_letter import fitting_attributes
-from contract.objects import payload_key, record_key, s3_url, split_s3_url
+from contract.kept_request import ELSEWHERE
+from contract.objects import payload_key, record_key, request_key, s3_url, split_s3_url
 from contract.record import AlreadyEndedError, Record, TransitionError, UnknownSubmissionError, send_again, submit
 from contract.redrive import TOO_OFTEN, DeadLetter, Way, as_submission, next_submission, resubmitted, way_back
-from contract.store import ContendedRecordError, RecordStore, S3Client, error_code, is_absent
+from contract.store import ContendedRecordError, RecordStore, S3Client, error_code, is_absent, read_document
 from contract.task import SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message, message_bytes
+from contract.task_lists import TaskLists, Wait
 from contract.topology import string_attributes
 
 HELD: Final = 900
@@ -121,10 +123,20 @@ class DeadLetterQueue:
         runtime: whose they are.
         bucket: the output bucket.
         held: seconds for which letters that were received are hidden from others, should this process die.
+        lists: where tasks are listed that run as a new submission; None: the same bucket's.
     """
 
     def __init__(
-        self, *, sqs: LettersSqs, s3: LettersS3, url: str, queue_url: str, runtime: str, bucket: str, held: int = HELD
+        self,
+        *,
+        sqs: LettersSqs,
+        s3: LettersS3,
+        url: str,
+        queue_url: str,
+        runtime: str,
+        bucket: str,
+        held: int = HELD,
+        lists: TaskLists | None = None,
     ) -> None:
         self._sqs = sqs
         self._s3 = s3
@@ -134,6 +146,8 @@ class DeadLetterQueue:
         self._bucket = bucket
         self._seconds = held
         self._store = RecordStore(s3, bucket)
+        self._lists = lists or TaskLists(s3, bucket)
+        self._listed: list[Wait] = []
         self._held: dict[str, DeadLetter] = {}
 
     @asynccontextmanager
@@ -145,6 +159,9 @@ class DeadLetterQueue:
             yield Letters(list(wanted.values()), whole)
         finally:
             await self.hand_back(list(self._held.values()))
+            for listed in self._listed:
+                await listed()
+            self._listed.clear()
 
     async def _take(self, look: Look, wanted: dict[str, DeadLetter]) -> bool:
         """Receives until it is enough; returns whether the queue had no more."""
@@ -240,7 +257,8 @@ class DeadLetterQueue:
         task = letter.task
         if task is None:
             return letter.body
-        way = way_back(await self.record(task.metadata), task)
+        record = await self.record(task.metadata)
+        way = way_back(record, task)
         if way is not Way.TO_SETTLE:
             await self._check_content(task)
         if way is Way.AS_IT_IS:
@@ -249,12 +267,38 @@ class DeadLetterQueue:
             return letter.body
         now = datetime.now(UTC)
         again = resubmitted(task, next_submission(letter), now)
-        transition = partial(submit, task=task.metadata.ref, new=as_submission(again, now))
+        kept = await self._kept(record, task.metadata, again.metadata.submission)
+        new = as_submission(again, now)
+        transition = partial(submit, task=task.metadata.ref, new=new, request=kept)
         try:
-            await self._store.change(task.metadata.ref, transition)
+            stored = await self._store.change(task.metadata.ref, transition)
         except (TransitionError, ContendedRecordError) as error:
             raise CannotRedriveError(f"{task.metadata.id}: {error}") from error
+        # A list shows a task where its newest submission is. As the record has it: it may have been written before.
+        listed = stored.record.find(new.submission) or new
+        self._listed.append(
+            self._lists.submitted(
+                task.metadata.ref, new.submission, runtime=new.runtime, tasktype=new.tasktype, at=listed.submitted_at
+            )
+        )
         return await self._encode(again)
+
+    async def _kept(self, record: Record | None, metadata: Metadata, submission: str) -> str:
+        """Returns what the record keeps of the request, for the new submission; empty: nothing is kept."""
+        if record is None or record.current.submission != metadata.submission:
+            return ""
+        if record.request != ELSEWHERE:
+            return record.request
+        document = await read_document(self._s3, self._bucket, request_key(metadata.ref, metadata.submission))
+        if document is None:
+            return ""  # it has expired
+        await self._s3.put_object(
+            Bucket=self._bucket,
+            Key=request_key(metadata.ref, submission),
+            Body=document[0],
+            ContentType="application/json",
+        )
+        return ELSEWHERE
 
     async def _note_sent(self, metadata: Metadata) -> None:
         """Lets a task that SQS has buried wait anew: else it would expire as if it were as old as its submission."""

@@ -47,9 +47,9 @@ def body_of(task_id: str, tenant: str = "", submission: str | None = None) -> st
     return json.dumps({"metadata": metadata, "content": {"prompt": "x"}})
 
 
-async def failed(api: Api, task_id: str) -> str:
+async def failed(api: Api, task_id: str, **content: Any) -> str:
     """Lets a task fail as one does whose message becomes a dead letter; returns that message's id."""
-    task = await submit(api, task_id)
+    task = await submit(api, task_id, **content)
     message = await asyncio.to_thread(api.message, RUNTIME, task_id)
     end = partial(
         transitions.end_unstarted,
@@ -82,14 +82,17 @@ def dead(api: Api) -> int:
     return sum(api.deployment.queue_counts(api.deployment.dead_letter_url(RUNTIME)))
 
 
-async def test_a_failed_task_is_listed_with_its_reason_and_runs_anew_when_it_is_sent_back(api: Api) -> None:
-    name = await failed(api, "fails-once")
+@pytest.mark.parametrize(("task_id", "content"), [("fails-once", {}), ("large", {"n": [*range(8000)]})])
+async def test_a_failed_task_is_listed_with_its_reason_and_runs_anew_when_it_is_sent_back(
+    api: Api, task_id: str, content: dict[str, Any]
+) -> None:
+    name = await failed(api, task_id, **content)
 
     [letter] = await letters(api, query=f"?runtime={RUNTIME}")
     assert {key: letter[key] for key in ("runtime", "message_id", "id", "reason", "status", "attempts")} == {
         "runtime": RUNTIME,
         "message_id": name,
-        "id": "fails-once",
+        "id": task_id,
         "reason": "out of memory",
         "status": "failed",
         "attempts": 0,
@@ -100,11 +103,15 @@ async def test_a_failed_task_is_listed_with_its_reason_and_runs_anew_when_it_is_
     outcome = await act(api, "redrive", name, "nobody-knows-it")
 
     assert outcome == {"sent_back": [name], "stayed": [], "not_found": ["nobody-knows-it"]}
-    again = (await api.client.get("/v1/tasks/fails-once")).json()
+    again = (await api.client.get(f"/v1/tasks/{task_id}")).json()
     assert (again["status"], dead(api)) == ("queued", 0)
     assert again["submission"] != letter["submission"]
-    message = await asyncio.to_thread(api.message, RUNTIME, "fails-once")
+    listed = (await api.client.get(f"/v1/tasks?id_prefix={task_id[:4]}")).json()["tasks"]
+    assert [item["submission"] for item in listed] == [again["submission"]], "a list loses no task by it"
+    message = await asyncio.to_thread(api.message, RUNTIME, task_id)
     assert message["metadata"]["submission"] == again["submission"]
+    asked = (await api.client.get(f"/v1/tasks/{task_id}/request")).json()
+    assert asked["content"] == message["content"], "it can be sent again once more"
     assert await letters(api) == []
 
 
