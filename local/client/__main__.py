@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import typer
@@ -22,6 +23,9 @@ def make_app() -> typer.Typer:
     )
     add_to(app)
     starting.add_to(app)
+    for command in app.registered_commands:
+        # After this mark the help keeps its lines: an example that is wrapped cannot be copied.
+        command.help = (inspect.getdoc(command.callback) or "").replace("\nExamples:\n", "\n\b\nExamples:\n")
     return app
 
 

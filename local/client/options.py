@@ -28,7 +28,10 @@ DEFAULT_API: Final = "http://127.0.0.1:8000"
 ApiOption = Annotated[
     str | None,
     typer.Option(
-        "--api", envvar="DARKROOM_API_URL", help="The API's URL; otherwise that of the running `up`.", show_envvar=True
+        "--api",
+        envvar="DARKROOM_API_URL",
+        help="The API's URL; otherwise that of the `up` of this checkout.",
+        show_envvar=True,
     ),
 ]
 KeyOption = Annotated[

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from darkroom import Task
@@ -95,10 +96,12 @@ def outcome(task: Task) -> str:
 
 def show_tasks(tasks: Iterable[Task]) -> None:
     """Prints a table of tasks."""
-    table = Table("task", "status", "runtime", "submitted", "attempts", "images", "error")
+    # An id that is cut cannot be named in the next command: the rest gives way to it.
+    first = Column("task", no_wrap=True), Column("status", no_wrap=True)
+    table = Table(*first, "runtime", "submitted", "attempts", "images", "error", box=SIMPLE_HEAD, pad_edge=False)
     for task in tasks:
         table.add_row(
-            Text(task.id),
+            Text(task.id, no_wrap=True, overflow="fold"),
             Text(f"{task.status}{_percent(task)}", style=_COLOURS.get(task.status, "")),
             Text(task.runtime),
             f"{task.submitted_at:%Y-%m-%d %H:%M:%S}",
@@ -106,7 +109,14 @@ def show_tasks(tasks: Iterable[Task]) -> None:
             str(len(task.images)),
             Text(task.error),
         )
-    Console().print(table)
+    _print(table, "no task is like that")
+
+
+def _print(table: Table, nothing: str) -> None:
+    if table.row_count:
+        Console().print(table)
+    else:
+        Console(stderr=True).print(nothing)
 
 
 def show_runtimes(runtimes: Iterable[dict[str, Any]]) -> None:
@@ -137,7 +147,7 @@ def show_letters(letters: Iterable[dict[str, Any]]) -> None:
             str(letter["sent_at"]).replace("T", " ").partition(".")[0],
             Text(letter["reason"]),
         )
-    Console().print(table)
+    _print(table, "no dead letters")
 
 
 def show_fields(fields: Iterable[dict[str, Any]]) -> None:

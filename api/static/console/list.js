@@ -1,5 +1,5 @@
 // The list of all tasks: what the API has, page by page, and what happens meanwhile.
-import { useEffect, useMemo, useState } from "../vendor/hooks.js";
+import { useEffect, useMemo, useRef, useState } from "../vendor/hooks.js";
 import { Component } from "../vendor/preact.js";
 import { get } from "./api.js";
 import { missed } from "./follow.js";
@@ -37,12 +37,21 @@ export function useTasks(filter) {
       if (!signal?.aborted) setMore((before) => ({ ...before, busy: false, error }));
     }
   }
+  const shown = useRef(null);
   useEffect(() => {
     const controller = new AbortController();
+    shown.current = controller.signal;
     // An id is typed letter by letter.
     const timer = setTimeout(() => load(null, PAGE, controller.signal), filter.id ? 200 : 0);
     return () => { clearTimeout(timer); controller.abort(); };
-  }, [wanted, missed.value, key.value]);
+  }, [wanted, key.value]);
+  const loaded = useRef(missed.value);
+  useEffect(() => {
+    if (loaded.current === missed.value) return;
+    loaded.current = missed.value;
+    // What is on its way stays: the stream often begins before the first page is there.
+    load(null, PAGE, shown.current);
+  }, [missed.value]);
   const known = tasks.value;
   const all = useMemo(() => [...known.values()].filter((task) => matches(task, filter)).sort(newestFirst), [known, wanted]);
   return {

@@ -69,7 +69,7 @@ function Card({ runtime }) {
       <div><dt>delayed</dt><dd>${queue.delayed}</dd></div>
     </dl>` : html`<p class="problem">Its queue does not answer.</p>`}
     <${Chart} points=${history.value[name] ?? []} label=${`Queue of ${name} in the last hour`} />
-    <p class="faint"><a href=${to("tasks", { query: { runtime: name, status: "queued,running,cancelling" } })}>what it has to do</a> · ${tasktypes.join(", ")}</p>
+    <p class="faint"><a href=${to("tasks", { query: { runtime: name, status: "queued,running,cancelling" } })}>tasks not ended</a> · ${tasktypes.join(", ")}</p>
   </article>`;
 }
 

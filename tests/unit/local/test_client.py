@@ -10,12 +10,14 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from darkroom import Darkroom, RefusedError, Task
 from darkroom.errors import checked
 from darkroom.events import Event, parse_events
+from local.client.__main__ import make_app
 from local.client.requests import UnknownRequestError, from_prompt, route_of, task_id_of
-from local.client.show import outcome
+from local.client.show import outcome, show_letters, show_tasks
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -113,3 +115,35 @@ def test_an_address_or_key_that_cannot_be_is_refused_in_a_sentence(url: str, key
 def test_a_refusal_names_its_reason_or_who_gave_none(answer: httpx.Response, says: str) -> None:
     with pytest.raises(RefusedError, match=says):
         checked(answer, "http://here")
+
+
+def test_a_narrow_terminal_cuts_no_id_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ids = ["01M8MWRJ9S045CR78CKCSJJPS7", "a-name-of-a-user-that-has-many-words-1"]
+    view = {
+        "status": "cancelling",
+        "runtime": "comfyruntime",
+        "tasktype": "pipeline",
+        "submission": "01M8MWRJ9S045CR78CKCSJJPS8",
+        "attempts": 1,
+        "submitted_at": "2026-01-01T12:00:00Z",
+        "error": {"code": "runtime_error", "message": "a sentence of the runtime about what it could not do"},
+    }
+    show_tasks([Task.from_view(view | {"id": task_id}) for task_id in ids])
+    lines = capsys.readouterr().out.splitlines()
+    assert all(any(f"{task_id} " in line and "cancelling" in line for line in lines) for task_id in ids)
+
+
+def test_where_there_is_nothing_no_empty_table_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    show_tasks([])
+    show_letters([])
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "no task is like that\nno dead letters\n")
+
+
+@pytest.mark.parametrize("command", ["submit", "list", "dead-letters"])
+def test_the_examples_of_a_command_keep_their_lines(command: str) -> None:
+    text = CliRunner().invoke(make_app(), [command, "--help"], env={"COLUMNS": "80"}, prog_name="darkroom").output
+    examples = text.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(examples) > 1
+    assert all(line.strip().startswith(f"darkroom {command}") for line in examples)
