@@ -37,6 +37,11 @@ LINK: Final = " ".join(
 )
 """What the linker is told."""
 
+_ADAPTER: Final = Path("cmd") / "adapter" / "main.go"
+_EVERYWHERE: Final = 'fmt.Sprintf(":%v", metricsAPIServerPort)'
+_HERE: Final = 'fmt.Sprintf("127.0.0.1:%v", metricsAPIServerPort)'
+"""KEDA's metrics server shows its own metrics on every address of the machine, and has no option for that."""
+
 _SAY_EVERY: Final = 5.0
 """Seconds between two lines of progress."""
 
@@ -64,7 +69,7 @@ def cache_folder() -> Path:
 
 def build_key() -> str:
     """Returns what names a set of programs: it changes with every pin and every line of ours."""
-    digest = hashlib.sha256(f"{KEDA} {LINK}".encode())
+    digest = hashlib.sha256(f"{KEDA} {LINK} {_HERE}".encode())
     for name in ("go.mod", "go.sum", "main.go"):
         digest.update((MODULE / name).read_bytes())
     return f"k8s-{KUBERNETES}-keda-{KEDA}-{digest.hexdigest()[:10]}"
@@ -94,17 +99,29 @@ async def ensure_programs(say: Callable[[str], None], cache: Path | None = None)
     say(f"building Kubernetes {KUBERNETES}, etcd {ETCD} and KEDA {KEDA} (once, into {folder}: 10 minutes or more)")
     if not wanted.cluster.exists():
         await _build(go, MODULE, ".", wanted.cluster, what=f"Kubernetes {KUBERNETES}", say=say)
-    keda = await _module(go, say)
-    for package, target in (("./cmd/operator", wanted.keda_operator), ("./cmd/adapter", wanted.keda_adapter)):
-        if not target.exists():
-            await _build(go, keda, package, target, what=f"KEDA's {package.rpartition('/')[2]} {KEDA}", say=say)
-    if not wanted.keda_config.exists():
-        draft = folder / "keda-config.new"
-        await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
-        # Go's module cache is read-only, and may be cleaned.
-        await asyncio.to_thread(shutil.copytree, keda / "config", draft, copy_function=shutil.copyfile)
-        draft.rename(wanted.keda_config)
+    keda = folder / f"keda.{os.getpid()}"
+    try:
+        await asyncio.to_thread(_copy_on_loopback, await _module(go, say), keda)
+        for package, target in (("./cmd/operator", wanted.keda_operator), ("./cmd/adapter", wanted.keda_adapter)):
+            if not target.exists():
+                await _build(go, keda, package, target, what=f"KEDA's {package.rpartition('/')[2]} {KEDA}", say=say)
+        if not wanted.keda_config.exists():
+            (keda / "config").rename(wanted.keda_config)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, keda, ignore_errors=True)
     return wanted
+
+
+def _copy_on_loopback(module: Path, copy: Path) -> None:
+    """Copies KEDA's module, with a metrics server that listens on 127.0.0.1 alone.
+
+    Go's own copy is read-only, may be cleaned, and must not be overlaid.
+    """
+    source = (module / _ADAPTER).read_text(encoding="utf-8")
+    if _EVERYWHERE not in source:
+        raise BuildError(f"KEDA {KEDA} listens in another way than was known: see {_ADAPTER}, and cluster/builds.py")
+    shutil.copytree(module, copy, copy_function=shutil.copyfile)
+    (copy / _ADAPTER).write_text(source.replace(_EVERYWHERE, _HERE), encoding="utf-8")
 
 
 async def _module(go: str, say: Callable[[str], None]) -> Path:

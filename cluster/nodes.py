@@ -250,21 +250,23 @@ class LocalNodes:
     async def _watch(self, life: _Life) -> None:
         """Tells readiness, renews the token, and restarts the runtime when the agent asks for it; never returns."""
         loop, asked = asyncio.get_running_loop(), 0
-        renewed = loop.time()
+        renewed = looked = loop.time()
         while life.played is not None:
             ready = await _answers(life.played.agent)
             if ready is not life.standing.ready:
                 life.standing.ready, life.standing.ready_since = ready, pods.now()
                 await self._tell(life)
-            asked = asked + 1 if pods.recycle_file(life.where).exists() else 0
-            if asked >= 2:
+            if loop.time() - looked >= life.played.recycle_every:
+                looked = loop.time()
+                asked = asked + 1 if pods.recycle_file(life.where).exists() else 0
+            if asked >= life.played.recycle_looks:
                 self._say(f"pod {life.name}: the agent asks for a new runtime", style="yellow")
                 await self._supervisor.retire(life.played.runtime.name)
                 await self._supervisor.start(life.played.runtime, after_restart=self._counting(life, pods.RUNTIME))
                 await self._counting(life, pods.RUNTIME)()
                 while not await _answers(life.played.runtime):  # noqa: ASYNC110 - another process's state
                     await asyncio.sleep(_LOOK)
-                asked = 0
+                asked, looked = 0, loop.time()
             if loop.time() - renewed > _RENEW_AFTER:
                 await self._write_token(life)
                 renewed = loop.time()

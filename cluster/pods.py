@@ -44,6 +44,10 @@ class Played:
 
     runtime: Component
     agent: Component
+    recycle_every: float = 0.0
+    """Seconds between two looks whether the agent asks for another runtime, as the chart's liveness probe has them."""
+    recycle_looks: int = 2
+    """So often in a row must it ask."""
 
 
 @dataclass
@@ -113,7 +117,10 @@ def played(
     if "RECYCLE_FILE" in told:
         own["RECYCLE_FILE"] = str(recycle_file(where))
     base = base_environment(inherited)
+    liveness = containers[RUNTIME].get("livenessProbe", {})
     return Played(
+        recycle_every=float(liveness.get("periodSeconds", 10)),
+        recycle_looks=int(liveness.get("failureThreshold", 3)),
         runtime=Component(
             name=f"{name}/{RUNTIME}",
             stage=Stage.RUNTIME,

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Awaitable
 from dataclasses import astuple, replace
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
@@ -24,7 +24,7 @@ from cluster.options import ClusterOptions, Provider
 from cluster.ports import ControlPorts, cluster_ports
 from cluster.providers import Cluster, ForeignCluster, ProcessCluster
 from cluster.releases import Surroundings, as_pods_see, values_of
-from cluster.state import ClusterState, cluster_folder, forget_state, read_running, write_state
+from cluster.state import ClusterState, cluster_folder, forget_state, only_one, read_running, write_state
 from contract.config import Config, ConfigError, RuntimeConfig
 from contract.topology import Topology, topology
 from local.clients import Clients, make_clients
@@ -63,17 +63,20 @@ async def up(options: ClusterOptions, console: Console) -> int:
     try:
         config = load_local_config(options.config, os.environ)
         front, control = cluster_ports(options.port_base)
-        _refuse_a_second()
-        refuse_ports_in_use(_listeners(options, front, control))
+        with only_one() as alone:
+            # It has no state before it is ready; its folder is its own from the beginning.
+            if not alone:
+                _refuse_a_second()
+            refuse_ports_in_use(_listeners(options, front, control))
+            run = ClusterRun(options, config, front, control, console)
+            signalled = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, run.on_signal, signalled)
+            return await run.run(signalled)
     except (ConfigError, PortsError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return USAGE
-    run = ClusterRun(options, config, front, control, console)
-    signalled = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, run.on_signal, signalled)
-    return await run.run(signalled)
 
 
 class ClusterRun:
@@ -335,9 +338,10 @@ async def _api_cidrs(access: Access, processes: bool) -> tuple[str, ...]:
     return tuple(f"{address}/32" for address in (service["spec"]["clusterIP"], *behind))
 
 
-def _refuse_a_second() -> None:
+def _refuse_a_second() -> NoReturn:
     if running := read_running():
         raise PortsError(f"a cluster runs already (process {running.pid}); end it by `uvx nox -s cluster -- down`")
+    raise PortsError("a cluster begins or ends here just now; wait for it, or give this one a DARKROOM_HOME of its own")
 
 
 def _listeners(options: ClusterOptions, front: Ports, control: ControlPorts) -> dict[str, int]:

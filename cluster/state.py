@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +47,20 @@ def cluster_folder() -> Path:
 def state_path() -> Path:
     """Returns where the state file is."""
     return cluster_folder() / "state.json"
+
+
+@contextmanager
+def only_one() -> Iterator[bool]:
+    """Tells whether no other cluster begins, runs or ends in this state folder, and keeps others away meanwhile."""
+    folder = state_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{FOLDER}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def write_state(state: ClusterState) -> None:

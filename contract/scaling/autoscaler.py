@@ -7,9 +7,11 @@ from typing import Final
 from contract.scaling import hpa, keda
 from contract.scaling.settings import Scaling
 
-FAILED_LOOK: Final = 4.5
-"""Seconds that KEDA's look at a queue takes when its connections are refused, since AWS's SDK tries three times (seen
-with KEDA 2.20.2). One that is not answered at all takes for ever, and counts as no failure."""
+FAILED_LOOK: Final = 6.0
+"""Seconds that KEDA's look at a queue takes on average when its connections are refused: it asks twice
+(`GetMetricsAndActivityForScaler` in `pkg/scaling/cache/scalers_cache.go`), and AWS's SDK tries three times each, with
+up to 2 s and up to 4 s between (`ExponentialJitterBackoff`). Seen with KEDA 2.20.2: 4 to 7 s, and one of the first
+failures is often not counted. A look that is not answered at all takes for ever, and counts as no failure."""
 
 
 class Autoscaler:
@@ -30,6 +32,7 @@ class Autoscaler:
         self._last_active: float | None = None
         self._history = hpa.History()
         self._failures = 0
+        self._looks_in_vain = False
 
     @property
     def due(self) -> float:
@@ -50,10 +53,13 @@ class Autoscaler:
             self._next_poll = now + self.scaling.polling_interval
             if backlog is None:
                 self._next_poll = now + max(self.scaling.polling_interval, FAILED_LOOK)
-                self._failures += 1
+                # What begins now is known to have failed when it has ended.
+                self._failures += self._looks_in_vain
+                self._looks_in_vain = True
                 if self._falls_back and self.wanted == 0:
                     self.wanted = max(1, self.scaling.min_replica_count)
             else:
+                self._failures, self._looks_in_vain = 0, False
                 self.wanted, self._last_active = keda.poll(
                     self.scaling,
                     now=now,

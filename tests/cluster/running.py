@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from cloud.helm import CHART, helm_binary
 from cluster.builds import build_key, cache_folder
 from cluster.state import ClusterState
 
@@ -57,6 +59,20 @@ class Running:
         """Returns the runtime's pods that are not draining."""
         found = self.get("pods", f"--namespace={namespace}", "--selector=app.kubernetes.io/component=runtime")["items"]
         return [item for item in found if "deletionTimestamp" not in item["metadata"]]
+
+    def upgrade(self, *settings: str, release: str = "sdruntime", namespace: str = "images") -> None:
+        """Upgrades a release by Helm, its other values kept."""
+        command = [str(helm_binary()), "upgrade", release, str(CHART), f"--namespace={namespace}", "--reuse-values"]
+        command += [word for setting in settings for word in ("--set", setting)]
+        done = subprocess.run(
+            [*command, "--kube-context", self.state.context],
+            env={**os.environ, "KUBECONFIG": self.state.kubeconfig},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
     def submit(self, name: str, count: int = 1, runtime: str = "sdruntime") -> list[str]:
         """Sends tasks; returns their ids."""

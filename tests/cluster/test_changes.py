@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import itertools
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 
-from cloud.helm import CHART, helm_binary
-from tests.cluster.running import NODES, Running, until
+from tests.cluster.running import NODES, SECONDS_PER_TASK, Running, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-
-
-def helm_upgrade(cluster: Running, *settings: str, release: str = "sdruntime", namespace: str = "images") -> None:
-    """Upgrades a release, its other values kept."""
-    command = [str(helm_binary()), "upgrade", release, str(CHART), f"--namespace={namespace}", "--reuse-values"]
-    command += [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run(
-        [*command, "--kube-context", cluster.state.context],
-        env={**os.environ, "KUBECONFIG": cluster.state.kubeconfig},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def through(cluster: Running, name: str, count: int, change: Callable[[], None], within: float = 300) -> list[str]:
@@ -74,13 +57,13 @@ def test_a_rolling_update_under_load_repeats_no_run(cluster: Running) -> None:
 
 
 def test_an_upgrade_with_tasks_in_the_queue_loses_none(cluster: Running) -> None:
-    ids = through(cluster, "upgrade", 30, lambda: helm_upgrade(cluster, "runtime.queueAgent.logLevel=debug"))
+    ids = through(cluster, "upgrade", 30, lambda: cluster.upgrade("runtime.queueAgent.logLevel=debug"))
     assert [cluster.attempts(task) for task in ids] == [1] * len(ids)
 
 
 def test_a_canary_takes_its_share_and_goes_again(cluster: Running) -> None:
     def begin() -> None:
-        helm_upgrade(cluster, "runtime.canary.percent=50", "runtime.canary.inferenceApi.image.tag=next")
+        cluster.upgrade("runtime.canary.percent=50", "runtime.canary.inferenceApi.image.tag=next")
         until("a pod of the canary", lambda: tracks(cluster).get("canary"), 90)
 
     through(cluster, "canary", 60, begin)
@@ -88,7 +71,7 @@ def test_a_canary_takes_its_share_and_goes_again(cluster: Running) -> None:
     scaled = cluster.get("scaledobjects.keda.sh", "--namespace=images", release)["items"]
     assert len(scaled) == 2
     ids = cluster.submit("rollback", 20)
-    helm_upgrade(cluster, "runtime.canary.percent=0")
+    cluster.upgrade("runtime.canary.percent=0")
     until("all callbacks", lambda: len(cluster.ended(ids)) == len(ids), 240)
     until("no pod of the canary", lambda: "canary" not in tracks(cluster), 60)
 
@@ -151,10 +134,36 @@ def _ready_nodes(cluster: Running) -> int:
 
 def test_pods_that_go_while_their_tasks_run_let_them_end(cluster: Running) -> None:
     """Without `scaleOnInFlight` the scaler does not see what agents hold."""
-    helm_upgrade(cluster, "runtime.scaling.scaleOnInFlight=false", "runtime.scaling.cooldownPeriod=1")
+    cluster.upgrade("runtime.scaling.scaleOnInFlight=false", "runtime.scaling.cooldownPeriod=1")
     try:
         ids = through(cluster, "in-flight", 6, lambda: None)
         until("no pod", lambda: cluster.replicas() == 0, 400)
         assert [cluster.attempts(task) for task in ids] == [1] * len(ids)
     finally:
-        helm_upgrade(cluster, "runtime.scaling.scaleOnInFlight=true", "runtime.scaling.cooldownPeriod=60")
+        cluster.upgrade("runtime.scaling.scaleOnInFlight=true", "runtime.scaling.cooldownPeriod=60")
+
+
+def test_a_recycled_runtime_costs_an_idle_gpu_15_seconds_at_most(cluster: Running) -> None:
+    """One pod, a new runtime after each task: what lies between two tasks, less the run and the runtime's own start."""
+    cluster.upgrade("runtime.queueAgent.recycle.afterTasks=1", "runtime.scaling.maxReplicaCount=1")
+    try:
+        ids = cluster.submit("recycle", 4)
+        ended: dict[str, float] = {}
+
+        def all_ended() -> bool:
+            for task in cluster.ended(ids):
+                ended.setdefault(task, time.monotonic())
+            return len(ended) == len(ids)
+
+        until("all callbacks", all_ended, 240)
+        at = sorted(ended.values())
+        between = [later - earlier for earlier, later in itertools.pairwise(at)]
+        [pod] = cluster.pods()
+        [runtime] = pod["status"]["initContainerStatuses"]
+        assert runtime["restartCount"] >= len(ids) - 1
+        print("between two callbacks:", [f"{seconds:.1f}" for seconds in between])
+        # 4 s of a run, 5 s for the fake's start on a busy machine.
+        assert max(between) <= SECONDS_PER_TASK + 5 + 15
+        assert [cluster.attempts(task) for task in ids] == [1] * len(ids)
+    finally:
+        cluster.upgrade("runtime.queueAgent.recycle.afterTasks=0", "runtime.scaling.maxReplicaCount=20")

@@ -63,6 +63,8 @@ def test_the_agent_of_a_pod_is_told_what_the_chart_says_and_where_its_pod_is(whe
     assert "AWS_PROFILE" not in told
     assert both.agent.ready_url == "http://127.20.0.2:9464/readyz"
     assert both.runtime.ready_url == "http://127.20.0.2:7860/sdapi/v1/options"
+    # The chart's liveness probe: a new runtime 5 to 10 s after it is asked for.
+    assert (both.recycle_every, both.recycle_looks) == (5, 2)
     assert both.agent.stop_timeout == 10 + 15
     assert both.runtime.command[-4:] == ("--host", "127.20.0.2", "--port", "7860")
 

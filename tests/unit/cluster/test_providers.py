@@ -138,6 +138,17 @@ async def test_a_build_that_fails_says_why_and_leaves_nothing_half_done(
     assert list((tmp_path / "cache" / build_key()).iterdir()) == []
 
 
+def test_kedas_metrics_server_is_built_to_listen_on_the_loopback_interface_alone(tmp_path: Path) -> None:
+    module, main = tmp_path / "module", Path("cmd") / "adapter" / "main.go"
+    (module / main).parent.mkdir(parents=True)
+    (module / main).write_text('address := fmt.Sprintf(":%v", metricsAPIServerPort)')
+    builds._copy_on_loopback(module, tmp_path / "copy")
+    assert (tmp_path / "copy" / main).read_text() == 'address := fmt.Sprintf("127.0.0.1:%v", metricsAPIServerPort)'
+    (module / main).write_text("address := elsewhere")
+    with pytest.raises(BuildError, match="listens in another way than was known"):
+        builds._copy_on_loopback(module, tmp_path / "other")
+
+
 def test_kind_gets_a_cluster_whose_api_stays_on_this_machine() -> None:
     configuration = kind.configuration()
     assert configuration["networking"]["apiServerAddress"] == "127.0.0.1"

@@ -146,16 +146,17 @@ def test_a_queue_that_cannot_be_read_changes_nothing_until_the_fallback_takes_ov
     assert [autoscaler.decide(number * 15.0, look) for number, look in enumerate(looks)] == [2, 2, 4, 4, 6, 6, 6, 6]
 
 
-SEEN = [(0, [(0, 23), (1, 41)]), (1, [(1, 28)])]
-"""How long there were how many replicas with KEDA 2.20.2 on a real API server, connections refused: replicas 3,
-failureThreshold 2."""
+SEEN = [(0, 2, [(0, 23), (1, 41)]), (1, 2, [(1, 28)]), (0, 3, [(0, 32), (1, 55)]), (1, 3, [(1, 29)])]
+"""Fewest replicas, failureThreshold, and how long there were how many replicas with KEDA 2.20.2 on a real API server,
+connections refused: fallback of 3 replicas."""
 
 
-@pytest.mark.parametrize(("fewest", "seen"), SEEN, ids=["from none", "from one"])
+@pytest.mark.parametrize(("fewest", "threshold", "seen"), SEEN)
 def test_the_fallback_counts_kedas_own_looks_too_and_comes_from_no_replica(
-    fewest: int, seen: list[tuple[int, float]]
+    fewest: int, threshold: int, seen: list[tuple[int, float]]
 ) -> None:
-    scaling = settings(queueLength=10, minReplicaCount=fewest, fallback={"replicas": 3, "failureThreshold": 2})
+    fallback = {"replicas": 3, "failureThreshold": threshold}
+    scaling = settings(queueLength=10, minReplicaCount=fewest, fallback=fallback)
     autoscaler = Autoscaler(scaling)
     wanted = [autoscaler.decide(tick / 10, None) for tick in range(600)]
     steps = [(before, tick / 10) for tick, (before, after) in enumerate(pairwise(wanted)) if before != after]
@@ -166,10 +167,16 @@ def test_the_fallback_counts_kedas_own_looks_too_and_comes_from_no_replica(
         assert abs(foretold - found) <= periods * hpa.SYNC_PERIOD
 
 
-def test_thirty_failed_looks_are_two_minutes() -> None:
+def test_thirty_failed_looks_are_three_minutes() -> None:
     autoscaler = Autoscaler(settings(minReplicaCount=0, fallback={"replicas": 3}))
-    wanted = {tick: autoscaler.decide(float(tick), None) for tick in range(240)}
-    assert 100 < min(second for second, replicas in wanted.items() if replicas) < 180
+    wanted = {tick: autoscaler.decide(float(tick), None) for tick in range(300)}
+    assert 150 < min(second for second, replicas in wanted.items() if replicas) < 210
+
+
+def test_only_failures_in_a_row_count_from_no_replica_too() -> None:
+    autoscaler = Autoscaler(settings(minReplicaCount=0, fallback={"replicas": 3, "failureThreshold": 3}))
+    looks = [None if tick % 20 < 12 else Backlog(0) for tick in range(300)]
+    assert {autoscaler.decide(float(tick), look) for tick, look in enumerate(looks)} == {0}
 
 
 BURST = [0, 45, 45, 45, 20, 0, *[0] * 8, 1, 1, 1]
