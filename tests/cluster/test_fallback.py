@@ -74,9 +74,9 @@ def test_a_queue_that_refuses_brings_the_replicas_that_the_rules_foretell(cluste
         says = f"{runtime}: real {real}, foretold {foretold}, failures counted {failures}"
         assert [number for _, number in real] == [number for _, number in foretold], says
         assert real[-1][1] == FALLBACK, says
-        # When in its fifteen seconds the HPA looks is chance, in both.
-        for periods, ((there, _), (here, _)) in enumerate(zip(real, foretold, strict=True)):
-            assert abs(there - here) <= periods * PERIOD, says
+        # Which failures KEDA loses, and when the HPA looks, is chance: seen up to 37 s later on a busy machine.
+        for (there, _), (here, _) in zip(real, foretold, strict=True):
+            assert -PERIOD <= there - here <= 3 * PERIOD, says
         print(says)
     until("none again", lambda: replicas(cluster)["sdruntime"] == 0, 60)
 
