@@ -124,7 +124,10 @@ def reason_against(url: str, allowed: frozenset[str]) -> str | None:
     if local or origin_of(url) in allowed:
         return None
     if parts.scheme != "https":
-        return "must be an https:// address: what is delivered holds links that anybody may open"
+        return (
+            "must be an https:// address: what is delivered holds links that anybody may open "
+            "(the API's WEBHOOK_ALLOWED_ORIGINS admits other receivers)"
+        )
     if literal is not None:
         reason = reason_to_refuse(literal)
         return reason and f"must lead to the public network, not to {reason}"

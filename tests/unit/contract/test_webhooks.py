@@ -133,3 +133,7 @@ def submission() -> Submission:
         {"submission": "01A", "runtime": "sd", "tasktype": "pipeline", "prefix": "p", "status": Status.FAILED,
          "submitted_at": "2026-01-01T00:00:00Z", "error": {"code": "c", "message": "m"}}
     )  # fmt: skip
+
+
+def test_whoever_names_a_local_receiver_is_told_what_admits_it() -> None:
+    assert "WEBHOOK_ALLOWED_ORIGINS" in (reason_against("http://127.0.0.1:9000/hook", frozenset()) or "")
