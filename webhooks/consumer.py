@@ -120,6 +120,7 @@ class Consumer:
                     WaitTimeSeconds=RECEIVE_WAIT,
                     VisibilityTimeout=self._visibility,
                     MessageAttributeNames=["All"],
+                    MessageSystemAttributeNames=["ApproximateReceiveCount"],
                 )
         except OUTAGES as error:
             log.warning("queue out of reach", error=repr(error)[:300])
@@ -148,6 +149,9 @@ class Consumer:
         if nudge.due > time.time() + 1:
             await self._again(nudge)
         else:
+            if int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)) > 1:
+                # Whoever had it before may have left something pending for which nobody else will come.
+                nudge = replace(nudge, owner=True)
             followed = await self._deliverer.follow(nudge)
             for delivery in followed.exhausted:
                 last = delivery.tries[-1] if delivery.tries else None
