@@ -128,7 +128,10 @@ async def _secrets(settings: Settings, stack: AsyncExitStack) -> Callable[[], Se
     async def follow() -> None:
         while True:
             await asyncio.sleep(_SECRETS_EVERY)
-            newest[0] = await _read(settings)
+            try:
+                newest[0] = await _read(settings)
+            except ValueError as error:
+                log.error("secrets unreadable, the ones before are kept", error=str(error))  # noqa: TRY400 - no secret
 
     following = asyncio.create_task(follow())
     stack.callback(following.cancel)
