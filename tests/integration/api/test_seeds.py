@@ -100,8 +100,8 @@ async def test_every_example_of_the_openapi_document_is_accepted(api: Api) -> No
     for path, operations in document["paths"].items():
         if "requestBody" not in operations.get("post", {}):
             continue
-        media = operations["post"]["requestBody"]["content"].get("application/json", {"examples": {}})  # or an upload
-        for example in media["examples"].values():
+        media = operations["post"]["requestBody"]["content"].get("application/json", {})  # or an upload
+        for example in media.get("examples", {}).values():
             answer = await api.client.post(path, json=example["value"])
             assert answer.status_code in {200, 202}, answer.text
             accepted += 1
