@@ -13,6 +13,7 @@ from tests.integration.api.conftest import Api, StartApi
 from tests.integration.api.test_errors import fault
 from tests.integration.api.test_tasks import finish, request, start, submit
 from tests.integration.api.test_tenants import ALICE, BOB, KEYS, OPS
+from tests.support.waiting import eventually_async
 
 Json = dict[str, Any]
 
@@ -132,7 +133,12 @@ async def test_a_list_that_fails_refuses_no_task_and_is_made_up_for(api: Api) ->
         await submit(api, "next")
     api.faults.fail[LISTS] = 0
     await submit(api, "last")
-    assert ids(await listed(api)) == ["last", "next", "unlisted"]
+
+    async def all_listed() -> bool:
+        return ids(await listed(api)) == ["last", "next", "unlisted"]
+
+    # What nobody waits for any more is written after a pause.
+    await eventually_async(all_listed)
     api.faults.fail[LISTS] = 1
     fault(await api.client.get("/v1/tasks"), 503, "unavailable")
 
