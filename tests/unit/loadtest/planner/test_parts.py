@@ -178,7 +178,7 @@ def test_what_nobody_uses_still_costs_the_fixed_lines_and_the_scalers_looks() ->
 
 def test_gpus_that_are_never_idle_cost_as_in_the_references_table() -> None:
     """A GPU that is always there and always at work: what is paid for is what the images take."""
-    day = Recorded(tuple(index * 1.5 for index in range(2400)))
+    day = Recorded(tuple(index * 1.5 for index in range(7200)))
     scaling = Scaling(min_replica_count=1, max_replica_count=1)
     outcome = simulate(day, scaling, Run())
     bill = monthly_bill(outcome, scaling, Run(), load_prices(), Fixed())
