@@ -541,6 +541,21 @@ def test_what_a_dead_agent_had_waiting_at_its_runtime_may_be_generated_however_l
     assert bool(told) is is_told, told
 
 
+@pytest.mark.parametrize(("seconds", "is_told"), [(0.1, False), (0.5, True)])
+def test_a_second_copy_that_begins_with_the_first_must_be_stopped_unless_it_is_over_by_then(
+    seconds: float, is_told: bool
+) -> None:
+    world = sound()
+    world.whole("t", Status.SUCCEEDED)
+    first = next(event for event in world.events if event.kind is Kind.RUN and event.facts["request"] == "t/1")
+    began = first.facts["began"] + 0.01
+    world.add(Kind.RUN, who="runtime-1", request="t/1", began=began, ended=began + seconds, outcome="succeeded")
+
+    told = [line for line in check(world.history()).violations if line.startswith("generation_is_repeated")]
+
+    assert bool(told) is is_told, told
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_it_tells_of(name: str) -> None:
     spoil, told_by = FAULTS[name]
