@@ -22,7 +22,7 @@ from api.cors import with_cors
 from api.errors import ApiError
 from api.hosts import Hosts
 from api.middleware import Gate, Observation, Paths, internal_error
-from api.openapi import openapi_document
+from api.openapi.document import openapi_document
 from api.pages import Pages
 from api.routes import again, dead_letters, history, task, v1, v1alpha1, v1alpha2, workflows
 from api.routes.operations import make_routes, unknown_route

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.app import create_app
-from api.openapi import openapi_document
+from api.openapi.document import openapi_document
 from api.server import Server, server_config
 from api.services import make_front
 from api.settings import Settings

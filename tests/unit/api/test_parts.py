@@ -19,7 +19,7 @@ from api.errors import ApiError
 from api.events import SLOWEST_POLL_SECONDS, Streams, encode_event, event_id, has_seen_the_end, next_poll
 from api.idempotency import check_key
 from api.metrics import Metrics
-from api.openapi import openapi_document
+from api.openapi.document import openapi_document
 from api.settings import Settings
 from api.telemetry import trace_header
 from contract.config import parse_config
