@@ -135,6 +135,7 @@ class _Standing(BaseModel):
     timings: TimingsView | None
     dead_lettered: bool
     callback_error: Annotated[FailureView | None, Field(description="Why SNS refused the callback, if it did.")]
+    webhook: Annotated[str | None, Field(description="Where its events go, without the query; null: nowhere.")]
     links: TaskLinks
 
 

@@ -125,7 +125,12 @@ class Tasks:
             tenant: whose it is, where an admin looks at another tenant's.
         """
         view = await view_of(record.ref, record.current, bucket=self._bucket, links=self._links)
-        return {**view, "links": task_links(self._root_path, record.id, tenant=tenant)}
+        webhook = record.current.webhook
+        return {
+            **view,
+            "webhook": webhook.shown if webhook else None,
+            "links": task_links(self._root_path, record.id, tenant=tenant),
+        }
 
     async def listed(self, record: Record, *, tenant: str | None = None) -> dict[str, Any]:
         """Returns what a list shows of a task: its view without the context, and with its first images alone."""

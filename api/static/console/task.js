@@ -37,7 +37,7 @@ export function TaskPage() {
     <${Results} task=${task} />
     <div class="card"><h3>Time</h3><${Timeline} task=${task} /></div>
     <${Request} task=${task} />
-    <${Deliveries} task=${task} over=${over} />
+    ${task.webhook && html`<${Deliveries} task=${task} over=${over} />`}
     <${Callbacks} task=${task} over=${over} />
     <${Earlier} task=${task} />
     <details class="card"><summary>The API's answer</summary><pre>${stringify(task, 2)}</pre></details>
@@ -79,6 +79,7 @@ function Request({ task }) {
   </div>`;
 }
 
+/** What was delivered to the webhook of a task that has one. */
 function Deliveries({ task, over }) {
   const { value } = usePolled((options) => get(taskPath(task.id, "/deliveries"), options), over ? 5000 : 2000, [task.id, task.submission, key.value]);
   const deliveries = value?.deliveries ?? [];

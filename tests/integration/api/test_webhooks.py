@@ -52,9 +52,11 @@ async def test_a_webhook_is_in_the_record_and_the_message_and_has_an_anchor(star
         "events": ["running", "failed"],
         "deliveries": [],
     }
+    assert (await api.client.get(f"/v1/tasks/{sent['id']}")).json()["webhook"] == "https://example.com/hook"
     plain = (await api.client.post("/v1/tasks", json=changed(id=unique()))).json()
     assert nudges(api) == []
     fault(await api.client.get(f"/v1/tasks/{plain['id']}/deliveries"), 404, "no_webhook")
+    assert (await api.client.get(f"/v1/tasks/{plain['id']}")).json()["webhook"] is None
     fault(await api.client.get(f"/v1/tasks/{sent['id']}/deliveries?submission=x"), 404, "unknown_submission")
 
 

@@ -61,6 +61,8 @@ def test_the_page_is_of_use_at_once(shown: Shown, open_page: OpenPage) -> None:
 
 def test_a_task_is_followed_from_the_form_to_its_picture(shown: Shown, open_page: OpenPage) -> None:
     page = open_page(f"{shown.stack.api}/#/submit")
+    refused = list[str]()
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
     page.get_by_label("Prompt", exact=True).fill("a red fox")
     page.get_by_label("Negative prompt").fill("blurry")
     page.get_by_label("Task type").select_option("image-to-image")
@@ -78,6 +80,7 @@ def test_a_task_is_followed_from_the_form_to_its_picture(shown: Shown, open_page
     for told in ("a red fox", "blurry", "7"):
         expect(facts.get_by_text(told, exact=True)).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("generation"))).to_be_visible()
+    assert refused == []
 
 
 def test_two_tabs_with_200_unfinished_tasks_stay_smooth(shown: Shown, open_page: OpenPage) -> None:
