@@ -15,9 +15,9 @@ import structlog
 
 from agent.application import run_agent
 from agent.operations.health import CannotListenError
-from agent.operations.telemetry import configure_logging
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
 from contract.processes import EXIT_RESTART_RUNTIME, leave, return_memory
+from contract.worker_logs import configure_logging
 
 EXIT_SETTINGS: Final = 2
 EXIT_AT_ONCE: Final = 128 + signal.SIGTERM

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import signal
 import sys
-from typing import Any, Final
+from typing import Final
 
-import structlog
 import uvloop
 
 from contract.processes import leave, return_memory
+from contract.worker_logs import configure_logging
 from webhooks.application import run_deliverer
 from webhooks.health import CannotListenError
 from webhooks.settings import Settings, SettingsError, describe_settings, load_settings
@@ -52,30 +51,6 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await run_deliverer(settings, stop)
-
-
-def configure_logging(level: str, log_format: str) -> None:
-    """Sends every log line to standard error: JSON for machines, columns for people."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    renderers: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if log_format == "json"
-        # The pretty traceback shows local variables, secrets among them.
-        else [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *renderers,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s")
 
 
 if __name__ == "__main__":

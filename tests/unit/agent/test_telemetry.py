@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from agent.operations.telemetry import NoTracer, configure_logging
+from agent.operations.telemetry import NoTracer
+from contract.worker_logs import configure_logging
 
 ROOT = Path(__file__).parents[3]
 
