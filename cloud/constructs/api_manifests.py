@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from cloud.constructs.pods import CONFINED, probe, to_aws, to_dns, unprivileged
 from contract.config import Config
 from contract.task import SNS_MESSAGE_LIMIT
 
@@ -27,10 +28,6 @@ MAX_WAIT_SECONDS: Final = 25
 GRACE_SECONDS: Final = 10
 DEREGISTRATION_SECONDS: Final = 20
 """How long a pod that is to go still gets requests: the load balancer hears of it late."""
-
-METADATA: Final = "169.254.169.254/32"
-POD_IDENTITY_AGENT: Final = "169.254.170.23/32"
-"""Where pods get their credentials (EKS user guide, "EKS Pod Identity")."""
 
 type Manifest = dict[str, Any]
 
@@ -167,13 +164,7 @@ def _pod(settings: ApiSettings) -> Manifest:
         "serviceAccountName": NAME,
         # It does not talk to the cluster; its AWS credentials come another way.
         "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": unprivileged(USER),
         "terminationGracePeriodSeconds": DEREGISTRATION_SECONDS + GRACE_SECONDS + 5,
         "topologySpreadConstraints": [
             {
@@ -203,25 +194,12 @@ def _container(settings: ApiSettings) -> Manifest:
             {"name": "config", "mountPath": "/etc/darkroom", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
         ],
-        "startupProbe": _probe("/healthz", period=2, failures=30),
-        "readinessProbe": _probe("/readyz", period=5, failures=3),
-        "livenessProbe": _probe("/healthz", period=10, failures=3),
+        "startupProbe": probe("/healthz", "http", period=2, failures=30),
+        "readinessProbe": probe("/readyz", "http", period=5, failures=3),
+        "livenessProbe": probe("/healthz", "http", period=10, failures=3),
         "lifecycle": {"preStop": {"sleep": {"seconds": DEREGISTRATION_SECONDS}}},
         "resources": {"requests": {"cpu": "200m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-
-
-def _probe(path: str, *, period: int, failures: int) -> Manifest:
-    return {
-        "httpGet": {"path": path, "port": "http"},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
+        "securityContext": CONFINED,
     }
 
 
@@ -242,17 +220,10 @@ def _network_policy(settings: ApiSettings) -> Manifest:
                 }
             ],
             "egress": [
-                {
-                    "to": [{"namespaceSelector": {}}],
-                    "ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")],
-                },
+                to_dns(),
                 # The collector of traces is in this namespace.
                 {"to": [{"podSelector": {}}], "ports": [{"port": 4318, "protocol": "TCP"}]},
-                {"to": [{"ipBlock": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"port": 80, "protocol": "TCP"}]},
-                {
-                    "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [METADATA]}}],
-                    "ports": [{"port": 443, "protocol": "TCP"}],
-                },
+                *to_aws(),
             ],
         },
     }

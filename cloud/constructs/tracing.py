@@ -11,6 +11,7 @@ from constructs import Construct, IDependable
 
 from cloud import versions
 from cloud.constructs.pod_identity import PodIdentity, allow
+from cloud.constructs.pods import CONFINED
 
 NAME: Final = "traces"
 OTLP: Final = 4318
@@ -86,11 +87,7 @@ def collector_manifests(namespace: str, *, region: str, image: str) -> list[dict
         "readinessProbe": {"httpGet": {"path": "/", "port": HEALTH}},
         "livenessProbe": {"httpGet": {"path": "/", "port": HEALTH}},
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONFINED,
         "volumeMounts": [{"name": "config", "mountPath": "/etc/collector", "readOnly": True}],
     }
     pod = {

@@ -11,8 +11,9 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct, IDependable
 
 from cloud import names
-from cloud.constructs.api_manifests import METADATA, NAMESPACE, POD_IDENTITY_AGENT
+from cloud.constructs.api_manifests import NAMESPACE
 from cloud.constructs.pod_identity import PodIdentity, allow
+from cloud.constructs.pods import CONFINED, probe, to_aws, to_dns, unprivileged
 from cloud.constructs.results import webhooks_access
 from contract.config import Config
 from contract.topology import Topology
@@ -132,13 +133,7 @@ def _pod(image: str, environment: dict[str, str]) -> Manifest:
     return {
         "serviceAccountName": NAME,
         "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": unprivileged(USER),
         "terminationGracePeriodSeconds": GRACE_SECONDS + 10,
         "containers": [
             {
@@ -148,27 +143,14 @@ def _pod(image: str, environment: dict[str, str]) -> Manifest:
                 "ports": [{"name": "health", "containerPort": PORT}],
                 "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
                 "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the container's own
-                "startupProbe": _probe("/healthz", period=2, failures=30),
-                "readinessProbe": _probe("/readyz", period=10, failures=3),
-                "livenessProbe": _probe("/healthz", period=10, failures=3),
+                "startupProbe": probe("/healthz", "health", period=2, failures=30),
+                "readinessProbe": probe("/readyz", "health", period=10, failures=3),
+                "livenessProbe": probe("/healthz", "health", period=10, failures=3),
                 "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "384Mi"}},
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": CONFINED,
             }
         ],
         "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
-    }
-
-
-def _probe(path: str, *, period: int, failures: int) -> Manifest:
-    return {
-        "httpGet": {"path": path, "port": "health"},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
     }
 
 
@@ -183,16 +165,8 @@ def _network_policy() -> Manifest:
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [],
             "egress": [
-                {
-                    "to": [{"namespaceSelector": {}}],
-                    "ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")],
-                },
-                {"to": [{"ipBlock": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"port": 80, "protocol": "TCP"}]},
-                # AWS's own services, which have private addresses where the network has endpoints for them.
-                {
-                    "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [METADATA]}}],
-                    "ports": [{"port": 443, "protocol": "TCP"}],
-                },
+                to_dns(),
+                *to_aws(),
                 # Receivers listen where they like.
                 {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": list(_PRIVATE)}}]},
             ],
