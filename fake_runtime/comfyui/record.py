@@ -20,7 +20,6 @@ TIMEOUT_SECONDS = 120
 """A server with many custom nodes looks through all its model folders before it answers."""
 
 _KEPT = ("input", "input_order", "is_input_list", "output", "output_is_list", "output_name", "name", "output_node")
-_UPLOADED = ("image", "video", "audio", "file")
 _PROSE = frozenset({"tooltip", "display_name", "description", "placeholder"})
 
 
@@ -47,7 +46,7 @@ def _without_prose(value: Any) -> Any:
 
 
 def _takes_uploads(config: Any) -> bool:
-    return isinstance(config, dict) and any(config.get(f"{kind}_upload") for kind in _UPLOADED)
+    return isinstance(config, dict) and any(key.endswith("_upload") and value for key, value in config.items())
 
 
 def fetch(url: str) -> dict[str, Any]:
