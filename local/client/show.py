@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -89,25 +90,34 @@ def _percent(task: Task) -> str:
 def outcome(task: Task) -> str:
     """Returns how a task ended, in a sentence."""
     if task.succeeded:
-        count = len(task.images)
-        return f"{task.id} succeeded: {count} image{'' if count == 1 else 's'} in {task.output_location}"
+        return f"{task.id} succeeded: {_images(task)} in {task.output_location}"
     return f"{task.id} {task.status}" + (f": {task.error}" if task.error else "")
+
+
+def _images(task: Task) -> str:
+    count = len(task.images)
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def show_tasks(tasks: Iterable[Task]) -> None:
     """Prints a table of tasks."""
-    # An id that is cut cannot be named in the next command: the rest gives way to it.
-    first = Column("task", no_wrap=True), Column("status", no_wrap=True)
-    table = Table(*first, "runtime", "submitted", "attempts", "images", "error", box=SIMPLE_HEAD, pad_edge=False)
+    # An id that is cut cannot be named in the next command: the result gives way to it, and `get` tells the whole.
+    whole = Column("task", no_wrap=True), Column("status", no_wrap=True)
+    table = Table(*whole, "runtime", "submitted", "result", box=SIMPLE_HEAD, pad_edge=False)
+    today = datetime.now(UTC).date()
     for task in tasks:
+        form = "%H:%M:%S" if task.submitted_at.date() == today else "%m-%d %H:%M"
         table.add_row(
             Text(task.id, no_wrap=True, overflow="fold"),
             Text(f"{task.status}{_percent(task)}", style=_COLOURS.get(task.status, "")),
-            Text(task.runtime),
-            f"{task.submitted_at:%Y-%m-%d %H:%M:%S}",
-            str(task.attempts),
-            str(len(task.images)),
-            Text(task.error),
+            *(
+                Text(told, no_wrap=True, overflow="ellipsis")
+                for told in (
+                    task.runtime,
+                    f"{task.submitted_at:{form}}",
+                    task.error or (_images(task) if task.succeeded else ""),
+                )
+            ),
         )
     _print(table, "no task is like that")
 
