@@ -8,6 +8,12 @@
 {{ .Values.runtime.serviceAccountName | default .Release.Name }}
 {{- end }}
 
+{{/* Name of an object that belongs to no namespace: the same release may be in several. No namespace has a dot in it, so
+that no two names are one; at its beginning, `system-` is Kubernetes' own. */}}
+{{- define "darkroom.clusterWide" -}}
+{{ .release.Name }}-{{ .name }}.{{ .release.Namespace }}
+{{- end }}
+
 {{/* Labels by which pods are selected; these never change during the life of a release. */}}
 {{- define "darkroom.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
@@ -112,7 +118,7 @@ StorageClass provides keeps one name: its files are nowhere else, and would be g
 {{- if $store.existingVolume -}}
 {{ $name }}-{{ sha256sum $store.existingVolume | trunc 8 }}
 {{- else if $store.s3.enabled -}}
-{{- $content := dict "bucket" $store.s3.modelBucket "prefix" $store.s3.prefix "region" .Values.global.awsRegion "accessModes" $store.accessModes "size" (toString $store.size) -}}
+{{- $content := dict "namespace" .Release.Namespace "bucket" $store.s3.modelBucket "prefix" $store.s3.prefix "region" .Values.global.awsRegion "accessModes" $store.accessModes "size" (toString $store.size) -}}
 {{ $name }}-{{ toJson $content | sha256sum | trunc 8 }}
 {{- else -}}
 {{ $name }}

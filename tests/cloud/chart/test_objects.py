@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from agent.operations.pod import ANNOTATION, BUSY_COST, DO_NOT_DISRUPT, IDLE_COST
 from agent.settings import Settings
-from cloud import versions
+from cloud import helm, versions
 from cloud.chart_values import ChartValuesError, merged
 from contract.config import load_config
 from contract.runtimes import KINDS
 from contract.task import RuntimeType
-from tests.cloud.chart.releases import Release, environment, of_runtime, released
+from tests.cloud.chart.releases import COMPLETE, Release, environment, of_runtime, released, values_with
 from tests.cloud.kubernetes_objects import CRDS, faults, holds, value_of
 from tests.cloud.synthesis import ROOT
 
@@ -49,6 +49,23 @@ def test_a_cluster_takes_everything_that_is_optional(complete: Release) -> None:
     kinds = {item["kind"] for item in complete.objects}
     assert kinds >= {"PriorityClass", "Secret", "Service", "ServiceMonitor", "ValidatingAdmissionPolicy"}
     assert set(complete.all("Deployment")) == {"sdruntime", "sdruntime-canary", "sdruntime-headroom"}
+
+
+def test_one_release_name_in_two_namespaces_makes_no_object_of_the_cluster_twice() -> None:
+    def of_the_cluster(namespace: str) -> dict[tuple[str, str], Any]:
+        objects = helm.render(values_with(COMPLETE), release="sdruntime", namespace=namespace)
+        everywhere = (item for item in objects if "namespace" not in item["metadata"])
+        return {(item["kind"], item["metadata"]["name"]): item for item in everywhere}
+
+    one, other = of_the_cluster("images"), of_the_cluster("system-images")
+    named_by_their_runtime = {"EC2NodeClass", "NodePool"}
+    assert {kind for kind, _ in one.keys() & other.keys()} == named_by_their_runtime
+    assert {kind for kind, _ in one} - named_by_their_runtime == {
+        *("PersistentVolume", "PriorityClass", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    }
+    binding = other["ValidatingAdmissionPolicyBinding", "sdruntime-own-pod.system-images"]["spec"]
+    assert ("ValidatingAdmissionPolicy", binding["policyName"]) in other
+    assert not any(name.startswith("system-") for kind, name in other if kind == "PriorityClass"), "reserved"
 
 
 @pytest.mark.parametrize("text", ["123", "a: b #c"])
@@ -532,7 +549,7 @@ def test_an_agent_may_always_say_whether_it_is_busy(usual: Release, before: dict
 
 def verdict(release: Release, who: str, asking: list[str], before: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Returns whether the admission policy lets an update of a pod through."""
-    spec = release.one("ValidatingAdmissionPolicy", "sdruntime-own-pod")["spec"]
+    spec = release.one("ValidatingAdmissionPolicy", "sdruntime-own-pod.default")["spec"]
     extra = {"authentication.kubernetes.io/pod-name": asking} if asking else {"x": []}
     known = {
         "request": {"userInfo": {"username": f"system:serviceaccount:default:{who}", "extra": extra}},
