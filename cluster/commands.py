@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from cluster.state import ClusterState, read_running
 from cluster.summary import summary
 from contract.config import Config, ConfigError, load_config
 from local.harness.lines import EndingConsole
+from local.state_file import lives
 
 _FAILED: Final = 1
 _USAGE: Final = 2
@@ -103,17 +103,20 @@ def down() -> None:
     if state is None:
         typer.echo("no cluster runs")
         return
-    os.kill(state.pid, signal.SIGTERM)
+    try:
+        os.kill(state.pid, signal.SIGTERM)
+    except PermissionError:
+        _fail(f"the cluster (process {state.pid}) is another user's, who can end it")
     began = time.monotonic()
     told = began
-    while _lives(state.pid):
+    while lives(state.pid):
         if time.monotonic() - began > _DOWN_SECONDS:
             _fail(f"the cluster (process {state.pid}) has not ended after {_DOWN_SECONDS:.0f} s; look at its terminal")
         if time.monotonic() - told > 5:
             told = time.monotonic()
             typer.echo(f"waiting for the cluster's end ({told - began:.0f} s)")
         time.sleep(0.2)
-    left = [f"{name} ({pid})" for name, pid in state.processes.items() if _lives(pid)]
+    left = [f"{name} ({pid})" for name, pid in state.processes.items() if lives(pid)]
     if left:
         _fail(f"still there: {', '.join(left)}")
     typer.echo(f"ended: {len(state.processes)} processes")
@@ -147,13 +150,6 @@ def _running() -> ClusterState:
     if state is None:
         _fail("no cluster runs: start one by `uvx nox -s cluster -- up`")
     return state
-
-
-def _lives(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, 0)
-        return True
-    return False
 
 
 def _fail(sentence: str, status: int = _FAILED) -> NoReturn:

@@ -24,9 +24,10 @@ from cluster.options import ClusterOptions, Provider
 from cluster.ports import ControlPorts, cluster_ports
 from cluster.providers import Cluster, ForeignCluster, ProcessCluster
 from cluster.releases import Surroundings, as_pods_see, values_of
-from cluster.state import ClusterState, cluster_folder, forget_state, only_one, read_running, write_state
+from cluster.state import ClusterState, cluster_folder, only_one, read_running, state_path
 from contract.config import Config, ConfigError, RuntimeConfig
 from contract.topology import Topology, topology
+from local import state_file
 from local.clients import Clients, make_clients
 from local.config import load_local_config
 from local.emulator import UnfitEmulatorError, check, name_of
@@ -133,7 +134,7 @@ class ClusterRun:
             self._printer.say(str(error), style="red")
             status = FAILED
         finally:
-            await asyncio.to_thread(forget_state, os.getpid())
+            await asyncio.to_thread(state_file.forget, state_path(), os.getpid())
         self._printer.say("ended")
         return status
 
@@ -177,7 +178,7 @@ class ClusterRun:
             group.create_task(self._cluster.run(), name="cluster")
             await self._install(access, seen)
             await self._watched("KEDA's first look at each queue", self._wait_until_scaled(access))
-            await asyncio.to_thread(write_state, self._state(access))
+            await asyncio.to_thread(state_file.write, state_path(), self._state(access))
             self._announce(time.monotonic() - began)
             self._announced = True
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from local import state_file
 from local.folders import state_folder
+from local.state_file import Kept
 
 FOLDER: Final = "cluster"
 
 
-class ClusterState(BaseModel):
+class ClusterState(Kept):
     """Where everything of a running cluster is."""
 
-    model_config = ConfigDict(frozen=True)
-
-    pid: int
-    """Of the process that keeps it."""
     provider: str
     api: str
     sink: str
@@ -63,30 +58,6 @@ def only_one() -> Iterator[bool]:
             yield True
 
 
-def write_state(state: ClusterState) -> None:
-    """Writes the file so that a reader sees all of it or none."""
-    path = state_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
-
-
 def read_running() -> ClusterState | None:
     """Returns the state; None when no cluster has left one whose keeper lives."""
-    try:
-        state = ClusterState.model_validate_json(state_path().read_bytes())
-        os.kill(state.pid, 0)
-    except (OSError, ValidationError):
-        return None
-    return state
-
-
-def forget_state(pid: int) -> None:
-    """Deletes the file, unless another cluster has written it since."""
-    try:
-        state = ClusterState.model_validate_json(state_path().read_bytes())
-    except (OSError, ValidationError):
-        return
-    if state.pid == pid:
-        state_path().unlink(missing_ok=True)
+    return state_file.read_running(state_path(), ClusterState)

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from local import state_file
 from local.folders import state_folder
 from local.harness.replicas import Phase
+from local.state_file import Kept
 
 FILE_NAME: Final = "up.json"
 
@@ -56,13 +58,9 @@ class Replicas(BaseModel):
     """All that are there, those that are starting or draining as well."""
 
 
-class State(BaseModel):
+class State(Kept):
     """Where everything of a running stack is; the file is written anew, at once, whenever anything of it changes."""
 
-    model_config = ConfigDict(frozen=True)
-
-    pid: int
-    """Of the harness."""
     api: str
     sink: str
     localstack: str
@@ -74,7 +72,7 @@ class State(BaseModel):
     """URL by runtime."""
     processes: dict[str, Process]
     """By name; a restart changes the ids."""
-    replicas: dict[str, Replicas] = {}
+    replicas: dict[str, Replicas] = Field(default_factory=dict)
     """By runtime."""
 
 
@@ -114,38 +112,11 @@ def check_writable(path: Path) -> None:
         raise StateError(f"--state {path}: cannot be written ({error.strerror}): name another file") from error
 
 
-def write_state(path: Path, state: State) -> None:
-    """Writes the file so that a reader sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
-
-
 def read_state(path: Path) -> State | None:
     """Returns the state, or None when no stack has left one that can be read."""
-    try:
-        return State.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+    return state_file.read(path, State)
 
 
 def read_running(path: Path) -> State | None:
-    """Returns the state, or None when no stack has left one that still runs: one that was killed cannot clean up."""
-    state = read_state(path)
-    if state is None:
-        return None
-    try:
-        os.kill(state.pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass  # it is another user's
-    return state
-
-
-def forget_state(path: Path, pid: int) -> None:
-    """Deletes the file, unless another harness has written it since."""
-    state = read_state(path)
-    if state is not None and state.pid == pid:
-        path.unlink(missing_ok=True)
+    """Returns the state, or None when no stack has left one that still runs."""
+    return state_file.read_running(path, State)

@@ -20,6 +20,7 @@ from contract.config import Config, ConfigError
 from contract.objects import RECORDS
 from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from contract.topology import Topology, topology
+from local import state_file
 from local.chart_values import unknown_values
 from local.clients import Clients, make_clients
 from local.config import load_local_config
@@ -42,8 +43,6 @@ from local.harness.state import (
     StateError,
     check_writable,
     default_path,
-    forget_state,
-    write_state,
 )
 from local.harness.supervisor import StartFailedError, Supervisor
 from local.kept import kept_path, send_again
@@ -157,7 +156,7 @@ class Stack:
                     say("ending … (Ctrl-C again: at once)")
                     await self._say_what_is_lost()
         finally:
-            await asyncio.to_thread(forget_state, self._options.state, os.getpid())
+            await asyncio.to_thread(state_file.forget, self._options.state, os.getpid())
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         say("ended")
         return status
@@ -296,7 +295,7 @@ class Stack:
 
     async def _write_state(self) -> None:
         async with self._writing:
-            await asyncio.to_thread(write_state, self._options.state, self._state())
+            await asyncio.to_thread(state_file.write, self._options.state, self._state())
 
     def _provision(self, clients: Clients) -> None:
         """Makes topics, queues and buckets, and sees that a message gets through; a thread's work."""

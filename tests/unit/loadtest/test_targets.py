@@ -21,9 +21,10 @@ from loadtest.target import Kind, TargetError
 from loadtest.targets.compose import published
 from loadtest.targets.find import check_target, find_target, read_config, region_of
 from loadtest.targets.local import free_base, ports_needed, read_state, target_of, up_options
+from local import state_file
 from local.harness.ports import plan_ports
 from local.harness.replicas import Phase
-from local.harness.state import Process, ReplicaEntry, State, write_state
+from local.harness.state import Process, ReplicaEntry, State
 from local.harness.state import Replicas as StateReplicas
 
 ROOT = Path(__file__).parents[3]
@@ -63,7 +64,7 @@ def state(phases: list[Phase]) -> State:
 
 def test_the_harness_state_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "up.json"
-    write_state(path, state([Phase.READY, Phase.NODE, Phase.STARTING, Phase.DRAINING]))
+    state_file.write(path, state([Phase.READY, Phase.NODE, Phase.STARTING, Phase.DRAINING]))
     found = LocalReplicas(path).look()
     assert found["replicas"] == {"sdruntime": Replicas(ready=1, starting=2, draining=1, wanted=2)}
     assert found["busy"] == {}, "nobody answers there"
@@ -86,13 +87,13 @@ def test_a_stack_that_is_gone_is_not_found(tmp_path: Path) -> None:
         find_target(Settings(state=path))
     with pytest.raises(SourceError):
         LocalReplicas(path).look()
-    write_state(path, state([]).model_copy(update={"pid": 2**22 + 1}))
+    state_file.write(path, state([]).model_copy(update={"pid": 2**22 + 1}))
     assert read_state(path) is None, "its process is dead"
 
 
 def test_an_address_where_nobody_answers_is_named(tmp_path: Path) -> None:
     path = tmp_path / "up.json"
-    write_state(path, state([]))
+    state_file.write(path, state([]))
     with pytest.raises(TargetError, match=r"the API at http://127\.0\.0\.1:1 cannot be reached"):
         check_target(find_target(Settings(state=path)))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from local import state_file
 from local.client.running import running_api
 from local.harness.state import (
     Process,
@@ -16,10 +17,8 @@ from local.harness.state import (
     StateError,
     check_writable,
     default_path,
-    forget_state,
     path_beside,
     read_state,
-    write_state,
 )
 
 
@@ -41,7 +40,7 @@ def state(pid: int) -> State:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "up.json"
     assert read_state(path) is None
-    write_state(path, state(1))
+    state_file.write(path, state(1))
     assert read_state(path) == state(1)
     path.write_text("{")
     assert read_state(path) is None
@@ -59,18 +58,18 @@ def test_what_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "new" / "up.json"
     check_writable(path)
     assert list(path.parent.iterdir()) == []
-    write_state(path, state(1))
+    state_file.write(path, state(1))
     check_writable(path)
     assert read_state(path) == state(1)
 
 
 def test_a_harness_forgets_its_own_state_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "up.json"
-    write_state(path, state(1))
-    forget_state(path, 2)
+    state_file.write(path, state(1))
+    state_file.forget(path, 2)
     assert path.exists()
-    forget_state(path, 1)
-    forget_state(path, 1)
+    state_file.forget(path, 1)
+    state_file.forget(path, 1)
     assert not path.exists()
 
 
@@ -79,21 +78,29 @@ def test_the_client_finds_the_stack_that_runs_and_not_one_that_was_killed(
 ) -> None:
     monkeypatch.setenv("DARKROOM_HOME", str(tmp_path))
     assert running_api() is None
-    write_state(default_path(), state(os.getpid()))
+    state_file.write(default_path(), state(os.getpid()))
     assert running_api() == "http://127.0.0.1:9000"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    write_state(default_path(), state(gone.pid))
+    state_file.write(default_path(), state(gone.pid))
     assert running_api() is None
 
 
 def test_a_second_stack_leaves_the_state_of_the_first_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_HOME", str(tmp_path))
     assert path_beside(9100) == default_path(), "there is no other"
-    write_state(default_path(), state(os.getpid()))
+    state_file.write(default_path(), state(os.getpid()))
     assert path_beside(9100) == tmp_path / "up-9100.json"
     assert path_beside(9000) == default_path(), "two cannot have one port"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    write_state(default_path(), state(gone.pid))
+    state_file.write(default_path(), state(gone.pid))
     assert path_beside(9100) == default_path(), "the other was killed"
+
+
+def test_the_process_of_another_user_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int, _number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.kill", refuse)
+    assert state_file.lives(7)
