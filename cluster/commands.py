@@ -15,10 +15,9 @@ import typer
 from cluster.builds import BuildError, ensure_programs
 from cluster.kubectl import Access, ClusterError
 from cluster.options import ClusterOptions, Provider
-from cluster.run import unscaled
 from cluster.run import up as run_up
 from cluster.state import ClusterState, read_running
-from cluster.summary import summary
+from cluster.summary import summary, unscaled
 from contract.config import Config, ConfigError, load_config
 from local.harness.lines import EndingConsole
 from local.state_file import lives

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Awaitable
 from dataclasses import astuple, replace
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
@@ -25,6 +25,7 @@ from cluster.ports import ControlPorts, cluster_ports
 from cluster.providers import Cluster, ForeignCluster, ProcessCluster
 from cluster.releases import Surroundings, as_pods_see, values_of
 from cluster.state import ClusterState, cluster_folder, only_one, read_running, state_path
+from cluster.summary import unscaled
 from contract.config import Config, ConfigError, RuntimeConfig
 from contract.topology import Topology, topology
 from local import state_file
@@ -304,27 +305,6 @@ class ClusterRun:
         for runtime in self._installed:
             with contextlib.suppress(ClusterError):
                 await self._access.uninstall(runtime.name, runtime.namespace)
-
-
-async def unscaled(access: Access, config: Config) -> list[str]:
-    """Returns a line for each runtime that KEDA does not scale, with KEDA's words.
-
-    Raises:
-        ClusterError: the cluster does not answer.
-    """
-    by_release: dict[str, list[Any]] = {}
-    for item in await access.items("scaledobjects.keda.sh", "--all-namespaces"):
-        release = item["metadata"].get("labels", {}).get("app.kubernetes.io/instance", "")
-        by_release.setdefault(release, []).append(item)
-    lines = []
-    for runtime in config.runtimes:
-        items = by_release.get(runtime.name, [])
-        conditions = [each for item in items for each in item.get("status", {}).get("conditions") or ()]
-        ready = [each for each in conditions if each["type"] == "Ready"]
-        if len(ready) < max(1, len(items)) or any(each["status"] != "True" for each in ready):
-            words = [each.get("message") or each.get("reason", "") for each in ready if each["status"] != "True"]
-            lines.append(f"{runtime.name}: KEDA does not scale it: {words[0] if words else 'it has not looked yet'}")
-    return lines
 
 
 async def _api_cidrs(access: Access, processes: bool) -> tuple[str, ...]:
