@@ -20,8 +20,9 @@ const TURNS = 20;
 export function useTasks(filter) {
   const wanted = JSON.stringify(filter);
   const [more, setMore] = useState({ limit: PAGE, cursor: null, busy: true, error: null });
-  async function load(cursor, limit, signal) {
-    setMore((before) => ({ ...before, busy: true, limit }));
+  /** Loads the next page; with `again`, the newest anew, and how far somebody has looked stays. */
+  async function load(cursor, limit, signal, again = false) {
+    setMore((before) => ({ ...before, busy: true, limit: again ? before.limit : limit }));
     try {
       // A page that has to be looked for may be short, or empty, although there is a next one.
       let next = cursor;
@@ -32,7 +33,7 @@ export function useTasks(filter) {
         found += page.tasks.length;
         next = page.next;
       }
-      setMore({ limit, cursor: next, busy: false, error: null });
+      setMore((before) => ({ ...before, cursor: again && before.limit > PAGE ? before.cursor : next, busy: false, error: null }));
     } catch (error) {
       if (!signal?.aborted) setMore((before) => ({ ...before, busy: false, error }));
     }
@@ -50,7 +51,7 @@ export function useTasks(filter) {
     if (loaded.current === missed.value) return;
     loaded.current = missed.value;
     // What is on its way stays: the stream often begins before the first page is there.
-    load(null, PAGE, shown.current);
+    load(null, PAGE, shown.current, true);
   }, [missed.value]);
   const known = tasks.value;
   const all = useMemo(() => [...known.values()].filter((task) => matches(task, filter)).sort(newestFirst), [known, wanted]);

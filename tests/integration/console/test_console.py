@@ -203,6 +203,23 @@ def test_lists_are_asked_for_where_a_gateway_holds_the_stream_back(shown: Shown,
     expect(row(page, task_id).locator(".badge")).to_have_text(re.compile("succeeded"))
 
 
+def test_a_list_stays_as_long_as_somebody_has_made_it(shown: Shown, open_page: OpenPage) -> None:
+    ids = [unique("long") for _ in range(60)]
+    submit_many(shown.stack, ids)
+    page = open_page("about:blank")
+    page.route("**/v1/events", lambda route: None)  # so that lists are asked for, again and again
+    page.goto(f"{shown.stack.api}/#/tasks?id=long-")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".task")).to_have_count(60)
+
+    with page.expect_response("**/v1/tasks?*"):
+        pass
+    another = unique("long")
+    shown.stack.submit_workflow("comfyruntime", task_id=another)
+    expect(row(page, another)).to_be_visible()
+    expect(page.locator(".task")).to_have_count(61)
+
+
 def test_keys_are_asked_for_by_name_and_show_their_own_tasks(shown: Shown, open_page: OpenPage, tmp_path: Path) -> None:
     with Stack(shown.stack.deployment, tmp_path) as stack:
         stack.start_api(API_KEYS="alice=first-key,bob=second-key")
