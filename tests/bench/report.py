@@ -46,7 +46,7 @@ class ListRow:
 
     what: str
     tasks: int
-    """Of the last page."""
+    """Of the first page."""
     first: float
     """Seconds of the first page, about which the process remembers nothing."""
     median: float
