@@ -140,8 +140,10 @@ def is_about_credentials(error: BotoCoreError | ClientError) -> bool:
     return isinstance(error, _NO_CREDENTIALS)
 
 
-def describe(error: ClientError) -> str:
-    """Returns what AWS refused, and why, in a line."""
+def describe(error: BaseException) -> str:
+    """Returns what went wrong in a line: of what AWS refused, which call and why."""
+    if not isinstance(error, ClientError):
+        return str(error)
     found = error.response.get("Error", {})
     # A proxy, or an emulator that lacks the operation, answers with a page.
     reason = " ".join(str(found.get("Message") or "").split())[:500]

@@ -128,11 +128,16 @@ def release_values(config: Config, runtime: RuntimeConfig, placement: Placement)
     return merged(values, _made(config, runtime, placement))
 
 
+def values_in_force(runtime: RuntimeConfig) -> Values:
+    """Returns what holds for a runtime's release before the stacks set theirs: its own values over the defaults."""
+    return merged(chart_defaults(), translate(runtime.extra_values).values)
+
+
 def volume_keys(config: Config) -> frozenset[str]:
     """Returns the KMS keys, by id or ARN, that the volumes of runtimes' nodes are encrypted with."""
     found = set()
     for runtime in config.runtimes:
-        values = merged(chart_defaults(), translate(runtime.extra_values).values)
+        values = values_in_force(runtime)
         # A chart of somebody else may call other things so.
         node = values["karpenter"].get("nodeTemplate", {})
         found |= {node.get(volume, {}).get("kmsKeyID", "") for volume in ("osVolume", "dataVolume")}

@@ -66,5 +66,4 @@ def _drift(aws: Aws, settings: Config) -> list[str]:
     try:
         return drift(aws, settings)
     except (BotoCoreError, ClientError, ConfigError) as error:
-        why = describe(error) if isinstance(error, ClientError) else str(error)
-        return [f"whether nodes and add-ons are up to date is not known: {why}"]
+        return [f"whether nodes and add-ons are up to date is not known: {describe(error)}"]

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloud.chart_names import translate
-from cloud.chart_values import chart_defaults, merged
+from cloud.chart_values import values_in_force
 from cloud.deployment.limits import link
 from contract.config import Config
 
@@ -47,7 +46,7 @@ def demands(config: Config) -> list[Demand]:
     """Returns what each runtime may ask for, by its values and the chart's defaults."""
     found = []
     for runtime in config.runtimes:
-        values = merged(chart_defaults(), translate(runtime.extra_values).values)
+        values = values_in_force(runtime)
         provisioner: Mapping[str, Any] = values["karpenter"]["provisioner"]
         scaling: Mapping[str, Any] = values["runtime"]["scaling"]
         found.append(

@@ -56,8 +56,9 @@ def settle_releases(work: Work) -> None:
         found = current(work.aws, work.config)
         work.config = with_releases(work.config, found)
     except (BotoCoreError, ClientError) as error:
-        why = describe(error) if isinstance(error, ClientError) else str(error)
-        work.report.detail(f"nodes of the components and add-ons stay as they are, or come as EKS makes them: {why}")
+        work.report.detail(
+            f"nodes of the components and add-ons stay as they are, or come as EKS makes them: {describe(error)}"
+        )
         return
     chosen = work.config.cloud.releases
     work.report.detail(", ".join([f"nodes {chosen.component_nodes}", *(f"{k} {v}" for k, v in chosen.add_ons.items())]))

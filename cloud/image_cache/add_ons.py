@@ -12,8 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cloud import names
 from cloud.aws import Aws, ToolError, describe
-from cloud.chart_names import translate
-from cloud.chart_values import chart_defaults, merged
+from cloud.chart_values import values_in_force
 from cloud.image_cache.plan import Image, parse_image
 from cloud.kubernetes_access import TIMEOUT, api_client, kubeconfig, plain_cluster_errors
 from cloud.reporter import Reporter
@@ -38,8 +37,7 @@ def add_on_images(aws: Aws, config: Config, report: Reporter) -> list[Image]:
                 "kube-system", field_selector=f"metadata.name={_STARTS_PODS}", _request_timeout=TIMEOUT
             )
     except (ToolError, BotoCoreError, ClientError) as error:
-        why = describe(error) if isinstance(error, ClientError) else str(error)
-        report.detail(f"without the images of add-ons, which only the cluster tells: {why}")
+        report.detail(f"without the images of add-ons, which only the cluster tells: {describe(error)}")
         return []
     return images_on_each_node(
         (plain(item) for item in daemons.items),
@@ -52,7 +50,7 @@ def instance_types(config: Config) -> frozenset[str]:
     """Returns the types of instance that any runtime may run on."""
     found: set[str] = set()
     for runtime in config.runtimes:
-        values = merged(chart_defaults(), translate(runtime.extra_values).values)
+        values = values_in_force(runtime)
         found |= set(values["karpenter"]["provisioner"]["instanceType"])
     return frozenset(found)
 

@@ -216,7 +216,7 @@ class _Build:
             try:
                 self._remove_all()
             except (BotoCoreError, ClientError, ToolError, KeyboardInterrupt) as trouble:
-                reason = describe(trouble) if isinstance(trouble, ClientError) else str(trouble) or "interrupted"
+                reason = describe(trouble) or "interrupted"
                 self.report.say(
                     f"cleaning up failed too: {reason}; look for instances and snapshots with the tag "
                     f"{plan.BUILD_TAG}={self.identity} and remove them"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloud.aws import ToolError
-from cloud.chart_names import translate
-from cloud.chart_values import chart_defaults, merged
+from cloud.chart_values import values_in_force
 from contract.config import Config
 
 _BYTES: Final = {"Gi": 2**30, "Ti": 2**40, "G": 10**9, "T": 10**12}
@@ -37,7 +36,7 @@ def data_volumes(config: Config) -> list[DataVolume]:
     """
     found = []
     for runtime in config.runtimes:
-        values = merged(chart_defaults(), translate(runtime.extra_values).values)
+        values = values_in_force(runtime)
         node: dict[str, Any] = values["karpenter"]["nodeTemplate"]
         if node["imageCache"] != "soci":
             volume = node["dataVolume"]
