@@ -10,13 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,15 +22,14 @@ import httpx
 import matplotlib as mpl
 
 from cluster.api import ApiError, ApiServer
-from cluster.state import ClusterState, read_running
+from cluster.state import ClusterState
 from contract.config import load_config
 from contract.scaling.autoscaler import Autoscaler
 from contract.scaling.keda import Backlog
 from contract.scaling.settings import Scaling, scaling_by_runtime
-from loadtest.targets.local import free_base
 from local.clients import make_clients
 from local.harness.autoscale import read_backlog
-from tests.cluster.running import ROOT, until
+from tests.cluster.running import started
 
 PERIOD: Final = 15.0
 """Seconds between two decisions of the HPA's; when they fall cannot be told beforehand."""
@@ -162,34 +158,21 @@ def draw(path: Path, found: dict[str, list[Moment]], scaling: dict[str, Scaling]
     figure.savefig(path, metadata={"Date": None})
 
 
-def started(folder: Path) -> Iterator[ClusterState]:
-    """Yields a cluster of its own."""
-    config = folder / "config.yaml"
-    config.write_text(config_text(), encoding="utf-8")
-    command = [sys.executable, "-m", "cluster", "up", "--config", str(config), "--port-base", str(free_base(20))]
-    command += ["--nodes", "20", "--seconds-per-task", str(TASK_SECONDS)]
-    with (folder / "up.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=os.environ)
-    try:
-        yield until(f"the cluster ({folder / 'up.log'})", lambda: process.poll() is not None or read_running(), 600)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(120)
-
-
 def main() -> int:
     """Runs the comparison; returns 1 when reality and rules are apart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/cluster-scaling.svg"))
     parser.add_argument("--data", type=Path, help="where what was seen is written")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        for state in started(Path(folder)):
-            config = load_config(Path(state.config))
-            scaling = dict(scaling_by_runtime(config))
-            sqs = make_clients(state.endpoint).sqs
-            queues = {name: sqs.get_queue_url(QueueName=f"compare-{name}")["QueueUrl"] for name in LOADS}
-            found = asyncio.run(look(state, queues))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started(Path(folder), config_text(), nodes=20, seconds_per_task=TASK_SECONDS) as state,
+    ):
+        config = load_config(Path(state.config))
+        scaling = dict(scaling_by_runtime(config))
+        sqs = make_clients(state.endpoint).sqs
+        queues = {name: sqs.get_queue_url(QueueName=f"compare-{name}")["QueueUrl"] for name in LOADS}
+        found = asyncio.run(look(state, queues))
     if arguments.data:
         seen = {name: [[item.at, asdict(item.backlog), item.replicas] for item in each] for name, each in found.items()}
         arguments.data.write_text(json.dumps(seen, default=str), encoding="utf-8")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import httpx
 
 from cloud.helm import CHART, helm_binary
 from cluster.builds import build_key, cache_folder
-from cluster.state import ClusterState
+from cluster.state import ClusterState, read_running
+from loadtest.targets.local import free_base
 
 ROOT = Path(__file__).parents[2]
 NODES = 6
@@ -99,6 +103,27 @@ class Running:
         """Returns how often an agent began with a task."""
         answer = httpx.get(f"{self.state.api}/v1/tasks/{task}", trust_env=False, timeout=30).json()
         return int(answer.get("attempts") or 0)
+
+
+@contextmanager
+def started(folder: Path, config: str, *, nodes: int, seconds_per_task: float) -> Iterator[ClusterState]:
+    """Keeps a cluster with a release for each runtime of a config; its lines go into `up.log` of the folder."""
+    path, log = folder / "config.yaml", folder / "up.log"
+    path.write_text(config, encoding="utf-8")
+    command = [sys.executable, "-m", "cluster", "up", "--config", str(path), "--port-base", str(free_base(20))]
+    command += ["--nodes", str(nodes), "--seconds-per-task", str(seconds_per_task)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "COLUMNS": "200"}
+        )
+    try:
+        until(f"the cluster, see {log}", lambda: process.poll() is not None or read_running(), 600)
+        state = read_running()
+        assert state is not None, log.read_text(encoding="utf-8")[-3000:]
+        yield state
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
 
 
 def until(what: str, holds: Callable[[], Any], within: float) -> Any:

@@ -18,7 +18,6 @@ async function follow(signal) {
   for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 2000)) {
     // A gateway may hold a stream back until it ends (Amazon API Gateway does): until an event comes, lists are asked for.
     const silent = setInterval(() => { missed.value += 1; }, SILENT);
-    signal.addEventListener("abort", () => clearInterval(silent), { once: true });
     try {
       const answer = await call("v1/events", { signal, headers: last ? { "last-event-id": last } : {} });
       pause = 500;

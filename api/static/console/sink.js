@@ -9,14 +9,13 @@ export const callbacks = signal([]);
 export const listening = signal(false);
 
 const KEPT = 200;
-let source = null;
 
 /** Listens while somebody looks: the sink sends what it remembers first. */
 export function listen() {
   if (!sink) return () => {};
   let heard = [];
   let timer = 0;
-  source = new EventSource(`${sink}/events`);
+  const source = new EventSource(`${sink}/events`);
   source.onopen = () => { heard = []; listening.value = true; callbacks.value = []; };
   source.onerror = () => { listening.value = false; };
   source.addEventListener("callback", (event) => {
@@ -24,8 +23,7 @@ export function listen() {
     heard.length = Math.min(heard.length, KEPT);
     timer ||= setTimeout(() => { timer = 0; callbacks.value = [...heard]; }, 50);
   });
-  const mine = source;
-  return () => { clearTimeout(timer); mine.close(); };
+  return () => { clearTimeout(timer); source.close(); };
 }
 
 /** Returns the callbacks of one task. */

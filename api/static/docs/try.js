@@ -1,6 +1,7 @@
 // Sends a request as the page describes it, with the key that the console uses.
 import { useState } from "../vendor/hooks.js";
 import { html } from "../console/html.js";
+import { parse, stringify } from "../console/json.js";
 import { key } from "../console/keys.js";
 
 const MOST = 20000;
@@ -51,6 +52,6 @@ export function Try({ path, method, operation, body }) {
 
 function pretty(text) {
   let shown = text;
-  try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* it is text */ }
+  try { shown = stringify(parse(text), 2); } catch { /* it is text */ }
   return shown.length > MOST ? `${shown.slice(0, MOST)}\n… (${shown.length} characters)` : shown;
 }

@@ -250,11 +250,17 @@ def test_the_docs_name_what_is_required_and_send_a_request(shown: Shown, open_pa
     task_id = unique("tried")
     submit.get_by_text("Try it").click()
     body = {"task": task(task_id, "sdruntime")}
+    body["task"]["metadata"]["context"] = {"seed": 2**60 + 1}
     submit.get_by_label("Body").fill(json.dumps(body))
     submit.get_by_role("button", name="Send POST").click()
 
     expect(submit.get_by_role("status")).to_contain_text("202")
     expect(submit.get_by_role("status")).to_contain_text(task_id)
+    shown_again = page.locator("#getTask")
+    shown_again.get_by_text("Try it").click()
+    shown_again.get_by_role("textbox", name="id").fill(task_id)
+    shown_again.get_by_role("button", name="Send GET").click()
+    expect(shown_again.get_by_role("status")).to_contain_text(f'"seed": {2**60 + 1}')
 
 
 def test_every_control_has_a_name_and_a_phone_shows_all_of_a_task(shown: Shown, open_page: OpenPage) -> None:
