@@ -56,14 +56,8 @@ class Followed:
         """Notes what a look has found; returns whether a reader should be told."""
         news = self.known is None or event_id(found.record.current) != event_id(self.known.record.current)
         self.interval = FAST if news else min(SLOWEST, self.interval * 1.3)
-        self.known, self.looked_at = _small(found), now
+        self.known, self.looked_at = replace(found, record=found.record.without_baggage()), now
         return news
-
-
-def _small(stored: Stored) -> Stored:
-    """Returns as much of a record as is needed to compare it: thousands are kept."""
-    current = stored.record.current.model_copy(update={"context": None})
-    return replace(stored, record=stored.record.model_copy(update={"current": current, "earlier": {}}))
 
 
 def due(tasks: Iterable[Followed], now: float, most: int) -> list[Followed]:

@@ -326,11 +326,7 @@ class Lists:
             except ValidationError:
                 _log.exception("record unreadable", task_id=task.id, tenant=task.tenant)
                 return None
-        if stored is None:
-            return None
-        # What no list shows need not be remembered.
-        current = stored.record.current.model_copy(update={"context": None})
-        return stored.record.model_copy(update={"current": current, "earlier": {}, "request": ""})
+        return stored.record.without_baggage() if stored is not None else None
 
     async def _segments(self, tenant: str, query: Query) -> AsyncIterator[Segment]:
         """Yields the segments that may hold what is wanted, the newest first."""

@@ -189,6 +189,11 @@ class Record(BaseModel):
         """Returns every submission that this record knows, by its id."""
         return {**self.earlier, self.current.submission: self.current}
 
+    def without_baggage(self) -> Record:
+        """Returns the record without what is only carried along: who compares or lists records keeps thousands."""
+        current = self.current.model_copy(update={"context": None})
+        return self.model_copy(update={"current": current, "earlier": {}, "request": ""})
+
     def replace(self, changed: Submission) -> Record:
         """Returns the record with one known submission replaced."""
         if self.current.submission == changed.submission:

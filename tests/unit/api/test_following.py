@@ -29,7 +29,8 @@ def stored(name: str, status: Status, *, progress: float | None = None, runtime:
         submitted_at=NOW,
         progress=progress,
     )
-    return Stored(Record(id=name, current=current, earlier={"earlier": current}), f"{status}{progress}")
+    record = Record(id=name, current=current, earlier={"earlier": current}, request="x" * 4096)
+    return Stored(record, f"{status}{progress}")
 
 
 def followed(name: str, status: Status, *, at: float = 0.0, runtime: str = "sdruntime") -> Followed:
