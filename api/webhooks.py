@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,17 +15,14 @@ from api.aws import S3, UNAVAILABLE, Sqs
 from api.errors import ApiError, InvalidRequestError, UnavailableError
 from contract.deliveries import Delivery, Ledger, State, redeliver
 from contract.identifiers import TaskRef
-from contract.objects import ledger_key
+from contract.ledgers import Ledgers
 from contract.record import Record, Submission
-from contract.store import ContendedRecordError, read_document, write_document
 from contract.topology import string_attributes
 from contract.webhook_secrets import Secrets
 from contract.webhooks import Nudge, Webhook, reason_against
 
 _SECONDS: Final = 12
 """For one request's calls to AWS."""
-
-_TRIES: Final = 8
 
 _FIELD: Final = "task.metadata.webhook"
 
@@ -47,8 +45,7 @@ class Webhooks:
         self, *, sqs: Sqs, s3: S3, bucket: str, queue: str, allowed_origins: frozenset[str], look_seconds: float
     ) -> None:
         self._sqs = sqs
-        self._s3 = s3
-        self._bucket = bucket
+        self._ledgers = Ledgers(s3, bucket)
         self._queue = queue
         self._allowed = allowed_origins
         self._look_seconds = look_seconds
@@ -89,7 +86,8 @@ class Webhooks:
             UnavailableError: S3 is out of reach.
         """
         found, webhook = _with_webhook(record, submission)
-        ledger = (await self._ledger(record.ref, found.submission))[0]
+        async with _reached(record.ref, "the task's deliveries could not be read"):
+            ledger = (await self._ledgers.read(record.ref, found.submission)).ledger
         return {
             "submission": found.submission,
             "url": webhook.shown,
@@ -113,40 +111,13 @@ class Webhooks:
             except LookupError as error:
                 raise ApiError(404, "unknown_delivery", f"this submission has no delivery {number[:20]!r}") from error
 
-        try:
-            async with asyncio.timeout(_SECONDS):
-                ledger = await self._change(record.ref, found.submission, change)
-                await self._send(Nudge(record.ref, found.submission))
-        except UNAVAILABLE as error:
-            _log.warning("cannot redeliver", task_id=record.id, error=repr(error))
-            raise UnavailableError("the delivery could not be ordered; try again") from error
+        async with _reached(record.ref, "the delivery could not be ordered"):
+            stored = await self._ledgers.read(record.ref, found.submission)
+            ledger = await self._ledgers.change(stored, change)
+            await self._send(Nudge(record.ref, found.submission))
         delivery = ledger.find(n)
         assert delivery is not None
         return delivery_view(delivery)
-
-    async def _ledger(self, task: TaskRef, submission: str) -> tuple[Ledger, str]:
-        try:
-            async with asyncio.timeout(_SECONDS):
-                found = await read_document(self._s3, self._bucket, ledger_key(task, submission))
-        except UNAVAILABLE as error:
-            _log.warning("cannot read the ledger", task_id=task.id, error=repr(error))
-            raise UnavailableError("the task's deliveries could not be read; try again") from error
-        if found is None:
-            return Ledger(id=task.id, tenant=task.tenant, submission=submission), ""
-        try:
-            return Ledger.model_validate_json(found[0]), found[1]
-        except ValidationError as error:
-            _log.exception("ledger unreadable", task_id=task.id)
-            raise UnavailableError("the task's deliveries cannot be read") from error
-
-    async def _change(self, task: TaskRef, submission: str, change: Callable[[Ledger], Ledger]) -> Ledger:
-        for _ in range(_TRIES):
-            ledger, etag = await self._ledger(task, submission)
-            changed = change(ledger)
-            key = ledger_key(task, submission)
-            if await write_document(self._s3, self._bucket, key, changed, replaced=etag) is not None:
-                return changed
-        raise ContendedRecordError(f"the ledger of task {task} was changed too often meanwhile")
 
     async def _send(self, nudge: Nudge, *, delay: int = 0) -> None:
         if not self._url:
@@ -157,6 +128,20 @@ class Webhooks:
             DelaySeconds=delay,
             MessageAttributes=string_attributes(nudge.attributes()),
         )
+
+
+@asynccontextmanager
+async def _reached(task: TaskRef, failure: str) -> AsyncIterator[None]:
+    """Makes a 503 of what AWS does not do, or not in time, and of a ledger that cannot be read."""
+    try:
+        async with asyncio.timeout(_SECONDS):
+            yield
+    except UNAVAILABLE as error:
+        _log.warning("cannot reach the deliveries", task_id=task.id, error=repr(error))
+        raise UnavailableError(f"{failure}; try again") from error
+    except ValidationError as error:
+        _log.exception("ledger unreadable", task_id=task.id)
+        raise UnavailableError("the task's deliveries cannot be read") from error
 
 
 def _with_webhook(record: Record, submission: str | None) -> tuple[Submission, Webhook]:

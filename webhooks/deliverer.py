@@ -18,11 +18,10 @@ import structlog
 from pydantic import ValidationError
 
 from contract.deliveries import Attempt, Delivery, Ledger, State
-from contract.identifiers import TaskRef
+from contract.ledgers import Ledgers, StoredLedger
 from contract.links import Links
-from contract.objects import ledger_key
 from contract.record import Submission
-from contract.store import ContendedRecordError, RecordStore, S3Client, read_document, write_document
+from contract.store import RecordStore, S3Client
 from contract.webhook_secrets import Secrets
 from contract.webhooks import Nudge, Webhook
 from webhooks.metrics import Metrics
@@ -43,8 +42,6 @@ _HELD_WAIT: Final = 2.0
 _FULL_WAIT: Final = 2.0
 _LONGEST_FULL_WAIT: Final = 120.0
 """Seconds until a receiver is looked at again that takes as many attempts as it may; doubled each time."""
-
-_TRIES: Final = 12
 
 log = structlog.get_logger()
 
@@ -75,15 +72,8 @@ class _Due:
     delivery: Delivery
     ledger: Ledger
     """With all that has happened."""
-    etag: str
-    """Of the ledger that this one is to replace."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    ledger: Ledger
-    etag: str
-    """Empty: it has not been written yet."""
+    stored: StoredLedger
+    """Which that one is to replace."""
 
 
 class Deliverer:
@@ -116,9 +106,9 @@ class Deliverer:
         anchor_seconds: float,
         holder: str,
     ) -> None:
-        self._s3 = s3
         self._bucket = bucket
         self._store = RecordStore(s3, bucket)
+        self._ledgers = Ledgers(s3, bucket)
         self._links = links
         self._secrets = secrets
         self._sender = sender
@@ -165,7 +155,7 @@ class Deliverer:
     async def _step(self, nudge: Nudge, submission: Submission, webhook: Webhook) -> Followed | Delivery:
         """Makes one attempt if one is due, and returns the delivery as it stands then."""
         now = datetime.now(UTC)
-        stored = await self._read(nudge.task, nudge.submission)
+        stored = await self._ledgers.read(nudge.task, nudge.submission)
         if stored.ledger.is_held(now):
             wait = _HELD_WAIT * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             return Followed(again=wait, deferred=nudge.deferred, owner=nudge.owner)
@@ -183,7 +173,9 @@ class Deliverer:
         pause = self._receivers.pause(receiver, time.monotonic())
         if pause > 0:
             until = now + timedelta(seconds=pause * random.uniform(1.0, 1.5))  # noqa: S311 - no secret
-            ledger = await self._change(stored, lambda found: put_off(note_news(found, submission, now), due.n, until))
+            ledger = await self._ledgers.change(
+                stored, lambda found: put_off(note_news(found, submission, now), due.n, until)
+            )
             return ledger.find(due.n) or _OVER
         if not self._receivers.has_room(receiver):
             await self._write_news(stored, ledger)
@@ -191,16 +183,15 @@ class Deliverer:
             wait *= random.uniform(0.5, 1.0)  # noqa: S311 - no secret
             return Followed(again=wait, deferred=nudge.deferred + 1, owner=nudge.owner)
         with self._receivers.attempt(receiver) as breaker:
-            return await self._attempt(_Due(nudge, submission, webhook, due, ledger, stored.etag), breaker)
+            return await self._attempt(_Due(nudge, submission, webhook, due, ledger, stored), breaker)
 
     async def _attempt(self, due: _Due, breaker: Breaker) -> Followed | Delivery:
         began = datetime.now(UTC)
         self._held += 1
         until = began + timedelta(seconds=self._sender.seconds + _HOLD_MARGIN)
         holder = f"{self._holder}/{self._held}"
-        held = due.ledger.hold(holder, until)
-        etag = await self._put(held, due.etag)
-        if etag is None:
+        held = await self._ledgers.replace(due.stored, due.ledger.hold(holder, until))
+        if held is None:
             return Followed(again=0.0, owner=due.nudge.owner)  # somebody else was faster
         clock = time.monotonic()
         outcome = await self._send(due)
@@ -210,8 +201,8 @@ class Deliverer:
         breaker.note(succeeded=outcome.status is not None and outcome.status < 500, now=time.monotonic())
         self._metrics.attempts.labels(outcome.verdict.name.lower()).inc()
         jitter = random.random()  # noqa: S311 - no secret
-        after = await self._change(
-            _Stored(held, etag),
+        after = await self._ledgers.change(
+            held,
             lambda found: after_attempt(
                 found,
                 due.delivery.n,
@@ -246,33 +237,10 @@ class Deliverer:
         headers = headers_of(body, delivery, secrets=secrets, now=datetime.now(UTC))
         return await self._sender.send(due.webhook.url, body, headers)
 
-    async def _read(self, task: TaskRef, submission: str) -> _Stored:
-        found = await read_document(self._s3, self._bucket, ledger_key(task, submission))
-        if found is None:
-            return _Stored(Ledger(id=task.id, tenant=task.tenant, submission=submission), "")
-        return _Stored(Ledger.model_validate_json(found[0]), found[1])
-
-    async def _put(self, ledger: Ledger, etag: str) -> str | None:
-        key = ledger_key(ledger.ref, ledger.submission)
-        return await write_document(self._s3, self._bucket, key, ledger, replaced=etag)
-
-    async def _write_news(self, stored: _Stored, ledger: Ledger) -> None:
+    async def _write_news(self, stored: StoredLedger, ledger: Ledger) -> None:
         """Writes what has happened, so that it is seen; whoever is faster writes the same."""
         if ledger != stored.ledger:
-            await self._put(ledger, stored.etag)
-
-    async def _change(self, stored: _Stored, change: Callable[[Ledger], Ledger]) -> Ledger:
-        """Applies a change until it wins.
-
-        Raises:
-            ContendedRecordError: others won too many times in a row.
-        """
-        for _ in range(_TRIES):
-            changed = change(stored.ledger)
-            if changed == stored.ledger or await self._put(changed, stored.etag) is not None:
-                return changed
-            stored = await self._read(stored.ledger.ref, stored.ledger.submission)
-        raise ContendedRecordError(f"the ledger of task {stored.ledger.ref} was changed too often meanwhile")
+            await self._ledgers.replace(stored, ledger)
 
 
 def _seconds_until(delivery: Delivery) -> float:
