@@ -7,10 +7,10 @@ from typing import Final
 from starlette.requests import Request
 
 from api.cors import allowed_origins
-from api.errors import ApiError
+from api.errors import ApiError, InvalidRequestError
 from api.middleware import request_state
 from api.services import services_of
-from contract.identifiers import TaskRef
+from contract.identifiers import TaskRef, check_tenant_if_any
 from contract.origins import ANY
 
 TENANT: Final = "tenant"
@@ -65,3 +65,15 @@ def tenant_of(request: Request) -> str:
         raise ApiError(403, "forbidden", f"only an admin's API key may name a tenant; leave {TENANT} out")
     state.tenant = tenant
     return tenant
+
+
+def checked_tenant_of(request: Request) -> str:
+    """Returns whose tasks a request is about, where there is no single one that is found or not.
+
+    Raises:
+        ApiError: as `tenant_of`; 400, no tenant can be called so.
+    """
+    try:
+        return check_tenant_if_any(tenant_of(request))
+    except ValueError as error:
+        raise InvalidRequestError(TENANT, str(error)) from error

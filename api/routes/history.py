@@ -7,23 +7,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.answers import json_answer
-from api.errors import InvalidRequestError
 from api.lists import parse_query
 from api.middleware import request_state
-from api.routes.asking import TENANT, task_of, tenant_of
+from api.routes.asking import checked_tenant_of, task_of
 from api.services import services_of
-from contract.identifiers import check_tenant_if_any
 
 _NO_STORE = {"cache-control": "no-store"}
 
 
 async def list_tasks(request: Request) -> Response:
     """Lists the tasks of the caller's tenant, the newest first."""
-    tenant = tenant_of(request)
-    try:
-        check_tenant_if_any(tenant)
-    except ValueError as error:
-        raise InvalidRequestError(TENANT, str(error)) from error
+    tenant = checked_tenant_of(request)
     query = parse_query(request.query_params)
     services = services_of(request)
     page = await services.lists.page(tenant, query)

@@ -1,33 +1,24 @@
-"""The tasks as a resource: `/v1/tasks` and `/v1/runtimes`."""
+"""The tasks as a resource, the files that they name and the runtimes: `/v1/tasks`, `/v1/inputs`, `/v1/runtimes`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final
-
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from api.answers import json_answer
-from api.errors import InvalidRequestError, UnavailableError
-from api.events import has_seen_the_end, task_events
+from api.errors import InvalidRequestError
 from api.idempotency import check_key
 from api.links import task_links
 from api.middleware import request_state
 from api.requests import from_v1
 from api.routes.accepting import accept
-from api.routes.asking import TENANT, refuse_foreign_page, task_of, tenant_of
+from api.routes.asking import TENANT, task_of
 from api.services import services_of
 from api.submit import Accepted
 from api.waiting import WAIT, parse_wait, wait_for_end
-from contract.identifiers import TaskRef, check_tenant_if_any
+from contract.identifiers import TaskRef
 from contract.record import Record
-
-EVENT_STREAM: Final = "text/event-stream"
-
-SUBMISSION: Final = "submission"
-"""The query parameter by which an earlier submission is meant."""
 
 
 async def submit(request: Request) -> Response:
@@ -96,87 +87,6 @@ async def cancel(request: Request) -> Response:
     return json_answer(view, status=200 if cancelled.at_once else 202)
 
 
-async def events(request: Request) -> Response:
-    """Tells each change of a task until it has ended."""
-    services = services_of(request)
-    record = await services.tasks.read(_task(request))
-    last_event_id = request.headers.get("last-event-id", "")
-    if has_seen_the_end(record, last_event_id):
-        return Response(status_code=204)
-    if request.method == "HEAD":
-        return Response(media_type=EVENT_STREAM)
-    return _stream(request, task_events(services.tasks, record, last_event_id, services.front.stopping))
-
-
-async def all_events(request: Request) -> Response:
-    """Tells each change of each of a tenant's tasks, for as long as the client likes."""
-    services, tenant = services_of(request), _checked_tenant(request)
-    if request.method == "HEAD":
-        return Response(media_type=EVENT_STREAM)
-    last_event_id = request.headers.get("last-event-id", "")
-    return _stream(request, services.feeds.events(tenant, last_event_id, services.front.stopping))
-
-
-def _checked_tenant(request: Request) -> str:
-    try:
-        return check_tenant_if_any(tenant_of(request))
-    except ValueError as error:
-        raise InvalidRequestError(TENANT, str(error)) from error
-
-
-def _stream(request: Request, coming: AsyncIterator[bytes]) -> Response:
-    """Answers with events as they come.
-
-    Raises:
-        UnavailableError: too many do so already.
-    """
-    front, state = services_of(request).front, request_state(request.scope)
-    if not front.streams.has_room(state.caller.name):
-        raise UnavailableError(
-            "too many event streams are open; ask GET /v1/tasks/{id} instead", code="too_many_streams"
-        )
-    state.stream = True
-
-    async def stream() -> AsyncIterator[bytes]:
-        with front.streams.one(state.caller.name):
-            async for event in coming:
-                yield event
-
-    return StreamingResponse(
-        stream(),
-        media_type=EVENT_STREAM,
-        # X-Accel-Buffering: nginx would hold the events back until its buffer is full.
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
-
-
-async def deliveries(request: Request) -> Response:
-    """Tells what was delivered to a task's webhook, and how each attempt went."""
-    services = services_of(request)
-    record = await services.tasks.read(_task(request))
-    found = await services.webhooks.deliveries(record, request.query_params.get(SUBMISSION))
-    return json_answer(found, headers={"cache-control": "no-store"})
-
-
-async def redeliver(request: Request) -> Response:
-    """Has a delivery made once more."""
-    refuse_foreign_page(request)
-    services = services_of(request)
-    record = await services.tasks.read(_task(request))
-    found = await services.webhooks.redeliver(
-        record, request.query_params.get(SUBMISSION), request.path_params["number"]
-    )
-    return json_answer(found, status=202)
-
-
-async def webhook_secrets(request: Request) -> Response:
-    """Tells a caller the secrets by which its webhooks are signed."""
-    if TENANT in request.query_params:
-        raise InvalidRequestError(TENANT, "secrets are always the API key's own tenant's; leave it out")
-    secrets = services_of(request).webhooks.secrets.of(request_state(request.scope).caller.tenant)
-    return json_answer({"secrets": secrets}, headers={"cache-control": "no-store"})
-
-
 async def upload(request: Request) -> Response:
     """Stores a file that tasks can name as their input."""
     if TENANT in request.query_params:
@@ -199,11 +109,6 @@ ROUTES = (
     Route("/v1/tasks", submit, methods=["POST"]),
     Route("/v1/tasks/{task_id}", show, methods=["GET"]),
     Route("/v1/tasks/{task_id}", cancel, methods=["DELETE"]),
-    Route("/v1/tasks/{task_id}/events", events, methods=["GET"]),
-    Route("/v1/events", all_events, methods=["GET"]),
-    Route("/v1/tasks/{task_id}/deliveries", deliveries, methods=["GET"]),
-    Route("/v1/tasks/{task_id}/deliveries/{number}/redeliver", redeliver, methods=["POST"]),
-    Route("/v1/webhook-secrets", webhook_secrets, methods=["GET"]),
     Route("/v1/inputs", upload, methods=["POST"]),
     Route("/v1/runtimes", runtimes, methods=["GET"]),
 )
