@@ -14,10 +14,10 @@ from typing import Final
 import structlog
 
 from agent.application import run_agent
-from agent.operations.health import CannotListenError
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
 from contract.processes import EXIT_RESTART_RUNTIME, leave, return_memory
 from contract.worker_logs import configure_logging
+from contract.worker_probes import CannotListenError
 
 EXIT_SETTINGS: Final = 2
 EXIT_AT_ONCE: Final = 128 + signal.SIGTERM

@@ -64,7 +64,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
         Whether it has ended because its runtime is to be restarted.
 
     Raises:
-        agent.operations.health.CannotListenError: the health port is in use.
+        contract.worker_probes.CannotListenError: the health port is in use.
     """
     async with AsyncExitStack() as stack:
         clients = await open_clients(

@@ -12,8 +12,8 @@ import uvloop
 
 from contract.processes import leave, return_memory
 from contract.worker_logs import configure_logging
+from contract.worker_probes import CannotListenError
 from webhooks.application import run_deliverer
-from webhooks.health import CannotListenError
 from webhooks.settings import Settings, SettingsError, describe_settings, load_settings
 
 EXIT_SETTINGS: Final = 2

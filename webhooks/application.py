@@ -40,7 +40,7 @@ async def run_deliverer(settings: Settings, stop: asyncio.Event) -> None:
     """Delivers until `stop` is set and what is under way has ended.
 
     Raises:
-        webhooks.health.CannotListenError: the port of the probes is in use.
+        contract.worker_probes.CannotListenError: the port of the probes is in use.
     """
     async with AsyncExitStack() as stack:
         # Any: the session's methods are typed by literal service names of stubs that are not installed.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,20 +10,16 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from contract.processes import OursAlone
+from contract import worker_probes
 from contract.topology import RECEIVE_WAIT
 from webhooks.consumer import Consumer
-from webhooks.metrics import CONTENT_TYPE, Metrics
+from webhooks.metrics import Metrics
 from webhooks.receivers import Receivers
 
 _SILENCE: Final = RECEIVE_WAIT + 30.0
 """Seconds since the queue's last answer after which something is wrong: a poll without messages ends sooner."""
 
 log = structlog.get_logger()
-
-
-class CannotListenError(Exception):
-    """The address of the probes is in use or not ours; the text names it."""
 
 
 @asynccontextmanager
@@ -35,7 +29,7 @@ async def listen(
     """Serves while the context lasts.
 
     Raises:
-        CannotListenError: the address is in use or not ours.
+        contract.worker_probes.CannotListenError: the address is in use or not ours.
     """
     began = time.monotonic()
 
@@ -51,19 +45,8 @@ async def listen(
     async def render(_: web.Request) -> web.Response:
         metrics.following.set(consumer.busy)
         metrics.left_alone.set(receivers.left_alone(time.monotonic()))
-        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=metrics.render(), headers={"Content-Type": worker_probes.METRICS_TYPE})
 
-    app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", render)])
-    logging.getLogger("aiohttp.server").addFilter(OursAlone())
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise CannotListenError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
-        log.info("listening", host=host, port=runner.addresses[0][1])
+    async with worker_probes.listen(host, port, {"/healthz": healthz, "/readyz": readyz, "/metrics": render}) as bound:
+        log.info("listening", host=host, port=bound)
         yield
-    finally:
-        await runner.cleanup()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4"
 
 
 class Metrics:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,16 +16,11 @@ from agent.operations.metrics import Metrics
 from agent.operations.recycling import Recycling
 from agent.operations.warm_up import WarmUp, WarmUpState
 from agent.pipeline import Pipeline
-from contract.processes import OursAlone
+from contract.worker_probes import METRICS_TYPE, listen
 
 log = structlog.get_logger()
 
 _READY: Final = {State.READY, State.BUSY}
-_METRICS_TYPE: Final = "text/plain; version=0.0.4"
-
-
-class CannotListenError(Exception):
-    """The address of the probes is in use or not ours; the text names it."""
 
 
 class HealthServer:
@@ -62,31 +55,17 @@ class HealthServer:
         """Serves while the context lasts, and says on which port.
 
         Raises:
-            CannotListenError: the address is in use or not ours.
+            contract.worker_probes.CannotListenError: the address is in use or not ours.
         """
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/runtimez", self._runtimez),
-                web.get("/metrics", self._render_metrics),
-            ]
-        )
-        logging.getLogger("aiohttp.server").addFilter(OursAlone())
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, host, port)
-            try:
-                await site.start()
-            except OSError as error:
-                raise CannotListenError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
-            bound = int(runner.addresses[0][1])
+        handlers = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/runtimez": self._runtimez,
+            "/metrics": self._render_metrics,
+        }
+        async with listen(host, port, handlers) as bound:
             log.info("health_listening", host=host, port=bound)
             yield bound
-        finally:
-            await runner.cleanup()
 
     async def _healthz(self, request: web.Request) -> web.Response:
         heartbeat = self._pipeline.heartbeat
@@ -119,4 +98,4 @@ class HealthServer:
         self._metrics.settle()
         for stage in Stage:
             self._metrics.held.labels(stage).set(self._holdings.count(stage))
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": _METRICS_TYPE})
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": METRICS_TYPE})
