@@ -79,8 +79,10 @@ def test_the_end_of_a_task_is_delivered_signed_by_each_secret_of_its_tenant(
     assert alice.type == "task.succeeded"
     view = ask(stack, "GET", f"/v1/tasks/{sent['id']}").json()
     data = alice.document["data"]
-    changing = {"images", "output", "links"}  # links are signed anew each time
-    same = {name for name in view if name not in changing}
+    changing = {"images", "output"}  # their links are signed anew each time
+    for_caller = {"links", "webhook"}  # where to go on, and where the receiver is, which knows that
+    assert view["webhook"] == f"{hooks.url}/alice"
+    same = view.keys() - changing - for_caller
     assert {name: data[name] for name in same} == {name: view[name] for name in same}
     assert http().get(data["images"][0]["url"]).content.startswith(b"\x89PNG")
     (delivery,) = eventually(lambda: [item for item in deliveries(stack, sent["id"]) if item["state"] == "delivered"])
