@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from agent.application import run_agent
+from agent.marks.signer import WrongSignerError
 from agent.settings import Settings, SettingsError, describe_settings, load_settings
 from contract.processes import EXIT_RESTART_RUNTIME, leave, return_memory
 from contract.worker_logs import configure_logging
@@ -53,6 +54,9 @@ def main() -> int:
             wants_runtime_restarted = runner.run(_serve(settings))
     except CannotListenError as error:
         sys.stderr.write(f"agent: HEALTH_HOST, HEALTH_PORT: {error}\n")
+        return EXIT_SETTINGS
+    except WrongSignerError as error:
+        sys.stderr.write(f"agent: CREDENTIALS_SIGNER or outputs.signingSecretArn: {error}\n")
         return EXIT_SETTINGS
     return EXIT_RESTART_RUNTIME if wants_runtime_restarted else 0
 

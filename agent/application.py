@@ -30,6 +30,7 @@ from agent.operations.warm_up import WarmUp
 from agent.outputs import Outputs
 from agent.pipeline import Pipeline
 from agent.preparation import Preparation
+from agent.release import open_release
 from agent.runtimes import make_runtime, open_session
 from agent.settings import Settings
 from agent.task_queue import TaskQueue
@@ -65,6 +66,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
 
     Raises:
         contract.worker_probes.CannotListenError: the health port is in use.
+        agent.marks.signer.WrongSignerError: results are to be signed, and cannot be.
     """
     async with AsyncExitStack() as stack:
         clients = await open_clients(
@@ -75,6 +77,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
         stack.callback(tracer.close)
 
         metrics = Metrics(settings.runtime_name)
+        release = await stack.enter_async_context(open_release(settings, metrics))
         holdings = Holdings()
         store = RecordStore(clients.s3, settings.s3_bucket)
         lists = TaskLists(clients.s3, settings.s3_bucket)
@@ -132,6 +135,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 runtime=runtime,
                 runtime_type=settings.runtime_type,
                 visibility_timeout=settings.visibility_timeout,
+                release=release,
             ),
             completion=Completion(
                 queue=queue,
@@ -163,6 +167,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             warm_up=warm_up,
             recycling=recycling,
             lifecycle=lifecycle,
+            release=release,
         )
         health = HealthServer(
             pipeline,

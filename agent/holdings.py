@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.marks.facts import Facts
 from agent.runtimes.base import Prepared
 from contract.record import Submission, TransitionError
 from contract.store import Stored
@@ -79,6 +80,8 @@ class Held:
     """Attempts when this agent decided to run the task."""
     preparing: asyncio.Task[None] | None = None
     prepared: Prepared | None = None
+    facts: Facts | None = None
+    """What its files' content credentials may tell of its request; None where they have none."""
     preparing_seconds: float = 0.0
     queued_seconds: float | None = None
     """From its publication to the start of this attempt; None: not known."""

@@ -36,6 +36,7 @@ from agent.operations.warm_up import WarmUp
 from agent.outcomes import Abandoned, Answered, Answering, HandedBack, Outcome, Raised
 from agent.pace import Pace
 from agent.preparation import Preparation
+from agent.release import Release
 from agent.results import Results
 from agent.run_outcome import arrived, internal_error
 from agent.running import HEAD_START, Running
@@ -90,6 +91,7 @@ class Pipeline:
         warm_up: WarmUp,
         recycling: Recycling,
         lifecycle: Lifecycle,
+        release: Release | None = None,
     ) -> None:
         self._queue = queue
         self._runtime = runtime
@@ -105,6 +107,7 @@ class Pipeline:
         self._warm_up = warm_up
         self._recycling = recycling
         self._lifecycle = lifecycle
+        self._release = release
         self.heartbeat = Heartbeat(queue, holdings, metrics, visibility_timeout=visibility_timeout)
         self._watch = RecordWatch(
             store,
@@ -383,6 +386,7 @@ class Pipeline:
                 self._results.note(outcome.seconds, outcome.answer.size)
             async with self._completing:
                 with self._tracer.span("finish", held.trace), self._timed("finish"):
+                    outcome = await self._released(held, outcome)
                     label = await self._completion.conclude(held, outcome)
                     del outcome
                     if holds_result:
@@ -405,6 +409,12 @@ class Pipeline:
             self._changed.set()
             if not len(self._holdings):
                 self._emptied.set()
+
+    async def _released(self, held: Held, outcome: Outcome) -> Outcome:
+        """Returns an outcome as it may be stored."""
+        if self._release is None or not isinstance(outcome, Answered):
+            return outcome
+        return await self._release.pass_through(held, outcome)
 
     # Shutdown --------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from agent.errors import TaskError
 from agent.holdings import Held, Holdings
 from agent.inputs.payloads import Payloads
 from agent.outcomes import Cancelled, Exhausted, HandedBack, Outcome, Raised, Settled, Unreadable
+from agent.release import Release
 from agent.runtimes.base import Runtime
 from contract.inputs import NO_RULES
 from contract.record import Submission, TooManyUnfinishedError, submit
@@ -40,6 +41,7 @@ class Preparation:
         runtime: fetches inputs in its own way.
         runtime_type: decides which task types are taken.
         visibility_timeout: seconds after which a second copy is looked at again for the first time.
+        release: is told of each request, where results are marked.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Preparation:
         runtime: Runtime,
         runtime_type: RuntimeType,
         visibility_timeout: int,
+        release: Release | None = None,
     ) -> None:
+        self._release = release
         self._holdings = holdings
         self._store = store
         self._lists = lists
@@ -136,6 +140,8 @@ class Preparation:
         if error is not None:
             raise error
         content = await self._payloads.content_of(task)
+        if self._release is not None:
+            self._release.note_request(held, content)
         metadata = task.metadata
         held.prepared = await self._runtime.prepare(
             metadata.tasktype, content, tenant=metadata.tenant, rules=metadata.inputs or NO_RULES

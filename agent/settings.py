@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -15,6 +16,7 @@ from agent.operations.warm_up import WarmUpRequest, read_warm_up
 from agent.runtimes.allowance import MOST_BYTES
 from contract.identifiers import RuntimeName
 from contract.outbound import parse_origins
+from contract.outputs import OutputRules
 from contract.runtimes import KINDS, listed
 from contract.task import RuntimeType
 from contract.topology import VISIBILITY_TIMEOUT
@@ -87,6 +89,25 @@ class Settings(BaseSettings):
             gt=0,
         ),
     ] = MOST_BYTES
+    outputs: Annotated[
+        OutputRules,
+        NoDecode,
+        Field(
+            description="what becomes of results before they are stored: JSON, as `modelsRuntime[].outputs` in "
+            "config.yaml (docs/marks.md)"
+        ),
+    ] = OutputRules()
+    credentials_signer: Annotated[
+        SecretStr,
+        Field(
+            description="outputs.contentCredentials: private key and certificates of the signer as PEM, or the path of "
+            "a file with them; comes before outputs.signingSecretArn",
+            validate_default=True,
+        ),
+    ] = SecretStr("")
+    output_check_token: Annotated[
+        SecretStr, Field(description="outputs.check: sent to it as `Authorization: Bearer`; nothing when empty")
+    ] = SecretStr("")
     visibility_timeout: Annotated[
         int,
         Field(
@@ -203,6 +224,26 @@ class Settings(BaseSettings):
             raise ValueError(error.message)
         return request
 
+    @field_validator("outputs", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"no JSON: {error}") from error
+
+    @field_validator("credentials_signer")
+    @classmethod
+    def _must_be_there(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        rules, text = info.data.get("outputs"), value.get_secret_value().strip()
+        if rules is None or not rules.content_credentials:
+            return value
+        if not text and not rules.signing_secret_arn:
+            raise ValueError("outputs.contentCredentials needs a signer; set this, or outputs.signingSecretArn")
+        if text and not text.startswith("-----") and not Path(text).is_file():
+            raise ValueError("neither PEM nor a file that there is")
+        return value
+
     @field_validator("slots")
     @classmethod
     def _must_queue(cls, value: int, info: ValidationInfo) -> int:
@@ -242,7 +283,7 @@ def describe_settings() -> str:
         default = field.get_default()
         if field.is_required():
             shown = "required"
-        elif default in {"", (), None}:
+        elif isinstance(default, OutputRules) or default in {"", (), None}:
             shown = "default: empty"
         else:
             shown = f"default: {str(default).lower() if isinstance(default, bool) else default}"
@@ -257,4 +298,5 @@ def _line(item: Any) -> str:
     if item["type"] == "missing":
         return f"{name} is not set{hint}"
     message = item["msg"].removeprefix("Value error, ")
-    return f"{name} is {item['input']!r}: {message[:1].lower()}{message[1:]}{hint}"
+    found = "not shown" if field is not None and field.annotation is SecretStr else repr(item["input"])
+    return f"{name} is {found}: {message[:1].lower()}{message[1:]}{hint}"

@@ -121,6 +121,7 @@ def release_values(config: Config, runtime: RuntimeConfig, placement: Placement)
                 *_canary_faults(whole),
                 *_reservation_faults(whole),
                 *_memory_faults(runtime, whole),
+                *_signer_faults(runtime, whole),
             )
         ]
     if lines:
@@ -190,6 +191,7 @@ _SET_BY_STACKS: Final[tuple[Path, ...]] = (
     ("runtime", "queueAgent", "dynamicModel"),
     ("runtime", "queueAgent", "s3Bucket"),
     ("runtime", "queueAgent", "inputS3Buckets"),
+    ("runtime", "queueAgent", "outputs"),
     ("runtime", "queueAgent", "snsTopicArn"),
     ("runtime", "queueAgent", "sqsQueueUrl"),
     ("runtime", "queueAgent", "sqsDeadLetterUrl"),
@@ -252,11 +254,14 @@ def _is_built_here(config: Config, runtime: RuntimeConfig, repository: Any) -> b
 
 def _made(config: Config, runtime: RuntimeConfig, placement: Placement) -> Values:
     """Returns what the stacks know alone."""
+    outputs = runtime.outputs.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     agent: Values = {
         "dynamicModel": runtime.dynamic_model,
         "s3Bucket": placement.output_bucket,
         # An older chart of this repository does not know it.
         **({"inputS3Buckets": list(placement.input_buckets)} if placement.input_buckets else {}),
+        # An older chart of this repository does not know it.
+        **({"outputs": outputs} if outputs else {}),
         "snsTopicArn": placement.callback_topic_arn,
         "sqsQueueUrl": placement.queue_url,
         "sqsDeadLetterUrl": placement.dead_letter_url,
@@ -315,6 +320,17 @@ def _memory_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
     return [
         "runtime.queueAgent.recycle.aboveRssBytes: must be 0 with types invokeai and openai, which do not tell how "
         "much memory they take; use afterTasks"
+    ]
+
+
+def _signer_faults(runtime: RuntimeConfig, values: Values) -> list[str]:
+    """Returns a line when results are to be signed, and nothing says by what (agent/settings.py)."""
+    named = {item.get("name") for item in values["runtime"]["queueAgent"].get("extraEnv", [])}
+    if not runtime.outputs.content_credentials or runtime.outputs.signing_secret_arn or "CREDENTIALS_SIGNER" in named:
+        return []
+    return [
+        "runtime.queueAgent.extraEnv: must have CREDENTIALS_SIGNER, since outputs.contentCredentials is true; or set "
+        "outputs.signingSecretArn"
     ]
 
 

@@ -22,6 +22,7 @@ from pydantic import (
 
 from contract.identifiers import RuntimeName, StackName, check_tenant
 from contract.origins import parse_origins
+from contract.outputs import OutputRules
 from contract.task import RuntimeType
 
 _BUCKET: Final = re.compile(r"[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", re.ASCII)
@@ -182,6 +183,8 @@ class RuntimeConfig(_Strict):
     """SD Web UI: the checkpoint that a static runtime holds."""
     dynamic_model: Annotated[bool, Field(alias="dynamicModel")] = False
     """SD Web UI: whether a request may name its checkpoint."""
+    outputs: OutputRules = OutputRules()
+    """What becomes of its results before they are stored (docs/marks.md)."""
     chart_repository: Annotated[str, Field(alias="chartRepository"), AfterValidator(_chart_repository)] = ""
     chart_version: Annotated[str, Field(alias="chartVersion")] = ""
     chart_name: Annotated[str, Field(alias="chartName", pattern=r"^([a-z0-9][-a-z0-9.]{0,127})?$")] = ""

@@ -109,6 +109,8 @@ def agent_statements(config: Config, runtime: RuntimeConfig, place: Topology) ->
         allow("CallBack", ["sns:Publish"], [place.callback_topic_arn]),
         *agent_access(place),
     ]
+    if runtime.outputs.signing_secret_arn:
+        statements.append(allow("ReadSigner", ["secretsmanager:GetSecretValue"], [runtime.outputs.signing_secret_arn]))
     if config.cloud.webhooks:
         statements.append(allow("TellOfRuns", ["sqs:SendMessage"], [place.queue_arn(place.webhooks)]))
     if config.cloud.input_buckets:

@@ -168,8 +168,9 @@ def agents(
     queue_urls: Mapping[str, str],
     dead_letter_urls: Mapping[str, str],
     webhooks_url: str = "",
+    signer: str = "",
 ) -> list[Component]:
-    """Returns the agents; `queue_urls` and `dead_letter_urls` are by runtime."""
+    """Returns the agents; `queue_urls` and `dead_letter_urls` are by runtime, `signer` is `CREDENTIALS_SIGNER`."""
     return [
         Component(
             name=f"{name}-agent",
@@ -195,6 +196,8 @@ def agents(
                 "RECYCLE_BY": "nobody" if runtime.name in options.real else "exit",
                 "HEALTH_HOST": "127.0.0.1",
                 "HEALTH_PORT": str(worker.agent),
+                **({"OUTPUTS": runtime.outputs.as_json()} if runtime.outputs.on else {}),
+                **({"CREDENTIALS_SIGNER": signer} if runtime.outputs.content_credentials else {}),
             },
             port=worker.agent,
             ready_path="/readyz",

@@ -35,6 +35,7 @@ from local.harness.real import check_real, shown
 from local.harness.replicas import Replica, capped
 from local.harness.restarts import RestartPolicy
 from local.harness.sample import curl_line
+from local.harness.signer import signer_for
 from local.harness.state import (
     Process,
     ReplicaEntry,
@@ -170,6 +171,13 @@ class Stack:
             return FAILED
         return ENDED
 
+    def _signer(self) -> str:
+        """Returns what signs content credentials; says so where nobody trusts it."""
+        signer = signer_for(self._config, os.environ, state_folder() / "credentials")
+        if signer and not os.environ.get("CREDENTIALS_SIGNER"):
+            self._printer.say(f"content credentials are signed by a test certificate that nobody trusts: {signer}")
+        return signer
+
     async def _keep(self, stopping: asyncio.Task[bool]) -> None:
         """Returns when the stack is to end; scales it until then."""
         if self._autoscaling is None:
@@ -217,6 +225,7 @@ class Stack:
             queue_urls=self._queues,
             dead_letter_urls=self._dead_letters,
             webhooks_url=self._webhooks_queue,
+            signer=self._signer(),
         )
         self._fleets = [
             Fleet(name, pairs, self._scaling[name])

@@ -26,9 +26,10 @@ def test_without_the_section_the_references_network_is_built() -> None:
 
 
 def test_the_example_of_all_settings_uses_each_of_them() -> None:
-    cloud = load_config(EXAMPLES["all-settings"]).cloud
+    config = load_config(EXAMPLES["all-settings"])
+    cloud, outputs = config.cloud, config.runtimes[0].outputs
     assert cloud.model_fields_set == set(Cloud.model_fields)
-    for part in (cloud.images, cloud.image_cache, cloud.delivery, cloud.alarms, cloud.budget):
+    for part in (cloud.images, cloud.image_cache, cloud.delivery, cloud.alarms, cloud.budget, outputs, outputs.check):
         assert part is not None
         assert part.model_fields_set == set(type(part).model_fields)
 

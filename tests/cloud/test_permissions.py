@@ -146,6 +146,15 @@ def test_agents_may_get_the_objects_of_input_buckets_and_nothing_else_there(ever
     assert not [pair for pair in allowed(everything, "darkroom", "api") if "studio-uploads" in pair[1]]
 
 
+def test_agents_read_the_secret_that_signs_their_runtimes_results_and_no_other(everything: Synthesis) -> None:
+    for runtime in everything.config.runtimes:
+        found = allowed(everything, runtime.namespace, runtime.name)
+        secret = runtime.outputs.signing_secret_arn
+        wanted = [("secretsmanager:GetSecretValue", secret)] if secret else []
+        assert [pair for pair in found if pair[0].startswith("secretsmanager")] == wanted
+    assert any(runtime.outputs.signing_secret_arn for runtime in everything.config.runtimes)
+
+
 def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_went_astray(
     default: Synthesis, place: Topology
 ) -> None:

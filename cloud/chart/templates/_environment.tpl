@@ -60,6 +60,9 @@ env:
 {{- if $agent.callbackErrors -}}
 {{- $env = append $env (dict "name" "CALLBACK_ERRORS" "value" "true") -}}
 {{- end -}}
+{{- with $agent.outputs -}}
+{{- $env = append $env (dict "name" "OUTPUTS" "value" (toJson .)) -}}
+{{- end -}}
 {{- with $agent.warmUp -}}
 {{- $env = append $env (dict "name" "WARMUP_REQUEST" "value" (toJson .)) -}}
 {{- end -}}

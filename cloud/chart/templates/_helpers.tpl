@@ -172,3 +172,26 @@ kmsKeyID: {{ . }}
 encrypted: {{ .encrypted }}
 deleteOnTermination: {{ .deleteOnTermination }}
 {{- end }}
+
+{{/* A rule of what may go out: to a URL at an address, in the namespace that the name of a service says
+(name.namespace.svc), or on the web. `port` is the one of a URL without any. */}}
+{{- define "darkroom.egress" -}}
+{{- $host := (urlParse .url).hostname -}}
+{{- $parts := splitList "." $host -}}
+- to:
+  {{- if regexMatch "^[0-9.]+$" $host }}
+  - ipBlock:
+      cidr: {{ $host }}/32
+  {{- else if or (lt (len $parts) 3) (eq (index $parts 2) "svc") }}
+  - namespaceSelector:
+      matchLabels:
+        kubernetes.io/metadata.name: {{ lt (len $parts) 2 | ternary .root.Release.Namespace (last (slice $parts 0 (min (len $parts) 2))) | quote }}
+  {{- else }}
+  {{- range .root.Values.networkPolicy.webCidrs }}
+  - ipBlock:
+      cidr: {{ . }}
+  {{- end }}
+  {{- end }}
+  ports:
+  - port: {{ regexFind "[0-9]+" (regexFind ":[0-9]+$" (urlParse .url).host) | default .port }}
+{{- end }}

@@ -16,6 +16,7 @@ from agent.settings import Settings
 from cloud import helm, versions
 from cloud.chart_values import ChartValuesError, merged
 from contract.config import load_config
+from contract.outputs import OutputRules
 from contract.runtimes import KINDS
 from contract.task import RuntimeType
 from tests.cloud.chart.releases import COMPLETE, Release, environment, of_runtime, released, values_with
@@ -295,6 +296,27 @@ def test_the_agent_understands_all_that_can_be_said(complete: Release, monkeypat
     assert read.otel_exporter_otlp_endpoint == "http://collector.observability:4318"
     assert read.warmup_request is not None
     assert read.recycle_file is not None
+
+
+def test_the_agent_is_told_what_becomes_of_results_and_let_out_to_who_checks_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = {"url": "http://moderation.checks.svc:9000/check", "timeoutSeconds": 2.5, "tries": 1}
+    signer = {"name": "CREDENTIALS_SIGNER", "valueFrom": {"secretKeyRef": {"name": "signer", "key": "pem"}}}
+    outputs = {"contentCredentials": True, "tellByTenant": {"alice": ["prompt"]}, "check": check}
+    release = released({"runtime": {"queueAgent": {"extraEnv": [signer]}}}, outputs=outputs)
+    assert all_faults(release) == []
+    (variable,) = [item for item in release.pod()["containers"][0]["env"] if item["name"] == "CREDENTIALS_SIGNER"]
+    assert variable == signer
+    given = environment(release.pod()["containers"][0])["OUTPUTS"]
+    assert OutputRules.model_validate_json(given) == OutputRules.model_validate(outputs)
+    [rule] = [item for item in release.one("NetworkPolicy")["spec"]["egress"] if item.get("ports") == [{"port": 9000}]]
+    assert rule["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "checks"}}}]
+
+
+def test_results_are_not_to_be_signed_by_nothing() -> None:
+    with pytest.raises(ChartValuesError, match="must have CREDENTIALS_SIGNER"):
+        values_with({}, outputs={"contentCredentials": True})
 
 
 def test_the_kubelet_restarts_a_runtime_when_the_agent_says_so(usual: Release) -> None:

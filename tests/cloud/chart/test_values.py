@@ -102,6 +102,7 @@ SET_BY_STACKS = [
     *("global.awsRegion", "global.stackName"),
     *("karpenter.nodeTemplate.securityGroupSelector", "karpenter.nodeTemplate.subnetSelector"),
     *("runtime.serviceAccountName", "runtime.inferenceApi.modelFilename", "runtime.queueAgent.dynamicModel"),
+    "runtime.queueAgent.outputs",
     *("runtime.queueAgent.s3Bucket", "runtime.queueAgent.snsTopicArn", "runtime.queueAgent.sqsQueueUrl"),
     *("sdWebuiInferenceApi.serviceAccountName", "sdWebuiInferenceApi.queueAgent.sqsQueueUrl"),
 ]

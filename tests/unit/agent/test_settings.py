@@ -112,6 +112,39 @@ def test_a_bad_environment_ends_the_program_with_status_2_and_no_trace(
     assert all(line.startswith("agent: ") for line in lines)
 
 
+def test_what_becomes_of_results_is_said_as_in_config_yaml(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OUTPUTS", '{"check": {"url": "http://check:8080/"}, "contentCredentials": true}')
+    environment.setenv("CREDENTIALS_SIGNER", "-----BEGIN …")
+    settings = load_settings()
+    assert settings.outputs.content_credentials
+    assert settings.outputs.check is not None
+
+
+@pytest.mark.parametrize(
+    ("outputs", "signer", "says"),
+    [
+        ("{", "", "OUTPUTS is '{': no JSON"),
+        ('{"check": {"url": "x"}}', "", "OUTPUTS.CHECK.URL is 'x': must be a URL"),
+        (
+            '{"contentCredentials": true}',
+            "",
+            "CREDENTIALS_SIGNER is not shown: outputs.contentCredentials needs a signer",
+        ),
+        ('{"contentCredentials": true}', "MIGHAgEAMBMG", "CREDENTIALS_SIGNER is not shown: neither PEM nor a file"),
+    ],
+)
+def test_a_fault_there_is_named_and_no_key_is_shown(
+    environment: pytest.MonkeyPatch, outputs: str, signer: str, says: str
+) -> None:
+    environment.setenv("OUTPUTS", outputs)
+    environment.setenv("CREDENTIALS_SIGNER", signer)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(says)
+    assert "MIGH" not in line
+
+
 WARM_UP = '{"tasktype": "text-to-image", "content": {"prompt": "warm"}}'
 
 
