@@ -24,6 +24,7 @@ from agent.operations.health import HealthServer
 from agent.operations.lifecycle import Lifecycle, LifecycleCollector
 from agent.operations.metrics import Metrics
 from agent.operations.pod import PodDeletionCost, find_pod
+from agent.operations.presence import Presence
 from agent.operations.recycling import Limits, Recycling, RuntimeMemory
 from agent.operations.telemetry import make_tracer
 from agent.operations.warm_up import WarmUp
@@ -179,6 +180,23 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             recycling=recycling,
         )
         await stack.enter_async_context(_deletion_cost(settings, holdings))
+        if settings.status_interval_seconds:
+            presence = Presence(
+                clients.s3,
+                settings.s3_bucket,
+                runtime=settings.runtime_name,
+                interval=settings.status_interval_seconds,
+                host=settings.agent_name or settings.pod_name,
+                version=settings.agent_version,
+                slots=settings.slots,
+                lifecycle=lifecycle,
+                pipeline=pipeline,
+                recycling=recycling,
+                holdings=holdings,
+                metrics=metrics,
+            )
+            stack.push_async_callback(presence.end)
+            await stack.enter_async_context(_beside(presence.run(), "presence"))
         if isinstance(runtime, TellsNodes):
             keeper = CatalogueKeeper(runtime, clients.s3, settings.s3_bucket, settings.runtime_name)
             await stack.enter_async_context(_beside(keeper.run(), "catalogue"))

@@ -170,6 +170,19 @@ class Settings(BaseSettings):
         float,
         Field(description="seconds that a runtime may go on with an interrupted run before it is restarted", gt=0),
     ] = 120.0
+    status_interval_seconds: Annotated[
+        float,
+        Field(
+            description="seconds between two notes to the API on what this agent does, if that changes; four times as "
+            "long if not; 0: it tells nothing of itself",
+            ge=0,
+            le=3600,
+        ),
+    ] = 15.0
+    agent_name: Annotated[
+        str, Field(description="what it calls itself in them; POD_NAME when empty, or else the machine's name")
+    ] = ""
+    agent_version: Annotated[str, Field(description="what it calls its version in them, such as the image's tag")] = ""
     pod_name: Annotated[
         str, Field(description="Kubernetes: name of this pod, whose deletion cost follows the work (metadata.name)")
     ] = ""

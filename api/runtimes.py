@@ -1,4 +1,4 @@
-"""What `GET /v1/runtimes` answers: the runtimes of config.yaml with the depth of their queues."""
+"""What `GET /v1/runtimes` answers: the runtimes of config.yaml, their queues, and the replicas wanted for them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from api.aws import AWS_ERRORS, Sqs
 from api.recent import Recent
 from contract.config import Config, RuntimeConfig
 from contract.runtimes import KINDS
+from contract.scaling.autoscaler import resting_at
+from contract.scaling.keda import Backlog
+from contract.scaling.settings import Scaling, ScalingError, scaling_by_runtime
 from contract.topology import Topology
 
 CACHE_SECONDS: Final = 1.0
@@ -34,6 +37,7 @@ class Runtimes:
     def __init__(self, *, sqs: Sqs, config: Config, place: Topology, clock: Callable[[], float]) -> None:
         self._sqs = sqs
         self._config = config
+        self._scaling = _scaling(config)
         self._place = place
         self._urls: dict[str, str] = {}
         self._recent = Recent(self._ask, seconds=CACHE_SECONDS, clock=clock)
@@ -46,7 +50,7 @@ class Runtimes:
         async with asyncio.TaskGroup() as group:
             depths = [group.create_task(self._depth(runtime.name)) for runtime in self._config.runtimes]
         return [
-            describe_runtime(runtime, depth.result())
+            describe_runtime(runtime, depth.result(), self._scaling.get(runtime.name))
             for runtime, depth in zip(self._config.runtimes, depths, strict=True)
         ]
 
@@ -65,7 +69,17 @@ class Runtimes:
         return {word: int(answer["Attributes"].get(name, 0)) for name, word in _ATTRIBUTES.items()}
 
 
-def describe_runtime(runtime: RuntimeConfig, queue: dict[str, int] | None) -> dict[str, Any]:
+def _scaling(config: Config) -> dict[str, Scaling]:
+    try:
+        return scaling_by_runtime(config)
+    except ScalingError as error:
+        _log.warning("the scaling settings cannot be read; nothing is told of wanted replicas", error=str(error))
+        return {}
+
+
+def describe_runtime(
+    runtime: RuntimeConfig, queue: dict[str, int] | None, scaling: Scaling | None = None
+) -> dict[str, Any]:
     """Returns one runtime as the API shows it."""
     return {
         "name": runtime.name,
@@ -74,4 +88,13 @@ def describe_runtime(runtime: RuntimeConfig, queue: dict[str, int] | None) -> di
         "model": runtime.static_checkpoint,
         "dynamic_model": runtime.dynamic_model,
         "queue": queue,
+        "replicas": None if queue is None or scaling is None else _replicas(scaling, queue),
     }
+
+
+def _replicas(scaling: Scaling, queue: dict[str, int]) -> dict[str, int]:
+    """Returns how many replicas the scaling rules want for a queue, and within which bounds."""
+    backlog = Backlog(queue["waiting"], queue["in_flight"], queue["delayed"])
+    wanted = resting_at(scaling, backlog)
+    most = scaling.max_replica_count if scaling.enabled else wanted
+    return {"wanted": wanted, "min": min(scaling.min_replica_count, most), "max": most}

@@ -194,6 +194,14 @@ class QueueDepth(BaseModel):
     delayed: int
 
 
+class Replicas(BaseModel):
+    """What the scaling rules of config.yaml want for a queue as it is now."""
+
+    wanted: Annotated[int, Field(description="Where they come to rest if the queue stays so.")]
+    min: int
+    max: int
+
+
 class Runtime(BaseModel):
     """One runtime of config.yaml."""
 
@@ -203,6 +211,7 @@ class Runtime(BaseModel):
     model: Annotated[str | None, Field(description="The checkpoint that a static SD Web UI runtime holds.")]
     dynamic_model: Annotated[bool, Field(description="Whether a request may name its checkpoint.")]
     queue: Annotated[QueueDepth | None, Field(description="null: SQS does not answer.")]
+    replicas: Annotated[Replicas | None, Field(description="null: it cannot be told.")]
 
 
 class Uploaded(BaseModel):
@@ -290,6 +299,58 @@ class RuntimeList(BaseModel):
     """The answer of `GET /v1/runtimes`."""
 
     runtimes: list[Runtime]
+
+
+class AgentsTask(BaseModel):
+    """A task that an agent runs."""
+
+    id: str
+    tenant: Annotated[str, Field(description="Empty: the shared space.")]
+
+
+class Agent(BaseModel):
+    """An agent, which feeds one GPU, as it told of itself last."""
+
+    id: str
+    host: Annotated[str | None, Field(description="Where it runs, such as its pod; null: not told to tenants.")]
+    version: Annotated[str | None, Field(description="`AGENT_VERSION` of the agent; null: nobody has set it.")]
+    state: Annotated[
+        str,
+        Field(
+            description="starting, waiting-for-runtime, recycling, warming, ready (idle), busy, draining or failed.",
+            examples=["busy"],
+        ),
+    ]
+    reason: Annotated[str | None, Field(description="Why it is not ready; null: none, or not told to tenants.")]
+    since: Annotated[datetime, Field(description="When the state began.")]
+    started_at: datetime
+    heard_at: Annotated[datetime, Field(description="When it told this, by S3's clock.")]
+    slots: Annotated[int, Field(description="Runs at once.")]
+    held: Annotated[int, Field(description="Messages that it has taken and not let go.")]
+    running: Annotated[int, Field(description="Tasks at its runtime.")]
+    tasks: Annotated[list[AgentsTask], Field(description="Those of them that the caller may see.")]
+    busy_seconds: Annotated[float, Field(description="With a run under way, since its start.")]
+    idle_seconds: Annotated[float, Field(description="With a runtime but no run, since its start.")]
+
+
+class GpuMinute(BaseModel):
+    """How the GPUs of a runtime spent one minute, all together."""
+
+    at: Annotated[datetime, Field(description="When it began.")]
+    busy_seconds: float
+    idle_seconds: float
+
+
+class RuntimeAgents(BaseModel):
+    """The answer of `GET /v1/runtimes/{runtime}/agents`."""
+
+    runtime: str
+    agents: Annotated[list[Agent], Field(description="The longest running first.")]
+    gpu: Annotated[
+        list[GpuMinute],
+        Field(description="The minutes of the last hour in which there was one; agents that have gone count too."),
+    ]
+    whole: Annotated[bool, Field(description="Whether these are all; otherwise those heard last.")]
 
 
 class DeadLetter(BaseModel):

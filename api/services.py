@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from starlette.requests import Request
 
+from api.agents import Agents
 from api.auth import KeyRing
 from api.aws import Aws
 from api.callbacks import Callbacks
@@ -76,6 +77,7 @@ class Services:
     task_lists: TaskLists
     kept_requests: KeptRequests
     runtimes: Runtimes
+    agents: Agents
     catalogues: Catalogues
     readiness: Readiness
     uploads: Uploads
@@ -172,6 +174,7 @@ def make_services(front: Front, aws: Aws) -> Services:
         task_lists=task_lists,
         kept_requests=KeptRequests(s3=aws.s3, bucket=settings.s3_bucket, keeps=settings.keep_requests),
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),
+        agents=Agents(s3=aws.s3, bucket=settings.s3_bucket, clock=clock),
         catalogues=Catalogues(s3=aws.s3, bucket=settings.s3_bucket, clock=clock),
         readiness=Readiness(
             aws=aws,

@@ -10,6 +10,7 @@
     .webhooks/{id}/…              .webhooks/{tenant}/{id}/…              a submission's ledger of webhook deliveries
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
     .runtimes/{name}.jsonl.gz                                            what a runtime tells of its nodes
+    .agents/{runtime}/{agent}.json                                       what an agent tells of itself
 
 The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
 slash. All that is a tenant's lies in its own nine folders.
@@ -30,6 +31,7 @@ INPUTS: Final = ".inputs/"
 LISTS: Final = ".lists/"
 REQUESTS: Final = ".requests/"
 RUNTIMES: Final = ".runtimes/"
+AGENTS: Final = ".agents/"
 WEBHOOKS: Final = ".webhooks/"
 
 SAMPLE: Final = "samples/cat.png"
@@ -105,6 +107,11 @@ def request_key(task: TaskRef, submission: str) -> str:
 def catalogue_key(runtime: str) -> str:
     """Returns the key of what a runtime's server tells of its nodes; see `contract.catalogue`."""
     return f"{RUNTIMES}{runtime}.jsonl.gz"
+
+
+def agent_key(runtime: str, agent: str) -> str:
+    """Returns the key of what an agent tells of itself, see `contract.agents`; without an agent, of the folder."""
+    return f"{AGENTS}{runtime}/{f'{agent}.json' if agent else ''}"
 
 
 def is_own_input(key: str, tenant: str) -> bool:

@@ -103,6 +103,7 @@ class Listed:
     key: str
     modified: datetime
     """By S3's clock, in whole seconds."""
+    etag: str = ""
 
 
 class S3:
@@ -243,7 +244,7 @@ class S3:
                     found = await anext(stream, None)
                 if found is None:
                     return
-                yield [Listed(item["path"], item["last_modified"]) for item in found]
+                yield [Listed(item["path"], item["last_modified"], item["e_tag"] or "") for item in found]
         except BaseError as error:
             if _ODD_KEY in str(error):
                 raise _OddKeyError from None
@@ -255,7 +256,7 @@ class S3:
         async for page in whole.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, StartAfter=after
         ):
-            yield [Listed(item["Key"], item["LastModified"]) for item in page.get("Contents", [])]
+            yield [Listed(item["Key"], item["LastModified"], item["ETag"]) for item in page.get("Contents", [])]
 
     async def list_objects_v2(self, **arguments: Any) -> Any:
         """Amazon S3 ListObjectsV2, by botocore: obstore lists whole folders only (`list_folder`)."""

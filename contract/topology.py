@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.objects import ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, WEBHOOKS
+from contract.objects import AGENTS, ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, WEBHOOKS
 from contract.webhooks import FILTER_POLICY
 
 if TYPE_CHECKING:  # the agent needs names from here, and neither the deployment's schema nor YAML
@@ -151,7 +151,7 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         webhooks_dead_letter=f"{stack}_webhooks-dlq",
         output_bucket=config.cloud.output_bucket or _bucket(stack, "output", account, region),
         model_bucket=config.model_bucket or _bucket(stack, "models", account, region),
-        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS, LISTS, REQUESTS, WEBHOOKS),
+        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS, LISTS, REQUESTS, WEBHOOKS, AGENTS),
         expiry_days=RECORD_DAYS,
         queues=tuple(
             Queue(
@@ -331,7 +331,8 @@ def bucket_lifecycle(place: Topology) -> dict[str, Any]:
                 "ID": f"expire-{prefix.strip('./')}",
                 "Status": "Enabled",
                 "Filter": {"Prefix": prefix},
-                "Expiration": {"Days": place.expiry_days},
+                # An agent writes its own anew every minute.
+                "Expiration": {"Days": 1 if prefix == AGENTS else place.expiry_days},
                 # Parts of an upload that nobody has ended.
                 **({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}} if prefix == INPUTS else {}),
             }

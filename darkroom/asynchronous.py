@@ -247,6 +247,10 @@ class AsyncDarkroom:
         """Returns the runtimes with the depth of their queues."""
         return list((await self._call(calls.Call("GET", "/v1/runtimes")))["runtimes"])
 
+    async def agents(self, runtime: str) -> dict[str, Any]:
+        """Returns the `agents` of a runtime as they told of themselves last, and how their GPUs spent the last hour."""
+        return dict(await self._call(calls.agents(runtime)))
+
     async def convert(self, workflow: bytes | Mapping[str, Any], *, runtime: str) -> dict[str, Any]:
         """Makes a task's content of a ComfyUI workflow in any form.
 

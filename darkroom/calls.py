@@ -157,6 +157,11 @@ def convert(runtime: str, workflow: bytes | Mapping[str, Any]) -> Call:
     return post(path, workflow)
 
 
+def agents(runtime: str) -> Call:
+    """Returns the call that lists the agents of a runtime."""
+    return Call("GET", f"/v1/runtimes/{quote(runtime, safe='')}/agents")
+
+
 def unreadable(file: Path | None, error: OSError) -> RefusedError:
     """Returns the error for a file that cannot be read."""
     return RefusedError(f"{file} cannot be read: {error.strerror or error}")

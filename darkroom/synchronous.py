@@ -237,6 +237,10 @@ class Darkroom:
         """Returns the runtimes with the depth of their queues."""
         return list(self._call(calls.Call("GET", "/v1/runtimes"))["runtimes"])
 
+    def agents(self, runtime: str) -> dict[str, Any]:
+        """Returns the `agents` of a runtime as they told of themselves last, and how their GPUs spent the last hour."""
+        return dict(self._call(calls.agents(runtime)))
+
     def convert(self, workflow: bytes | Mapping[str, Any], *, runtime: str) -> dict[str, Any]:
         """Makes a task's content of a ComfyUI workflow in any form.
 

@@ -51,6 +51,11 @@ class Lifecycle:
         """The present state."""
         return self._state
 
+    @property
+    def since(self) -> datetime:
+        """When the present state began."""
+        return self._entered[self._state]
+
     def enter(self, state: State) -> None:
         """Says what the state is now; without effect when it is that already."""
         if state is self._state:

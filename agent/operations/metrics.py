@@ -54,6 +54,16 @@ class Metrics:
             self._kind.inc(now - self._mark)
         self._mark = now
 
+    def gpu_seconds(self) -> tuple[float, float]:
+        """Returns the seconds with a run under way, and those with a runtime but no run, until now."""
+        self.settle()
+        return _value(self.busy), _value(self.idle)
+
     def render(self) -> bytes:
         """Returns the text that Prometheus scrapes."""
         return generate_latest(self.registry)
+
+
+def _value(counter: Counter) -> float:
+    [family] = counter.collect()
+    return float(family.samples[0].value)

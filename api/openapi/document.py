@@ -49,6 +49,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.SubmissionList,
     schemas.KeptRequest,
     schemas.RuntimeList,
+    schemas.RuntimeAgents,
     schemas.Uploaded,
     schemas.DeadLetterList,
     schemas.SentBack,

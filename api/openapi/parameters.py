@@ -29,6 +29,13 @@ COMFYUI: Final = {
     "schema": {"type": "string", "minLength": 1},
     "description": "A runtime of type comfyui.",
 }
+OF_RUNTIME: Final = {
+    "name": "runtime",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "description": "Its name, as in config.yaml.",
+}
 WAIT: Final = {
     "name": "wait",
     "in": "query",

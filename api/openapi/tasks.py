@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from api import schemas
 from api.openapi.build import Build, text
-from api.openapi.parameters import FILTERS, LAST_EVENT_ID, LAST_SEEN, TASK_ID, TENANT
+from api.openapi.parameters import FILTERS, LAST_EVENT_ID, LAST_SEEN, OF_RUNTIME, TASK_ID, TENANT
 
 _LISTING: Final = """\
 Each task is listed once, where its newest submission is. With `status=failed`, `status=cancelled` or both, the order is
@@ -122,6 +122,19 @@ def paths(build: Build) -> dict[str, Any]:
                 "List the runtimes",
                 {200: build.json("The runtimes with the depth of their queues.", schemas.RuntimeList)},
                 tag="tasks",
+            )
+        },
+        "/v1/runtimes/{runtime}/agents": {
+            "get": build.operation(
+                "listAgents",
+                "List the agents of a runtime",
+                {200: build.json("Its agents, as they told of themselves last.", schemas.RuntimeAgents)},
+                404,
+                503,
+                tag="tasks",
+                description="An agent tells what it does when that changes, at most every 15 s in the long run, and "
+                "once a minute otherwise. One that was killed is listed for two and a half minutes.",
+                parameters=[OF_RUNTIME],
             )
         },
         "/task": {

@@ -14,6 +14,22 @@ up to 2 s and up to 4 s between (`ExponentialJitterBackoff`). Seen with KEDA 2.2
 failures is often not counted. A look that is not answered at all takes for ever, and counts as no failure."""
 
 
+def resting_at(scaling: Scaling, backlog: keda.Backlog) -> int:
+    """Returns the replicas that the rules come to rest at if a queue stays as it is; windows and policies say how fast.
+
+    Args:
+        scaling: the settings.
+        backlog: the queue.
+    """
+    if not scaling.enabled:
+        return max(1, scaling.min_replica_count)
+    messages = keda.metric(scaling, backlog)
+    if messages <= scaling.activation_queue_length:
+        return scaling.min_replica_count
+    least = max(1, scaling.min_replica_count)
+    return max(least, min(hpa.recommend(scaling, replicas=0, messages=messages), scaling.max_replica_count))
+
+
 class Autoscaler:
     """Decides how many replicas of one runtime are wanted; does no waiting and no counting of its own.
 

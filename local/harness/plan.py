@@ -181,6 +181,7 @@ def agents(
             | {
                 "RUNTIME_NAME": runtime.name,
                 "RUNTIME_TYPE": runtime.type.value,
+                "AGENT_NAME": f"{name}-agent",
                 "API_BASE_URL": options.real.get(runtime.name) or f"http://127.0.0.1:{worker.runtime}",
                 "SQS_QUEUE_URL": queue_urls[runtime.name],
                 "SQS_DLQ_URL": dead_letter_urls[runtime.name],

@@ -81,6 +81,7 @@ AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
         (".lists/alice/submitted/head.json", {"Get", "Put"}, {"Get", "Put"}),
         (".requests/a/01.json", set(), {"Get", "Put"}),
         (".runtimes/comfyruntime.jsonl.gz", {"Get", "Put"}, {"Get", "Put"}),
+        (".agents/sdruntime/01.json", {"Get", "Put"}, {"Get", "Put"}),
         (".idempotency/a.json", set(), {"Get", "Put"}),
         (".sweeps/expiry.json", set(), {"Get", "Put"}),
         (".webhooks/alice/a/01.json", set(), {"Get", "Put"}),
@@ -97,7 +98,8 @@ def test_each_part_does_with_an_object_what_it_has_to(
 def test_every_place_that_is_reserved_belongs_to_somebody() -> None:
     reserved = {value for name, value in vars(objects).items() if name.isupper() and str(value).startswith(".")}
     assert reserved >= {objects.RECORDS, objects.PAYLOADS, objects.IDEMPOTENCY}
-    shared = (objects.RECORDS, objects.ENDED, objects.PAYLOADS, objects.INPUTS, objects.LISTS, objects.RUNTIMES)
+    agents = (objects.RUNTIMES, objects.AGENTS)
+    shared = (objects.RECORDS, objects.ENDED, objects.PAYLOADS, objects.INPUTS, objects.LISTS, *agents)
     assert all(value.startswith((*shared, *API_ALONE)) for value in reserved)
 
 

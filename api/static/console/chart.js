@@ -1,4 +1,4 @@
-// A small chart of a queue: its tasks that wait, and those at work, over the last hour.
+// Small charts of the last hour: a queue with the tasks that wait and those at work, and what the GPUs did.
 import { html } from "./html.js";
 
 const WIDTH = 300;
@@ -16,5 +16,28 @@ export function Chart({ points, label }) {
       <polyline class="waiting" points=${line("waiting")} />
     </svg>
     <figcaption><span class="key waiting">waiting</span> <span class="key in-flight">at work</span> · most ${most} · seen for ${minutes} min</figcaption>
+  </figure>`;
+}
+
+const MINUTE = 60 * 1000;
+
+/** For each minute with a GPU a bar: its busy share. */
+export function GpuChart({ minutes, label }) {
+  const now = Math.floor(Date.now() / MINUTE) * MINUTE;
+  const wide = WIDTH / 60;
+  const bars = minutes.map(({ at, busy_seconds: busy, idle_seconds: idle }) => {
+    const left = WIDTH - ((now - Date.parse(at)) / MINUTE + 1) * wide;
+    return { left, share: busy / (busy + idle) };
+  });
+  const [busy, idle] = ["busy_seconds", "idle_seconds"].map((name) => minutes.reduce((sum, minute) => sum + minute[name], 0));
+  const told = busy + idle > 0 ? `${Math.round((100 * idle) / (busy + idle))} % idle` : "no GPU was there";
+  return html`<figure class="chart gpu">
+    <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`${label}: ${told}`}>
+      ${bars.map(({ left, share }) => html`<g key=${left}>
+        <rect class="idle" x=${left} y="0" width=${wide} height=${HEIGHT} />
+        <rect class="busy" x=${left} y=${HEIGHT * (1 - share)} width=${wide} height=${HEIGHT * share} />
+      </g>`)}
+    </svg>
+    <figcaption><span class="key in-flight">GPU busy</span> <span class="key gpu-idle">idle</span> · last hour: ${told}</figcaption>
   </figure>`;
 }

@@ -1,6 +1,7 @@
 // The runtimes: their queues now and in the last hour, and what nobody could do.
 import { useEffect, useState } from "../vendor/hooks.js";
 import { signal } from "../vendor/signals.js";
+import { Agents } from "./agents.js";
 import { alive, get, send } from "./api.js";
 import { Chart } from "./chart.js";
 import { clock } from "./format.js";
@@ -59,7 +60,7 @@ export function Runtimes() {
 }
 
 function Card({ runtime }) {
-  const { name, type, model, dynamic_model: dynamic, queue, tasktypes } = runtime;
+  const { name, type, model, dynamic_model: dynamic, queue, replicas, tasktypes } = runtime;
   return html`<article class="card" aria-label=${name}>
     <h3>${name} ${fakes.value.has(name) && html`<${Fake} />`}</h3>
     <p class="faint">${type}${model ? ` · ${model}` : dynamic ? " · loads the model that a request names" : ""}</p>
@@ -67,8 +68,10 @@ function Card({ runtime }) {
       <div><dt>waiting</dt><dd>${queue.waiting}</dd></div>
       <div><dt>at work</dt><dd>${queue.in_flight}</dd></div>
       <div><dt>delayed</dt><dd>${queue.delayed}</dd></div>
+      ${replicas && html`<div title=${`By the scaling rules: ${replicas.min} to ${replicas.max}`}><dt>replicas wanted</dt><dd>${replicas.wanted}</dd></div>`}
     </dl>` : html`<p class="problem">Its queue does not answer.</p>`}
     <${Chart} points=${history.value[name] ?? []} label=${`Queue of ${name} in the last hour`} />
+    <${Agents} runtime=${name} />
     <p class="faint"><a href=${to("tasks", { query: { runtime: name, status: "queued,running,cancelling" } })}>tasks not ended</a> · ${tasktypes.join(", ")}</p>
   </article>`;
 }

@@ -438,7 +438,19 @@ async def test_runtimes_are_listed_with_their_queues(api: Api) -> None:
     assert runtimes[1]["dynamic_model"] is True
     assert runtimes[2]["tasktypes"] == ["pipeline"]
     assert set(runtimes[0]["queue"]) == {"waiting", "in_flight", "delayed"}
+    assert runtimes[0]["replicas"] == {"wanted": 1, "min": 0, "max": 20}
     api.messages("sdruntime")
+
+
+async def test_agents_are_listed_as_they_told_of_themselves(api: Api) -> None:
+    assert (await api.client.get("/v1/runtimes/sdruntime/agents")).json() == {
+        "runtime": "sdruntime",
+        "agents": [],
+        "gpu": [],
+        "whole": True,
+    }
+    error = fault(await api.client.get("/v1/runtimes/nobody/agents"), 404, "unknown_runtime")
+    assert "sdruntime" in error["message"]
 
 
 async def test_readiness_tells_what_is_out_of_reach_and_liveness_does_not_care(start_api: StartApi) -> None:

@@ -142,6 +142,21 @@ def test_a_dead_letter_is_read_and_sent_back(shown: Shown, open_page: OpenPage) 
     shown.stack.wait_status(task_id, Status.SUCCEEDED)
 
 
+def test_agents_are_shown_with_what_they_run(shown: Shown, open_page: OpenPage) -> None:
+    page = open_page(f"{shown.stack.api}/#/runtimes")
+    card = page.get_by_role("article", name="sdruntime")
+    expect(card.locator(".agents li")).to_have_count(1)
+    expect(card.get_by_role("img", name=re.compile("GPUs of sdruntime in the last hour: .*idle"))).to_be_visible()
+
+    task_id = shown.stack.submit("sdruntime", prompt="[[fault:hang]]")
+    expect(card.locator(".agents").get_by_role("link", name=task_id)).to_be_visible()
+    expect(card.locator(".agents .badge")).to_have_text("busy")
+    expect(card.locator(".figures")).to_contain_text("replicas wanted1")
+    shown.stack.cancel(task_id)
+
+    expect(card.locator(".agents .badge")).to_have_text("idle")
+
+
 def test_a_file_of_ones_own_becomes_an_input(shown: Shown, open_page: OpenPage, tmp_path: Path) -> None:
     cat = tmp_path / "cat.png"
     cat.write_bytes(picture(64))

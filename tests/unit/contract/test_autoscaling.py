@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contract.config import RuntimeConfig
 from contract.scaling import hpa, keda
-from contract.scaling.autoscaler import Autoscaler
+from contract.scaling.autoscaler import Autoscaler, resting_at
 from contract.scaling.keda import Backlog
 from contract.scaling.settings import Scaling, scaling_of
 from contract.task import RuntimeType
@@ -64,6 +64,26 @@ def run(scaling: Scaling, load: list[int], *, step: float = 15.0) -> list[int]:
     """Returns the wanted replicas after each look at a queue that holds `load[n]` messages at second `n * step`."""
     autoscaler = Autoscaler(scaling)
     return [autoscaler.decide(number * step, Backlog(messages)) for number, messages in enumerate(load)]
+
+
+@given(st.integers(0, 500), st.integers(1, 30), st.integers(0, 5), st.integers(5, 40), st.integers(0, 5))
+def test_where_the_rules_rest_is_where_the_autoscaler_comes_to_with_a_queue_that_stays(
+    messages: int, length: int, least: int, most: int, activation: int
+) -> None:
+    scaling = settings(
+        queueLength=length,
+        minReplicaCount=least,
+        maxReplicaCount=most,
+        activationQueueLength=activation,
+        cooldownPeriod=0,
+        extraHPAConfig={"scaleUp": {"tolerance": 0, **UNLIMITED["scaleUp"]}, "scaleDown": {"tolerance": 0}},
+    )
+    assert run(scaling, [messages] * 6)[-1] == resting_at(scaling, Backlog(messages))
+
+
+def test_without_scaling_there_are_always_as_many_as_at_least() -> None:
+    assert resting_at(settings(enabled=False), Backlog(500)) == 1
+    assert resting_at(settings(enabled=False, minReplicaCount=3), Backlog(0)) == 3
 
 
 @pytest.mark.parametrize(
