@@ -52,29 +52,23 @@ def has_seen_the_end(record: Record, last_event_id: str) -> bool:
     return record.current.status.terminal and last_event_id == event_id(record.current)
 
 
-async def task_events(
+async def task_changes(
     tasks: Tasks, record: Record, last_event_id: str, stopping: asyncio.Event
-) -> AsyncIterator[bytes]:
-    """Yields the events of a task until it has ended or the server stops.
+) -> AsyncIterator[Record | None]:
+    """Yields a task's record each time that a client should be told, until it has ended or the server stops.
 
-    Args:
-        tasks: reads the record again and again.
-        record: as it was read to answer the request.
-        last_event_id: what the client has seen; empty: nothing.
-        stopping: set when the server is about to end.
+    None is a sign of life. The arguments are those of `task_events`.
     """
-    # The first bytes tell the client that the stream is open; `retry` is how soon it comes back, in milliseconds.
-    yield b"retry: 1000\n\n"
     seen, interval, silent = last_event_id, FIRST_POLL_SECONDS, 0.0
     while True:
         identifier = event_id(record.current)
         changed = identifier != seen
         if changed:
             seen, silent = identifier, 0.0
-            yield encode_event(str(record.current.status), await tasks.view(record), identifier)
+            yield record
         elif silent >= KEEP_ALIVE_SECONDS:
             silent = 0.0
-            yield KEEP_ALIVE
+            yield None
         if record.current.status.terminal or stopping.is_set():
             return
         interval = next_poll(interval, changed=changed)
@@ -90,6 +84,27 @@ async def task_events(
             if error.status == 404:
                 return
             # AWS is out of reach: the client keeps its stream, and hears when there is something to say.
+
+
+async def task_events(
+    tasks: Tasks, record: Record, last_event_id: str, stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Yields the events of a task until it has ended or the server stops.
+
+    Args:
+        tasks: reads the record again and again.
+        record: as it was read to answer the request.
+        last_event_id: what the client has seen; empty: nothing.
+        stopping: set when the server is about to end.
+    """
+    # The first bytes tell the client that the stream is open; `retry` is how soon it comes back, in milliseconds.
+    yield b"retry: 1000\n\n"
+    async for changed in task_changes(tasks, record, last_event_id, stopping):
+        if changed is None:
+            yield KEEP_ALIVE
+        else:
+            status, identifier = str(changed.current.status), event_id(changed.current)
+            yield encode_event(status, await tasks.view(changed), identifier)
 
 
 class Streams:

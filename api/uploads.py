@@ -6,6 +6,7 @@ import asyncio
 import mimetypes
 import re
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -103,8 +104,28 @@ class Uploads:
         """
         check_encoding(request.headers.get("content-encoding", ""))
         content_type = stored_type(request.headers.get("content-type", ""))
-        key = input_key(caller.tenant, f"{new_ulid()}{ending(name, content_type)}")
-        coming = _Coming(request, self._limit, self._body_seconds)
+        coming = self.coming(request, request.stream())
+        key = await self.keep(coming, caller, ending=ending(name, content_type), content_type=content_type)
+        (url,) = await self._signer.sign([key], seconds=self._link_seconds)
+        return {"s3": s3_url(self._bucket, key), "url": url, "bytes": coming.size}
+
+    def coming(self, request: Request, stream: AsyncIterator[bytes]) -> Coming:
+        """Returns a file that is to come, which may be a part of a request's body, within the limits."""
+        return Coming(request, stream, self._limit, self._body_seconds)
+
+    async def keep(self, coming: Coming, caller: Caller, *, ending: str, content_type: str) -> str:
+        """Stores a file in its tenant's folder, and returns its key.
+
+        Args:
+            coming: the file.
+            caller: whose it is.
+            ending: of its name, with its dot; empty: none.
+            content_type: as `stored_type` returns it.
+
+        Raises:
+            ApiError, UnavailableError: as `store`.
+        """
+        key = input_key(caller.tenant, f"{new_ulid()}{ending}")
         try:
             await self._store(coming, key, content_type, caller.name)
         except AWS_ERRORS as error:
@@ -113,10 +134,9 @@ class Uploads:
             raise UnavailableError(
                 "the file could not be stored; send it again", headers={"connection": "close"}
             ) from error
-        (url,) = await self._signer.sign([key], seconds=self._link_seconds)
-        return {"s3": s3_url(self._bucket, key), "url": url, "bytes": coming.size}
+        return key
 
-    async def _store(self, coming: _Coming, key: str, content_type: str, owner: str) -> None:
+    async def _store(self, coming: Coming, key: str, content_type: str, owner: str) -> None:
         first = await coming.read(SMALL + 1)
         if not first:
             raise InvalidRequestError("body", "must be the file's bytes; found nothing")
@@ -141,7 +161,7 @@ class Uploads:
     async def _put(self, key: str, data: bytes, content_type: str) -> None:
         await self._s3.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
 
-    async def _put_in_parts(self, key: str, part: bytes, coming: _Coming, content_type: str) -> None:
+    async def _put_in_parts(self, key: str, part: bytes, coming: Coming, content_type: str) -> None:
         """Sends a file part by part; one that does not come to its end leaves nothing behind.
 
         Where not even that can be said to S3, the bucket's lifecycle removes the parts.
@@ -167,10 +187,17 @@ class Uploads:
             raise
 
 
-class _Coming:
-    """The body of a request, read in pieces."""
+class Coming:
+    """A file on its way, read in pieces.
 
-    def __init__(self, request: Request, limit: int, seconds: float) -> None:
+    Args:
+        request: that brings it.
+        stream: its bytes.
+        limit: bytes that it may have.
+        seconds: see `api.body.read_body`.
+    """
+
+    def __init__(self, request: Request, stream: AsyncIterator[bytes], limit: int, seconds: float) -> None:
         declared = request.headers.get("content-length", "")
         self.expected = int(declared[:20]) if declared.isdecimal() else limit
         """Bytes, as far as is told."""
@@ -181,7 +208,7 @@ class _Coming:
         self._limit = limit
         self._seconds = seconds
         self._began = time.monotonic()
-        self._stream = request.stream()
+        self._stream = stream
 
     async def read(self, size: int) -> bytes:
         """Returns the next `size` bytes, or some more of what came with them; fewer at the end.

@@ -183,14 +183,19 @@ class S3:
         """Amazon S3 HeadObject.
 
         Returns:
-            `ETag`, `ContentLength` and `Metadata`.
+            `ETag`, `ContentLength`, `ContentDisposition` (empty: none) and `Metadata`.
         """
         self._check(Bucket)
         with _botocores_errors("HeadObject"):
             async with asyncio.timeout(self._seconds):
                 result = await obstore.get_async(self._store, Key, options={"head": True})
         metadata = {name: value for name, value in result.attributes.items() if name not in _HEADERS}
-        return {"ETag": result.meta["e_tag"], "ContentLength": result.meta["size"], "Metadata": metadata}
+        return {
+            "ETag": result.meta["e_tag"],
+            "ContentLength": result.meta["size"],
+            "ContentDisposition": result.attributes.get("Content-Disposition", ""),
+            "Metadata": metadata,
+        }
 
     async def delete_object(self, *, Bucket: str, Key: str) -> None:  # noqa: N803
         """Amazon S3 DeleteObject; an object that is not there is no error."""

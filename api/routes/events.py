@@ -27,7 +27,7 @@ async def events(request: Request) -> Response:
         return Response(status_code=204)
     if request.method == "HEAD":
         return Response(media_type=EVENT_STREAM)
-    return _stream(request, task_events(services.tasks, record, last_event_id, services.front.stopping))
+    return stream_answer(request, task_events(services.tasks, record, last_event_id, services.front.stopping))
 
 
 async def all_events(request: Request) -> Response:
@@ -36,10 +36,10 @@ async def all_events(request: Request) -> Response:
     if request.method == "HEAD":
         return Response(media_type=EVENT_STREAM)
     last_event_id = request.headers.get("last-event-id", "")
-    return _stream(request, services.feeds.events(tenant, last_event_id, services.front.stopping))
+    return stream_answer(request, services.feeds.events(tenant, last_event_id, services.front.stopping))
 
 
-def _stream(request: Request, coming: AsyncIterator[bytes]) -> Response:
+def stream_answer(request: Request, coming: AsyncIterator[bytes]) -> Response:
     """Answers with events as they come.
 
     Raises:
