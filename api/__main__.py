@@ -52,6 +52,7 @@ Serves the HTTP API. Everything is set by environment variables:
   WEBHOOK_SECRETS_ARN     the same, where AWS Secrets Manager has it
   WEBHOOK_ALLOWED_ORIGINS receivers that need be neither https nor public
   WEBHOOK_LOOK_SECONDS    after which the deliverer looks at a task whose end it has not heard of (900)
+  COMFY_API               true: Comfy's own clients are served, by its API v2 at /api/v2 (false)
   KEEP_REQUESTS           false: what tasks ask for is not kept, so that none can be shown or retried (true)
   GRACE_PERIOD_SECONDS    how long requests may take to end after SIGTERM (10)
   AWS_ENDPOINT_URL, AWS_REGION and AWS credentials as usual

@@ -49,11 +49,14 @@ def create_app(
         front: the parts that need no AWS, when the caller wants to keep hold of them.
     """
     front = front or make_front(settings, config)
+    comfy = _ComfyV2() if settings.comfy_api else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with aws(settings) as clients:
             services = app.state.services = make_services(front, clients)
+            if comfy is not None:
+                app.state.comfy = comfy.make(services, clients)
             place = {"region": settings.aws_region, "endpoint": settings.aws_endpoint_url}
             if isinstance(front.callers, ByGateway) and settings.gateway_secret_arn:
                 front.callers.believe(await read_secrets(settings.gateway_secret_arn, **place))
@@ -78,6 +81,7 @@ def create_app(
         *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES),
         *(v1.ROUTES + history.ROUTES + again.ROUTES + dead_letters.ROUTES),
         *(events.ROUTES + webhooks.ROUTES + workflows.ROUTES + agents.ROUTES),
+        *(comfy.routes if comfy is not None else ()),
         *make_routes(Pages(image_sources(settings), settings.callback_sink_url), orjson.dumps(document)),
     ]
     app = Starlette(
@@ -87,10 +91,21 @@ def create_app(
     )
     # Paths takes a trailing slash off.
     app.router.redirect_slashes = False
-    gate = Gate(app, front.callers, front.throttle, front.metrics)
+    gate: ASGIApp = Gate(app, front.callers, front.throttle, front.metrics)
+    if comfy is not None:
+        gate = comfy.with_keys(gate)
     hosts = Hosts(gate, settings.hosts())
     observed = Observation(hosts, front.metrics, front.tracer, {route.endpoint: route.path for route in routes})
     return Paths(with_cors(observed, settings, config), settings.root_path)
+
+
+class _ComfyV2:
+    """Comfy's API v2, which is imported where it is on, and nowhere else."""
+
+    def __init__(self) -> None:
+        from api.comfy_v2 import keys, routes  # noqa: PLC0415 - see above
+
+        self.routes, self.make, self.with_keys = routes.ROUTES, routes.make_comfy, keys.BearerKeys
 
 
 def image_sources(settings: Settings) -> list[str]:

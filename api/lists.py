@@ -25,6 +25,7 @@ from api.aws import UNAVAILABLE
 from api.errors import InvalidRequestError, UnavailableError
 from api.tasks import SHOWN_IMAGES
 from api.unknown_keys import unknown_key
+from contract.documents import encode
 from contract.identifiers import TaskRef, check_task_id
 from contract.record import Record, Status
 from contract.store import RecordStore, S3Client
@@ -214,15 +215,23 @@ class Lists:
         s3: the client.
         bucket: the output bucket.
         store: the task records.
+        context_bytes: a context of so many bytes of JSON stays in the records of a page; 0: none does.
         clock: seconds, monotonic.
     """
 
     def __init__(
-        self, *, s3: S3Client, bucket: str, store: RecordStore, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        s3: S3Client,
+        bucket: str,
+        store: RecordStore,
+        context_bytes: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._store = store
+        self._context_bytes = context_bytes
         self._clock = clock
         self._reading = asyncio.Semaphore(_READING)
         self._ended: OrderedDict[tuple[TaskRef, str], tuple[Record, float]] = OrderedDict()
@@ -326,7 +335,12 @@ class Lists:
             except ValidationError:
                 _log.exception("record unreadable", task_id=task.id, tenant=task.tenant)
                 return None
-        return stored.record.without_baggage() if stored is not None else None
+        if stored is None:
+            return None
+        context, light = stored.record.current.context, stored.record.without_baggage()
+        if not context or not self._context_bytes or len(encode(context)) > self._context_bytes:
+            return light
+        return light.replace(light.current.model_copy(update={"context": context}))
 
     async def _segments(self, tenant: str, query: Query) -> AsyncIterator[Segment]:
         """Yields the segments that may hold what is wanted, the newest first."""

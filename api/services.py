@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from starlette.requests import Request
 
@@ -44,6 +44,9 @@ from contract.store import RecordStore
 from contract.task_lists import TaskLists
 from contract.topology import topology
 from contract.webhook_secrets import Secrets
+
+_LABEL_BYTES: Final = 12 * 1024
+"""Of a context that holds the labels of one of Comfy's jobs; lists look for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,12 @@ def make_services(front: Front, aws: Aws) -> Services:
             bucket=settings.s3_bucket,
             clock=clock,
         ),
-        lists=Lists(s3=aws.s3, bucket=settings.s3_bucket, store=store),
+        lists=Lists(
+            s3=aws.s3,
+            bucket=settings.s3_bucket,
+            store=store,
+            context_bytes=_LABEL_BYTES if settings.comfy_api else 0,
+        ),
         task_lists=task_lists,
         kept_requests=KeptRequests(s3=aws.s3, bucket=settings.s3_bucket, keeps=settings.keep_requests),
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),

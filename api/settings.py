@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     """Event streams and waiting submissions open at once; one API key gets half of them."""
     max_wait_seconds: Annotated[float, Field(ge=0, le=60)] = 60
     """How long `POST /v1/tasks?wait=` waits at most, whatever it asks for: less than a proxy in front does."""
+    comfy_api: bool = False
+    """Whether Comfy's own clients are served: its API v2, at `/api/v2` (docs/comfy-api.md)."""
     keep_requests: bool = True
     """Whether what a task asked for is kept for as long as its record, without its secrets, to be shown and retried."""
     callback_errors: bool = False
