@@ -178,6 +178,7 @@ def lint(session: nox.Session) -> None:
     _install(session, COMPONENTS["lint"])
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("python", "-m", "tests.support.bundled", "--check")
     session.run("mypy")
 
 

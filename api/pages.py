@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,8 +26,11 @@ _TYPES: Final = {
 
 _SINK: Final = "CALLBACK_SINK"
 """What stands in the page for the address of the callback sink."""
-_MODULES: Final = "MODULES"
-"""What stands in the console's page for its modules: named there, all are loaded at once, not one after the other."""
+_SCRIPTS: Final = "SCRIPTS"
+"""What stands in the console's page for its scripts."""
+BUNDLE: Final = "console.js"
+"""All modules of the console in one file; `tests.support.bundled` makes it."""
+_MAIN: Final = "console/main.js"
 _PARTS: Final = ("console", "vendor")
 
 
@@ -92,11 +96,41 @@ class Pages:
         return Response(file.body, headers=headers)
 
 
+def modules() -> dict[str, bytes]:
+    """Returns the console's modules, by their names in the folder."""
+    paths = sorted(path for part in _PARTS for path in FOLDER.glob(f"{part}/*.js"))
+    return {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in paths}
+
+
+def sources_digest(found: Mapping[str, bytes]) -> str:
+    """Returns the digest of modules, which stands in the first line of what was made of them."""
+    digest = hashlib.sha256()
+    for name, body in found.items():
+        digest.update(f"{name} {len(body)}\n".encode() + body)
+    return digest.hexdigest()
+
+
+def bundled_from(bundle: bytes) -> str:
+    """Returns the digest of the modules of which a bundle was made."""
+    return bundle.partition(b"\n")[0].removeprefix(b"//").decode(errors="replace")
+
+
+def scripts(found: Mapping[str, bytes], bundle: bytes | None) -> str:
+    """Returns the elements that load the console: one file, or all modules where it was made of others.
+
+    Named in the page, these are loaded at once, not one after the other.
+    """
+    if bundle is not None and bundled_from(bundle) == sources_digest(found):
+        return f'<script type="module" src="static/{BUNDLE}"></script>'
+    links = [f'<link rel="modulepreload" href="static/{name}">' for name in found]
+    return "\n".join([*links, f'<script type="module" src="static/{_MAIN}"></script>'])
+
+
 def _read(path: Path, sink: str) -> _File:
     body = path.read_bytes()
     if path.suffix == ".html":
-        modules = sorted(path.relative_to(FOLDER).as_posix() for part in _PARTS for path in FOLDER.glob(f"{part}/*.js"))
-        links = "\n".join(f'<link rel="modulepreload" href="static/{module}">' for module in modules)
-        body = body.replace(_SINK.encode(), html.escape(sink).encode()).replace(_MODULES.encode(), links.encode())
+        bundle = FOLDER / BUNDLE
+        loading = scripts(modules(), bundle.read_bytes() if bundle.is_file() else None)
+        body = body.replace(_SINK.encode(), html.escape(sink).encode()).replace(_SCRIPTS.encode(), loading.encode())
     packed = gzip.compress(body, mtime=0)
     return _File(body, packed, _TYPES[path.suffix], f'W/"{hashlib.sha256(body).hexdigest()[:16]}"')

@@ -9,11 +9,12 @@ import pytest
 from starlette.requests import Request
 
 from api.errors import ApiError
-from api.pages import FOLDER, Pages
+from api.pages import BUNDLE, FOLDER, Pages, modules, scripts
+from tests.support.bundled import COMMAND, is_current
 from tests.support.vendored import LICENCES, SOURCES, as_served, digest, sources
 
 PAGES = Pages(["https://bucket.example"], "http://127.0.0.1:8001")
-MODULES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js"))
+MODULES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js") if path.name != BUNDLE)
 MOST_BYTES = 100 * 1024
 
 
@@ -26,7 +27,7 @@ def asked(name: str, **headers: str) -> Any:
 
 
 def test_all_of_the_page_is_light() -> None:
-    files = ["index.html", "style.css", "console.css", "icon.svg", *MODULES]
+    files = ["index.html", "style.css", "console.css", "icon.svg", BUNDLE]
     assert sum(len(asked(name, accept_encoding="gzip, br").body) for name in files) <= MOST_BYTES
 
 
@@ -53,11 +54,21 @@ def test_every_import_of_a_module_is_served(module: str) -> None:
         assert path.resolve().relative_to(FOLDER).as_posix() in MODULES, found
 
 
-def test_the_page_names_all_of_its_modules_and_the_sink() -> None:
+def test_the_page_loads_all_of_its_modules_as_one_file() -> None:
+    assert is_current(), f"api/static/{BUNDLE} was made of other modules: run `{COMMAND}`"
     page = asked("index.html").body.decode()
-    for module in MODULES:
-        assert (f'href="static/{module}"' in page) is not module.startswith("docs/"), module
+    assert re.findall(r'(?:src|href)="static/([^"]+\.js)"', page) == [BUNDLE]
     assert 'content="http://127.0.0.1:8001"' in page
+
+
+def test_a_module_that_has_changed_is_served_without_a_build() -> None:
+    found = modules()
+    name, body = next(iter(found.items()))
+    for bundle in (None, (FOLDER / BUNDLE).read_bytes()):
+        loaded = scripts(found | {name: body + b"// changed"}, bundle)
+        assert BUNDLE not in re.findall(r'static/([^"]+)"', loaded)
+        assert all(f'href="static/{module}"' in loaded for module in found)
+        assert 'src="static/console/main.js"' in loaded
 
 
 def test_no_script_or_style_may_come_from_anywhere_else_or_stand_in_the_page() -> None:
@@ -66,7 +77,7 @@ def test_no_script_or_style_may_come_from_anywhere_else_or_stand_in_the_page() -
     assert policy["script-src"] == policy["style-src"] == "'self'"
     assert policy["connect-src"] == "'self' http://127.0.0.1:8001"
     for path in FOLDER.rglob("*"):
-        if path.suffix in {".html", ".js"} and "vendor" not in path.parts:
+        if path.suffix in {".html", ".js"} and "vendor" not in path.parts and path.name != BUNDLE:
             text = path.read_text()
             assert not re.search(r"<script(?![^>]*src=)|<style| style=|innerHTML|\beval\(", text), path
 
