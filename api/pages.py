@@ -47,7 +47,7 @@ class Pages:
 
     Args:
         image_sources: origins beside our own from which the page shows results: S3's or the CDN's.
-        sink: the address of the callback sink as a browser reaches it; empty: there is none.
+        sink: the address of the callback sink as a browser reaches it, or a path of this server; empty: there is none.
     """
 
     def __init__(self, image_sources: list[str], sink: str = "") -> None:
@@ -62,7 +62,7 @@ class Pages:
                 "default-src 'none'",
                 "script-src 'self'",
                 "style-src 'self'",
-                " ".join(("connect-src 'self'", *([sink] if sink else []))),
+                " ".join(("connect-src 'self'", *([sink] if "://" in sink else []))),
                 f"img-src 'self' data: blob: {sources}",
                 f"media-src 'self' {sources}",
                 # Results that are text: shown as they are, in a frame that may do nothing.

@@ -15,6 +15,7 @@ from cloud.chart_values import ChartValuesError, old_names
 from cloud.stacks.messaging import MessagingStack
 from cloud.stacks.network import NetworkStack
 from cloud.stacks.registry import RegistryStack
+from cloud.stacks.sample import SampleStack
 from cloud.stacks.service import ServiceStack
 from contract.config import Config, ConfigError, load_config
 from contract.topology import topology
@@ -58,6 +59,17 @@ def add_stacks(app: App, config: Config, *, account: str, region: str) -> None:
     )
     # It names topics, queues and bucket as the contract does, so that the CDK does not see that it needs them.
     service.add_stack_dependency(messaging)
+    if config.cloud.sample.enabled:
+        SampleStack(
+            app,
+            names.sample_stack(config),
+            env=env,
+            config=config,
+            place=place,
+            vpc=vpc,
+            api_url=service.url,
+            cdn=messaging.cdn,
+        )
     for key, value in {names.DEPLOYMENT_TAG: config.stack_name, **config.cloud.tags}.items():
         Tags.of(app).add(key, value)
 

@@ -51,6 +51,11 @@ def main_stack(config: Config) -> str:
     return config.stack_name
 
 
+def sample_stack(config: Config) -> str:
+    """Returns the name of the stack with the sample application, which only some deployments have."""
+    return f"{config.stack_name}-sample"
+
+
 def check_partition(config: Config, region: str) -> None:
     """Refuses a region that is not in the partition of the model bucket's ARN, or lacks what the config wants.
 

@@ -34,6 +34,7 @@ _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _ROLE: Final = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _URL: Final = re.compile(r"https?://[^\s/?#@]+/\S+", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_CERTIFICATE: Final = re.compile(r"arn:aws(-cn|-us-gov)?:(acm|iam):[-a-z0-9]*:[0-9]{12}:[-\w/]+", re.ASCII)
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -116,6 +117,21 @@ def _sha256(value: str) -> str:
 def _safetensors(value: str) -> str:
     if not _model_filename(value).endswith(".safetensors"):
         raise ValueError("must be the name of a .safetensors file; other kinds can run code, so push them by hand")
+    return value
+
+
+def _certificate(value: str) -> str:
+    if value and not _CERTIFICATE.fullmatch(value):
+        raise ValueError("must be a certificate's ARN, such as arn:aws:acm:us-west-2:123456789012:certificate/0123abcd")
+    return value
+
+
+def _network_list(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    for item in value or ():
+        try:
+            IPv4Network(item)
+        except ValueError as error:
+            raise ValueError(f"must be IPv4 networks, such as 203.0.113.0/24: {error}") from error
     return value
 
 
@@ -301,6 +317,29 @@ class Budget(_Strict):
     """Who is told at 80 per cent spent, and at 100 per cent forecast."""
 
 
+class Sample(_Strict):
+    """The sample application: the console on Fargate behind a load balancer, with the callbacks of the topic."""
+
+    enabled: bool = False
+    allowed_cidrs: Annotated[tuple[str, ...], Field(alias="allowedCidrs", strict=False)] = ()
+    """Whom the load balancer lets in from outside; empty: it is reached from within the network alone."""
+    certificate_arn: Annotated[str, Field(alias="certificateArn"), AfterValidator(_certificate)] = ""
+    """Of its TLS certificate; empty: it speaks HTTP, which must not leave the network."""
+
+    @field_validator("allowed_cidrs")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _network_list(value) or ()
+
+    @model_validator(mode="after")
+    def _keys_are_not_read(self) -> Self:
+        if self.allowed_cidrs and not self.certificate_arn:
+            raise ValueError(
+                "with allowedCidrs, certificateArn is required: API keys would cross the Internet in the clear"
+            )
+        return self
+
+
 class Cloud(_Strict):
     """What only AWS has; the local stack does not look at it."""
 
@@ -341,6 +380,7 @@ class Cloud(_Strict):
     image_cache: Annotated[ImageCache, Field(alias="imageCache")] = ImageCache()
     releases: Releases = Releases()
     delivery: Delivery = Delivery()
+    sample: Sample = Sample()
     log_retention_days: Annotated[Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365], Field(alias="logRetentionDays")] = 30
     alarms: Alarms = Alarms()
     budget: Budget | None = None
@@ -357,12 +397,7 @@ class Cloud(_Strict):
     @field_validator("public_access_cidrs")
     @classmethod
     def _networks(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for item in value or ():
-            try:
-                IPv4Network(item)
-            except ValueError as error:
-                raise ValueError(f"must be IPv4 networks, such as 203.0.113.0/24: {error}") from error
-        return value
+        return _network_list(value)
 
 
 class Config(_Strict):

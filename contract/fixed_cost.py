@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 from contract.config import Config, RuntimeConfig
@@ -12,15 +13,21 @@ from contract.prices import Fixed
 _DATA_VOLUME: Final = "80Gi"
 """`karpenter.nodeTemplate.dataVolume.volumeSize` in the chart's values."""
 
+_MOST_ZONES: Final = 3
 _BYTES: Final = {"Gi": 2**30, "Ti": 2**40, "G": 10**9, "T": 10**12}
 _SIZE: Final = re.compile(r"([0-9]+)(Gi|G|Ti|T)", re.ASCII)
 
 
 def fixed_of(config: Config) -> Fixed:
     """Returns what a deployment runs all month; a test compares it with what the templates hold."""
-    runtimes = len(config.runtimes)
+    runtimes, sample = len(config.runtimes), config.cloud.sample
     return Fixed(
         nat_gateways=config.cloud.nat_gateways,
+        # The API's, and that of the sample application.
+        load_balancers=1 + sample.enabled,
+        load_balancer_addresses=_zones(config) if sample.enabled and sample.allowed_cidrs else 0,
+        fargate_vcpus=Decimal("0.25") * sample.enabled,
+        fargate_gb=Decimal("0.5") * sample.enabled,
         snapshot_gib=snapshot_gib(config),
         # By runtime: the oldest task by two of them, and dead letters; besides: undelivered, failed (two), GPUs, Spot.
         alarms=3 * runtimes + 5,
@@ -32,6 +39,10 @@ def fixed_of(config: Config) -> Fixed:
         # That by which the gateway proves itself, and the one that signs webhooks.
         secrets=1 + config.cloud.webhooks,
     )
+
+
+def _zones(config: Config) -> int:
+    return len(config.cloud.availability_zones) or _MOST_ZONES
 
 
 def snapshot_gib(config: Config) -> int:

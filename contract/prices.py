@@ -59,6 +59,8 @@ class Item(StrEnum):
     NAT_GATEWAY_GIB = "nat_gateway_gib"
     PUBLIC_IPV4_HOUR = "public_ipv4_hour"
     LOAD_BALANCER_HOUR = "load_balancer_hour"
+    FARGATE_VCPU_HOUR = "fargate_vcpu_hour"
+    FARGATE_GB_HOUR = "fargate_gb_hour"
     EBS_GP3_GIB_MONTH = "ebs_gp3_gib_month"
     EBS_GP3_IOPS_MONTH = "ebs_gp3_iops_month"
     EBS_GP3_THROUGHPUT_MIB_MONTH = "ebs_gp3_throughput_mib_month"
@@ -84,7 +86,9 @@ _LABELS: Final[Mapping[Item, tuple[str, str]]] = {
     Item.NAT_GATEWAY_HOUR: ("Amazon VPC", "NAT gateway, per hour"),
     Item.NAT_GATEWAY_GIB: ("Amazon VPC", "NAT gateway, per GB"),
     Item.PUBLIC_IPV4_HOUR: ("Amazon VPC", "public IPv4 address, per hour"),
-    Item.LOAD_BALANCER_HOUR: ("Elastic Load Balancing", "network load balancer, per hour"),
+    Item.LOAD_BALANCER_HOUR: ("Elastic Load Balancing", "load balancer, per hour"),
+    Item.FARGATE_VCPU_HOUR: ("AWS Fargate", "vCPU, per hour"),
+    Item.FARGATE_GB_HOUR: ("AWS Fargate", "GB of memory, per hour"),
     Item.EBS_GP3_GIB_MONTH: ("Amazon EBS", "gp3 volume, per GB and month"),
     Item.EBS_GP3_IOPS_MONTH: ("Amazon EBS", "gp3 IOPS above 3,000, per month"),
     Item.EBS_GP3_THROUGHPUT_MIB_MONTH: ("Amazon EBS", "gp3 MiB/s above 125, per month"),
@@ -264,6 +268,10 @@ class Fixed:
     nat_gateways: int = 3
     """Each with a public IPv4 address."""
     load_balancers: int = 1
+    load_balancer_addresses: int = 0
+    """Public IPv4 addresses of load balancers, one in each zone."""
+    fargate_vcpus: Decimal = Decimal(0)
+    fargate_gb: Decimal = Decimal(0)
     system_volume_gib: int = 44
     """Of each system node: Bottlerocket's two volumes."""
     snapshot_gib: int = 0
@@ -284,8 +292,10 @@ def fixed_usage(fixed: Fixed) -> Usage:
     quantities = {
         Item.EKS_CLUSTER_HOUR: hours,
         Item.NAT_GATEWAY_HOUR: hours * fixed.nat_gateways,
-        Item.PUBLIC_IPV4_HOUR: hours * fixed.nat_gateways,
+        Item.PUBLIC_IPV4_HOUR: hours * (fixed.nat_gateways + fixed.load_balancer_addresses),
         Item.LOAD_BALANCER_HOUR: hours * fixed.load_balancers,
+        Item.FARGATE_VCPU_HOUR: hours * fixed.fargate_vcpus,
+        Item.FARGATE_GB_HOUR: hours * fixed.fargate_gb,
         Item.EBS_GP3_GIB_MONTH: Decimal(fixed.system_nodes * fixed.system_volume_gib),
         Item.EBS_SNAPSHOT_GIB_MONTH: Decimal(fixed.snapshot_gib),
         Item.CLOUDWATCH_ALARM_MONTH: Decimal(fixed.alarms),

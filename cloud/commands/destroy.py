@@ -30,6 +30,7 @@ from cloud.deployment.removal import (
     stacks_of,
     waiting_tasks,
 )
+from cloud.outputs import find_stack
 from cloud.reporter import Reporter
 from contract.config import Config
 from contract.topology import topology
@@ -53,7 +54,11 @@ def destroy(  # noqa: PLR0917 - typer reads options from parameters
         aws = Aws(region, endpoint_url)
         settings = as_deployed(aws, loaded(config, stack))
         snapshots, lost = snapshots_of(aws, settings), waiting_tasks(aws, settings)
-        report.say(f"deletes, in {aws.region}: {', '.join(stacks_of(settings))}, and all their images and GPU nodes")
+        sample, main, *others = stacks_of(settings)
+        there = [sample] if find_stack(aws, sample) else []
+        report.say(
+            f"deletes, in {aws.region}: {', '.join([*there, main, *others])}, and all their images and GPU nodes"
+        )
         if lost:
             report.say(f"loses {lost} tasks that wait in queues or lie in dead-letter queues")
         if snapshots:
@@ -62,9 +67,11 @@ def destroy(  # noqa: PLR0917 - typer reads options from parameters
         if dry_run:
             return
         confirm(f"Remove {settings.stack_name}?", yes=yes)
+        for name in there:
+            with report.step(f"deleting {name}"):
+                delete_stack(aws, name, report)
         with report.step("letting the GPU nodes end"):
             remove_nodes(aws, settings, kubeconfig, report)
-        main, *others = stacks_of(settings)
         with report.step(f"deleting {main}"):
             delete_stack(aws, main, report)
         # Before the network goes: as long as they run, their subnets cannot be deleted.

@@ -95,6 +95,7 @@ def _needs(work: Work) -> list[limits.Need]:
     gateways = min(work.config.cloud.nat_gateways, len(work.config.cloud.availability_zones) or zones.MOST)
     buckets = [item["Name"] for item in aws.client("s3").list_buckets()["Buckets"]]
     mine = {work.config.model_bucket, work.config.cloud.output_bucket} - {""}
+    sample = work.config.cloud.sample.enabled and find_stack(aws, names.sample_stack(work.config)) is None
     builder, nodes = _VCPUS[INSTANCE_TYPE], _COMPONENTS * _VCPUS[INSTANCE_TYPE]
     return [
         limits.Need(limits.VPCS, int(network), len(ec2.describe_vpcs()["Vpcs"])),
@@ -102,7 +103,15 @@ def _needs(work: Work) -> list[limits.Need]:
         limits.Need(limits.GATEWAYS, int(network), _gateways_of_a_zone(ec2)),
         limits.Need(limits.STANDARD, nodes * cluster + builder, _standard_vcpus(ec2)),
         limits.Need(limits.BUCKETS, len(mine - set(buckets)), len(buckets)),
+        limits.Need(limits.BALANCERS, int(sample), _application_balancers(aws) if sample else 0),
+        # Of one that is in use, EC2 says nothing: what is missing then, ECS will say.
+        limits.Need(limits.FARGATE, int(sample), 0),
     ]
+
+
+def _application_balancers(aws: Aws) -> int:
+    pages = aws.client("elbv2").get_paginator("describe_load_balancers").paginate()
+    return sum(item["Type"] == "application" for page in pages for item in page["LoadBalancers"])
 
 
 def _usable(aws: Aws) -> dict[str, str]:

@@ -20,6 +20,8 @@ ADDRESSES: Final = Limit("ec2", "L-0263D0A3", "EC2-VPC Elastic IPs")
 VPCS: Final = Limit("vpc", "L-F678F1CE", "VPCs per Region")
 GATEWAYS: Final = Limit("vpc", "L-FE5A380F", "NAT gateways per Availability Zone")
 BUCKETS: Final = Limit("s3", "L-DC2B2D3D", "General purpose buckets")
+BALANCERS: Final = Limit("elasticloadbalancing", "L-53DA6B97", "Application Load Balancers per Region")
+FARGATE: Final = Limit("fargate", "L-3032A538", "Fargate On-Demand vCPU resource count")
 PUBLISHED: Final = Limit("sns", "L-F8E2BA85", "Messages Published per Second")
 
 

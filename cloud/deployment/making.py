@@ -13,6 +13,7 @@ from cloud.deployment import settings
 from cloud.deployment.checks import check_queues
 from cloud.deployment.existing import bucket_place
 from cloud.deployment.images import ROOT, build_and_push, builds, load_compose
+from cloud.deployment.removal import delete_stack
 from cloud.deployment.steps import Work
 from cloud.image_cache.add_ons import add_on_images
 from cloud.image_cache.ensure import ensure_snapshot
@@ -147,6 +148,9 @@ def deploy_all(work: Work) -> None:
                 f"`promote --runtime {name}` or `rollback --runtime {name}` ends it"
             )
     work.config = settings.with_canaries(work.config, states)
+    if not work.config.cloud.sample.enabled:
+        # The CDK leaves a stack alone that is not in the app any more.
+        delete_stack(work.aws, names.sample_stack(work.config), work.report)
     _deploy(work, "--all")
     work.outputs = stack_outputs(work.aws, names.main_stack(work.config))
 

@@ -31,8 +31,9 @@ _NOT_ENDED: Final = ["pending", "running", "shutting-down", "stopping", "stopped
 
 
 def stacks_of(config: Config) -> list[str]:
-    """Returns the stacks of a deployment in the order in which they can be deleted."""
+    """Returns the stacks of a deployment in the order in which they can be deleted; the first is not always there."""
     return [
+        names.sample_stack(config),
         names.main_stack(config),
         names.messaging_stack(config),
         names.registry_stack(config),

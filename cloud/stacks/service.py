@@ -108,6 +108,8 @@ class ServiceStack(Stack):
         if config.cloud.budget is not None:
             MonthlyBudget(self, "Budget", config=config, region=place.region, budget=config.cloud.budget)
 
+        self.url = front_door.url
+        """The API's address."""
         # The names that users of the reference look up, and its verification script too.
         CfnOutput(self, "FrontApiEndpoint", value=front_door.url)
         CfnOutput(self, "GetAPIKeyCommand", value=front_door.key_command)

@@ -14,6 +14,9 @@ FIXED: Final = frozenset(
         # Those of the nodes: their volumes.
         "AWS::EC2::LaunchTemplate",
         "AWS::EC2::NatGateway",
+        # Its tasks on Fargate, as large as their definition says.
+        "AWS::ECS::Service",
+        "AWS::ECS::TaskDefinition",
         "AWS::EKS::Cluster",
         "AWS::EKS::Nodegroup",
         "AWS::ElasticLoadBalancingV2::LoadBalancer",
@@ -74,6 +77,7 @@ FREE: Final = frozenset(
         # Of S3, a gateway; one with network interfaces is billed by the hour.
         "AWS::EC2::VPCEndpoint",
         "AWS::EC2::VPCGatewayAttachment",
+        "AWS::ECS::Cluster",
         "AWS::EFS::AccessPoint",
         "AWS::EFS::MountTarget",
         "AWS::EKS::AccessEntry",

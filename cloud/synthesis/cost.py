@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from rich.table import Table
@@ -33,6 +34,9 @@ def fixed_of(templates: Iterable[Template], *, snapshot_gib: int = 0) -> Fixed:
         system_instance=str(nodes["InstanceTypes"][0]),
         nat_gateways=count("AWS::EC2::NatGateway"),
         load_balancers=count("AWS::ElasticLoadBalancingV2::LoadBalancer"),
+        load_balancer_addresses=_public_addresses(resources),
+        fargate_vcpus=_fargate(resources, "Cpu"),
+        fargate_gb=_fargate(resources, "Memory"),
         system_volume_gib=_volumes_gib(resources, nodes),
         alarms=sum(_metrics(item) for item in resources if item["Type"] == "AWS::CloudWatch::Alarm"),
         metrics=_custom_metrics(resources),
@@ -41,6 +45,21 @@ def fixed_of(templates: Iterable[Template], *, snapshot_gib: int = 0) -> Fixed:
         secrets=count("AWS::SecretsManager::Secret"),
         snapshot_gib=snapshot_gib,
     )
+
+
+def _public_addresses(resources: list[Template]) -> int:
+    balancers = [
+        item["Properties"] for item in resources if item["Type"] == "AWS::ElasticLoadBalancingV2::LoadBalancer"
+    ]
+    return sum(len(item["Subnets"]) for item in balancers if item["Scheme"] == "internet-facing")
+
+
+def _fargate(resources: list[Template], of: str) -> Decimal:
+    """Returns how many vCPUs (`Cpu`) or GB (`Memory`) all tasks on Fargate have: each service has one kind of them."""
+    tasks = [item["Properties"] for item in resources if item["Type"] == "AWS::ECS::TaskDefinition"]
+    services = [item["Properties"] for item in resources if item["Type"] == "AWS::ECS::Service"]
+    size = sum((Decimal(task[of]) / 1024 for task in tasks), Decimal(0))
+    return size * sum(int(item["DesiredCount"]) for item in services)
 
 
 def _metrics(alarm: Template) -> int:

@@ -137,4 +137,22 @@ REASONS: Final = [
         r"-messaging/Delivery/Distribution/Resource",
         "results are for whoever has the link, everywhere; certificate and firewall need a domain of one's own",
     ),
+    # The sample application.
+    (
+        r"AwsSolutions-SQS3",
+        r"-sample/Application/Callbacks/Resource",
+        "what a page shows of the last minutes; each callback is in the task's record too",
+    ),
+    (
+        r"AwsSolutions-IAM5\[Resource::\*\]",
+        r"-sample/Application/ExecutionRole/DefaultPolicy/Resource",
+        "pulls images as nodes do, from whichever registry the config names",
+    ),
+    (r"AwsSolutions-ELB2", r"-sample/Application/Entrance/Resource", "API Gateway logs every call that goes on to it"),
+    (
+        r"AwsSolutions-ECS4",
+        r"-sample/Application/Cluster/Resource",
+        "one small task; its metrics would cost more than it",
+    ),
+    (r"AwsSolutions-ECS2", r"-sample/Application/Task/Resource", "addresses alone: it holds no key and no secret"),
 ]

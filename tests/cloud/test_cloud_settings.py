@@ -29,7 +29,8 @@ def test_the_example_of_all_settings_uses_each_of_them() -> None:
     config = load_config(EXAMPLES["all-settings"])
     cloud, outputs = config.cloud, config.runtimes[0].outputs
     assert cloud.model_fields_set == set(Cloud.model_fields)
-    for part in (cloud.images, cloud.image_cache, cloud.delivery, cloud.alarms, cloud.budget, outputs, outputs.check):
+    parts = (cloud.images, cloud.image_cache, cloud.delivery, cloud.sample, cloud.alarms, cloud.budget)
+    for part in (*parts, outputs, outputs.check):
         assert part is not None
         assert part.model_fields_set == set(type(part).model_fields)
 
@@ -65,6 +66,10 @@ def test_the_example_of_all_settings_uses_each_of_them() -> None:
         ("{images: {runtimes: {webui: a/b:c}}}", "cloud.images.runtimes.webui"),
         ("{imageCache: {snapshotId: ami-1}}", "cloud.imageCache.snapshotId: must be an EBS snapshot's id"),
         ("{delivery: {enabled: 1}}", "cloud.delivery.enabled: input should be a valid boolean; found 1"),
+        ("{sample: {allowedCidrs: [203.0.113.0/24]}}", "cloud.sample: with allowedCidrs, certificateArn is required"),
+        ("{sample: {allowedCidrs: [203.0.113.7/24]}}", "cloud.sample.allowedCidrs: must be IPv4 networks"),
+        ("{sample: {certificateArn: mine}}", "cloud.sample.certificateArn: must be a certificate's ARN"),
+        ("{sample: true}", "cloud.sample: must be a mapping with keys of enabled, allowedCidrs, certificateArn"),
         ("{logRetentionDays: 8}", "cloud.logRetentionDays: input should be 1, 3, 5, 7"),
         ("{alarms: {email: nobody}}", "cloud.alarms.email: must be an e-mail address"),
         ("{budget: {monthlyUsd: 5}}", "cloud.budget.email: is required and missing"),

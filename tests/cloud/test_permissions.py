@@ -199,8 +199,8 @@ ACTIONS = {
 """Operations that IAM knows under another name (Service Authorization Reference)."""
 
 
-def actions_of(part: str) -> set[str]:
-    """What IAM has to allow for the calls of AWS that a part makes itself or through what it shares with the rest.
+def actions_of(part: str, *, shared: bool = True) -> set[str]:
+    """What IAM has to allow for the calls of AWS that a part makes itself and, if so, through what it shares.
 
     Calls are known by the names of botocore's methods.
     """
@@ -211,7 +211,7 @@ def actions_of(part: str) -> set[str]:
     }
     called = {
         node.attr
-        for folder in (part, "contract")
+        for folder in (part, *(["contract"] if shared else []))
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)

@@ -49,6 +49,8 @@ function Page({ document }) {
     ${operations.map((one) => html`<${Operation} key=${one.operation.operationId} ...${one} document=${document} />`)}`;
 }
 
-const described = await (await fetch("openapi.json")).json();
-render(html`<${Page} document=${described} />`, document.getElementById("operations"));
+// Behind a gateway, the document takes a key as well.
+const answer = await fetch("openapi.json", { headers: key.value ? { "x-api-key": key.value } : {} });
+const page = answer.ok ? html`<${Page} document=${await answer.json()} />` : html`<p class="prose">The API shows its document to an API key; give one in <a href="./">the console</a>.</p>`;
+render(page, document.getElementById("operations"));
 if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();

@@ -230,11 +230,15 @@ def test_it_goes_on_wherever_it_was_broken_off_and_makes_nothing_twice(place: Pl
     assert "the node cannot do that" in _broken(place)
     place.node.fail = lambda command: False
 
+    place._stack("blue-sample")
     tried = canary(Phase.RUNNING, image=f"{HOST}/blue/comfyui:next")
     place.node.parameters["/darkroom/blue/canary/sdruntime"] = tried.model_dump_json()
     result = place.deploy()
     assert result.exit_code == 0, result.output
     assert "an earlier run stopped at image-cache" in result.output
+    stacks = client("cloudformation", place.endpoint).list_stacks()["StackSummaries"]
+    (sample,) = [item["StackStatus"] for item in stacks if item["StackName"] == "blue-sample"]
+    assert sample == "DELETE_COMPLETE", "the config has no sample application any more"
     assert f"FrontApiEndpoint = {place.service.url}/prod/" in result.output
     assert len(place.tools.called(" bootstrap ")) == 2, "once broken, once done"
     pushes = place.tools.called("docker push")

@@ -105,12 +105,15 @@ def place(run: Run, moto: str, tmp_path: Path) -> Iterator[Place]:
 
 
 def test_all_goes_but_the_buckets_and_the_snapshot_and_that_is_said(place: Place) -> None:
+    sample = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    client("cloudformation", place.endpoint).create_stack(StackName="blue-sample", TemplateBody=sample)
     client("sqs", place.endpoint).send_message(
         QueueUrl=client("sqs", place.endpoint).get_queue_url(QueueName="blue-sdruntime")["QueueUrl"], MessageBody="task"
     )
     result = place.destroy("--yes")
     assert result.exit_code == 0, result.output
     assert "loses 1 tasks" in result.output
+    assert "deletes, in us-east-1: blue-sample, blue, " in result.output
     assert place.stacks() == []
     assert place.nodes() == []
     assert place.api.lists == {POOLS: [], CLAIMS: [], CLASSES: []}
