@@ -40,6 +40,7 @@ Serves the HTTP API. Everything is set by environment variables:
   MAX_BODY_BYTES          largest request body (20971520)
   TASK_MESSAGE_BYTES      largest message that the task topic takes, by its MaximumMessageSize (262144)
   INPUT_MAX_BYTES         largest file that POST /v1/inputs takes (33554432); the agents' setting of this name
+  UPLOAD_MAX_BYTES        largest file that comes in parts (INPUT_MAX_BYTES, but 33554432 at least)
   REQUEST_SECONDS         in which a request must have come (60), and one more for each 32 KiB of its body
   CDN_BASE_URL            links to results go there instead of to S3
   PUBLIC_S3_ENDPOINT_URL  the S3 endpoint as clients reach it

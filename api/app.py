@@ -24,7 +24,20 @@ from api.hosts import Hosts
 from api.middleware import Gate, Observation, Paths, internal_error
 from api.openapi.document import openapi_document
 from api.pages import Pages
-from api.routes import again, agents, dead_letters, events, history, task, v1, v1alpha1, v1alpha2, webhooks, workflows
+from api.routes import (
+    again,
+    agents,
+    dead_letters,
+    events,
+    history,
+    task,
+    uploads,
+    v1,
+    v1alpha1,
+    v1alpha2,
+    webhooks,
+    workflows,
+)
 from api.routes.operations import make_routes, unknown_route
 from api.services import Front, make_front, make_services
 from api.settings import Settings
@@ -79,7 +92,7 @@ def create_app(
     )
     routes: list[Route] = [
         *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES),
-        *(v1.ROUTES + history.ROUTES + again.ROUTES + dead_letters.ROUTES),
+        *(v1.ROUTES + uploads.ROUTES + history.ROUTES + again.ROUTES + dead_letters.ROUTES),
         *(events.ROUTES + webhooks.ROUTES + workflows.ROUTES + agents.ROUTES),
         *(comfy.routes if comfy is not None else ()),
         *make_routes(Pages(image_sources(settings), settings.callback_sink_url), orjson.dumps(document)),

@@ -224,6 +224,24 @@ class Uploaded(BaseModel):
     bytes: int
 
 
+class BegunUpload(BaseModel):
+    """An upload in parts that has begun."""
+
+    upload: Annotated[str, Field(description="What the further calls name it by.")]
+    s3: Annotated[str, Field(description="What a task will name the file by, once the upload is complete.")]
+    bytes: int
+    part_bytes: Annotated[int, Field(description="Of each part but the last, which has the rest.")]
+    parts: int
+
+
+class UploadPart(BaseModel):
+    """Where one part goes."""
+
+    number: int
+    bytes: int
+    url: Annotated[str, Field(description="Takes a PUT of just these bytes, without an API key.")]
+
+
 class WorkflowField(BaseModel):
     """A value of a workflow that can be set."""
 

@@ -25,6 +25,7 @@ from api.intake import Intake
 from api.kept import KeptRequests
 from api.lists import Lists
 from api.metrics import Metrics
+from api.part_uploads import PartUploads
 from api.readiness import Readiness
 from api.runtimes import Runtimes
 from api.settings import Settings
@@ -84,6 +85,7 @@ class Services:
     catalogues: Catalogues
     readiness: Readiness
     uploads: Uploads
+    part_uploads: PartUploads
     webhooks: Webhooks
     sweeper: Sweeper
 
@@ -198,6 +200,13 @@ def make_services(front: Front, aws: Aws) -> Services:
             intake=front.intake,
             limit=settings.input_max_bytes,
             body_seconds=settings.request_seconds,
+            link_seconds=settings.presigned_seconds,
+        ),
+        part_uploads=PartUploads(
+            s3=aws.s3,
+            signer=aws.signer,
+            bucket=settings.s3_bucket,
+            limit=settings.most_upload_bytes,
             link_seconds=settings.presigned_seconds,
         ),
         webhooks=webhooks,

@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     """The largest message that the task topic takes (its attribute `MaximumMessageSize`)."""
     input_max_bytes: Annotated[int, Field(ge=1024, le=5 * 1024 * MIB)] = 32 * MIB
     """The largest file that `POST /v1/inputs` takes; what the agents' setting of this name lets in."""
+    upload_max_bytes: Annotated[int, Field(ge=0, le=50 * 1024 * MIB)] = 0
+    """The largest file that may come in parts; 0: `most_upload_bytes` decides."""
     request_seconds: Annotated[float, Field(gt=0, le=3600)] = 60
     """In which a request must have come; each 32 KiB of its body give one second more."""
     aws_endpoint_url: str = ""
@@ -191,6 +193,11 @@ class Settings(BaseSettings):
         if value and info.data.get("gateway_secrets"):
             raise ValueError("is there beside GATEWAY_SECRET; set one of them")
         return value
+
+    @property
+    def most_upload_bytes(self) -> int:
+        """Bytes of the largest file that may come in parts: by default as many as agents fetch by default."""
+        return self.upload_max_bytes or max(self.input_max_bytes, 32 * MIB)
 
     @property
     def behind_gateway(self) -> bool:

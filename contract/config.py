@@ -368,6 +368,8 @@ class Cloud(_Strict):
     """Buckets besides the output bucket that tasks' `s3://` links may name; the agents may read their objects."""
     task_message_kib: Annotated[int, Field(alias="taskMessageKib", ge=256, le=1024)] = 256
     """Up to which size a task's content travels in its message; above it lies in the output bucket meanwhile."""
+    upload_max_mib: Annotated[int, Field(alias="uploadMaxMib", ge=1, le=50 * 1024)] = 32
+    """The largest input file that may be uploaded in parts. Agents fetch what their own `INPUT_MAX_BYTES` lets in."""
     webhooks: bool = False
     """Whether tasks may name webhooks: what delivers them runs beside the API then."""
     callback_errors: Annotated[bool, Field(alias="callbackErrors")] = False

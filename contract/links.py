@@ -15,6 +15,9 @@ class Signer(Protocol):
     async def sign(self, keys: Sequence[str], *, seconds: int) -> list[str]:
         """Returns links to objects of the output bucket."""
 
+    async def sign_part(self, key: str, *, upload: str, number: int, size: int, seconds: int) -> str:
+        """Returns a link that takes one part of a multipart upload to the output bucket."""
+
 
 class Links:
     """Presigned S3 links, or the CDN's when one is configured.

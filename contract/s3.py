@@ -221,6 +221,12 @@ class S3:
                 )
         return [links[key] for key in keys]
 
+    async def sign_part(self, key: str, *, upload: str, number: int, size: int, seconds: int) -> str:
+        """Returns a link by which anybody may put one part of an upload, of just that many bytes, for so long."""
+        part = {"Bucket": self._bucket, "Key": key, "UploadId": upload, "PartNumber": number, "ContentLength": size}
+        link: str = await (await self.whole()).generate_presigned_url("upload_part", Params=part, ExpiresIn=seconds)
+        return link
+
     async def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803
         """Amazon S3 ListObjectsV2, page after page: yields all objects below a folder, in the order of their keys.
 

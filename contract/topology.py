@@ -342,14 +342,17 @@ def bucket_lifecycle(place: Topology) -> dict[str, Any]:
 
 
 def bucket_cors(place: Topology) -> dict[str, Any]:
-    """Returns the CORS configuration of the output bucket: links are for reading; no rule where nobody may."""
+    """Returns the CORS configuration of the output bucket: links read a result, or bring a part of an input.
+
+    There is no rule where nobody may.
+    """
     if not place.cors_origins:
         return {"CORSRules": []}
     return {
         "CORSRules": [
             {
                 "AllowedOrigins": list(place.cors_origins),
-                "AllowedMethods": ["GET", "HEAD"],
+                "AllowedMethods": ["GET", "HEAD", "PUT"],
                 "AllowedHeaders": ["*"],
                 "ExposeHeaders": ["ETag", "Content-Length", "Content-Range", "Content-Disposition"],
                 "MaxAgeSeconds": 600,

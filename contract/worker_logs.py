@@ -1,4 +1,4 @@
-"""The log lines of the workers that take messages from a queue: the agent, and what delivers webhooks."""
+"""The log lines of whoever takes messages from a queue: the agent, what delivers webhooks, the sample application."""
 
 from __future__ import annotations
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import mimetypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -21,6 +22,14 @@ PATIENCE: Final = 60.0
 """Seconds for which a lost event stream is tried again."""
 PAUSE: Final = 0.5
 """Seconds before it is."""
+
+IN_PARTS_ABOVE: Final = 8 * 1024 * 1024
+"""Bytes of a file that goes to S3 part by part: the gateway on AWS takes no larger bodies than 10 MB."""
+PART_WAITS: Final = (0.5, 1.0, 2.0, 0.0)
+"""Seconds after each try to send a part."""
+PART_TIMEOUT: Final = httpx.Timeout(120, connect=5)
+Progress = Callable[[int, int], None]
+"""Is told how many bytes of how many have been sent."""
 
 STREAM_TIMEOUT: Final = httpx.Timeout(45, connect=5)
 """The API sends a comment every 15 s at the latest."""
@@ -124,8 +133,32 @@ def retry(task: Task | str, content: Mapping[str, Any] | None, metadata: Mapping
     return post(call.path, change) if change else call
 
 
-def upload(file: Path | str | bytes, name: str) -> Call:
-    """Returns the call that stores an input file.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An input file that is to be stored."""
+
+    path: Path | None
+    data: bytes
+    """Where there is no path."""
+    name: str
+    kind: str
+    size: int
+
+    def open(self) -> IO[bytes]:
+        """Opens its bytes.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        return io.BytesIO(self.data) if self.path is None else self.path.open("rb")
+
+
+def no_progress(sent: int, of: int) -> None:
+    """Tells nobody."""
+
+
+def source(file: Path | str | bytes, name: str) -> Source:
+    """Returns what is known of an input file.
 
     Raises:
         RefusedError: it is not there.
@@ -139,14 +172,49 @@ def upload(file: Path | str | bytes, name: str) -> Call:
         size = len(file) if isinstance(file, bytes) else Path(file).stat().st_size
     except OSError as error:
         raise unreadable(path, error) from error
+    return Source(path, file if isinstance(file, bytes) else b"", name, kind, size)
+
+
+def upload(file: Source) -> Call:
+    """Returns the call that stores an input file whole."""
     return Call(
         "POST",
-        f"/v1/inputs?name={quote(name)}",
-        file if isinstance(file, bytes) else None,
-        {"content-type": kind, "content-length": str(size)},
-        30 + size / 1_000_000,
-        path,
+        f"/v1/inputs?name={quote(file.name)}",
+        file.data if file.path is None else None,
+        {"content-type": file.kind, "content-length": str(file.size)},
+        30 + file.size / 1_000_000,
+        file.path,
     )
+
+
+def begin_upload(file: Source) -> Call:
+    """Returns the call that begins to store an input file in parts."""
+    wanted = {"bytes": file.size, "content_type": file.kind, **({"name": file.name} if file.name else {})}
+    return post("/v1/inputs/uploads", wanted)
+
+
+def on_upload(method: str, upload: str, below: str = "") -> Call:
+    """Returns a call about an upload in parts."""
+    return Call(method, f"/v1/inputs/uploads/{quote(upload, safe='')}{below}", timeout=60)
+
+
+def part_arrived(answer: httpx.Response, number: int) -> bool:
+    """Tells whether S3 has taken a part; False: it may be sent again.
+
+    Raises:
+        RefusedError: it never will.
+    """
+    if answer.is_success:
+        return True
+    # A link that has ended is 403: another one is asked for.
+    if answer.status_code in {403, 408, 429} or answer.status_code >= 500:
+        return False
+    raise RefusedError(f"S3 refuses part {number}: status {answer.status_code}", status=answer.status_code)
+
+
+def changing(file: Source) -> RefusedError:
+    """Returns the error for a file that has another size than it had."""
+    return RefusedError(f"{file.path} changes while it is sent; try again when it is whole")
 
 
 def convert(runtime: str, workflow: bytes | Mapping[str, Any]) -> Call:

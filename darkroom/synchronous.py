@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Self
@@ -11,7 +12,7 @@ from typing import IO, Any, Self
 import httpx
 
 from darkroom import calls
-from darkroom.errors import NotReachableError, RefusedError, checked, unreachable
+from darkroom.errors import DarkroomError, NotReachableError, RefusedError, checked, unreachable
 from darkroom.events import parse_events
 from darkroom.task import Result, Task
 
@@ -201,14 +202,51 @@ class Darkroom:
         """Cancels a task: one that waits never runs, one that runs is interrupted."""
         return Task.from_view(self._call(calls.of_task("DELETE", task)))
 
-    def upload(self, file: Path | str | bytes, *, name: str = "") -> str:
-        """Stores an input file; returns the s3:// address by which tasks name it.
+    def upload(self, file: Path | str | bytes, *, name: str = "", progress: calls.Progress = calls.no_progress) -> str:
+        """Stores an input file, a large one in parts; returns the s3:// address by which tasks name it.
 
         Args:
             file: its path, or its bytes.
             name: of which the ending tells what it is; empty: the path's.
+            progress: is told how many bytes of how many have been sent.
         """
-        return str(self._call(calls.upload(file, name))["s3"])
+        source = calls.source(file, name)
+        if source.size <= calls.IN_PARTS_ABOVE:
+            stored = self._call(calls.upload(source))
+            progress(source.size, source.size)
+            return str(stored["s3"])
+        begun = self._call(calls.begin_upload(source))
+        try:
+            self._send_parts(source, begun, progress)
+            return str(self._call(calls.on_upload("POST", begun["upload"], "/complete"))["s3"])
+        except BaseException:
+            with suppress(DarkroomError):
+                self._call(calls.on_upload("DELETE", begun["upload"]))
+            raise
+
+    def _send_parts(self, source: calls.Source, begun: Mapping[str, Any], progress: calls.Progress) -> None:
+        sent = 0
+        try:
+            with source.open() as data, httpx.Client(timeout=calls.PART_TIMEOUT, trust_env=False) as s3:
+                for number in range(1, begun["parts"] + 1):
+                    piece = data.read(begun["part_bytes"])
+                    self._send_part(s3, source, begun["upload"], number, piece)
+                    sent += len(piece)
+                    progress(sent, source.size)
+        except OSError as error:
+            raise calls.unreadable(source.path, error) from error
+
+    def _send_part(self, s3: httpx.Client, source: calls.Source, upload: str, number: int, piece: bytes) -> None:
+        for wait in calls.PART_WAITS:
+            place = self._call(calls.on_upload("GET", upload, f"/parts/{number}"))
+            if len(piece) != place["bytes"]:
+                raise calls.changing(source)
+            # Not with the API's key: the link carries its own signature, and leads elsewhere.
+            with suppress(httpx.TransportError):
+                if calls.part_arrived(s3.put(place["url"], content=piece), number):
+                    return
+            time.sleep(wait)
+        raise NotReachableError(f"part {number} cannot be sent: S3 does not answer")
 
     def files(self, task: Task, folder: Path | str = "images") -> Sequence[Path]:
         """Saves the images of a task in a folder, which is made; returns their paths."""

@@ -10,8 +10,9 @@ from pydantic.json_schema import models_json_schema
 
 from api import schemas
 from api.kept import Retry
-from api.openapi import dead_letters, operations, submitting, tasks, webhooks
+from api.openapi import dead_letters, operations, submitting, tasks, uploads, webhooks
 from api.openapi.build import Build
+from api.part_uploads import WantedUpload
 from api.requests import RequestTask, RequestV1, RequestV1Alpha1, RequestV1Alpha2
 from api.routes.dead_letters import ChosenLetters
 from contract.config import Config
@@ -36,6 +37,7 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (
     RequestTask,
     ChosenLetters,
     Retry,
+    WantedUpload,
 )
 _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.Error,
@@ -51,6 +53,8 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.RuntimeList,
     schemas.RuntimeAgents,
     schemas.Uploaded,
+    schemas.BegunUpload,
+    schemas.UploadPart,
     schemas.DeadLetterList,
     schemas.SentBack,
     schemas.Deleted,
@@ -61,7 +65,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.Health,
     schemas.Ready,
 )
-_PARTS: Final = (submitting, tasks, dead_letters, webhooks, operations)
+_PARTS: Final = (submitting, uploads, tasks, dead_letters, webhooks, operations)
 """In the order in which a reader meets their paths."""
 
 

@@ -51,6 +51,20 @@ NAME: Final = {
     "schema": {"type": "string"},
     "description": "The file's name, of which the ending counts; otherwise it follows from the Content-Type.",
 }
+UPLOAD: Final = {
+    "name": "upload",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "As `POST /v1/inputs/uploads` has named it.",
+}
+PART_NUMBER: Final = {
+    "name": "number",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+    "description": "From 1 to the number of parts.",
+}
 RUNTIME: Final = {
     "name": "runtime",
     "in": "query",

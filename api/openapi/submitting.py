@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from api import examples, schemas
 from api.kept import Retry
 from api.openapi.build import Build
-from api.openapi.parameters import COMFYUI, IDEMPOTENCY_KEY, NAME, TASK_ID, WAIT
+from api.openapi.parameters import COMFYUI, IDEMPOTENCY_KEY, TASK_ID, WAIT
 from api.requests import RequestTask, RequestV1, RequestV1Alpha1, RequestV1Alpha2
 
 _NOT_ACCEPTED: Final = """\
@@ -51,27 +51,6 @@ def paths(build: Build) -> dict[str, Any]:
                 description="A new submission of the same id, with the request as it is kept; without a body as it "
                 "was. 409 has the code `not_ended` while the task runs, or `request_incomplete` where it had secrets.",
                 parameters=[TASK_ID, WAIT, IDEMPOTENCY_KEY],
-            )
-        },
-        "/v1/inputs": {
-            "post": build.operation(
-                "uploadInput",
-                "Upload an input file",
-                {201: build.json("Stored for 30 days; name it in tasks by `s3`.", schemas.Uploaded)},
-                400,
-                408,
-                413,
-                415,
-                503,
-                tag="submit",
-                description="The body is the file itself, with its Content-Type; no form.",
-                parameters=[NAME],
-                body={
-                    "required": True,
-                    "content": {
-                        "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}
-                    },
-                },
             )
         },
         "/v1/runtimes/{runtime}/workflow": {

@@ -1,4 +1,4 @@
-"""The tasks as a resource, the files that they name and the runtimes: `/v1/tasks`, `/v1/inputs`, `/v1/runtimes`."""
+"""The tasks as a resource, and the runtimes: `/v1/tasks`, `/v1/runtimes`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.answers import json_answer
-from api.errors import InvalidRequestError
 from api.idempotency import check_key
 from api.links import task_links
 from api.middleware import request_state
 from api.requests import from_v1
 from api.routes.accepting import accept
-from api.routes.asking import TENANT, task_of
+from api.routes.asking import task_of
 from api.services import services_of
 from api.submit import Accepted
 from api.waiting import WAIT, parse_wait, wait_for_end
@@ -87,15 +86,6 @@ async def cancel(request: Request) -> Response:
     return json_answer(view, status=200 if cancelled.at_once else 202)
 
 
-async def upload(request: Request) -> Response:
-    """Stores a file that tasks can name as their input."""
-    if TENANT in request.query_params:
-        raise InvalidRequestError(TENANT, "a file is always the API key's own tenant's; leave it out")
-    caller = request_state(request.scope).caller
-    stored = await services_of(request).uploads.store(request, caller, name=request.query_params.get("name"))
-    return json_answer(stored, status=201, headers={"cache-control": "no-store"})
-
-
 async def runtimes(request: Request) -> Response:
     """Lists the runtimes with the depth of their queues."""
     return json_answer({"runtimes": await services_of(request).runtimes.describe()})
@@ -109,6 +99,5 @@ ROUTES = (
     Route("/v1/tasks", submit, methods=["POST"]),
     Route("/v1/tasks/{task_id}", show, methods=["GET"]),
     Route("/v1/tasks/{task_id}", cancel, methods=["DELETE"]),
-    Route("/v1/inputs", upload, methods=["POST"]),
     Route("/v1/runtimes", runtimes, methods=["GET"]),
 )

@@ -11,6 +11,7 @@ import uvicorn
 from api.sample.app import create_sample
 from api.sample.settings import load_sample_settings
 from api.settings import SettingsError
+from contract.worker_logs import configure_logging
 
 _HELP = """\
 Serves the console from a place of its own, hands calls on to an API with the caller's key, and shows the callbacks of a
@@ -22,7 +23,7 @@ queue. Everything is set by environment variables:
   ALLOWED_HOSTS       host names that it answers to, besides localhost and IP addresses; empty: no others when HOST is a
                       loopback address, otherwise any
   IMAGE_SOURCES       origins from which the page shows results, with spaces between them
-  LOG_LEVEL           INFO
+  LOG_LEVEL, LOG_FORMAT   INFO; json or console
   AWS_ENDPOINT_URL, AWS_REGION and AWS credentials as usual
 """
 
@@ -38,6 +39,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    configure_logging(settings.log_level, settings.log_format)
     structlog.get_logger("sample").info("serving", host=settings.host, port=settings.port, api=settings.api_url)
     uvicorn.run(
         create_sample(settings),
@@ -47,7 +49,7 @@ def main() -> int:
         http="httptools",
         ws="none",
         access_log=False,
-        log_level=settings.log_level.lower(),
+        log_config=None,
         server_header=False,
         # Longer than the load balancer's own, so that it never meets a connection that has just been closed.
         timeout_keep_alive=130,

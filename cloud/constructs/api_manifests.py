@@ -84,6 +84,7 @@ def api_environment(
         "ROOT_PATH": f"/{config.api_gateway.stage_name}",
         "S3_BUCKET": bucket,
         "TASK_TOPIC_ARN": task_topic,
+        "UPLOAD_MAX_BYTES": str(config.cloud.upload_max_mib * 1024 * 1024),
     }
 
 

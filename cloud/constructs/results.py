@@ -69,7 +69,12 @@ def api_access(place: Topology) -> list[iam.PolicyStatement]:
         allow("ListResults", ["s3:ListBucket"], [bucket], owner=place.account),
         allow("ReadResults", ["s3:GetObject"], [f"{bucket}/*"], owner=place.account),
         allow("KeepNotes", ["s3:PutObject"], [f"{bucket}/.*"], owner=place.account),
-        allow("GiveUpUploads", ["s3:AbortMultipartUpload"], [f"{bucket}/{INPUTS}*"], owner=place.account),
+        allow(
+            "SeeToUploads",
+            ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            [f"{bucket}/{INPUTS}*"],
+            owner=place.account,
+        ),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -229,7 +230,7 @@ def upload(
     """
     with connected(api, api_key) as client:
         for file in files:
-            typer.echo(client.upload(file))
+            typer.echo(_uploaded(client, file))
 
 
 def _change(client: Darkroom, content: Any, changes: list[str], inputs: list[str]) -> None:
@@ -242,7 +243,10 @@ def _change(client: Darkroom, content: Any, changes: list[str], inputs: list[str
 
 
 def _uploaded(client: Darkroom, file: Path) -> str:
-    return client.upload(file)
+    """Uploads a file; a terminal sees how far it is."""
+    size = file.stat().st_size if file.is_file() else 0
+    with typer.progressbar(length=size, label=file.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as shown:
+        return client.upload(file, progress=lambda sent, _: shown.update(sent - shown.pos))
 
 
 def _first_runtime(client: Darkroom, kind: str) -> str:  # noqa: RET503 - `fail` does not return

@@ -182,6 +182,7 @@ def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_went_
         ("s3:GetObject", f"{bucket}/*"),
         ("s3:PutObject", f"{bucket}/.*"),
         ("s3:AbortMultipartUpload", f"{bucket}/.inputs/*"),
+        ("s3:ListMultipartUploadParts", f"{bucket}/.inputs/*"),
     }
 
 
@@ -192,6 +193,7 @@ ACTIONS = {
     "s3:HeadBucket": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
     "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:ListParts": "s3:ListMultipartUploadParts",
     "sns:PublishBatch": "sns:Publish",
     "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",

@@ -23,7 +23,7 @@ from cloud.chart_values import placement, release_values
 from cloud.deployment import checks, making
 from cloud.deployment.existing import bucket_place
 from cloud.deployment.images import builds, load_compose
-from cloud.deployment.limits import ADDRESSES, GATEWAYS, STANDARD, VPCS, Need, faults
+from cloud.deployment.limits import ADDRESSES, BALANCERS, FARGATE, GATEWAYS, STANDARD, VPCS, Need, faults
 from cloud.deployment.pipeline import steps
 from cloud.deployment.quotas import ON_DEMAND, SPOT, Demand, demands, judge
 from cloud.deployment.settings import Wishes, image_values, resolve, with_canaries, with_digests, with_images, write
@@ -466,14 +466,20 @@ def test_a_bucket_that_a_stranger_lets_all_read_is_not_taken_for_ours(
         assert bucket_place(aws, "models") == "us-east-1"
 
 
-def test_a_dry_run_names_every_fault_at_once(place: Place) -> None:
+def test_a_dry_run_names_every_fault_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     http().post(f"{place.endpoint}/moto-api/reset").raise_for_status()
     place.service.quota = 0.0
-    result = place.deploy("-d", "-T", "-t", "sdwebui", "-b", "nobody-has-it")
+    for limit in (BALANCERS, FARGATE):
+        monkeypatch.setitem(FakeService.quotas, limit.code, 0)
+    config = "modelsRuntime: [{name: sdruntime, type: sdwebui, modelFilename: v1-5-pruned-emaonly.safetensors}]\n"
+    (place.folder / "sample.yaml").write_text(f"{config}cloud: {{sample: {{enabled: true}}}}\n")
+    result = place.deploy("-d", "-T", "-t", "sdwebui", "-b", "nobody-has-it", "--config", "sample.yaml")
+    assert "Application Load Balancers per Region: 1 more are needed, 0 of 0 are in use" in result.output
+    assert "Fargate On-Demand vCPU resource count: 1 more are needed" in result.output
     assert "no GPU can start" in result.output
     assert "lacks Stable-diffusion/v1-5-pruned-emaonly.safetensors" in result.output
     assert "there is no bucket nobody-has-it: --bucket names one that exists already" in result.output
-    assert "3 faults would stop the deployment; nothing was made" in result.output
+    assert "4 faults would stop the deployment; nothing was made" in result.output
 
 
 @pytest.mark.parametrize(

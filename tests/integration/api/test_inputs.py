@@ -124,3 +124,65 @@ async def test_a_client_that_goes_half_way_leaves_nothing(api: Api) -> None:
 
     assert await eventually_async(all_is_given_back)
     assert stored(api) == before
+
+
+ALICE, BOB = {"x-api-key": "alices-long-key-1"}, {"x-api-key": "bobs-long-key-12"}
+
+
+async def test_a_large_file_goes_to_s3_in_parts_and_belongs_to_its_tenant_alone(start_api: StartApi) -> None:
+    api = await start_api(api_keys="alice=alices-long-key-1,bob=bobs-long-key-12", upload_max_bytes=len(LARGE))
+    wanted = {"bytes": len(LARGE), "name": "cat.PNG", "content_type": "image/png"}
+    begun = (await api.client.post("/v1/inputs/uploads", json=wanted, headers=ALICE)).json()
+    assert (begun["parts"], begun["part_bytes"]) == (3, PART)
+    way = f"/v1/inputs/uploads/{begun['upload']}"
+
+    async with httpx.AsyncClient(trust_env=False) as s3:
+        for number in (1, 3):
+            place = (await api.client.get(f"{way}/parts/{number}", headers=ALICE)).json()
+            piece = LARGE[(number - 1) * PART : number * PART]
+            assert place["bytes"] == len(piece)
+            assert "content-length" in place["url"], "S3 takes just that many bytes"
+            assert (await s3.put(place["url"], content=piece)).status_code == 200
+        early = await api.client.post(f"{way}/complete", headers=ALICE)
+        assert fault(early, 409, "upload_incomplete")["details"] == {"missing": [2]}
+        fault(await api.client.get(f"{way}/parts/4", headers=ALICE), 404, "unknown_part")
+        fault(await api.client.post(f"{way}/complete", headers=BOB), 404, "unknown_upload")
+        assert (await api.client.delete(way, headers=BOB)).status_code == 204, "nothing of Bob's is there"
+        place = (await api.client.get(f"{way}/parts/2", headers=ALICE)).json()
+        assert (await s3.put(place["url"], content=LARGE[PART : 2 * PART])).status_code == 200
+
+        done = await api.client.post(f"{way}/complete", headers=ALICE)
+        assert done.status_code == 200, done.text
+        assert (done.json()["s3"], done.json()["bytes"]) == (begun["s3"], len(LARGE))
+        assert split_s3_url(begun["s3"])[1].startswith(".inputs/alice/")
+        fetched = await s3.get(done.json()["url"])
+        assert (fetched.content, fetched.headers["content-type"]) == (LARGE, "image/png")
+    again = await api.client.post(f"{way}/complete", headers=ALICE)
+    assert (again.status_code, again.json()["s3"]) == (200, begun["s3"]), "an answer may be lost"
+    assert unfinished(api) == 0
+
+
+async def test_an_upload_that_is_given_up_leaves_nothing(api: Api) -> None:
+    begun = (await api.client.post("/v1/inputs/uploads", json={"bytes": 10})).json()
+    way = f"/v1/inputs/uploads/{begun['upload']}"
+    assert unfinished(api) == 1
+    assert (await api.client.delete(way)).status_code == 204
+    assert unfinished(api) == 0
+    assert (await api.client.delete(way)).status_code == 204
+    fault(await api.client.post(f"{way}/complete"), 404, "unknown_upload")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "code"),
+    [
+        ({"bytes": 33 * 1024 * 1024}, 400, "invalid_request"),
+        ({"bytes": 0}, 400, "invalid_request"),
+        ({"bytes": 10, "part_bytes": 5}, 400, "invalid_request"),
+        ({"bytes": 10, "content_type": "text/plain"}, 415, "unsupported_media_type"),
+    ],
+)
+async def test_what_cannot_be_uploaded_in_parts_is_refused_with_its_field(
+    api: Api, wanted: dict[str, Any], status: int, code: str
+) -> None:
+    fault(await api.client.post("/v1/inputs/uploads", json=wanted), status, code)
+    assert unfinished(api) == 0

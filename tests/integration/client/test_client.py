@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -9,11 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from typer.testing import CliRunner, Result
 
+from contract.objects import split_s3_url
 from darkroom import AsyncDarkroom, Darkroom, NotReachableError, RefusedError, TaskFailedError
 from local.client.__main__ import make_app
 from tests.support.deployment import Deployment
+from tests.support.serving import ThreadedServer
 from tests.support.stack import Stack, unique
 from tests.support.waiting import eventually, free_port
 
@@ -99,6 +103,58 @@ async def test_the_awaited_client_does_the_same(stack: Stack, tmp_path: Path) ->
     async with AsyncDarkroom(f"http://127.0.0.1:{free_port()}") as nowhere:
         with pytest.raises(NotReachableError, match="no API answers at"):
             await nowhere.runtimes()
+
+
+async def test_a_large_file_goes_in_parts_and_progress_is_told(
+    stack: Stack, client: Darkroom, darkroom: Callable[..., Result], tmp_path: Path
+) -> None:
+    part, whole = 8 * 1024 * 1024, 9 * 1024 * 1024
+    data = bytes(range(256)) * (whole // 256)
+    (tmp_path / "film.mp4").write_bytes(data)
+    told: list[tuple[int, int]] = []
+
+    def progress(sent: int, of: int) -> None:
+        told.append((sent, of))
+
+    async with AsyncDarkroom(stack.api) as awaited:
+        places = [
+            await asyncio.to_thread(client.upload, tmp_path / "film.mp4", progress=progress),
+            await awaited.upload(data, name="film.mp4", progress=progress),
+            darkroom("upload", "film.mp4").stdout.strip(),
+        ]
+    assert told == [(part, whole), (whole, whole)] * 2
+    for place in places:
+        assert stack.deployment.object(split_s3_url(place)[1]) == data
+
+
+def test_a_part_is_sent_again_and_one_that_never_arrives_is_given_up() -> None:
+    answers = [503, 403, 200, 200, 400]
+    calls: list[str] = []
+
+    async def application() -> web.Application:
+        async def answer(request: web.Request) -> web.Response:
+            calls.append(f"{request.method} {request.path}")
+            if request.method == "PUT":
+                assert "x-api-key" not in request.headers, "the key is the API's"
+                await request.read()
+                return web.Response(status=answers.pop(0))
+            number = int(request.path.rpartition("/")[2]) if "/parts/" in request.path else 0
+            size = 8 * 1024 * 1024 if number == 1 else 5
+            url = f"http://{request.host}/s3/{number}"
+            parts = {"upload": "x", "parts": 2, "part_bytes": 8 * 1024 * 1024}
+            return web.json_response(parts | {"number": number, "bytes": size, "url": url, "s3": "s3://b/k"})
+
+        made = web.Application(client_max_size=2**25)
+        made.router.add_route("*", "/{path:.*}", answer)
+        return made
+
+    with ThreadedServer(application) as server, Darkroom(server.url, key="k") as client:
+        assert client.upload(bytes(8 * 1024 * 1024 + 5)) == "s3://b/k"
+        assert [call for call in calls if "s3" in call] == ["PUT /s3/1"] * 3 + ["PUT /s3/2"]
+        assert calls[-1] == "POST /v1/inputs/uploads/x/complete"
+        with pytest.raises(RefusedError, match="S3 refuses part 1: status 400"):
+            client.upload(bytes(8 * 1024 * 1024 + 5))
+        assert calls[-1] == "DELETE /v1/inputs/uploads/x"
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
