@@ -29,8 +29,9 @@ def fixed_of(config: Config) -> Fixed:
         fargate_vcpus=Decimal("0.25") * sample.enabled,
         fargate_gb=Decimal("0.5") * sample.enabled,
         snapshot_gib=snapshot_gib(config),
-        # By runtime: the oldest task by two of them, and dead letters; besides: undelivered, failed (two), GPUs, Spot.
-        alarms=3 * runtimes + 5,
+        # By runtime: the oldest task by two of them, what nobody takes by two, and dead letters; besides: undelivered,
+        # failed (two), GPUs, Spot.
+        alarms=5 * runtimes + 5,
         # Succeeded, failed, and by runtime the age of what is received again.
         metrics=2 + runtimes,
         dashboards=1,

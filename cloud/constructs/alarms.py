@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from aws_cdk import Duration, RemovalPolicy
@@ -13,7 +14,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from cloud.constructs.metrics import Metrics
+from cloud.constructs.metrics import FIVE_MINUTES, Metrics
 from contract.config import Config
 
 SPOT_INTERRUPTIONS_AN_HOUR: Final = 5
@@ -36,6 +37,16 @@ class Alarms(Construct):
                 limits.oldest_message_seconds,
                 above,
                 what=f"a task for {queue.runtime} has waited {limits.oldest_message_seconds} seconds",
+            )
+            # A task that was handed back three times, and that no agent takes any more, has no age anywhere.
+            self._alarm(
+                f"{queue.runtime}-untaken",
+                queue.untaken,
+                1,
+                above,
+                what=f"tasks wait for {queue.runtime}, and no agent has taken one for {limits.oldest_message_seconds} "
+                "seconds",
+                periods=math.ceil(limits.oldest_message_seconds / FIVE_MINUTES),
             )
             self._alarm(
                 f"{queue.runtime}-dead-letters",

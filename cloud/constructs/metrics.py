@@ -24,6 +24,8 @@ class QueueMetrics:
 
     runtime: str
     oldest: cloudwatch.MathExpression
+    untaken: cloudwatch.MathExpression
+    """1 where messages lay there for the whole period, and nobody has received one."""
     waiting: cloudwatch.Metric
     running: cloudwatch.Metric
     dead: cloudwatch.Metric
@@ -126,9 +128,27 @@ def _of_queue(queue: Queue, ages: str, number: int) -> QueueMetrics:
     return QueueMetrics(
         runtime=queue.runtime,
         oldest=oldest,
+        untaken=_untaken(queue),
         waiting=metric("ApproximateNumberOfMessagesVisible", queue.name, "waiting"),
         running=metric("ApproximateNumberOfMessagesNotVisible", queue.name, "in flight"),
         dead=metric("ApproximateNumberOfMessagesVisible", queue.dead_letter_name, "dead letters"),
+    )
+
+
+def _untaken(queue: Queue) -> cloudwatch.MathExpression:
+    """Returns what SQS itself tells, whatever was received how often, and where no agent is up to tell of it."""
+
+    def metric(name: str, statistic: str) -> cloudwatch.Metric:
+        return _metric("AWS/SQS", name, {"QueueName": queue.name}, statistic, f"{queue.runtime} {name}")
+
+    return cloudwatch.MathExpression(
+        label=f"{queue.runtime} waits, and nobody takes it",
+        expression="IF(FILL(there, 0) > 0 AND FILL(taken, 0) == 0, 1, 0)",
+        using_metrics={
+            "there": metric("ApproximateNumberOfMessagesVisible", "Minimum"),
+            "taken": metric("NumberOfMessagesReceived", "Sum"),
+        },
+        period=Duration.seconds(FIVE_MINUTES),
     )
 
 

@@ -317,8 +317,10 @@ def test_somebody_is_told_of_what_the_config_says(default: Synthesis, everything
     alarms = {item["AlarmName"]: item for item in everything.properties("AWS::CloudWatch::Alarm")}
     assert set(alarms) == {
         "studio-sdruntime-waits",
+        "studio-sdruntime-untaken",
         "studio-sdruntime-dead-letters",
         "studio-comfyruntime-waits",
+        "studio-comfyruntime-untaken",
         "studio-comfyruntime-dead-letters",
         "studio-failed",
         "studio-undelivered",
@@ -356,6 +358,25 @@ def test_the_oldest_task_is_seen_however_often_it_was_handed_back(default: Synth
             "Dimensions": [{"Key": "Runtime", "Value": "$.log_processed.runtime"}],
         }
     ]
+
+
+def test_a_queue_that_nobody_takes_from_is_seen_without_any_agent(default: Synthesis) -> None:
+    """A task that was handed back three times has no age in SQS, and no agent is there to tell of it."""
+    [alarm] = [
+        item
+        for item in default.properties("AWS::CloudWatch::Alarm")
+        if item["AlarmName"] == "darkroom-sdruntime-untaken"
+    ]
+    [untaken] = [query["Expression"] for query in alarm["Metrics"] if "Expression" in query]
+    assert untaken == "IF(FILL(there, 0) > 0 AND FILL(taken, 0) == 0, 1, 0)"
+    read = {query["Id"]: query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query}
+    assert (read["there"]["Metric"]["MetricName"], read["there"]["Stat"]) == (
+        "ApproximateNumberOfMessagesVisible",
+        "Minimum",
+    )
+    assert (read["taken"]["Metric"]["MetricName"], read["taken"]["Stat"]) == ("NumberOfMessagesReceived", "Sum")
+    assert {item["Metric"]["Namespace"] for item in read.values()} == {"AWS/SQS"}
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"], read["there"]["Period"]) == (1, 3, 300), "for 900 seconds"
 
 
 def test_a_budget_there_is_only_when_the_config_says_so(default: Synthesis, everything: Synthesis) -> None:
