@@ -19,6 +19,7 @@ from agent.completion import Completion
 from agent.holdings import Holdings
 from agent.inputs import Inputs, fetch
 from agent.inputs.payloads import Payloads
+from agent.meter import Meter, price_of
 from agent.nudges import Nudges
 from agent.operations.health import HealthServer
 from agent.operations.lifecycle import Lifecycle, LifecycleCollector
@@ -123,6 +124,10 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
 
         process = f"{socket.gethostname()}-{new_ulid()}"
         runs = itertools.count(1)
+        price = price_of(settings)
+        if price is not None and price.usd is None:
+            log.warning("gpu_price_unknown", reason=price.source)
+        meter = Meter(price)
         pipeline = Pipeline(
             queue=queue,
             store=store,
@@ -157,6 +162,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 new_holder=lambda: f"{process}/{next(runs)}",
                 fake=settings.runtime_fake,
                 nudges=Nudges(clients.sqs, settings.webhook_queue_url),
+                meter=meter,
             ),
             metrics=metrics,
             tracer=tracer,
@@ -169,6 +175,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             recycling=recycling,
             lifecycle=lifecycle,
             release=release,
+            meter=meter,
         )
         health = HealthServer(
             pipeline,

@@ -22,6 +22,7 @@ from agent.decisions import Fail, begin, ended_by, exhausted, may_have_orphans, 
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.holdings import Held
 from agent.inputs.payloads import Payloads
+from agent.meter import Meter
 from agent.nudges import Nudges
 from agent.operations.metrics import Metrics
 from agent.outcomes import (
@@ -52,6 +53,7 @@ from contract.record import (
     finish,
     note_callback,
     note_callback_refused,
+    note_cost,
 )
 from contract.store import RecordStore
 from contract.task_lists import TaskLists
@@ -78,6 +80,7 @@ class Completion:
         new_holder: makes the token of an attempt.
         fake: whether the runtime is a stand-in, for the record.
         nudges: tell of runs that begin, where somebody wants to hear of them.
+        meter: knows what runs cost.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Completion:
         new_holder: Callable[[], str],
         fake: bool = False,
         nudges: Nudges | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -108,6 +112,7 @@ class Completion:
         self._new_holder = new_holder
         self._fake = fake
         self._nudges = nudges
+        self._meter = meter or Meter()
 
     async def start(self, held: Held) -> None:
         """Writes the start of an attempt; a refusal is left in `held.refused`."""
@@ -129,7 +134,7 @@ class Completion:
         except TransitionError as error:
             held.refused = error
         else:
-            held.attempt = held.submission.attempts
+            held.attempt, held.cost_before = held.submission.attempts, held.submission.cost
             self.tell(held, Event.RUNNING)
 
     def tell(self, held: Held, event: Event) -> None:
@@ -177,10 +182,12 @@ class Completion:
         began = time.monotonic()
         unlisted = submission.status is not Status.SUCCEEDED and not self._was_called_back(held)
         listed = self._lists.unsuccessful(held.metadata.ref, submission) if unlisted else None
+        booked = None if self._was_called_back(held) else self._lists.used(held.metadata.ref, submission)
         refusal = await self._call_back(held)
-        if listed is not None:
-            # As the callback: should this agent die before the message is gone, it is done again.
-            await listed()
+        for written in (listed, booked):
+            if written is not None:
+                # As the callback: should this agent die before the message is gone, it is done again.
+                await written()
         self._metrics.phases.labels("callback").observe(time.monotonic() - began)
         if refusal is not None:
             if not submission.dead_lettered or self._was_called_back(held):
@@ -302,6 +309,8 @@ class Completion:
         log.warning("task_retried", code=error.code, error=error.message, delay=verdict.delay, excused=verdict.excuse)
         if verdict.excuse:
             await self._excuse(held)
+        else:
+            await self._note_cost(held)
         await self._hand_back(held, verdict.delay)
         return "handed_back" if verdict.excuse else "retried"
 
@@ -385,6 +394,7 @@ class Completion:
             warnings=warnings,
             timings=timings,
             dead_lettered=dead_lettered,
+            cost=self._meter.cost_of(held),
         )
         try:
             await self._change(held, held_by_us)
@@ -394,14 +404,34 @@ class Completion:
             await self._reread(held)
 
     async def _excuse(self, held: Held) -> None:
+        excused = partial(
+            excuse,
+            submission=held.submission_id,
+            holder=held.holder,
+            attempt=held.attempt,
+            cost=self._meter.cost_of(held),
+        )
         try:
-            await self._change(
-                held, partial(excuse, submission=held.submission_id, holder=held.holder, attempt=held.attempt)
-            )
+            await self._change(held, excused)
         except NotHolderError as error:
             # Our own write, answered late, has taken the holder out of the record.
             if error.submission is None or error.submission.holder is not None:
                 raise OvertakenError(str(error)) from error
+        except TransitionError as error:
+            raise OvertakenError(str(error)) from error
+
+    async def _note_cost(self, held: Held) -> None:
+        """Writes what an attempt has cost that will be repeated, where that is counted.
+
+        Raises:
+            OvertakenError: another attempt holds or has ended the task.
+        """
+        cost = self._meter.cost_of(held)
+        if cost is None or not held.gpu_seconds:
+            return
+        noted = partial(note_cost, submission=held.submission_id, holder=held.holder, attempt=held.attempt, cost=cost)
+        try:
+            await self._change(held, noted)
         except TransitionError as error:
             raise OvertakenError(str(error)) from error
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from agent.marks.facts import Facts
 from agent.runtimes.base import Prepared
+from contract.costs import Cost
 from contract.record import Submission, TransitionError
 from contract.store import Stored
 from contract.task import Metadata, TaskMessage
@@ -94,8 +95,27 @@ class Held:
     refused: TransitionError | None = None
     """Why the record did not let the run start."""
     interruption: asyncio.Future[Interruption] | None = None
+    cost_before: Cost | None = None
+    """What earlier attempts have cost, as far as the record told when this one began."""
+    gpu_since: float | None = None
+    """When the GPU came to this run, by the monotonic clock; None: it has not, or it is done with it."""
+    gpu_spent: float = 0.0
+    """Seconds that it took."""
     progress: float = 0.0
     reported_progress: float = 0.0
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Seconds of the GPU that this run has taken so far."""
+        return self.gpu_spent if self.gpu_since is None else time.monotonic() - self.gpu_since
+
+    def enter_gpu(self) -> None:
+        """Notes that the GPU comes to this run."""
+        self.gpu_since = time.monotonic()
+
+    def leave_gpu(self) -> None:
+        """Notes that the GPU is done with this run, or that it never came to it."""
+        self.gpu_spent, self.gpu_since = self.gpu_seconds, None
 
     @property
     def trace(self) -> str | None:

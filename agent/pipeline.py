@@ -28,6 +28,7 @@ from agent.completion import Completion
 from agent.errors import RuntimeUnavailableError
 from agent.heartbeat import Heartbeat
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
+from agent.meter import Meter
 from agent.operations.lifecycle import Lifecycle, State
 from agent.operations.metrics import Metrics
 from agent.operations.recycling import Recycling
@@ -92,6 +93,7 @@ class Pipeline:
         recycling: Recycling,
         lifecycle: Lifecycle,
         release: Release | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._queue = queue
         self._runtime = runtime
@@ -114,6 +116,7 @@ class Pipeline:
             holdings,
             withdraw=self._withdraw,
             reported=lambda held: completion.tell(held, Event.PROGRESS),
+            meter=meter,
         )
 
         self._group = asyncio.TaskGroup()

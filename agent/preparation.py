@@ -163,6 +163,7 @@ class Preparation:
             prefix=metadata.prefix,
             context=metadata.context,
             webhook=metadata.webhook,
+            tags=metadata.tags or {},
             submitted_at=metadata.submitted_at or datetime.now(UTC),
             sent_at=None if sent is None else datetime.fromtimestamp(sent, UTC),
         )

@@ -91,12 +91,15 @@ class Running:
                 if not turn.came.done():
                     await asyncio.wait([*either, turn.came], return_when=asyncio.FIRST_COMPLETED)
                 began = time.monotonic()
+                if turn.came.done():
+                    held.enter_gpu()
                 too_long = asyncio.get_running_loop().call_later(2 * LOOKAHEAD, self._took_long)
                 await asyncio.wait(either, timeout=self._task_timeout, return_when=asyncio.FIRST_COMPLETED)
                 too_long.cancel()
                 seconds = time.monotonic() - began
                 self._metrics.phases.labels("run").observe(seconds)
                 if run.done():
+                    held.leave_gpu()
                     return _blamed(outcome_of(run, seconds), turn)
                 held.interrupt(Interruption.TIMEOUT)  # without effect when something else came first
                 reason = held.interruption.result()
@@ -106,6 +109,7 @@ class Running:
                 return after_interruption(reason, self._task_timeout)
             finally:
                 run.cancel()
+                held.leave_gpu()
 
     async def _start(self, held: Held) -> None:
         await asyncio.sleep(HEAD_START)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -183,6 +184,23 @@ class Settings(BaseSettings):
         str, Field(description="what it calls itself in them; POD_NAME when empty, or else the machine's name")
     ] = ""
     agent_version: Annotated[str, Field(description="what it calls its version in them, such as the image's tag")] = ""
+    gpu_hour_usd: Annotated[
+        Decimal | None,
+        Field(
+            description="USD that an hour of this agent's GPU costs; empty: what GPU_INSTANCE_TYPE says",
+            ge=0,
+            allow_inf_nan=False,
+        ),
+    ] = None
+    gpu_instance_type: Annotated[
+        str, Field(description="EC2 instance type of this agent's GPU, for its price; empty: no cost is counted")
+    ] = ""
+    gpu_capacity: Annotated[
+        Literal["spot", "on_demand"], Field(description="how GPU_INSTANCE_TYPE is paid for: spot or on_demand")
+    ] = "spot"
+    gpus_per_instance: Annotated[
+        int, Field(description="GPUs of GPU_INSTANCE_TYPE, each with an agent of its own", ge=1, le=16)
+    ] = 1
     pod_name: Annotated[
         str, Field(description="Kubernetes: name of this pod, whose deletion cost follows the work (metadata.name)")
     ] = ""
@@ -271,7 +289,7 @@ class Settings(BaseSettings):
             raise ValueError("nobody would restart the runtime; set RECYCLE_BY to exit, api or probe")
         return value
 
-    @field_validator("log_level", "log_format", "runtime_type", "recycle_by", mode="before")
+    @field_validator("log_level", "log_format", "runtime_type", "recycle_by", "gpu_capacity", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -14,6 +14,7 @@ import structlog
 from agent.aws import CALL_TIMEOUT, describe
 from agent.decisions import Arrival, on_arrival
 from agent.holdings import Held, Holdings, Interruption, Stage
+from agent.meter import Meter
 from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
 from contract.outages import OUTAGES
 from contract.progress import progress_interval
@@ -47,6 +48,7 @@ class RecordWatch:
         holdings: all held messages.
         withdraw: takes a task that does not run yet out of the pipeline.
         reported: is called when the progress of a run has been written.
+        meter: knows what a run has cost so far.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class RecordWatch:
         *,
         withdraw: Callable[[Held, Outcome], None],
         reported: Callable[[Held], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> None:
         self._store = store
         self._holdings = holdings
         self._withdraw = withdraw
         self._reported = reported
+        self._meter = meter or Meter()
         self._reports: dict[Held, _Reports] = {}
 
     async def run(self) -> None:
@@ -114,6 +118,7 @@ class RecordWatch:
             holder=held.holder,
             attempt=held.attempt,
             progress=round(progress, 3),
+            cost=self._meter.cost_of(held),
         )
         try:
             _keep(held, await self._store.change(held.metadata.ref, transition, known=known), known=known)

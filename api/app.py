@@ -32,6 +32,7 @@ from api.routes import (
     history,
     task,
     uploads,
+    usage,
     v1,
     v1alpha1,
     v1alpha2,
@@ -93,7 +94,7 @@ def create_app(
     routes: list[Route] = [
         *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES),
         *(v1.ROUTES + uploads.ROUTES + history.ROUTES + again.ROUTES + dead_letters.ROUTES),
-        *(events.ROUTES + webhooks.ROUTES + workflows.ROUTES + agents.ROUTES),
+        *(events.ROUTES + webhooks.ROUTES + workflows.ROUTES + agents.ROUTES + usage.ROUTES),
         *(comfy.routes if comfy is not None else ()),
         *make_routes(Pages(image_sources(settings), settings.callback_sink_url), orjson.dumps(document)),
     ]

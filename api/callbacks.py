@@ -105,7 +105,10 @@ class Callbacks:
             say("cannot call back", task_id=task.id, submission=submission.submission, error=repr(error))
             return False
         # Before the note: who dies in between has it done again.
-        await self._lists.unsuccessful(task, submission)()
+        listed, booked = self._lists.unsuccessful(task, submission), self._lists.used(task, submission)
+        await listed()
+        if booked is not None:
+            await booked()
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._store.change(

@@ -102,6 +102,8 @@ def _metadata(record: Record, kept: KeptRequest | None) -> dict[str, Any]:
     }
     if current.webhook is not None:
         metadata["webhook"] = current.webhook.model_dump(mode="json")
+    if current.tags:
+        metadata["tags"] = current.tags
     if kept is not None and kept.inputs:
         metadata["inputs"] = kept.inputs
     return metadata

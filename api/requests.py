@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
@@ -20,6 +20,7 @@ from contract.documents import encode
 from contract.identifiers import Prefix, TaskId
 from contract.inputs import InputRules, problems
 from contract.runtimes import KINDS
+from contract.tags import Tags
 from contract.task import RuntimeType, TaskType, requested_checkpoint
 from contract.webhooks import Webhook
 
@@ -73,6 +74,8 @@ class TaskRequest:
     """What the request says of single links."""
     webhook: Webhook | None = None
     """Where its events are delivered."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """By which costs are summed up."""
     unknown: tuple[str, ...] = ()
     """A sentence for each key that nobody reads."""
 
@@ -138,6 +141,10 @@ class MetadataV1(_Metadata):
         WebhookV1 | None,
         BeforeValidator(_from_address, json_schema_input_type=str | WebhookV1 | None),
         Field(description="Optional: an https:// address that is told of the task's events (docs/webhooks.md)."),
+    ] = None
+    tags: Annotated[
+        Tags | None,
+        Field(description="Optional: up to 8 short words of yours by their names; costs are summed up by them."),
     ] = None
 
 
@@ -357,6 +364,7 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         checkpoint=checkpoint,
         inputs=metadata.inputs,
         webhook=metadata.webhook if isinstance(metadata, MetadataV1) else None,
+        tags=(metadata.tags or {}) if isinstance(metadata, MetadataV1) else {},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from contract.deliveries import State
 from contract.record import Status
@@ -110,6 +110,15 @@ class TimingsView(BaseModel):
     upload: float | None
 
 
+class CostView(BaseModel):
+    """What a submission has used of GPUs, in all of its attempts."""
+
+    gpu_seconds: float
+    usd: Annotated[float | None, Field(description="null: the price is not known.")]
+    price: Annotated[float | None, Field(description="USD of a GPU hour, where the newest attempt ran.")]
+    source: Annotated[str, Field(description="Of the price; of one that is not known, why not.")]
+
+
 class _Standing(BaseModel):
     """How one submission of a task stands."""
 
@@ -133,6 +142,8 @@ class _Standing(BaseModel):
     error: FailureView | None
     warnings: Annotated[list[str], Field(description="What is missing though the task succeeded, a sentence each.")]
     timings: TimingsView | None
+    tags: Annotated[dict[str, str], Field(description="As they were sent.")]
+    cost: Annotated[CostView | None, Field(description="null: nobody counts it, or nothing was used yet.")]
     dead_lettered: bool
     callback_error: Annotated[FailureView | None, Field(description="Why SNS refused the callback, if it did.")]
     webhook: Annotated[str | None, Field(description="Where its events go, without the query; null: nowhere.")]
@@ -170,6 +181,7 @@ class TaskMetadata(BaseModel):
     webhook: Annotated[dict[str, Any] | None, Field(description="Its address without the query; absent likewise.")] = (
         None
     )
+    tags: Annotated[dict[str, str] | None, Field(description="Absent likewise.")] = None
 
 
 class KeptRequest(BaseModel):
@@ -311,6 +323,34 @@ class WebhookSecrets(BaseModel):
     """The answer of `GET /v1/webhook-secrets`."""
 
     secrets: Annotated[list[str], Field(description="The newest first; each of them signs. None: webhooks are off.")]
+
+
+class UsageSum(BaseModel):
+    """What some tasks have used."""
+
+    tasks: Annotated[int, Field(description="That have ended, and had a GPU.")]
+    gpu_seconds: float
+    usd: Annotated[float | None, Field(description="null: the price of some is not known.")]
+    unpriced_tasks: Annotated[int, Field(description="Those whose price is not known.")]
+
+
+class UsageRow(UsageSum):
+    """The same, of what `by` tells apart: each part of it is a key, with null where a task has no such tag."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Usage(BaseModel):
+    """The answer of `GET /v1/usage`."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    since: Annotated[datetime, Field(alias="from")]
+    to: datetime
+    by: list[str]
+    rows: Annotated[list[UsageRow], Field(description="The dearest first; empty without `by`.")]
+    rest: Annotated[UsageSum | None, Field(description="Of the rows beyond the first 1,000; null: there are no more.")]
+    total: UsageSum
 
 
 class RuntimeList(BaseModel):

@@ -38,6 +38,7 @@ from api.tasks import Tasks
 from api.throttle import Throttle
 from api.tracing import Tracer, make_tracer
 from api.uploads import Uploads
+from api.usage import Usage
 from api.webhooks import Webhooks
 from contract.config import Config
 from contract.links import Links
@@ -86,6 +87,7 @@ class Services:
     readiness: Readiness
     uploads: Uploads
     part_uploads: PartUploads
+    usage: Usage
     webhooks: Webhooks
     sweeper: Sweeper
 
@@ -209,6 +211,7 @@ def make_services(front: Front, aws: Aws) -> Services:
             limit=settings.most_upload_bytes,
             link_seconds=settings.presigned_seconds,
         ),
+        usage=Usage(s3=aws.s3, bucket=settings.s3_bucket),
         webhooks=webhooks,
         sweeper=Sweeper(
             expiry=Expiry(

@@ -190,6 +190,7 @@ class Acceptance:
             context=request.context,
             inputs=request.inputs,
             webhook=request.webhook,
+            tags=dict(request.tags) or None,
             submission=ticket.submission,
             submitted_at=ticket.submitted_at,
             trace=trace,
@@ -293,6 +294,7 @@ class Acceptance:
             prefix=request.prefix,
             context=request.context,
             webhook=request.webhook,
+            tags=dict(request.tags),
             submitted_at=ticket.submitted_at,
         )
 

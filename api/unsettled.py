@@ -78,6 +78,7 @@ def _digest(request: TaskRequest, task: TaskRef) -> str:
             request.prefix,
             request.context,
             request.webhook and request.webhook.model_dump(mode="json"),
+            dict(request.tags),
             request.content,
         ]
     )

@@ -96,7 +96,7 @@ def callback_attributes(callback: Callback, submission: Submission, tenant: str)
         tenant: whose task it is; empty: the shared space, and no such attribute.
 
     Returns:
-        Eight at most, with `truncated` nine: SNS takes ten where delivery is raw (Amazon SNS, "Message attributes").
+        Nine at most, with `truncated` ten: SNS takes ten where delivery is raw (Amazon SNS, "Message attributes").
     """
     attributes = {
         "id": callback.id,
@@ -109,6 +109,8 @@ def callback_attributes(callback: Callback, submission: Submission, tenant: str)
         attributes[FLAG] = "true"
     if submission.error is not None:
         attributes["error_code"] = submission.error.code[:_MOST_OF_A_CODE]
+    if submission.cost is not None and submission.cost.usd is not None:
+        attributes["cost_usd"] = f"{submission.cost.usd:.9f}"
     return attributes | {"tenant": tenant} if tenant else attributes
 
 

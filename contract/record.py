@@ -21,7 +21,9 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from contract.costs import Cost
 from contract.identifiers import TaskRef
+from contract.tags import Tags
 from contract.task import TaskType
 from contract.webhooks import Webhook
 
@@ -90,6 +92,14 @@ def _with_zone(moment: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
+def _is_empty(value: object) -> bool:
+    return not value
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Submission(BaseModel):
     """One accepted request and what became of it."""
 
@@ -102,6 +112,8 @@ class Submission(BaseModel):
     context: JsonValue = None
     webhook: Webhook | None = None
     """Where its events are delivered. An agent that knows of none keeps it here as it is."""
+    tags: Tags = Field(default_factory=dict, exclude_if=_is_empty)
+    """Its owner's own words, by which costs are summed up. The record of a task without any has no such key."""
     status: Status = Status.QUEUED
     submitted_at: Annotated[datetime, AfterValidator(_with_zone)]
     started_at: datetime | None = None
@@ -125,6 +137,9 @@ class Submission(BaseModel):
     warnings: list[str] = Field(default_factory=list)
     """What is missing though the task succeeded, a sentence each."""
     timings: Timings | None = None
+    cost: Cost | None = Field(default=None, exclude_if=_is_none)
+    """What its attempts have used of GPUs: of one that runs, and of one whose agent died, as of its last report. None:
+    its agents know of no price, or no attempt has used any yet; then the record has no such key."""
     dead_lettered: bool = False
     """The message went to the dead-letter queue."""
     sent_at: datetime | None = None
@@ -330,14 +345,36 @@ def send_again(record: Record | None, submission: str, *, now: datetime) -> Reco
     return record.replace(found.model_copy(update={"sent_at": now}))
 
 
-def excuse(record: Record | None, submission: str, *, holder: str, attempt: int) -> Record:
+def excuse(record: Record | None, submission: str, *, holder: str, attempt: int, cost: Cost | None = None) -> Record:
     """Returns the record in which the running attempt no longer counts. The status stays: no record goes back.
+
+    Args:
+        record: as it stands.
+        submission: which one.
+        holder: of the attempt.
+        attempt: its number.
+        cost: what the submission has cost so far, this attempt included; None: not known.
 
     Raises:
         AlreadyEndedError, NotHolderError, UnknownSubmissionError.
     """
     record, found = _held(record, submission, holder, attempt)
-    return record.replace(found.model_copy(update={"excused": found.excused + 1, "holder": None, "progress": None}))
+    changes = {"excused": found.excused + 1, "holder": None, "progress": None}
+    return record.replace(found.model_copy(update=changes | _known_cost(cost)))
+
+
+def note_cost(record: Record | None, submission: str, *, holder: str, attempt: int, cost: Cost) -> Record:
+    """Returns the record in which the holder's attempt, which is to be repeated, has told what was used so far.
+
+    Raises:
+        AlreadyEndedError, NotHolderError, UnknownSubmissionError.
+    """
+    record, found = _held(record, submission, holder, attempt)
+    return record.replace(found.model_copy(update=_known_cost(cost)))
+
+
+def _known_cost(cost: Cost | None) -> dict[str, Cost]:
+    return {} if cost is None else {"cost": cost}
 
 
 def finish(
@@ -354,6 +391,7 @@ def finish(
     warnings: Sequence[str] = (),
     timings: Timings | None = None,
     dead_lettered: bool = False,
+    cost: Cost | None = None,
 ) -> Record:
     """Returns the record in which the holder's attempt has ended the submission.
 
@@ -375,7 +413,7 @@ def finish(
             warnings=warnings,
             timings=timings,
             dead_lettered=dead_lettered,
-        )
+        ).model_copy(update=_known_cost(cost))
     )
 
 
@@ -436,14 +474,17 @@ def _ended(
     )
 
 
-def report_progress(record: Record | None, submission: str, *, holder: str, attempt: int, progress: float) -> Record:
-    """Returns the record with the running attempt's progress (0 to 1).
+def report_progress(
+    record: Record | None, submission: str, *, holder: str, attempt: int, progress: float, cost: Cost | None = None
+) -> Record:
+    """Returns the record with the running attempt's progress (0 to 1), and what was used so far.
 
     Raises:
         AlreadyEndedError, NotHolderError, UnknownSubmissionError.
     """
     record, found = _held(record, submission, holder, attempt)
-    return record.replace(found.model_copy(update={"progress": min(1.0, max(0.0, progress))}))
+    changes = {"progress": min(1.0, max(0.0, progress))}
+    return record.replace(found.model_copy(update=changes | _known_cost(cost)))
 
 
 def request_cancel(record: Record | None, *, now: datetime) -> Record:

@@ -14,6 +14,7 @@ from pydantic_core import from_json, to_json
 from contract.bounds import MESSAGE_BOUNDS, ExcessError, check_bounds
 from contract.identifiers import Prefix, RuntimeName, TaskId, TaskRef, Tenant
 from contract.inputs import InputRules
+from contract.tags import Tags
 from contract.webhooks import Webhook
 
 SNS_MESSAGE_LIMIT: Final = 256 * 1024
@@ -85,6 +86,8 @@ class Metadata(BaseModel):
     """What the request says of single links, against what the agent would take them for."""
     webhook: Webhook | None = None
     """For the record, should it be lost before an agent has the task."""
+    tags: Tags | None = None
+    """Likewise."""
     trace: str | None = Field(default=None, max_length=400)
     """The X-Ray trace header of the request (`Root=…;Parent=…;Sampled=…`)."""
 

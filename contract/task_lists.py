@@ -16,10 +16,11 @@ from typing import Final
 
 import structlog
 
-from contract.identifiers import TaskRef
+from contract.identifiers import TaskRef, new_ulid
 from contract.record import Submission
 from contract.store import S3Client
 from contract.task_log import MOST_ADDED, SUBMITTED, UNSUCCESSFUL, TaskLog, ended_line, submitted_line
+from contract.usage import log_of, used_line
 
 WAIT_SECONDS: Final = 2.0
 """For which somebody waits for his line at most."""
@@ -54,6 +55,7 @@ class TaskLists:
     def __init__(self, s3: S3Client, bucket: str) -> None:
         self._s3 = s3
         self._bucket = bucket
+        self._process = new_ulid()
         self._writers: OrderedDict[tuple[str, str], _Writer] = OrderedDict()
 
     def submitted(self, task: TaskRef, submission: str, *, runtime: str, tasktype: str, at: datetime) -> Wait:
@@ -64,6 +66,15 @@ class TaskLists:
     def unsuccessful(self, task: TaskRef, ended: Submission) -> Wait:
         """Begins to list a submission that has ended without success; what is returned waits for that."""
         return self._writer(task.tenant, UNSUCCESSFUL).add(ended_line(task, ended))
+
+    def used(self, task: TaskRef, ended: Submission) -> Wait | None:
+        """Begins to book what a submission that has ended has cost; what is returned waits for that.
+
+        None: nothing is known to be booked.
+        """
+        if ended.cost is None:
+            return None
+        return self._writer(task.tenant, log_of(ended, self._process)).add(used_line(task, ended))
 
     async def flush(self) -> None:
         """Waits, as long as anybody would, until all is written."""

@@ -45,7 +45,9 @@ async def view_of(task: TaskRef, submission: Submission, *, bucket: str, links: 
         "error": submission.error.model_dump() if submission.error else None,
         "warnings": submission.warnings,
         "context": submission.context,
+        "tags": submission.tags,
         "timings": submission.timings.model_dump() if submission.timings else None,
+        "cost": submission.cost.model_dump() if submission.cost else None,
         "dead_lettered": submission.dead_lettered,
         "callback_error": submission.callback_error.model_dump() if submission.callback_error else None,
     }

@@ -52,6 +52,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.KeptRequest,
     schemas.RuntimeList,
     schemas.RuntimeAgents,
+    schemas.Usage,
     schemas.Uploaded,
     schemas.BegunUpload,
     schemas.UploadPart,

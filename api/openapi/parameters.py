@@ -92,6 +92,18 @@ FILTERS: Final = [
         ("cursor", {"type": "string"}, "`next` of the page before."),
     )
 ]
+SPAN: Final = [
+    {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+    for name, schema, description in (
+        (
+            "by",
+            {"type": "string"},
+            "With commas between them: key, runtime, tag (all tags together), tag:NAME. Empty: the sum alone.",
+        ),
+        ("from", {"type": "string", "format": "date-time"}, "Ended then or later; otherwise the day so far (UTC)."),
+        ("to", {"type": "string", "format": "date-time"}, "Ended before; otherwise now."),
+    )
+]
 SUBMISSION: Final = {
     "name": "submission",
     "in": "query",

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from api import schemas
 from api.openapi.build import Build, text
-from api.openapi.parameters import FILTERS, LAST_EVENT_ID, LAST_SEEN, OF_RUNTIME, TASK_ID, TENANT
+from api.openapi.parameters import FILTERS, LAST_EVENT_ID, LAST_SEEN, OF_RUNTIME, SPAN, TASK_ID, TENANT
 
 _LISTING: Final = """\
 Each task is listed once, where its newest submission is. With `status=failed`, `status=cancelled` or both, the order is
@@ -114,6 +114,19 @@ def paths(build: Build) -> dict[str, Any]:
                 tag="tasks",
                 description="Begins with every unfinished task, or after `Last-Event-ID`. It does not end by itself.",
                 parameters=[TENANT, LAST_SEEN],
+            )
+        },
+        "/v1/usage": {
+            "get": build.operation(
+                "sumUsage",
+                "Ask what tasks have cost",
+                {200: build.json("The sums, the dearest first.", schemas.Usage)},
+                400,
+                403,
+                503,
+                tag="tasks",
+                description="Of the API key's tenant; of all tenants for an admin's key that names none.",
+                parameters=[*SPAN, TENANT],
             )
         },
         "/v1/runtimes": {

@@ -84,6 +84,7 @@ def given_up(record: Record | None, metadata: Metadata, *, now: datetime) -> Rec
         prefix=metadata.prefix,
         context=metadata.context,
         webhook=metadata.webhook,
+        tags=metadata.tags or {},
         submitted_at=metadata.submitted_at or now,
     )
     error = Failure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.stack import SPARES, Stack, task
 from tests.support.waiting import eventually
 
 TENANTS = {"alice": "a-key", "bob": "b-key"}
+ADMIN = "o-key"
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
 
 
@@ -25,7 +27,9 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
 def stack(localstack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack whose API has a key for each tenant."""
     with Stack(deploy(localstack, config=SPARES), tmp_path_factory.mktemp("stack")) as made:
-        made.start_api(API_KEYS=",".join(f"{name}={key}" for name, key in TENANTS.items()))
+        made.start_api(
+            API_KEYS=",".join(f"{name}={key}" for name, key in TENANTS.items()), API_ADMIN_KEYS=f"ops={ADMIN}"
+        )
         yield made
         assert made.traces() == {}
 
@@ -116,3 +120,50 @@ def test_a_foreign_publisher_cannot_name_a_tenant_that_is_no_folder(stack: Stack
 
     assert "metadata.tenant" in letters[0]["reason"]
     assert not [key for key in stack.deployment.object_keys() if "forged" in key]
+
+
+def usage(stack: Stack, key: str, by: str) -> dict[str, Any]:
+    """Returns what tasks have cost today, the night before included."""
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    answer = http().get(f"{stack.api}/v1/usage", params={"by": by, "from": since}, headers={"x-api-key": key})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_what_a_task_cost_is_in_its_record_its_callback_and_its_tenants_usage(stack: Stack, runtime: str) -> None:
+    fake = stack.start_fake("error:count=1", seconds_per_task=0.3)
+    for tenant, tags in (("alice", {"team": "x"}), ("bob", {})):
+        sent = task(f"priced-{tenant}", runtime)
+        sent["metadata"] |= {"tags": tags} if tags else {}
+        answer = stack.post("/v1/tasks", {"task": sent}, **{"x-api-key": TENANTS[tenant]})
+        assert answer.status_code == 202, answer.text
+    stack.start_pod(runtime, fake=fake, GPU_HOUR_USD="3600")
+
+    records = {tenant: ended(stack, f"priced-{tenant}", tenant) for tenant in TENANTS}
+    stack.wait_drained(runtime)
+
+    costs = {tenant: record.current.cost for tenant, record in records.items()}
+    for tenant, record in records.items():
+        cost, timings = costs[tenant], record.current.timings
+        assert cost is not None
+        assert timings is not None
+        assert cost.usd == cost.gpu_seconds, "a dollar a second"
+        assert cost.gpu_seconds >= (timings.generation or 0) - 0.002
+        [heard] = stack.deployment.callbacks.heard(record.id)
+        assert float(heard.attributes["cost_usd"]) == cost.usd
+    assert sorted(record.current.attempts for record in records.values()) == [1, 2]
+    assert records["alice"].current.tags == {"team": "x"}
+    alice, everybody = usage(stack, TENANTS["alice"], "tag:team,runtime"), usage(stack, ADMIN, "key")
+    assert costs["alice"] is not None
+    assert costs["bob"] is not None
+    spent = {
+        "tasks": 1,
+        "gpu_seconds": costs["alice"].gpu_seconds,
+        "usd": costs["alice"].usd,
+        "unpriced_tasks": 0,
+    }
+    assert alice["rows"] == [{"tag:team": "x", "runtime": runtime, **spent}]
+    assert alice["total"] == spent
+    assert {row["key"]: row["usd"] for row in everybody["rows"]} == {name: costs[name].usd for name in TENANTS}
+    refused = http().get(f"{stack.api}/v1/usage?tenant=bob", headers={"x-api-key": TENANTS["alice"]})
+    assert refused.status_code == 403
