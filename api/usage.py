@@ -19,7 +19,7 @@ from api.aws import S3, UNAVAILABLE
 from api.errors import InvalidRequestError, UnavailableError
 from api.unknown_keys import unknown_key
 from contract.identifiers import check_tenant_if_any
-from contract.objects import LISTS
+from contract.objects import USAGE
 from contract.tags import tags_text
 from contract.task_log import TaskLog, moment
 from contract.usage import Used, lines_of, logs_among, usage_folder
@@ -208,15 +208,15 @@ class Usage:
         return {"from": query.since, "to": query.until, "by": list(query.by), **ledger.shown()}
 
     async def _tenants(self) -> list[str]:
-        """Returns who has lists, the shared space (empty) included."""
+        """Returns who has used anything, the shared space (empty) included."""
         whole = await self._s3.whole()
         found = {""}
         async for page in whole.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=LISTS, Delimiter="/"
+            Bucket=self._bucket, Prefix=USAGE, Delimiter="/"
         ):
             for item in page.get("CommonPrefixes", []):
                 try:
-                    found.add(check_tenant_if_any(item["Prefix"].removeprefix(LISTS).rstrip("/")))
+                    found.add(check_tenant_if_any(item["Prefix"].removeprefix(USAGE).rstrip("/")))
                 except ValueError:
                     continue
         return sorted(found)
@@ -227,7 +227,7 @@ class Usage:
         names = sorted(logs_among(await self._keys(tenant, **days), tenant, **days))
         seen: set[tuple[str, str]] = set()
         looked_at = 0
-        async for lines in self._read([TaskLog(self._s3, self._bucket, tenant, name) for name in names]):
+        async for lines in self._read([TaskLog(self._s3, self._bucket, tenant, name, folder=USAGE) for name in names]):
             looked_at += len(lines)
             if looked_at > most:
                 raise InvalidRequestError(

@@ -7,13 +7,14 @@
     .inputs/{name}                .inputs/{tenant}/{name}                a file that was uploaded to be an input
     .lists/{log}/…                .lists/{tenant}/{log}/…                which tasks there are; see contract/task_log.py
     .requests/{id}/…              .requests/{tenant}/{id}/…              a request that is too large for its record
+    .usage/{log}/…                .usage/{tenant}/{log}/…                what tasks have cost; see contract/usage.py
     .webhooks/{id}/…              .webhooks/{tenant}/{id}/…              a submission's ledger of webhook deliveries
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
     .runtimes/{name}.jsonl.gz                                            what a runtime tells of its nodes
     .agents/{runtime}/{agent}.json                                       what an agent tells of itself
 
 The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
-slash. All that is a tenant's lies in its own nine folders.
+slash. All that is a tenant's lies in its own ten folders.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ LISTS: Final = ".lists/"
 REQUESTS: Final = ".requests/"
 RUNTIMES: Final = ".runtimes/"
 AGENTS: Final = ".agents/"
+USAGE: Final = ".usage/"
 WEBHOOKS: Final = ".webhooks/"
 
 SAMPLE: Final = "samples/cat.png"
@@ -94,9 +96,9 @@ def input_key(tenant: str, name: str) -> str:
     return f"{INPUTS}{tenant_folder(tenant)}{name}"
 
 
-def list_key(tenant: str, log: str, seq: int | None = None) -> str:
+def list_key(tenant: str, log: str, seq: int | None = None, *, folder: str = LISTS) -> str:
     """Returns the key of a segment of one of a tenant's logs; without a number, of its head."""
-    return f"{LISTS}{tenant_folder(tenant)}{log}/{'head' if seq is None else format(seq, '08d')}.json"
+    return f"{folder}{tenant_folder(tenant)}{log}/{'head' if seq is None else format(seq, '08d')}.json"
 
 
 def request_key(task: TaskRef, submission: str) -> str:

@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 
 from contract.identifiers import TaskRef, new_ulid
+from contract.objects import LISTS, USAGE
 from contract.record import Submission
 from contract.store import S3Client
 from contract.task_log import MOST_ADDED, SUBMITTED, UNSUCCESSFUL, TaskLog, ended_line, submitted_line
@@ -74,7 +75,7 @@ class TaskLists:
         """
         if ended.cost is None:
             return None
-        return self._writer(task.tenant, log_of(ended, self._process)).add(used_line(task, ended))
+        return self._writer(task.tenant, log_of(ended, self._process), USAGE).add(used_line(task, ended))
 
     async def flush(self) -> None:
         """Waits, as long as anybody would, until all is written."""
@@ -82,11 +83,11 @@ class TaskLists:
         for waiting in waits:
             await waiting.wait()
 
-    def _writer(self, tenant: str, name: str) -> _Writer:
+    def _writer(self, tenant: str, name: str, folder: str = LISTS) -> _Writer:
         key = tenant, name
         writer = self._writers.get(key)
         if writer is None:
-            writer = self._writers[key] = _Writer(TaskLog(self._s3, self._bucket, tenant, name))
+            writer = self._writers[key] = _Writer(TaskLog(self._s3, self._bucket, tenant, name, folder=folder))
             if len(self._writers) > _MOST_LOGS:
                 idle = next((other for other, found in self._writers.items() if found.idle and other != key), None)
                 self._writers.pop(idle) if idle else None

@@ -26,7 +26,7 @@ import orjson
 from botocore.exceptions import ClientError
 
 from contract.identifiers import TaskRef
-from contract.objects import list_key
+from contract.objects import LISTS, list_key
 from contract.record import Submission
 from contract.store import S3Client, is_lost_race, read_document
 
@@ -147,14 +147,16 @@ class TaskLog:
         s3: the client.
         bucket: the output bucket.
         tenant: whose; empty: the shared space.
-        name: `SUBMITTED` or `UNSUCCESSFUL`.
+        name: such as `SUBMITTED` or `UNSUCCESSFUL`.
+        folder: below which all logs of its kind lie.
     """
 
-    def __init__(self, s3: S3Client, bucket: str, tenant: str, name: str) -> None:
+    def __init__(self, s3: S3Client, bucket: str, tenant: str, name: str, *, folder: str = LISTS) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._tenant = tenant
         self.name = name
+        self._folder = folder
         self._head: _Head | None = None
         """As this process has written it last."""
         self._doubtful: int | None = None
@@ -174,7 +176,7 @@ class TaskLog:
         Raises:
             botocore.exceptions.BotoCoreError, ClientError: S3 is out of reach or refuses.
         """
-        found = await read_document(self._s3, self._bucket, list_key(self._tenant, self.name, seq))
+        found = await read_document(self._s3, self._bucket, self._key(seq))
         return parse_segment(found[0]) if found is not None else None
 
     async def add(self, lines: Iterable[bytes]) -> None:
@@ -194,7 +196,7 @@ class TaskLog:
         while left := left.difference(head.segment.lines):
             following = added(head.segment, left)
             if following.seq != head.segment.seq:
-                await self._put(list_key(self._tenant, self.name, head.segment.seq), head.segment.encode())
+                await self._put(self._key(head.segment.seq), head.segment.encode())
             etag = await self._replace(following, head.etag)
             if etag is not None:
                 head = _Head(following, etag)
@@ -214,17 +216,20 @@ class TaskLog:
             lines.difference_update(sealed.lines if sealed else ())
 
     async def _read_head(self) -> _Head:
-        found = await read_document(self._s3, self._bucket, list_key(self._tenant, self.name))
+        found = await read_document(self._s3, self._bucket, self._key())
         return _Head(parse_segment(found[0]), found[1]) if found is not None else _Head(Segment(0, []), "")
 
     async def _replace(self, head: Segment, etag: str) -> str | None:
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         try:
-            return await self._put(list_key(self._tenant, self.name), head.encode(), **condition)
+            return await self._put(self._key(), head.encode(), **condition)
         except ClientError as error:
             if is_lost_race(error):
                 return None
             raise
+
+    def _key(self, seq: int | None = None) -> str:
+        return list_key(self._tenant, self.name, seq, folder=self._folder)
 
     async def _put(self, key: str, document: bytes, **condition: str) -> str:
         answer = await self._s3.put_object(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.objects import AGENTS, ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, WEBHOOKS
+from contract.objects import AGENTS, ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, USAGE, WEBHOOKS
 from contract.webhooks import FILTER_POLICY
 
 if TYPE_CHECKING:  # the agent needs names from here, and neither the deployment's schema nor YAML
@@ -47,6 +47,9 @@ MAX_ATTEMPTS: Final = 3
 RECORD_DAYS: Final = 30
 """Days after which records, ended submissions, payloads, idempotency notes, uploaded inputs, kept requests, lists of
 tasks and ledgers of webhooks expire; longer than `RETENTION`, in which a message may still come for any of them."""
+
+USAGE_DAYS: Final = 400
+"""Days after which the usage expires: a year's bill can be made a month after it."""
 
 
 _NO_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
@@ -151,7 +154,7 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         webhooks_dead_letter=f"{stack}_webhooks-dlq",
         output_bucket=config.cloud.output_bucket or _bucket(stack, "output", account, region),
         model_bucket=config.model_bucket or _bucket(stack, "models", account, region),
-        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS, LISTS, REQUESTS, WEBHOOKS, AGENTS),
+        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS, LISTS, REQUESTS, WEBHOOKS, AGENTS, USAGE),
         expiry_days=RECORD_DAYS,
         queues=tuple(
             Queue(
@@ -325,14 +328,15 @@ def dead_letter_attributes(queue: Queue) -> dict[str, Any]:
 
 def bucket_lifecycle(place: Topology) -> dict[str, Any]:
     """Returns the S3 lifecycle configuration of the output bucket."""
+    # An agent writes its own anew every minute.
+    own_days = {AGENTS: 1, USAGE: USAGE_DAYS}
     return {
         "Rules": [
             {
                 "ID": f"expire-{prefix.strip('./')}",
                 "Status": "Enabled",
                 "Filter": {"Prefix": prefix},
-                # An agent writes its own anew every minute.
-                "Expiration": {"Days": 1 if prefix == AGENTS else place.expiry_days},
+                "Expiration": {"Days": own_days.get(prefix, place.expiry_days)},
                 # Parts of an upload that nobody has ended.
                 **({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}} if prefix == INPUTS else {}),
             }

@@ -1,8 +1,8 @@
 """The usage of GPUs: a line for each task that has used some, in logs that are read day by day.
 
-A tenant has one log for each day (UTC) and process that ended tasks on it, in the folder of its lists:
+A tenant has one log for each day (UTC) and process that ended tasks on it:
 
-    .lists/{tenant}/usage/{day}/{process}/head.json, 00000000.json, …
+    .usage/{tenant}/days/{day}/{process}/head.json, 00000000.json, …
 
 So no two processes write one object, and nothing waits for a race; `contract.task_log` says how a log grows. The days
 of a span are listed, never the tasks: 128 lines and more lie in one object. A line follows from the record of a task
@@ -18,11 +18,11 @@ from typing import Final, NamedTuple
 import orjson
 
 from contract.identifiers import TaskRef
-from contract.objects import LISTS, tenant_folder
+from contract.objects import USAGE, tenant_folder
 from contract.record import Submission
 from contract.task_log import Segment, moment
 
-_NAME: Final = "usage"
+_NAME: Final = "days"
 
 
 class Used(NamedTuple):
@@ -72,7 +72,7 @@ def lines_of(segment: Segment) -> list[Used]:
 
 def usage_folder(tenant: str) -> str:
     """Returns the folder of a tenant's logs, with a trailing slash."""
-    return f"{LISTS}{tenant_folder(tenant)}{_NAME}/"
+    return f"{USAGE}{tenant_folder(tenant)}{_NAME}/"
 
 
 def logs_among(keys: Iterable[str], tenant: str, *, first: str, last: str) -> set[str]:

@@ -10,7 +10,19 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from cloud.constructs.pod_identity import allow, deny
-from contract.objects import AGENTS, ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, RUNTIMES, WEBHOOKS
+from contract.objects import (
+    AGENTS,
+    ENDED,
+    IDEMPOTENCY,
+    INPUTS,
+    LISTS,
+    PAYLOADS,
+    RECORDS,
+    REQUESTS,
+    RUNTIMES,
+    USAGE,
+    WEBHOOKS,
+)
 from contract.topology import Topology, bucket_cors, bucket_lifecycle
 
 API_ALONE: Final = (IDEMPOTENCY, REQUESTS, WEBHOOKS, ".sweeps/")
@@ -110,7 +122,7 @@ def agent_access(place: Topology) -> list[iam.PolicyStatement]:
         deny(
             "KeepRecords",
             ["s3:DeleteObject"],
-            [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, INPUTS, LISTS, RUNTIMES, AGENTS)],
+            [f"{bucket}/{prefix}*" for prefix in (RECORDS, ENDED, INPUTS, LISTS, RUNTIMES, AGENTS, USAGE)],
         ),
         deny("LeavePayloads", ["s3:PutObject"], [f"{bucket}/{prefix}*" for prefix in (PAYLOADS, INPUTS)]),
     ]

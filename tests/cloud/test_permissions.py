@@ -79,6 +79,7 @@ AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
         (".inputs/01.png", {"Get"}, {"Get", "Put"}),
         (".inputs/alice/01.png", {"Get"}, {"Get", "Put"}),
         (".lists/alice/submitted/head.json", {"Get", "Put"}, {"Get", "Put"}),
+        (".usage/alice/days/2026-01-31/01/head.json", {"Get", "Put"}, {"Get", "Put"}),
         (".requests/a/01.json", set(), {"Get", "Put"}),
         (".runtimes/comfyruntime.jsonl.gz", {"Get", "Put"}, {"Get", "Put"}),
         (".agents/sdruntime/01.json", {"Get", "Put"}, {"Get", "Put"}),
@@ -98,7 +99,7 @@ def test_each_part_does_with_an_object_what_it_has_to(
 def test_every_place_that_is_reserved_belongs_to_somebody() -> None:
     reserved = {value for name, value in vars(objects).items() if name.isupper() and str(value).startswith(".")}
     assert reserved >= {objects.RECORDS, objects.PAYLOADS, objects.IDEMPOTENCY}
-    agents = (objects.RUNTIMES, objects.AGENTS)
+    agents = (objects.RUNTIMES, objects.AGENTS, objects.USAGE)
     shared = (objects.RECORDS, objects.ENDED, objects.PAYLOADS, objects.INPUTS, objects.LISTS, *agents)
     assert all(value.startswith((*shared, *API_ALONE)) for value in reserved)
 

@@ -63,6 +63,13 @@ env:
 {{- with $agent.outputs -}}
 {{- $env = append $env (dict "name" "OUTPUTS" "value" (toJson .)) -}}
 {{- end -}}
+{{- with $agent.gpuHourUsd -}}
+{{- $env = append $env (dict "name" "GPU_HOUR_USD" "value" .) -}}
+{{- end -}}
+{{- with $agent.gpuInstanceType -}}
+{{- $env = append $env (dict "name" "GPU_INSTANCE_TYPE" "value" .) -}}
+{{- $env = append $env (dict "name" "GPU_CAPACITY" "value" $agent.gpuCapacity) -}}
+{{- end -}}
 {{- with $agent.warmUp -}}
 {{- $env = append $env (dict "name" "WARMUP_REQUEST" "value" (toJson .)) -}}
 {{- end -}}

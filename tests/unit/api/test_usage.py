@@ -116,12 +116,12 @@ async def test_only_what_has_ended_in_the_span_counts() -> None:
 async def test_a_tenant_sees_its_own_and_only_everybodys_sum_has_all() -> None:
     place = Place()
     await place.book(ended(1), tenant="alice")
-    await place.book(ended(2), ended(3), tenant="usage")
+    await place.book(ended(2), ended(3), tenant="days")
     await place.book(ended(4))
-    assert [(await place.ask(tenant=name))["total"]["tasks"] for name in ("alice", "usage", "", "bob")] == [1, 2, 1, 0]
-    with mock.patch.object(Usage, "_tenants", return_value=["", "alice", "usage"]):
+    assert [(await place.ask(tenant=name))["total"]["tasks"] for name in ("alice", "days", "", "bob")] == [1, 2, 1, 0]
+    with mock.patch.object(Usage, "_tenants", return_value=["", "alice", "days"]):
         rows = (await place.ask("key", None))["rows"]
-    assert {row["key"]: row["tasks"] for row in rows} == {"": 1, "alice": 1, "usage": 2}
+    assert {row["key"]: row["tasks"] for row in rows} == {"": 1, "alice": 1, "days": 2}
 
 
 async def test_a_price_that_is_not_known_leaves_the_sum_unknown_and_says_of_how_many() -> None:
