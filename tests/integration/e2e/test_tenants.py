@@ -142,10 +142,10 @@ def test_what_a_task_cost_is_in_its_record_its_callback_and_its_tenants_usage(st
     records = {tenant: ended(stack, f"priced-{tenant}", tenant) for tenant in TENANTS}
     stack.wait_drained(runtime)
 
-    costs = {tenant: record.current.cost for tenant, record in records.items()}
+    costs = {tenant: record.current.cost for tenant, record in records.items() if record.current.cost is not None}
+    assert costs.keys() == TENANTS.keys()
     for tenant, record in records.items():
         cost, timings = costs[tenant], record.current.timings
-        assert cost is not None
         assert timings is not None
         assert cost.usd == cost.gpu_seconds, "a dollar a second"
         assert cost.gpu_seconds >= (timings.generation or 0) - 0.002
@@ -154,8 +154,6 @@ def test_what_a_task_cost_is_in_its_record_its_callback_and_its_tenants_usage(st
     assert sorted(record.current.attempts for record in records.values()) == [1, 2]
     assert records["alice"].current.tags == {"team": "x"}
     alice, everybody = usage(stack, TENANTS["alice"], "tag:team,runtime"), usage(stack, ADMIN, "key")
-    assert costs["alice"] is not None
-    assert costs["bob"] is not None
     spent = {
         "tasks": 1,
         "gpu_seconds": costs["alice"].gpu_seconds,
