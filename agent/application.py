@@ -16,6 +16,7 @@ from agent.aws import open_clients
 from agent.callbacks import Callbacks
 from agent.catalogue import CatalogueKeeper, TellsNodes
 from agent.completion import Completion
+from agent.environment import EnvironmentKeeper
 from agent.holdings import Holdings
 from agent.inputs import Inputs, fetch
 from agent.inputs.payloads import Payloads
@@ -108,6 +109,16 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
         )
         stack.push_async_callback(runtime.close)
 
+        environment = EnvironmentKeeper(
+            runtime,
+            clients.s3,
+            settings.s3_bucket,
+            settings.runtime_name,
+            image=settings.runtime_image,
+            fake=settings.runtime_fake,
+        )
+        await stack.enter_async_context(_beside(environment.run(), "environment"))
+
         lifecycle = Lifecycle()
         metrics.registry.register(LifecycleCollector(lifecycle))
         warm_up = WarmUp(settings.warmup_request, timeout=settings.warmup_timeout_seconds)
@@ -142,6 +153,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 runtime_type=settings.runtime_type,
                 visibility_timeout=settings.visibility_timeout,
                 release=release,
+                environment=environment,
             ),
             completion=Completion(
                 queue=queue,
@@ -161,6 +173,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 visibility_timeout=settings.visibility_timeout,
                 new_holder=lambda: f"{process}/{next(runs)}",
                 fake=settings.runtime_fake,
+                environment=lambda: environment.hash,
                 nudges=Nudges(clients.sqs, settings.webhook_queue_url),
                 meter=meter,
             ),
@@ -176,6 +189,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             lifecycle=lifecycle,
             release=release,
             meter=meter,
+            environment=environment,
         )
         health = HealthServer(
             pipeline,

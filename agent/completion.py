@@ -79,6 +79,7 @@ class Completion:
         visibility_timeout: seconds after which a message that was not confirmed may be somebody else's.
         new_holder: makes the token of an attempt.
         fake: whether the runtime is a stand-in, for the record.
+        environment: tells the hash of the runtime's environment, for the record; empty: not known.
         nudges: tell of runs that begin, where somebody wants to hear of them.
         meter: knows what runs cost.
     """
@@ -97,6 +98,7 @@ class Completion:
         visibility_timeout: float,
         new_holder: Callable[[], str],
         fake: bool = False,
+        environment: Callable[[], str] = str,
         nudges: Nudges | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -111,6 +113,7 @@ class Completion:
         self._visibility_timeout = visibility_timeout
         self._new_holder = new_holder
         self._fake = fake
+        self._environment = environment
         self._nudges = nudges
         self._meter = meter or Meter()
 
@@ -127,6 +130,7 @@ class Completion:
             holder=held.holder,
             message=held.delivery.message_id,
             fake=self._fake,
+            environment=self._environment(),
             now=datetime.now(UTC),
         )
         try:
@@ -393,6 +397,7 @@ class Completion:
             error=error,
             warnings=warnings,
             timings=timings,
+            environment=self._environment(),
             dead_lettered=dead_lettered,
             cost=self._meter.cost_of(held),
         )

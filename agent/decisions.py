@@ -100,6 +100,7 @@ def begin(
     holder: str,
     message: str,
     fake: bool = False,
+    environment: str = "",
     now: datetime,
 ) -> Record:
     """Returns the record with a new attempt running; asked again after an uncertain write, it changes nothing.
@@ -111,6 +112,7 @@ def begin(
         holder: a token that no other attempt has.
         message: the id of the SQS message by which the task came.
         fake: whether the runtime is a stand-in.
+        environment: the hash of the runtime's; empty: not known.
         now: the time of the start.
 
     Raises:
@@ -123,7 +125,33 @@ def begin(
             return record
         if found.attempts > seen_attempts:
             raise NotHolderError(f"attempt {found.attempts} of submission {submission} began meanwhile", found)
-    return start(record, submission, holder=holder, message=message, fake=fake, now=now)
+    return start(record, submission, holder=holder, message=message, fake=fake, environment=environment, now=now)
+
+
+MOST_DETOURS: Final = 60
+"""Receives up to which a task may wait for an agent with its environment, while there is one."""
+
+FEW_DETOURS: Final = 6
+"""The same while none is known to be there: one that has just started may not have told of itself yet."""
+
+LONGEST_DETOUR: Final = 30
+"""Seconds between two of them at most."""
+
+
+def detour(*, receive_count: int, is_about: bool, jitter: float) -> int | None:
+    """Returns for how many seconds a task is left to agents of another environment; None: it fails.
+
+    During a rollout agents of two environments take from one queue, and SQS lets nobody choose. So a message goes back
+    until one comes by that may run it; how often, SQS counts, and what counts there needs no write.
+
+    Args:
+        receive_count: how often the message was received, this time included.
+        is_about: whether an agent has told of the wanted environment lately.
+        jitter: 0 to 1, drawn by the caller.
+    """
+    if receive_count > (MOST_DETOURS if is_about else FEW_DETOURS):
+        return None
+    return retry_delay(receive_count, jitter=jitter, base=1.0, cap=LONGEST_DETOUR)
 
 
 def ended_by(error: TransitionError, *, holder: str) -> bool:
@@ -190,13 +218,13 @@ def exhausted(submission: Submission) -> Failure:
     )
 
 
-def retry_delay(attempt: int, *, jitter: float, base: float = RETRY_BASE) -> int:
+def retry_delay(attempt: int, *, jitter: float, base: float = RETRY_BASE, cap: float = RETRY_CAP) -> int:
     """Returns whole seconds to wait after the `attempt`-th attempt (from 1): doubled each time, then cut by up to half.
 
     "Equal jitter": tasks that failed together do not come back together, and none comes back at once.
     """
     doublings = min(max(attempt, 1) - 1, 30)
-    delay = min(RETRY_CAP, base * 2.0**doublings)
+    delay = min(cap, base * 2.0**doublings)
     return max(1, round(delay * (1 - 0.5 * jitter)))
 
 

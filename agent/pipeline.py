@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 
 from agent.aws import backoff, describe
 from agent.completion import Completion
+from agent.environment import EnvironmentKeeper
 from agent.errors import RuntimeUnavailableError
 from agent.heartbeat import Heartbeat
 from agent.holdings import Delivery, Held, Holdings, Interruption, Stage
@@ -94,6 +95,7 @@ class Pipeline:
         lifecycle: Lifecycle,
         release: Release | None = None,
         meter: Meter | None = None,
+        environment: EnvironmentKeeper | None = None,
     ) -> None:
         self._queue = queue
         self._runtime = runtime
@@ -110,6 +112,7 @@ class Pipeline:
         self._recycling = recycling
         self._lifecycle = lifecycle
         self._release = release
+        self._environment = environment
         self.heartbeat = Heartbeat(queue, holdings, metrics, visibility_timeout=visibility_timeout)
         self._watch = RecordWatch(
             store,
@@ -138,6 +141,7 @@ class Pipeline:
             warm_up=warm_up,
             recycling=recycling,
             changed=self._runtime_changed,
+            came=environment.meet if environment is not None else lambda: None,
             end=self._end,
         )
         self._pace = Pace(prefetch=prefetch, slots=slots)
@@ -305,6 +309,11 @@ class Pipeline:
                 # This process was frozen, or SQS out of reach, for too long: others may run it by now.
                 self._results.release()
                 self._spawn_completion(held, Abandoned())
+                continue
+            if self._environment is not None and not self._environment.suits(held.metadata.environment):
+                # It has changed since the task was prepared. The next one to receive it judges anew.
+                self._results.release()
+                self._spawn_completion(held, HandedBack(1))
                 continue
             turn, held.stage = self._turns.take(held), Stage.RUNNING
             self._changed.set()

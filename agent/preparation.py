@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agent.aws import persist
 from agent.decisions import Arrival, deferral, on_arrival, refusal, retry_delay
+from agent.environment import EnvironmentKeeper
 from agent.errors import TaskError
 from agent.holdings import Held, Holdings
 from agent.inputs.payloads import Payloads
@@ -42,6 +43,7 @@ class Preparation:
         runtime_type: decides which task types are taken.
         visibility_timeout: seconds after which a second copy is looked at again for the first time.
         release: is told of each request, where results are marked.
+        environment: of the runtime; without it a task that demands one is not judged.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Preparation:
         runtime_type: RuntimeType,
         visibility_timeout: int,
         release: Release | None = None,
+        environment: EnvironmentKeeper | None = None,
     ) -> None:
         self._release = release
         self._holdings = holdings
@@ -64,6 +67,7 @@ class Preparation:
         self._runtime = runtime
         self._runtime_type = runtime_type
         self._visibility_timeout = visibility_timeout
+        self._environment = environment
 
     def read(self, held: Held) -> Outcome | None:
         """Reads a message's body. Returns None when it is a task message, or what becomes of it instead."""
@@ -95,6 +99,9 @@ class Preparation:
             raise RuntimeError("the message has not been read yet")
         try:
             outcome = await self._look_up(held, held.task)
+            wanted = held.task.metadata.environment
+            if outcome is None and wanted is not None and self._environment is not None:
+                outcome = await self._environment.demand(wanted, receive_count=held.delivery.receive_count)
             if outcome is None:
                 await self._localise(held, held.task)
         except TaskError as error:
@@ -164,6 +171,7 @@ class Preparation:
             context=metadata.context,
             webhook=metadata.webhook,
             tags=metadata.tags or {},
+            wants_environment=metadata.environment or "",
             submitted_at=metadata.submitted_at or datetime.now(UTC),
             sent_at=None if sent is None else datetime.fromtimestamp(sent, UTC),
         )

@@ -29,6 +29,7 @@ class RuntimeFollower:
         warm_up: its first prompt.
         recycling: says when it is to be restarted, and does it.
         changed: called whenever it comes, is being warmed, or goes.
+        came: called when it has come, and may be another process than before.
         end: ends the agent as a signal does.
     """
 
@@ -40,6 +41,7 @@ class RuntimeFollower:
         warm_up: WarmUp,
         recycling: Recycling,
         changed: Callable[[], None],
+        came: Callable[[], None],
         end: Callable[[], None],
     ) -> None:
         self._runtime = runtime
@@ -47,6 +49,7 @@ class RuntimeFollower:
         self._warm_up = warm_up
         self._recycling = recycling
         self._changed = changed
+        self._came = came
         self._end = end
         self._down = asyncio.Event()
         self._is_new = True
@@ -125,6 +128,7 @@ class RuntimeFollower:
             return True
         self._recycling.note_start()
         self._is_new = False
+        self._came()
         if not self._warm_up.wanted:
             return True
         self.warming = True

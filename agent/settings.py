@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     runtime_fake: Annotated[
         bool, Field(description="whether the runtime is a stand-in that runs no model; the task's record says so")
     ] = False
+    runtime_image: Annotated[
+        str, Field(description="container image of the runtime, best with its digest; a part of its environment")
+    ] = ""
     sqs_queue_url: Annotated[str, Field(description="URL of the runtime's queue", pattern=r"^https?://\S+$")]
     sqs_dlq_url: Annotated[
         str,

@@ -28,6 +28,7 @@ from api.routes import (
     again,
     agents,
     dead_letters,
+    environments,
     events,
     history,
     task,
@@ -95,6 +96,7 @@ def create_app(
         *(v1alpha2.ROUTES + v1alpha1.ROUTES + task.ROUTES),
         *(v1.ROUTES + uploads.ROUTES + history.ROUTES + again.ROUTES + dead_letters.ROUTES),
         *(events.ROUTES + webhooks.ROUTES + workflows.ROUTES + agents.ROUTES + usage.ROUTES),
+        *environments.ROUTES,
         *(comfy.routes if comfy is not None else ()),
         *make_routes(Pages(image_sources(settings), settings.callback_sink_url), orjson.dumps(document)),
     ]

@@ -104,6 +104,8 @@ def _metadata(record: Record, kept: KeptRequest | None) -> dict[str, Any]:
         metadata["webhook"] = current.webhook.model_dump(mode="json")
     if current.tags:
         metadata["tags"] = current.tags
+    if current.wants_environment:
+        metadata["environment"] = current.wants_environment
     if kept is not None and kept.inputs:
         metadata["inputs"] = kept.inputs
     return metadata

@@ -21,7 +21,7 @@ from contract.identifiers import Prefix, TaskId
 from contract.inputs import InputRules, problems
 from contract.runtimes import KINDS
 from contract.tags import Tags
-from contract.task import RuntimeType, TaskType, requested_checkpoint
+from contract.task import EnvironmentHash, RuntimeType, TaskType, requested_checkpoint
 from contract.webhooks import Webhook
 
 MAX_RULES_BYTES: Final = 32 * 1024
@@ -76,6 +76,8 @@ class TaskRequest:
     """Where its events are delivered."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """By which costs are summed up."""
+    environment: str | None = None
+    """The hash of the environment that may run it; None: any."""
     unknown: tuple[str, ...] = ()
     """A sentence for each key that nobody reads."""
 
@@ -129,6 +131,13 @@ class _Metadata(BaseModel):
     inputs: Annotated[
         InputRules | None,
         Field(description="Optional: links in the content that are fetched, or kept, against what is usual for them."),
+    ] = None
+    environment: Annotated[
+        EnvironmentHash | None,
+        Field(
+            description="Optional: the hash of the environment that may run it (GET /v1/runtimes/{name}/environment). "
+            "The task fails rather than being run by another."
+        ),
     ] = None
 
 
@@ -363,6 +372,7 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         content=task.content,
         checkpoint=checkpoint,
         inputs=metadata.inputs,
+        environment=metadata.environment,
         webhook=metadata.webhook if isinstance(metadata, MetadataV1) else None,
         tags=(metadata.tags or {}) if isinstance(metadata, MetadataV1) else {},
     )

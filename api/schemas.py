@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from contract.deliveries import State
+from contract.environment import Lock
 from contract.record import Status
 from contract.task import RuntimeType, TaskType
 from contract.webhooks import Event
@@ -135,6 +136,10 @@ class _Standing(BaseModel):
     fake: Annotated[
         bool, Field(description="Whether a stand-in made the results, and no model: the local stack's fakes.")
     ]
+    environment: Annotated[
+        str | None,
+        Field(description="The hash of the environment that ran it (docs/environments.md); null: not known (yet)."),
+    ]
     progress: Annotated[float | None, Field(description="0 to 1.")]
     output_location: str
     images: list[ResultLink]
@@ -182,6 +187,7 @@ class TaskMetadata(BaseModel):
         None
     )
     tags: Annotated[dict[str, str] | None, Field(description="Absent likewise.")] = None
+    environment: Annotated[str | None, Field(description="The one that had to run it; absent: any might.")] = None
 
 
 class KeptRequest(BaseModel):
@@ -224,6 +230,42 @@ class Runtime(BaseModel):
     dynamic_model: Annotated[bool, Field(description="Whether a request may name its checkpoint.")]
     queue: Annotated[QueueDepth | None, Field(description="null: SQS does not answer.")]
     replicas: Annotated[Replicas | None, Field(description="null: it cannot be told.")]
+
+
+class KnownEnvironment(BaseModel):
+    """An environment that an agent of a runtime has told of."""
+
+    hash: str
+    seen_at: Annotated[datetime, Field(description="When an agent has told of it last; they do every 15 minutes.")]
+    lately: Annotated[bool, Field(description="Whether an agent may have it now.")]
+
+
+class EnvironmentChange(BaseModel):
+    """One thing in which two environments differ."""
+
+    what: Annotated[str, Field(description="image, version, package, extension, model, setting …")]
+    name: Annotated[str, Field(description="Of the package, extension, model or setting; empty otherwise.")]
+    before: Annotated[str | None, Field(description="null: it is not there.")]
+    after: Annotated[str | None, Field(description="null: it is not there.")]
+    sentence: Annotated[str, Field(description="The same for people.")]
+
+
+class EnvironmentDifference(BaseModel):
+    """What differs from another environment."""
+
+    against: str
+    changes: list[EnvironmentChange]
+
+
+class RuntimeEnvironment(BaseModel):
+    """The answer of `GET /v1/runtimes/{name}/environment`."""
+
+    runtime: str
+    hash: Annotated[str, Field(description="SHA-256 of all that `environment` tells.")]
+    seen_at: Annotated[datetime | None, Field(description="When an agent has told of it last; null: long ago.")]
+    environment: Annotated[Lock, Field(description="As the server itself tells of it; null is what it does not tell.")]
+    known: Annotated[list[KnownEnvironment], Field(description="All of the runtime's, the newest first.")]
+    difference: Annotated[EnvironmentDifference | None, Field(description="Where `against` asks for it.")]
 
 
 class Uploaded(BaseModel):

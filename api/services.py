@@ -18,6 +18,7 @@ from api.callbacks import Callbacks
 from api.callers import ByGateway, ByKey
 from api.catalogues import Catalogues
 from api.dead_letters import DeadLetters
+from api.environments import Environments
 from api.events import Streams
 from api.feed import Feeds
 from api.idempotency import Idempotency
@@ -84,6 +85,7 @@ class Services:
     runtimes: Runtimes
     agents: Agents
     catalogues: Catalogues
+    environments: Environments
     readiness: Readiness
     uploads: Uploads
     part_uploads: PartUploads
@@ -188,6 +190,7 @@ def make_services(front: Front, aws: Aws) -> Services:
         runtimes=Runtimes(sqs=aws.sqs, config=config, place=place, clock=clock),
         agents=Agents(s3=aws.s3, bucket=settings.s3_bucket, clock=clock),
         catalogues=Catalogues(s3=aws.s3, bucket=settings.s3_bucket, clock=clock),
+        environments=Environments(s3=aws.s3, bucket=settings.s3_bucket, clock=clock),
         readiness=Readiness(
             aws=aws,
             bucket=settings.s3_bucket,

@@ -191,6 +191,7 @@ class Acceptance:
             inputs=request.inputs,
             webhook=request.webhook,
             tags=dict(request.tags) or None,
+            environment=request.environment,
             submission=ticket.submission,
             submitted_at=ticket.submitted_at,
             trace=trace,
@@ -295,6 +296,7 @@ class Acceptance:
             context=request.context,
             webhook=request.webhook,
             tags=dict(request.tags),
+            wants_environment=request.environment or "",
             submitted_at=ticket.submitted_at,
         )
 

@@ -12,6 +12,8 @@
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
     .runtimes/{name}.jsonl.gz                                            what a runtime tells of its nodes
     .agents/{runtime}/{agent}.json                                       what an agent tells of itself
+    .runtimes/{name}/environments.json                                   which environments its agents have told of
+    .runtimes/{name}/environments/{hash}.json                            one of them; see contract/environment.py
 
 The left column is the shared space, where there are no tenants. No two tasks share a key, since tenants and ids hold no
 slash. All that is a tenant's lies in its own ten folders.
@@ -114,6 +116,16 @@ def catalogue_key(runtime: str) -> str:
 def agent_key(runtime: str, agent: str) -> str:
     """Returns the key of what an agent tells of itself, see `contract.agents`; without an agent, of the folder."""
     return f"{AGENTS}{runtime}/{f'{agent}.json' if agent else ''}"
+
+
+def environment_index_key(runtime: str) -> str:
+    """Returns the key of the list of environments that the agents of a runtime have told of."""
+    return f"{RUNTIMES}{runtime}/environments.json"
+
+
+def environment_key(runtime: str, environment: str) -> str:
+    """Returns the key of one environment of a runtime, by its hash."""
+    return f"{RUNTIMES}{runtime}/environments/{environment}.json"
 
 
 def is_own_input(key: str, tenant: str) -> bool:

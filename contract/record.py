@@ -114,6 +114,8 @@ class Submission(BaseModel):
     """Where its events are delivered. An agent that knows of none keeps it here as it is."""
     tags: Tags = Field(default_factory=dict, exclude_if=_is_empty)
     """Its owner's own words, by which costs are summed up. The record of a task without any has no such key."""
+    wants_environment: str = Field(default="", exclude_if=_is_empty)
+    """The hash of the environment that may run it; empty: any."""
     status: Status = Status.QUEUED
     submitted_at: Annotated[datetime, AfterValidator(_with_zone)]
     started_at: datetime | None = None
@@ -130,6 +132,8 @@ class Submission(BaseModel):
     """The id of the SQS message by which that attempt came; empty: not known. Another one is a second copy."""
     fake: bool = False
     """Whether the newest attempt was begun at a server that plays a GPU: its results were made by no model."""
+    environment: str = ""
+    """The hash of the environment that ran the newest attempt (`contract.environment`); empty: not known."""
     progress: float | None = Field(default=None, ge=0, le=1)
     image_url: list[str] = Field(default_factory=list)
     output_url: str = ""
@@ -300,7 +304,14 @@ def _held(record: Record | None, submission: str, holder: str, attempt: int) -> 
 
 
 def start(
-    record: Record | None, submission: str, *, holder: str, message: str = "", fake: bool = False, now: datetime
+    record: Record | None,
+    submission: str,
+    *,
+    holder: str,
+    message: str = "",
+    fake: bool = False,
+    environment: str = "",
+    now: datetime,
 ) -> Record:
     """Returns the record with a new attempt running, held by `holder`, which has it from the message with this id.
 
@@ -321,6 +332,7 @@ def start(
                 "holder": holder,
                 "message": message,
                 "fake": fake,
+                "environment": environment,
                 "started_at": _not_before(now, found.submitted_at, found.started_at),
                 "progress": None,
             }
@@ -390,6 +402,7 @@ def finish(
     error: Failure | None = None,
     warnings: Sequence[str] = (),
     timings: Timings | None = None,
+    environment: str = "",
     dead_lettered: bool = False,
     cost: Cost | None = None,
 ) -> Record:
@@ -412,6 +425,7 @@ def finish(
             output_url=output_url,
             warnings=warnings,
             timings=timings,
+            environment=environment,
             dead_lettered=dead_lettered,
         ).model_copy(update=_known_cost(cost))
     )
@@ -455,6 +469,7 @@ def _ended(
     output_url: str = "",
     warnings: Sequence[str] = (),
     timings: Timings | None = None,
+    environment: str = "",
     dead_lettered: bool = False,
     callback_owed: bool = False,
 ) -> Submission:
@@ -467,6 +482,8 @@ def _ended(
             "error": error,
             "warnings": [warning[:MAX_WARNING] for warning in warnings[:MAX_WARNINGS]],
             "timings": timings,
+            # One that was not known when the attempt began may be by now.
+            "environment": found.environment or environment,
             "dead_lettered": dead_lettered,
             "callback_owed": callback_owed,
             "progress": 1.0 if status is Status.SUCCEEDED else found.progress,

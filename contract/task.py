@@ -34,6 +34,10 @@ def message_bytes(message: str, attributes: Mapping[str, str]) -> int:
     return len(message.encode()) + sum(len(f"{name}String{value}".encode()) for name, value in attributes.items())
 
 
+EnvironmentHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""Of an environment; see `contract.environment`."""
+
+
 class RuntimeType(StrEnum):
     """The servers that an agent can drive."""
 
@@ -88,6 +92,8 @@ class Metadata(BaseModel):
     """For the record, should it be lost before an agent has the task."""
     tags: Tags | None = None
     """Likewise."""
+    environment: EnvironmentHash | None = None
+    """The one that may run it; None: any."""
     trace: str | None = Field(default=None, max_length=400)
     """The X-Ray trace header of the request (`Root=…;Parent=…;Sampled=…`)."""
 

@@ -31,6 +31,7 @@ async def view_of(task: TaskRef, submission: Submission, *, bucket: str, links: 
         "finished_at": submission.finished_at,
         "attempts": submission.attempts,
         "fake": submission.fake,
+        "environment": submission.environment or None,
         "progress": submission.progress,
         "output_location": s3_url(bucket, output_prefix(submission.prefix, task)),
         "images": [

@@ -230,6 +230,12 @@ def agents(runtime: str) -> Call:
     return Call("GET", f"/v1/runtimes/{quote(runtime, safe='')}/agents")
 
 
+def environment(runtime: str, hash_: str | None, against: str | None) -> Call:
+    """Returns the call that asks what a runtime's server is made of."""
+    path = f"/v1/runtimes/{quote(runtime, safe='')}/environment" + (f"/{quote(hash_, safe='')}" if hash_ else "")
+    return Call("GET", path + (f"?against={quote(against)}" if against else ""))
+
+
 def unreadable(file: Path | None, error: OSError) -> RefusedError:
     """Returns the error for a file that cannot be read."""
     return RefusedError(f"{file} cannot be read: {error.strerror or error}")

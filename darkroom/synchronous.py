@@ -279,6 +279,16 @@ class Darkroom:
         """Returns the `agents` of a runtime as they told of themselves last, and how their GPUs spent the last hour."""
         return dict(self._call(calls.agents(runtime)))
 
+    def environment(self, runtime: str, hash: str | None = None, *, against: str | None = None) -> dict[str, Any]:  # noqa: A002 - its name
+        """Returns what a runtime's server is made of, as it tells itself: docs/environments.md.
+
+        Args:
+            runtime: whose.
+            hash: of the environment, as a task's view has it; None: the newest.
+            against: the hash of another one; then `difference` says what has changed since that.
+        """
+        return dict(self._call(calls.environment(runtime, hash, against)))
+
     def convert(self, workflow: bytes | Mapping[str, Any], *, runtime: str) -> dict[str, Any]:
         """Makes a task's content of a ComfyUI workflow in any form.
 

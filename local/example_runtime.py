@@ -69,6 +69,10 @@ def make_app() -> web.Application:
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ready"})
 
+    @routes.get("/environment")
+    async def environment(_: web.Request) -> web.Response:
+        return web.json_response({"server": "example", "version": "1", "models": [{"name": "square", "size": 0}]})
+
     app = web.Application(client_max_size=2**28)
     app.add_routes(routes)
     return app

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from contract.environment import Lock
 from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
@@ -80,6 +81,13 @@ class Arriving(Protocol):
 
 class Runtime(Protocol):
     """One runtime server, driven by this agent alone, one run at a time."""
+
+    async def tell_environment(self) -> Lock:
+        """Returns what the server tells of its environment; what it does not tell stays unknown.
+
+        Raises:
+            TaskError: it does not answer.
+        """
 
     @property
     def left_running(self) -> bool:

@@ -53,6 +53,7 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     schemas.RuntimeList,
     schemas.RuntimeAgents,
     schemas.Usage,
+    schemas.RuntimeEnvironment,
     schemas.Uploaded,
     schemas.BegunUpload,
     schemas.UploadPart,

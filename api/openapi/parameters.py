@@ -36,6 +36,20 @@ OF_RUNTIME: Final = {
     "schema": {"type": "string", "minLength": 1},
     "description": "Its name, as in config.yaml.",
 }
+ENVIRONMENT: Final = {
+    "name": "hash",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "description": "The environment's hash, such as a task's view has it.",
+}
+AGAINST: Final = {
+    "name": "against",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The hash of another environment of the runtime; the answer tells what has changed since that.",
+}
 WAIT: Final = {
     "name": "wait",
     "in": "query",

@@ -6,7 +6,17 @@ from typing import Any, Final
 
 from api import schemas
 from api.openapi.build import Build, text
-from api.openapi.parameters import FILTERS, LAST_EVENT_ID, LAST_SEEN, OF_RUNTIME, SPAN, TASK_ID, TENANT
+from api.openapi.parameters import (
+    AGAINST,
+    ENVIRONMENT,
+    FILTERS,
+    LAST_EVENT_ID,
+    LAST_SEEN,
+    OF_RUNTIME,
+    SPAN,
+    TASK_ID,
+    TENANT,
+)
 
 _LISTING: Final = """\
 Each task is listed once, where its newest submission is. With `status=failed`, `status=cancelled` or both, the order is
@@ -148,7 +158,15 @@ def paths(build: Build) -> dict[str, Any]:
                 description="An agent tells what it does when that changes, at most every 15 s in the long run, and "
                 "once a minute otherwise. One that was killed is listed for two and a half minutes.",
                 parameters=[OF_RUNTIME],
-            )
+            ),
+        },
+        "/v1/runtimes/{runtime}/environment": {
+            "get": _environment(build, "getEnvironment", "Ask what a runtime's server is made of", [OF_RUNTIME]),
+        },
+        "/v1/runtimes/{runtime}/environment/{hash}": {
+            "get": _environment(
+                build, "getEnvironmentByHash", "Ask for one of a runtime's environments", [OF_RUNTIME, ENVIRONMENT]
+            ),
         },
         "/task": {
             "get": build.operation(
@@ -173,3 +191,16 @@ def paths(build: Build) -> dict[str, Any]:
             ),
         },
     }
+
+
+def _environment(build: Build, name: str, summary: str, place: list[dict[str, Any]]) -> dict[str, Any]:
+    return build.operation(
+        name,
+        summary,
+        {200: build.json("As the server itself tells of it.", schemas.RuntimeEnvironment)},
+        400,
+        404,
+        503,
+        tag="tasks",
+        parameters=[*place, AGAINST],
+    )

@@ -86,6 +86,8 @@ async def accept_read(
         state.task_id = task.task_id
         if task.webhook is not None:
             services.webhooks.check(task.webhook, state.caller.tenant)
+        if task.environment is not None:
+            await services.environments.check(task.runtime.name, task.environment)
         if idempotency_key is None:
             accepted = await services.acceptance.accept_once(task, state.caller.tenant, trace=state.trace, anew=anew)
         else:

@@ -37,6 +37,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # What a web page could run is sent as mere bytes.
 _UNSAFE_TYPES = frozenset({"text/html", "text/html-sandboxed", "application/xhtml+xml", "text/javascript", "text/css"})
 _UNSAFE_TODAY = _UNSAFE_TYPES | {"application/javascript", "image/svg+xml", "application/xml", "text/xml"}
+_MODEL_BYTES = 2_132_625_894  # of most SD 1.5 checkpoints in half precision
 _SENSITIVE = ("auth_token_comfy_org", "api_key_comfy_org")
 """What `extra_data` may hold that queue and history do not show."""
 
@@ -112,6 +113,8 @@ class ComfyUi:
             ("GET", "/object_info/{node_class}", self.object_info_of),
             ("GET", "/models", self.model_folders),
             ("GET", "/models/{folder}", self.models),
+            ("GET", "/experiment/models", self.model_places),
+            ("GET", "/experiment/models/{folder}", self.model_files),
             ("GET", "/embeddings", self.embeddings),
             ("GET", "/extensions", self.embeddings),
         ]
@@ -461,6 +464,26 @@ class ComfyUi:
         if folder not in self.version.folders:
             return web.Response(status=404)
         return json_response(self.settings.models if folder == "checkpoints" else [])
+
+    async def model_places(self, request: web.Request) -> web.Response:
+        """GET /experiment/models: each folder with its paths, but for those that hold no models."""
+        folders = [name for name in self.version.folders if name not in {"configs", "custom_nodes"}]
+        endings: dict[str, Any] = {"extensions": [".ckpt", ".safetensors"]} if self.version.current else {}
+        return json_response([{"name": name, "folders": [f"/comfyui/models/{name}"], **endings} for name in folders])
+
+    async def model_files(self, request: web.Request) -> web.Response:
+        """GET /experiment/models/{folder}: the files with their sizes, which here are those of an SD 1.5."""
+        folder = request.match_info["folder"]
+        if folder not in self.version.folders:
+            return web.Response(status=404)
+        names = self.settings.models if folder == "checkpoints" else []
+        moment = self.gpu.started
+        return json_response(
+            [
+                {"name": name, "pathIndex": 0, "modified": moment, "created": moment, "size": _MODEL_BYTES}
+                for name in names
+            ]
+        )
 
     async def embeddings(self, request: web.Request) -> web.Response:
         """GET /embeddings and /extensions: none."""

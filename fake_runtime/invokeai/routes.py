@@ -91,6 +91,7 @@ class InvokeAi:
         app = web.Application(middlewares=[self._answer_errors], client_max_size=MAX_BODY_BYTES)
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/api/v1/app/version", self.version),
+            ("GET", "/api/v1/app/app_deps", self.packages),
             ("GET", "/api/v1/app/invocation_cache/status", self.cache_status),
             ("DELETE", "/api/v1/app/invocation_cache", self.clear_cache),
             ("POST", f"{_QUEUE}/enqueue_batch", self.enqueue_batch),
@@ -162,6 +163,10 @@ class InvokeAi:
     async def version(self, request: web.Request) -> web.Response:
         """GET /app/version."""
         return json_response({"version": VERSION})
+
+    async def packages(self, request: web.Request) -> web.Response:
+        """GET /app/app_deps: the versions of what it is built of."""
+        return json_response({"invokeai": VERSION, "torch": "2.13.0+fake", "diffusers": "0.36.0"})
 
     async def models(self, request: web.Request) -> web.Response:
         """GET models: the checkpoints on offer, all of SD 1's kind."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from darkroom import Darkroom
-from local.client import browsing
+from local.client import browsing, environments
 from local.client.changes import change, content_of, from_workflow, split
 from local.client.following import follow, outcomes
 from local.client.options import (
@@ -46,6 +46,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("upload")(upload)
     app.command("runtimes")(runtimes)
     app.command("dead-letters")(browsing.dead_letters)
+    app.add_typer(environments.app, name="environment")
 
 
 def submit(  # noqa: PLR0917 - typer reads options from parameters

@@ -22,6 +22,7 @@ from agent.inputs import InputSource
 from agent.runtimes.allowance import check_values, too_large
 from agent.runtimes.base import Answer, Arriving, Prepared, Upload
 from agent.runtimes.comfyui.classes import Classes
+from agent.runtimes.comfyui.environment import packs_of, read_environment
 from agent.runtimes.comfyui.events import Ending, Watch, last_nodes, senders
 from agent.runtimes.comfyui.failures import TITLE, failure_of_execution, may_lack_input
 from agent.runtimes.comfyui.input_folder import InputFolder
@@ -32,6 +33,7 @@ from agent.runtimes.comfyui.stopping import Stopper
 from agent.runtimes.comfyui.submission import CLIENT, Submission
 from agent.runtimes.comfyui.workflow import read_workflow, with_other_prefixes, with_uploads
 from agent.runtimes.http import SMALL, Server, WebSocket, ask_to_restart
+from contract.environment import Lock
 from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
@@ -67,6 +69,9 @@ class ComfyUi:
         self._stopper = Stopper(self._server, self._prompts)
         self._input_folder = InputFolder(self._server)
         self._classes = Classes(self._server)
+        self._packs: frozenset[str] | None = None
+        """The node packs of the server, once its nodes are told."""
+        self._telling = asyncio.Lock()
         self._met = False
         self.met = asyncio.Event()
         """See `agent.catalogue.TellsNodes`."""
@@ -80,6 +85,7 @@ class ComfyUi:
         """See `Runtime`. The prompt that was given up is asked for, and stopped again, until it is gone."""
         self._input_folder.met_anew()
         self._classes.met_anew()
+        self._packs = None
         self._stopper.met_anew()
         await self._server.wait_until_ready()
         if not self._met:
@@ -90,7 +96,20 @@ class ComfyUi:
 
     async def tell_nodes(self) -> dict[str, Any]:
         """See `agent.catalogue.TellsNodes`."""
-        return await self._classes.tell_all()
+        async with self._telling:
+            return await self._tell_nodes()
+
+    async def _tell_nodes(self) -> dict[str, Any]:
+        told = await self._classes.tell_all()
+        self._packs = packs_of(told)
+        return told
+
+    async def tell_environment(self) -> Lock:
+        """See `agent.environment.TellsEnvironment`. The nodes are asked for once, whoever wants to know of them."""
+        async with self._telling:
+            if self._packs is None:
+                await self._tell_nodes()
+        return await read_environment(self._server, self._packs or frozenset())
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""

@@ -17,7 +17,9 @@ from agent.inputs import InputSource
 from agent.runtimes.base import Answer, Prepared
 from agent.runtimes.http import SMALL, Reply, Server, look_at
 from agent.runtimes.http_runtime.answer import TITLE, failure_of, read_answer
+from agent.runtimes.http_runtime.environment import read_environment
 from agent.runtimes.sdwebui.links import localise
+from contract.environment import Lock
 from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
@@ -76,6 +78,10 @@ class HttpRuntime:
             except TaskError:
                 await asyncio.sleep(CANCEL_INTERVAL)
                 await self._server.wait_until_ready()
+
+    async def tell_environment(self) -> Lock:
+        """See `agent.environment.TellsEnvironment`."""
+        return await read_environment(self._server)
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""

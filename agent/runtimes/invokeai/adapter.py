@@ -20,9 +20,11 @@ from agent.runtimes.answers import Answers
 from agent.runtimes.base import Answer, Prepared, Upload
 from agent.runtimes.downloads import Downloads, RemoteFile, download, nothing_fetched
 from agent.runtimes.http import TRANSFER_TIMEOUT, Server, look_at
+from agent.runtimes.invokeai.environment import read_environment
 from agent.runtimes.invokeai.failures import TITLE, failure_of, failure_of_item
 from agent.runtimes.invokeai.graph import graph_links, image_names, read_graph, with_names, with_uploads
 from agent.runtimes.invokeai.session import last_images, made_images, session_id
+from contract.environment import Lock
 from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
@@ -100,6 +102,10 @@ class InvokeAi:
             except TaskError:
                 await asyncio.sleep(LEFT_INTERVAL)
                 await self._server.wait_until_ready()
+
+    async def tell_environment(self) -> Lock:
+        """See `agent.environment.TellsEnvironment`."""
+        return await read_environment(self._server)
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""

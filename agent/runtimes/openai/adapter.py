@@ -24,9 +24,11 @@ from agent.runtimes.base import Answer, Arriving, Prepared
 from agent.runtimes.downloads import RemoteFile, download, nothing_fetched
 from agent.runtimes.http import SMALL, TRANSFER_TIMEOUT, Opened, Reply, Server, look_at
 from agent.runtimes.openai.answer import read_images
+from agent.runtimes.openai.environment import read_environment
 from agent.runtimes.openai.failures import TITLE, failure_of, failure_of_run, names_no_route, words_of
 from agent.runtimes.openai.request import fields_of, form_of, is_text_field, request_for
 from agent.runtimes.sdwebui.links import localise
+from contract.environment import Lock
 from contract.inputs import NO_RULES, InputRules
 from contract.openai import VIDEOS
 from contract.task import TaskType
@@ -89,6 +91,10 @@ class OpenAi:
         await self._server.wait_until_ready()
         with suppress(TaskError):
             self._stops = await self._asks_whether_it_stops()
+
+    async def tell_environment(self) -> Lock:
+        """See `agent.environment.TellsEnvironment`."""
+        return await read_environment(self._server)
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""

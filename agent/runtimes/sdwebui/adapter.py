@@ -24,9 +24,11 @@ from agent.runtimes.sdwebui.checkpoints import (
     read_checkpoints,
     without_hash,
 )
+from agent.runtimes.sdwebui.environment import read_environment
 from agent.runtimes.sdwebui.failures import TITLE, failure_of
 from agent.runtimes.sdwebui.links import localise
 from agent.runtimes.sdwebui.request import GENERATING, ROUTES, request_body
+from contract.environment import Lock
 from contract.inputs import NO_RULES, InputRules
 from contract.task import TaskType
 
@@ -103,6 +105,10 @@ class SdWebUi:
         self._known, self._current = [], None
         self._interrupts_runs = True
         await self._server.wait_until_ready()
+
+    async def tell_environment(self) -> Lock:
+        """See `agent.environment.TellsEnvironment`."""
+        return await read_environment(self._server)
 
     async def is_alive(self) -> bool:
         """See `Runtime`."""

@@ -166,7 +166,13 @@ def test_a_canary_differs_in_what_it_sets_and_shares_the_rest(complete: Release)
     stable, canary = (complete.pod(name) for name in ("sdruntime", "sdruntime-canary"))
     assert canary["initContainers"][0]["image"].endswith("/darkroom/sdwebui:v2")
     assert "@sha256:" in stable["initContainers"][0]["image"]
-    assert canary["containers"] == stable["containers"]
+    agents = [pod["containers"][0] for pod in (stable, canary)]
+    images = [{item["name"]: item.get("value") for item in agent["env"]}["RUNTIME_IMAGE"] for agent in agents]
+    assert images == [pod["initContainers"][0]["image"] for pod in (stable, canary)], "the environment's"
+    for agent in agents:
+        agent["env"] = [item for item in agent["env"] if item["name"] != "RUNTIME_IMAGE"]
+    assert agents[0] == agents[1]
+    assert canary["containers"][1:] == stable["containers"][1:]
     labels = [
         complete.one("Deployment", name)["spec"]["selector"]["matchLabels"]
         for name in ("sdruntime", "sdruntime-canary")

@@ -27,10 +27,11 @@ from agent.preparation import Preparation
 from agent.results import LEAST, MOST
 from agent.runtimes.base import Answer, Arriving, Prepared
 from agent.task_queue import TaskQueue
+from contract.environment import Lock
 from contract.inputs import NO_RULES, InputRules
 from contract.record import Record, Submission
 from contract.store import RecordStore, Stored
-from contract.task import TaskMessage, TaskType
+from contract.task import RuntimeType, TaskMessage, TaskType
 from tests.support.waiting import until
 
 ANSWER = Answer(outputs=[], raw=b"{}")
@@ -146,6 +147,9 @@ class Runtime:
 
     async def resident_bytes(self) -> int | None:
         return self.resident
+
+    async def tell_environment(self) -> Lock:
+        return Lock(type=RuntimeType.SDWEBUI)
 
     async def restart(self) -> bool:
         self.restarts += 1
