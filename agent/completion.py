@@ -331,10 +331,11 @@ class Completion:
         """
         named = held.named if held.task is not None else {}
         attributes = {**named, "runtime": self._runtime_name, "reason": reason}
+        tenant = held.metadata.tenant if held.task is not None else ""
         about = {"reason": reason[:500], "message_id": held.delivery.message_id}
         try:
             sent = await persist(
-                lambda: self._queue.send_dead_letter(held.delivery.body, attributes), "sqs:SendMessage"
+                lambda: self._queue.send_dead_letter(held.delivery.body, attributes, tenant=tenant), "sqs:SendMessage"
             )
         except ClientError as error:
             log.error("dead_letter_refused", error=describe(error), **about)  # noqa: TRY400 - as above

@@ -16,7 +16,7 @@ from agent.aws import CALL_TIMEOUT, persist
 from agent.holdings import Delivery, Held
 from contract.batches import Batches, entry_failures
 from contract.dead_letter import fitting_attributes
-from contract.topology import RECEIVE_WAIT, string_attributes
+from contract.topology import RECEIVE_WAIT, message_group, string_attributes
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.client import SQSClient
@@ -133,8 +133,13 @@ class TaskQueue:
         )
         return entry_failures(answer, len(receipts), "DeleteMessageBatch", final=_NOT_OURS)
 
-    async def send_dead_letter(self, body: str, attributes: dict[str, str]) -> bool:
+    async def send_dead_letter(self, body: str, attributes: dict[str, str], *, tenant: str = "") -> bool:
         """Puts a message's body into the dead-letter queue; False when there is no such queue.
+
+        Args:
+            body: as it was received.
+            attributes: as `fitting_attributes` takes them.
+            tenant: whose task it is, should SQS itself move it back.
 
         Raises:
             botocore.exceptions.BotoCoreError, ClientError: it is out of reach or refuses.
@@ -146,6 +151,7 @@ class TaskQueue:
             QueueUrl=url,
             MessageBody=body,
             MessageAttributes=string_attributes(fitting_attributes(body, attributes)),
+            **message_group(tenant),
         )
         return True
 

@@ -219,7 +219,7 @@ class Acceptance:
             async with asyncio.timeout(_STEP_SECONDS):
                 if request.webhook is not None:
                     await self._webhooks.anchor(ticket.task, ticket.submission)
-                await self._publish(message, request)
+                await self._publish(message, request, ticket.task.tenant)
         except AWS_ERRORS as error:
             _log.warning("cannot publish the task", task_id=ticket.task_id, error=repr(error))
             fate = await (withdraw() if withdraw else self.withdraw(ticket))
@@ -321,8 +321,9 @@ class Acceptance:
             raise ApiError(409, "too_many_submissions", str(error), details={"id": ticket.task_id}) from error
         return _taken(stored.record, instead_of) or ticket
 
-    async def _publish(self, message: str, request: TaskRequest) -> None:
-        await self._tasks.publish(message, message_attributes(self._config, request.runtime, request.checkpoint))
+    async def _publish(self, message: str, request: TaskRequest, tenant: str) -> None:
+        attributes = message_attributes(self._config, request.runtime, request.checkpoint)
+        await self._tasks.publish(message, attributes, tenant=tenant)
 
     async def withdraw(self, ticket: Ticket) -> Fate | None:
         """Ends a submission whose publishing failed; returns None when it is accepted all the same.

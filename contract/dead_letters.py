@@ -26,7 +26,7 @@ from contract.redrive import TOO_OFTEN, DeadLetter, Way, as_submission, next_sub
 from contract.store import ContendedRecordError, RecordStore, S3Client, error_code, is_absent, read_document
 from contract.task import SNS_MESSAGE_LIMIT, Metadata, TaskMessage, encode_task_message, message_bytes
 from contract.task_lists import TaskLists, Wait
-from contract.topology import string_attributes
+from contract.topology import message_group, string_attributes
 
 HELD: Final = 900
 """Seconds for which letters are ours: ten thousand are moved in that time. Each is renewed before it is moved."""
@@ -228,6 +228,7 @@ class DeadLetterQueue:
             QueueUrl=self._queue_url,
             MessageBody=body,
             MessageAttributes=string_attributes(fitting_attributes(body, {"runtime": self._runtime})),
+            **message_group(letter.task.metadata.tenant if letter.task else ""),
         )
         await self._delete(letter)
 

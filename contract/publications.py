@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from contract.batches import Batches, entry_failures
 from contract.task import message_bytes
-from contract.topology import string_attributes
+from contract.topology import message_group, string_attributes
 
 
 class SnsClient(Protocol):
@@ -53,31 +53,27 @@ class Publications:
             self._publish, weigh=_Entry.weight, seconds=seconds, parallel=parallel, expected=expected, linger=linger
         )
 
-    async def publish(self, message: str, attributes: Mapping[str, str]) -> None:
+    async def publish(self, message: str, attributes: Mapping[str, str], *, tenant: str = "") -> None:
         """Publishes a message, and returns once SNS has it; repeating it publishes it again.
+
+        Args:
+            message: its body.
+            attributes: all of the type `String`.
+            tenant: whose it is, for queues that are fair; empty: nobody's.
 
         Raises:
             botocore.exceptions.BotoCoreError, ClientError, TimeoutError: SNS is out of reach, or refuses this message.
         """
-        await self._batches.send(_Entry(message, attributes))
+        await self._batches.send(_Entry(message, attributes, tenant))
 
     async def _publish(self, entries: Sequence[_Entry]) -> Sequence[ClientError | None]:
         if len(entries) == 1:
             (entry,) = entries
-            await self._sns.publish(
-                TopicArn=self._topic, Message=entry.message, MessageAttributes=string_attributes(entry.attributes)
-            )
+            await self._sns.publish(TopicArn=self._topic, **entry.arguments())
             return [None]
         answer = await self._sns.publish_batch(
             TopicArn=self._topic,
-            PublishBatchRequestEntries=[
-                {
-                    "Id": str(index),
-                    "Message": entry.message,
-                    "MessageAttributes": string_attributes(entry.attributes),
-                }
-                for index, entry in enumerate(entries)
-            ],
+            PublishBatchRequestEntries=[{"Id": str(index), **entry.arguments()} for index, entry in enumerate(entries)],
         )
         return entry_failures(answer, len(entries), "PublishBatch")
 
@@ -88,6 +84,15 @@ class _Entry:
 
     message: str
     attributes: Mapping[str, str]
+    tenant: str
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns what SNS is told of it, alone or within a batch."""
+        return {
+            "Message": self.message,
+            "MessageAttributes": string_attributes(self.attributes),
+            **message_group(self.tenant),
+        }
 
     def weight(self) -> int:
         """Returns its bytes as SNS counts them."""

@@ -235,6 +235,15 @@ def string_attributes(values: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def message_group(tenant: str) -> dict[str, Any]:
+    """Returns what SNS and SQS are told of whose message it is, so that one tenant's flood does not delay the others.
+
+    A tenant's name is a legal group. SNS hands it on to the queues (Amazon SNS, Publish, "MessageGroupId"), which then
+    are fair (Amazon SQS, "Amazon SQS fair queues"). A message of the shared space has none.
+    """
+    return {"MessageGroupId": tenant} if tenant else {}
+
+
 def subscription_attributes(place: Topology, queue: Queue) -> dict[str, Any]:
     """Returns the attributes of a queue's subscription; policies as mappings, to be encoded as JSON."""
     return {

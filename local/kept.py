@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from contract.objects import record_key
 from contract.record import Record
 from contract.task import UnreadableMessageError, parse_task_message
-from contract.topology import Topology
+from contract.topology import Topology, message_group
 from local.clients import Clients
 from local.folders import state_folder
 
@@ -67,7 +67,9 @@ def send_again(path: Path, clients: Clients, place: Topology) -> SentAgain:
                 wanted = at > last - CALLBACK_SECONDS
             if wanted:
                 # It is kept anew while it is published, and only then forgotten.
-                clients.sns.publish(TopicArn=topic, Message=message, MessageAttributes=json.loads(attributes))
+                clients.sns.publish(
+                    TopicArn=topic, Message=message, MessageAttributes=json.loads(attributes), **_group(message)
+                )
                 sent[topic] += 1
             database.execute("DELETE FROM messages WHERE id = ?", (number,))
     return SentAgain(sent[place.task_topic_arn], sent[place.callback_topic_arn])
@@ -84,6 +86,13 @@ def _is_wanted(clients: Clients, place: Topology, message: str, called_back: set
     # Somebody else published it: sent again it is another submission, and would run at each start.
     record = _record(clients, place, record_key(metadata.ref))
     return record is None or not record.current.status.terminal
+
+
+def _group(message: str) -> dict[str, Any]:
+    try:
+        return message_group(parse_task_message(message).metadata.tenant)
+    except UnreadableMessageError:
+        return {}  # a callback, or nobody's
 
 
 def _record(clients: Clients, place: Topology, key: str) -> Record | None:

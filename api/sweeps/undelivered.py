@@ -24,7 +24,7 @@ from contract.outages import OUTAGES
 from contract.record import Failure, Record, Status, Submission, TransitionError, end_unstarted, submit
 from contract.store import RecordStore
 from contract.task import Metadata, TaskMessage, UnreadableMessageError, encode_task_message, parse_task_message
-from contract.topology import Queue, Topology, string_attributes, takes
+from contract.topology import Queue, Topology, message_group, string_attributes, takes
 
 UNDELIVERABLE: Final = "undeliverable"
 """The error code of a submission that could not be brought into a queue."""
@@ -214,7 +214,10 @@ class Undelivered:
         try:
             url = (await self._sqs.get_queue_url(QueueName=queue.name))["QueueUrl"]
             await self._sqs.send_message(
-                QueueUrl=url, MessageBody=message.body, MessageAttributes=string_attributes(message.attributes)
+                QueueUrl=url,
+                MessageBody=message.body,
+                MessageAttributes=string_attributes(message.attributes),
+                **message_group(message.task.metadata.tenant if message.task else ""),
             )
         except ClientError as error:
             _log.warning("cannot send what SNS could not deliver", task_id=_name(message), error=repr(error))

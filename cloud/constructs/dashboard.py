@@ -38,6 +38,10 @@ class Dashboard(Construct):
                     graph("Dead letters and undelivered", [*(queue.dead for queue in queues), metrics.undelivered]),
                 ],
                 [
+                    graph("Noisy tenants", [queue.noisy for queue in queues], width=12),
+                    graph("Age of the oldest task of the others", [queue.oldest_quiet for queue in queues], width=12),
+                ],
+                [
                     graph("GPU use", [metrics.gpu]),
                     graph("Nodes", [metrics.nodes]),
                     graph("Spot interruptions in this account and region", [metrics.spot_interruptions]),

@@ -29,6 +29,10 @@ class QueueMetrics:
     waiting: cloudwatch.Metric
     running: cloudwatch.Metric
     dead: cloudwatch.Metric
+    noisy: cloudwatch.Metric
+    """Tenants whose messages SQS puts behind those of the others."""
+    oldest_quiet: cloudwatch.Metric
+    """Seconds that the others wait."""
 
 
 class Metrics(Construct):
@@ -132,6 +136,9 @@ def _of_queue(queue: Queue, ages: str, number: int) -> QueueMetrics:
         waiting=metric("ApproximateNumberOfMessagesVisible", queue.name, "waiting"),
         running=metric("ApproximateNumberOfMessagesNotVisible", queue.name, "in flight"),
         dead=metric("ApproximateNumberOfMessagesVisible", queue.dead_letter_name, "dead letters"),
+        # Of fair queues, which ours are where there are tenants (the same page).
+        noisy=metric("ApproximateNumberOfNoisyGroups", queue.name, "noisy tenants"),
+        oldest_quiet=metric("ApproximateAgeOfOldestMessageInQuietGroups", queue.name, "oldest of the others, seconds"),
     )
 
 

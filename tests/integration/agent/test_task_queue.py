@@ -79,12 +79,15 @@ async def test_messages_that_end_together_are_deleted_together_and_a_bad_receipt
 async def test_the_dead_letter_queue_is_found_by_the_redrive_policy(queue: TaskQueue, deployment: Deployment) -> None:
     reason = "unreadable: \x00 control characters and " + "length " * 500
 
-    assert await queue.send_dead_letter("the body", {"reason": reason, "task_id": ""})
+    assert await queue.send_dead_letter("the body", {"reason": reason, "task_id": ""}, tenant="alice")
 
     (message,) = deployment.clients.sqs.receive_message(
-        QueueUrl=deployment.dead_letter_url("sdruntime"), MessageAttributeNames=["All"]
+        QueueUrl=deployment.dead_letter_url("sdruntime"),
+        MessageAttributeNames=["All"],
+        MessageSystemAttributeNames=["MessageGroupId"],
     )["Messages"]
     assert message["Body"] == "the body"
+    assert message["Attributes"] == {"MessageGroupId": "alice"}
     assert set(message["MessageAttributes"]) == {"reason"}
     assert message["MessageAttributes"]["reason"]["StringValue"].startswith("unreadable:   control")
 

@@ -48,7 +48,12 @@ def localstack(folder: Path) -> Iterator[Clients]:
 
 def publish_task(clients: Clients, name: str) -> None:
     metadata = Metadata(
-        id=name, runtime="comfyruntime", tasktype=TaskType.PIPELINE, prefix="output", submission=f"submission-of-{name}"
+        id=name,
+        tenant="alice",
+        runtime="comfyruntime",
+        tasktype=TaskType.PIPELINE,
+        prefix="output",
+        submission=f"submission-of-{name}",
     )
     clients.sns.publish(
         TopicArn=PLACE.task_topic_arn,
@@ -70,8 +75,11 @@ def take(clients: Clients, place: Topology) -> list[str]:
     sqs = clients.sqs
     url = sqs.get_queue_url(QueueName=place.queue("comfyruntime").name)["QueueUrl"]
     taken: list[str] = []
-    while messages := sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1, MaxNumberOfMessages=10).get("Messages"):
+    while messages := sqs.receive_message(
+        QueueUrl=url, WaitTimeSeconds=1, MaxNumberOfMessages=10, MessageSystemAttributeNames=["MessageGroupId"]
+    ).get("Messages"):
         taken += [json.loads(message["Body"])["metadata"]["id"] for message in messages]
+        assert {message["Attributes"]["MessageGroupId"] for message in messages} == {"alice"}
     return taken
 
 
