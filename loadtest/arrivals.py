@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from loadtest.scenario import Flood
 from loadtest.shapes import Arrival, Replay, Shape, read_arrivals
 
 
@@ -30,6 +32,22 @@ def arrivals(shape: Shape, seed: int) -> Iterator[Arrival]:
         if chance.random() * peak < shape.level(at):
             yield Arrival(at=at)
         at += chance.expovariate(peak)
+
+
+def flooded(every: Iterable[Arrival], flood: Flood, tenants: Sequence[str], seed: int) -> Iterator[Arrival]:
+    """Yields the arrivals of a load and of a flood, in order; each belongs to a tenant.
+
+    Args:
+        every: of the load; the second tenant and those after it share them by chance.
+        flood: of the first tenant.
+        tenants: two at least.
+        seed: the same tenants for the same one.
+    """
+    chance, (first, *others) = random.Random(seed), tenants
+    theirs = (arrival.model_copy(update={"tenant": chance.choice(others)}) for arrival in every)
+    gap = flood.within / flood.tasks
+    its = (Arrival(at=flood.begin + number * gap, tenant=first) for number in range(flood.tasks))
+    return heapq.merge(theirs, its, key=lambda arrival: arrival.at)
 
 
 def share_of(worker: int, workers: int, every: Iterable[Arrival]) -> Iterator[tuple[int, Arrival]]:

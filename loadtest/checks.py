@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from loadtest.fair_shares import fair_shares
 from loadtest.phases import Phase
 from loadtest.run import Run, percentile
 from loadtest.samples import usage_between
@@ -46,6 +47,8 @@ def _outcomes(run: Run) -> Iterator[Outcome]:
     ]
     yield from (check(run) for wanted, check in switched if wanted)
     yield from (check(run, limit) for limit, check in limited if limit is not None)
+    if checks.fair_shares:
+        yield fair_shares(run)
     if checks.scaling is not None:
         yield from scaling_outcomes(run, checks.scaling)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -52,6 +53,10 @@ def main(  # noqa: PLR0917 - typer reads options from parameters
     ] = None,
     api_url: Annotated[str, typer.Option(help="The API's address; found by the target if absent.")] = "",
     api_key: Annotated[str, typer.Option(envvar="DARKROOM_API_KEY", help="The API key.")] = "",
+    api_keys: Annotated[
+        str,
+        typer.Option(envvar="DARKROOM_API_KEYS", help="Of several tenants: name=key,name=key; the first one floods."),
+    ] = "",
     endpoint: Annotated[str, typer.Option(envvar="AWS_ENDPOINT_URL", help="An emulator instead of AWS.")] = "",
     region: Annotated[str, typer.Option(help="The AWS region.")] = "",
     kube_context: Annotated[str, typer.Option("--context", help="Of kubeconfig; otherwise the current one.")] = "",
@@ -77,6 +82,7 @@ def main(  # noqa: PLR0917 - typer reads options from parameters
         state=state,
         api_url=api_url,
         api_key=api_key,
+        api_keys=api_keys,
         endpoint=endpoint,
         region=region,
         context=kube_context,
@@ -142,6 +148,7 @@ def _run(
             out = make_folder(out, settings.shape)
             own = OwnStack(local, config, out)
             target = target_of(own.start(progress), own.state, config, settings.api_key)
+            target = replace(target, api_keys=own.keys)
         else:
             progress("looking for the stack")
             target = find_target(settings)

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def _add_options(parser: Any) -> None:
-    """Adds our options; all but the key are on the web page, too."""
+    """Adds our options; all but the keys are on the web page, too."""
     parser.add_argument("--shape", default="spike", choices=scenario_names(), help="Which scenario; see --scenario")
     parser.add_argument("--scenario", default="", help="A YAML file instead of --shape")
     parser.add_argument("--set", default="", help="path.to.key=value over the scenario; several with commas")
@@ -42,6 +42,9 @@ def _add_options(parser: Any) -> None:
     parser.add_argument("--api-url", default="", help="The API's address")
     parser.add_argument(
         "--api-key", default="", env_var="DARKROOM_API_KEY", include_in_web_ui=False, help="The API key"
+    )
+    parser.add_argument(
+        "--api-keys", default="", env_var="DARKROOM_API_KEYS", include_in_web_ui=False, help="Of several tenants"
     )
     parser.add_argument("--endpoint", default="", env_var="AWS_ENDPOINT_URL", help="An emulator instead of AWS")
     parser.add_argument("--region", default="", help="The AWS region")
@@ -82,6 +85,7 @@ class LocustLoad:
             state=Path(options.state) if options.state else None,
             api_url=options.api_url,
             api_key=options.api_key,
+            api_keys=options.api_keys,
             endpoint=options.endpoint,
             region=options.region,
             context=options.kube_context,

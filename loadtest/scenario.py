@@ -65,6 +65,14 @@ class ScalingCheck(_Strict):
     no_busy_replica_removed: bool = False
 
 
+class Flood(_Strict):
+    """What one API key, the first, sends besides the load, which the others share."""
+
+    tasks: Annotated[int, Field(ge=1, le=1_000_000)]
+    begin: Annotated[float, Field(ge=0, description="seconds after which it begins")] = 0.0
+    within: Annotated[float, Field(ge=0, description="seconds in which its tasks arrive, evenly")] = 0.0
+
+
 class Checks(_Strict):
     """What must hold; all optional. One that finds nothing to look at fails."""
 
@@ -77,6 +85,7 @@ class Checks(_Strict):
     only_throttled: Annotated[bool, Field(description="whoever is refused is told 429")] = False
     gpu_idle_at_most: Annotated[float | None, Field(ge=0, le=100, description="percent")] = None
     generator_lag: Annotated[_Within | None, Field(description="by which the load itself may be late (p99)")] = 1.0
+    fair_shares: Annotated[bool, Field(description="quiet keys wait as in a fair queue; judged on AWS alone")] = False
     scaling: ScalingCheck | None = None
 
 
@@ -92,12 +101,14 @@ class LocalStack(_Strict):
     sync_seconds: Annotated[float, Field(gt=0, description="between the HPA's decisions; in a cluster always 15")] = (
         15.0
     )
+    keys: Annotated[int, Field(ge=0, le=100, description="API keys that are made for it; 0: none is needed")] = 0
 
 
 class Scenario(_Strict):
     """A whole scenario."""
 
     shape: Shape
+    flood: Flood | None = None
     arrive: Arrive = Arrive.OPEN
     think: Annotated[float, Field(ge=0, description="mean seconds between a user's tasks; closed loads")] = 0.0
     mix: tuple[Work, ...] = ()
@@ -112,6 +123,8 @@ class Scenario(_Strict):
     def _consistent(self) -> Self:
         if self.arrive is Arrive.CLOSED and isinstance(self.shape, Replay):
             raise ValueError("arrive: a replay's arrivals are its own; it must be open")
+        if self.flood is not None and (self.arrive is Arrive.CLOSED or isinstance(self.shape, Replay)):
+            raise ValueError("flood: goes with an open load by a shape; a replay names tenants in its file")
         return self
 
 

@@ -109,6 +109,11 @@ def make_session(settings: Settings, scenario: Scenario, target: Target, out: Pa
         loadtest.shapes.ReplayError: the file of a replay cannot be used.
     """
     check_load(scenario, target.config, target.sample_image)
+    if scenario.flood is not None and len(target.api_keys) < 2:
+        raise TargetError(
+            "the flood of one key needs other keys that it could harm: DARKROOM_API_KEYS=flood=KEY,quiet=KEY,…; "
+            "the first one floods"
+        )
     if scenario.wait is Wait.CALLBACK and target.place is None:
         raise TargetError("callbacks need AWS: name --endpoint or credentials, or wait otherwise: --set wait=events")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtest.target import Kind
@@ -23,6 +23,8 @@ class Settings:
     """The state file of a local stack; absent: where `nox -s up` writes it."""
     api_url: str = ""
     api_key: str = ""
+    api_keys: str = field(default="", repr=False)
+    """Of several tenants: `name=key,name=key`."""
     endpoint: str = ""
     """Of an emulator of AWS."""
     region: str = ""

@@ -155,6 +155,8 @@ class Arrival(BaseModel):
     at: float
     runtime: str = ""
     tasktype: str = ""
+    tenant: str = ""
+    """The name of the API key that sends it; empty: the only one."""
 
 
 class ReplayError(LoadtestError):
@@ -164,7 +166,7 @@ class ReplayError(LoadtestError):
 def read_arrivals(path: Path, speed: float = 1.0) -> list[Arrival]:
     """Returns the arrivals of a CSV file, in order, the first one at 0.
 
-    The file has a column `time` (seconds, or ISO 8601) and, if it likes, `runtime` and `tasktype`.
+    The file has a column `time` (seconds, or ISO 8601) and, if it likes, `runtime`, `tasktype` and `tenant`.
 
     Raises:
         ReplayError: it cannot be read, has no such column, no line, or a time that is none.
@@ -193,12 +195,16 @@ def parse_arrivals(text: str, name: str, speed: float = 1.0) -> list[Arrival]:
             raise ReplayError(
                 f"{name}, line {reader.line_num}: {row['time']!r} is neither seconds nor a time in ISO 8601"
             ) from None
-        found.append((moment, (row.get("runtime") or "").strip(), (row.get("tasktype") or "").strip()))
+        runtime, kind, tenant = ((row.get(name) or "").strip() for name in ("runtime", "tasktype", "tenant"))
+        found.append((moment, runtime, kind, tenant))
     if not found:
         raise ReplayError(f"{name}: holds no arrival")
     found.sort(key=lambda item: item[0])
     first = found[0][0]
-    return [Arrival(at=(at - first) / speed, runtime=runtime, tasktype=kind) for at, runtime, kind in found]
+    return [
+        Arrival(at=(at - first) / speed, runtime=runtime, tasktype=kind, tenant=tenant)
+        for at, runtime, kind, tenant in found
+    ]
 
 
 def _moment(text: str) -> float:

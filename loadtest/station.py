@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from contract.identifiers import TaskRef
 from contract.objects import record_key
 from contract.record import Record
-from loadtest.arrivals import arrivals, length, share_of
+from loadtest.arrivals import arrivals, flooded, length, share_of
 from loadtest.clock import Clock
 from loadtest.errors import LoadtestError
 from loadtest.inbox import Inbox, digest
@@ -113,15 +113,17 @@ class Station:
         self._chance = random.Random(scenario.seed)
         self._aws: Aws | None = None
         self._inbox: Inbox | None = None
-        self._tenant: str | None = None
-        """The API key's; None: not known yet."""
+        self._tenants: dict[str, str] = {}
+        """Of each API key, by the key's name, as the API calls it."""
         self._unread: JoinableQueue[Task] = JoinableQueue()
         self._stopping = False
         self._ends: dict[str, Event] = {}
         self._greenlets = Group()
-        self._headers = {"Content-Type": "application/json", **target.headers()}
+        self._headers = {
+            name: {"Content-Type": "application/json", **target.headers(name)} for name in ("", *target.api_keys)
+        }
         self._numbers = iter(range(10**12))
-        self._schedule: Iterator[tuple[float, int, Work]] | None = None
+        self._schedule: Iterator[tuple[float, int, Work, str]] | None = None
 
     def open(self) -> None:
         """Gets ready to send, and starts the clock.
@@ -171,8 +173,8 @@ class Station:
         """Seconds since the load began; 0 before."""
         return self.clock.now() - self.began_at if self.began_at else 0.0
 
-    def schedule(self) -> Iterator[tuple[float, int, Work]]:
-        """Yields this worker's arrivals: when (since the epoch), the number in the whole load, and what.
+    def schedule(self) -> Iterator[tuple[float, int, Work, str]]:
+        """Yields this worker's arrivals: when (since the epoch), the number in the whole load, what, and whose.
 
         Each one once, whoever asks: a user that has failed begins anew, and must not send again what was sent.
         None of a station that is not open.
@@ -183,18 +185,20 @@ class Station:
             self._schedule = self._arrivals()
         return self._schedule
 
-    def _arrivals(self) -> Iterator[tuple[float, int, Work]]:
+    def _arrivals(self) -> Iterator[tuple[float, int, Work, str]]:
         chance = random.Random(self.scenario.seed + self.worker)
         every = arrivals(self.scenario.shape, self.scenario.seed)
+        if self.scenario.flood is not None:
+            every = flooded(every, self.scenario.flood, list(self.target.api_keys), self.scenario.seed)
         for number, arrival in share_of(self.worker, self.workers, every):
             work = choose(self.mix, chance, runtime=arrival.runtime, tasktype=arrival.tasktype)
-            yield self.began_at + arrival.at, number, work
+            yield self.began_at + arrival.at, number, work, arrival.tenant
 
     def send_one(self, session: Session) -> tuple[Task, float]:
         """Sends a task of the mix now, for a user of a closed load; see `send`."""
         return self.send(session, choose(self.mix, self._chance), next(self._numbers), self.clock.now())
 
-    def send(self, session: Session, work: Work, number: int, due_at: float) -> tuple[Task, float]:
+    def send(self, session: Session, work: Work, number: int, due_at: float, tenant: str = "") -> tuple[Task, float]:
         """Sends a task; returns it, and the seconds that the API asks to wait when it throttles (otherwise 0).
 
         Args:
@@ -202,17 +206,18 @@ class Station:
             work: what is asked.
             number: of the arrival.
             due_at: when the load wanted it sent, in seconds since the epoch.
+            tenant: the name of the API key that sends it; empty: the only one.
         """
         task_id = f"{self._prefix}{number}"
         payload = orjson.dumps(body(work, task_id, number=number, sample_image=self.target.sample_image))
-        task = self.book.send(work, task_id, due_at=due_at, now=self.clock.now())
+        task = self.book.send(work, task_id, due_at=due_at, now=self.clock.now(), tenant=tenant)
         wait = 0.0
         with session.request(
             "POST",
             work.path,
             name=f"{Phase.ACCEPT}: {work.label}",
             data=payload,
-            headers=self._headers,
+            headers=self._headers.get(tenant, self._headers[""]),
             catch_response=True,
         ) as answer:
             status = answer.status_code or 0
@@ -291,7 +296,7 @@ class Station:
     def _look(self, task: Task) -> Seen | None:
         try:
             if self._aws is None or self.target.place is None:
-                return ask(self.target, task.id)
+                return ask(self.target, task.id, task.tenant)
             answer = self._aws.s3.get_object(Bucket=self.target.place.bucket, Key=record_key(self._ref(task)))
             return Seen.of(Record.model_validate_json(answer["Body"].read()).current)
         except (BotoCoreError, ClientError, ValidationError, WatchError) as error:
@@ -299,9 +304,11 @@ class Station:
             return None
 
     def _ref(self, task: Task) -> TaskRef:
-        if self._tenant is None:
-            self._tenant = tenant_of(self.target, task.id) if self.target.api_key else ""
-        return TaskRef(task.id, self._tenant)
+        if not self.target.headers():
+            return TaskRef(task.id)
+        if task.tenant not in self._tenants:
+            self._tenants[task.tenant] = tenant_of(self.target, task.id, task.tenant)
+        return TaskRef(task.id, self._tenants[task.tenant])
 
     def _see(self, task: Task, seen: Seen) -> None:
         self.book.see(task, seen)
@@ -312,7 +319,7 @@ class Station:
 
     def _poll_one(self, task: Task) -> None:
         try:
-            seen = ask(self.target, task.id)
+            seen = ask(self.target, task.id, task.tenant)
         except WatchError as error:
             _log.debug("%s", error)
             return
@@ -322,7 +329,7 @@ class Station:
     def _follow(self, task: Task) -> None:
         while not task.heard:
             try:
-                self._told(task, follow(self.target, task.id))
+                self._told(task, follow(self.target, task.id, task.tenant))
             except WatchError as error:
                 _log.debug("%s", error)
                 gevent.sleep(1)

@@ -64,10 +64,13 @@ class Target:
     """Of kubeconfig, for a stack in Kubernetes; empty: the current one."""
     kubeconfig: str = ""
     """The path of it; empty: the user's own."""
+    api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of several tenants, by names; the first floods, where a scenario has a flood. Empty: there is `api_key` alone."""
 
-    def headers(self) -> dict[str, str]:
-        """Returns the headers of every request to the API."""
-        return {"x-api-key": self.api_key} if self.api_key else {}
+    def headers(self, tenant: str = "") -> dict[str, str]:
+        """Returns the headers of every request to the API, as one of its tenants."""
+        key = self.api_keys.get(tenant) or self.api_key or next(iter(self.api_keys.values()), "")
+        return {"x-api-key": key} if key else {}
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,8 @@ class Task(BaseModel):
     id: str
     runtime: str
     tasktype: str
+    tenant: str = ""
+    """The name of the API key that sent it; empty: there is one alone."""
     due_at: float
     """When the load wanted it sent."""
     sent_at: float
@@ -125,9 +127,16 @@ class Book:
         self._under_way: dict[str, Task] = {}
         self.arrived = self.accepted = self.ended = self.throttled = self.refused = 0
 
-    def send(self, work: Work, task_id: str, *, due_at: float, now: float) -> Task:
+    def send(self, work: Work, task_id: str, *, due_at: float, now: float, tenant: str = "") -> Task:
         """Opens a page for a task that is sent now."""
-        task = Task(id=task_id, runtime=work.runtime, tasktype=work.tasktype.value, due_at=due_at, sent_at=now)
+        task = Task(
+            id=task_id,
+            runtime=work.runtime,
+            tasktype=work.tasktype.value,
+            tenant=tenant,
+            due_at=due_at,
+            sent_at=now,
+        )
         self._tasks[task_id] = self._under_way[task_id] = task
         self._changed.add(task_id)
         self.arrived += 1

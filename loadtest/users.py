@@ -45,17 +45,17 @@ class OpenLoad(_User):
         """Sends this process's share of the load, and then stays until all is over."""
         station = station_of(self.environment)
         sending = Group()
-        for due_at, number, work in station.schedule():
+        for due_at, number, work, tenant in station.schedule():
             early = due_at - station.clock.now()
             if early > 0:
                 gevent.sleep(early)
-            sending.spawn(self._send, station, work, number, due_at)
+            sending.spawn(self._send, station, work, number, due_at, tenant)
         sending.join()
         while True:
             gevent.sleep(3600)
 
-    def _send(self, station: Station, work: Work, number: int, due_at: float) -> None:
-        station.send(self.client, work, number, due_at)
+    def _send(self, station: Station, work: Work, number: int, due_at: float, tenant: str) -> None:
+        station.send(self.client, work, number, due_at, tenant)
 
 
 class ClosedLoad(_User):

@@ -22,33 +22,33 @@ class WatchError(Exception):
     """The API could not tell how a task stands; worth asking again."""
 
 
-def ask(target: Target, task_id: str) -> Seen:
-    """Returns how a task stands.
+def ask(target: Target, task_id: str, tenant: str = "") -> Seen:
+    """Returns how a task of one of the target's keys stands.
 
     Raises:
         WatchError: the API does not say.
     """
-    with _open(target, f"/v1/tasks/{quote(task_id, safe='')}") as answer:
+    with _open(target, f"/v1/tasks/{quote(task_id, safe='')}", tenant) as answer:
         return seen_in(json.load(answer))
 
 
-def tenant_of(target: Target, task_id: str) -> str:
-    """Returns whose tasks the target's API key submits, by one of them; empty: all share one space.
+def tenant_of(target: Target, task_id: str, tenant: str = "") -> str:
+    """Returns whose tasks one of the target's keys submits, by one of them; empty: all share one space.
 
     Raises:
         WatchError: the API does not say.
     """
-    with _open(target, f"/v1/tasks/{quote(task_id, safe='')}") as answer:
+    with _open(target, f"/v1/tasks/{quote(task_id, safe='')}", tenant) as answer:
         return str(json.load(answer).get("tenant", ""))
 
 
-def follow(target: Target, task_id: str) -> Seen:
+def follow(target: Target, task_id: str, tenant: str = "") -> Seen:
     """Returns how a task ended, once it has.
 
     Raises:
         WatchError: the stream broke off before.
     """
-    with _open(target, f"/v1/tasks/{quote(task_id, safe='')}/events") as answer:
+    with _open(target, f"/v1/tasks/{quote(task_id, safe='')}/events", tenant) as answer:
         for document in events(line.decode() for line in answer):
             seen = seen_in(document)
             if seen.status.terminal:
@@ -97,8 +97,8 @@ def _stamp(text: str | None) -> float | None:
     return None if text is None else datetime.fromisoformat(text).timestamp()
 
 
-def _open(target: Target, path: str) -> Any:
-    request = urllib.request.Request(f"{target.api}{path}", headers=target.headers())  # noqa: S310 - ours
+def _open(target: Target, path: str, tenant: str) -> Any:
+    request = urllib.request.Request(f"{target.api}{path}", headers=target.headers(tenant))  # noqa: S310 - ours
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
     except (OSError, urllib.error.URLError) as error:

@@ -32,7 +32,9 @@ _FORMATS = (".png", ".svg")
 def plan(  # noqa: PLR0917 - typer reads options from parameters
     arrivals: Annotated[
         Path | None,
-        typer.Option(help="CSV with a column `time` (seconds, or ISO 8601) and perhaps `runtime`; else a daily curve."),
+        typer.Option(
+            help="CSV with a column `time` (seconds, or ISO 8601), perhaps `runtime` and `tenant`; else a daily curve."
+        ),
     ] = None,
     images_per_day: Annotated[
         float, typer.Option(min=1, help="Without --arrivals: tasks a day; a million in 30 days if not said.")
@@ -41,6 +43,13 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
         float, typer.Option(min=1, help="Without --arrivals: rate at 14:00 over rate at 2:00; 1 is flat.")
     ] = 10.0,
     days: Annotated[int, typer.Option(min=1, max=31, help="Without --arrivals: days to simulate.")] = 1,
+    tenants: Annotated[
+        int,
+        typer.Option(min=0, max=1000, help="So many share the load evenly; 0: it has none, or the file names them."),
+    ] = 0,
+    flood: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Tasks that one tenant more sends at once, in the middle.")
+    ] = 0,
     seconds_per_image: Annotated[float, typer.Option(min=0.001, help="GPU seconds of a task.")] = _WORK.seconds,
     seconds_spread: Annotated[float, typer.Option(min=0, help="Their coefficient of variation.")] = _WORK.spread,
     gap_seconds: Annotated[
@@ -100,8 +109,12 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
         swept, values = parse_sweep(sweep) if sweep is not None else ("", [])
         choices = [(value, changed(scaling, [(swept, value)])) for value in values] or [(0, scaling)]
         table = load_prices(prices)
-        load = (
-            loads.from_csv(arrivals, name) if arrivals is not None else loads.daily(images_per_day, days, noon_to_night)
+        load = _load(
+            loads.from_csv(arrivals, name)
+            if arrivals is not None
+            else loads.daily(images_per_day, days, noon_to_night),
+            tenants,
+            flood,
         )
         run = Run(
             work=Work(
@@ -125,6 +138,7 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
                 interruptions_per_hour=interruptions_per_hour,
             ),
             delivery=delivery,
+            fair=isinstance(load, loads.Shared) or (isinstance(load, loads.Recorded) and load.tenants),
             seed=seed,
         )
         table.instance_hour(instance, capacity)  # before anybody waits for a simulation
@@ -135,9 +149,9 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
         for value, settings in choices:
             with console.status(f"simulating {swept + f' = {value}' if swept else name} …"):
                 outcome = simulate(load, settings, run)
-            plans.append(
-                (value, report.Plan(name, settings, run, outcome, monthly_bill(outcome, settings, run, table, fixed)))
-            )
+                not_fair = simulate(load, settings, replace(run, fair=False)) if run.fair else None
+            bill = monthly_bill(outcome, settings, run, table, fixed)
+            plans.append((value, report.Plan(name, settings, run, outcome, bill, not_fair)))
     except (ConfigError, ScalingError, ChoiceError, PricesError, ReplayError) as error:
         _fail(str(error))
     if reference:
@@ -150,6 +164,12 @@ def plan(  # noqa: PLR0917 - typer reads options from parameters
     if plot is not None:
         _draw(plot, swept, plans)
         console.print(f"drawn: {plot}")
+
+
+def _load(load: loads.Recorded | loads.Random, tenants: int, flood: int) -> loads.Arrivals:
+    if flood and not tenants:
+        raise ChoiceError("--flood: needs --tenants, so many as share the rest of the load")
+    return loads.Shared(load, tenants, flood) if tenants else load
 
 
 def _settings(known: dict[str, Scaling], runtime: str) -> tuple[str, Scaling]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
+import random as chances
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -19,12 +21,37 @@ _PIECE: Final = 60.0
 
 type Curve = Steady | Day
 
+FLOOD: Final = "flood"
+"""The tenant that floods."""
+
+
+class Tagged(float):
+    """When a task arrived, in seconds, and whose it is."""
+
+    __slots__ = ("received", "tenant")
+
+    tenant: str
+    """Empty: nobody's."""
+    received: float
+    """When its message was last received; for the queue alone."""
+
+    def __new__(cls, at: float, tenant: str = "") -> Self:
+        """Returns the moment with its tenant."""
+        made = super().__new__(cls, at)
+        made.tenant, made.received = tenant, 0.0
+        return made
+
 
 @dataclass(frozen=True)
 class Recorded:
     """Arrivals that are known one by one: seconds from the first, ascending."""
 
     times: tuple[float, ...]
+
+    @property
+    def tenants(self) -> bool:
+        """Whether they say whose they are."""
+        return isinstance(self.times[0], Tagged)
 
     @property
     def duration(self) -> float:
@@ -63,17 +90,51 @@ class Random:
                 begin += length
 
 
-type Arrivals = Recorded | Random
+@dataclass(frozen=True)
+class Shared:
+    """A load that tenants share, each with the same part of it, and what one tenant more sends at once."""
+
+    load: Recorded | Random
+    tenants: int
+    flood: int = 0
+    """Tasks, in the middle of the load."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds, as of the load."""
+        return self.load.duration
+
+    def pieces(self, seed: int) -> Iterator[list[float]]:
+        """Yields ascending times with their tenants; the same ones for the same seed."""
+        chance, at = chances.Random(seed), self.duration / 2
+        flood: list[float] = [Tagged(at, FLOOD) for _ in range(self.flood)]
+        for piece in self.load.pieces(seed):
+            named: list[float] = [Tagged(moment, f"tenant-{chance.randrange(self.tenants)}") for moment in piece]
+            if flood and named and named[-1] >= at:
+                named, flood = list(heapq.merge(named, flood)), []
+            yield named
+        if flood:
+            yield flood
+
+
+type Arrivals = Recorded | Random | Shared
 
 
 def from_csv(path: Path, runtime: str = "") -> Recorded:
     """Returns the arrivals of a CSV file as `loadtest` replays it; of one runtime only, where the file names several.
 
+    Where it has a column `tenant`, they are `Tagged`.
+
     Raises:
         ReplayError: the file cannot be used, or has nothing for this runtime.
     """
     every = read_arrivals(path)
-    times = tuple(arrival.at for arrival in every if not runtime or arrival.runtime in {"", runtime})
+    tagged = any(arrival.tenant for arrival in every)
+    times = tuple(
+        Tagged(arrival.at, arrival.tenant) if tagged else arrival.at
+        for arrival in every
+        if not runtime or arrival.runtime in {"", runtime}
+    )
     if not times:
         named = ", ".join(sorted({arrival.runtime for arrival in every}))
         raise ReplayError(f"{path}: holds no arrival of the runtime {runtime}, but of {named}; choose by --runtime")

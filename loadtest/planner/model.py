@@ -102,6 +102,8 @@ class Run:
     work: Work = Work()
     nodes: Nodes = Nodes()
     delivery: Delivery = Delivery.OLDEST
+    fair: bool = False
+    """Whether the queue is fair; the arrivals are then `loadtest.planner.arrivals.Tagged`."""
     sync_period: float = 15.0
     """Seconds between the HPA's decisions."""
     seed: int = 1

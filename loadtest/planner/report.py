@@ -29,6 +29,8 @@ class Plan:
     run: Run
     outcome: Outcome
     bill: Bill
+    not_fair: Outcome | None = None
+    """The same with a queue that is not fair, where the load names tenants."""
 
     @property
     def point(self) -> tuple[float, float]:
@@ -58,10 +60,21 @@ def show(console: Console, plan: Plan, table: PriceTable) -> None:
         f"{outcome.node_interruptions} nodes taken; {outcome.interrupted_tasks} tasks told to end, "
         f"{outcome.repeated_tasks} of them repeated",
     )
+    if plan.not_fair is not None:
+        facts.add_row("p95 wait of quiet tenants", _fairness(plan.not_fair, outcome))
     if outcome.unfinished:
         facts.add_row("never ended", f"{outcome.unfinished} tasks: below activationQueueLength no replica starts")
     console.print(facts)
     console.print(_bill_table(plan.bill, table))
+
+
+def _fairness(without: Outcome, fair: Outcome) -> str:
+    """Returns what a fair queue does for all tenants but the loudest."""
+    name = fair.loudest
+    return (
+        f"{fair.quiet_waits.at(95):.1f} s in a fair queue, {without.quiet_waits.at(95):.1f} s in one that is not; "
+        f"of {name}, which sends most, {fair.waits_of[name].at(95):.1f} s and {without.waits_of[name].at(95):.1f} s"
+    )
 
 
 def _bill_table(bill: Bill, prices: PriceTable) -> Table:
@@ -136,6 +149,7 @@ def as_json(plan: Plan, table: PriceTable) -> dict[str, Any]:
         "duration_seconds": outcome.duration,
         "wait_seconds": _times(plan.outcome.waits.at, outcome.waits.mean, outcome.waits.highest),
         "latency_seconds": _times(plan.outcome.latencies.at, outcome.latencies.mean, outcome.latencies.highest),
+        **({} if plan.not_fair is None else {"fairness": _fairness_json(plan.not_fair, outcome)}),
         "gpu_utilisation": outcome.utilisation,
         "node_hours": outcome.node_seconds / 3600,
         "peak_nodes": outcome.peak_nodes,
@@ -157,6 +171,17 @@ def as_json(plan: Plan, table: PriceTable) -> dict[str, Any]:
         },
         "series": [asdict(sample) for sample in outcome.samples],
     }
+
+
+def _fairness_json(without: Outcome, fair: Outcome) -> dict[str, Any]:
+    def waits(outcome: Outcome) -> dict[str, dict[str, float]]:
+        quiet, loudest = outcome.quiet_waits, outcome.waits_of[fair.loudest]
+        return {
+            "quiet": _times(quiet.at, quiet.mean, quiet.highest),
+            "loudest": _times(loudest.at, loudest.mean, loudest.highest),
+        }
+
+    return {"loudest": fair.loudest, "fair": waits(fair), "not_fair": waits(without)}
 
 
 def _times(at: Any, mean: float, highest: float) -> dict[str, float]:

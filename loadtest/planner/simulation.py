@@ -28,8 +28,9 @@ from contract.scaling import hpa
 from contract.scaling.autoscaler import Autoscaler
 from contract.scaling.keda import Backlog
 from contract.scaling.settings import Scaling
-from loadtest.planner.arrivals import Arrivals
+from loadtest.planner.arrivals import FLOOD, Arrivals, Tagged
 from loadtest.planner.asking import Asking, Chance, Delivery, Oldest
+from loadtest.planner.fairness import FairQueue
 from loadtest.planner.model import Run
 from loadtest.planner.waits import Percentiles
 
@@ -139,6 +140,26 @@ class Outcome:
     """Tasks that a day after the load had still not ended."""
     peak_nodes: int = 0
     samples: list[Sample] = field(default_factory=list)
+    waits_of: dict[str, Percentiles] = field(default_factory=dict)
+    """By tenant, where the load names any."""
+
+    @property
+    def loudest(self) -> str:
+        """The tenant that floods, or else the one with the most tasks; empty without any."""
+        return (
+            FLOOD
+            if FLOOD in self.waits_of
+            else max(self.waits_of, key=lambda name: (self.waits_of[name].count, name), default="")
+        )
+
+    @property
+    def quiet_waits(self) -> Percentiles:
+        """The waits of all tenants but that one."""
+        found = Percentiles()
+        for name, waits in self.waits_of.items():
+            if name != self.loudest:
+                found.add_all(waits)
+        return found
 
     @property
     def utilisation(self) -> float:
@@ -164,7 +185,8 @@ class _Simulation:
         """Whether they ever come back to that; KEDA takes the last ones where the HPA takes none."""
         self._outcome = Outcome(arrivals.duration)
         self._now = 0.0
-        self._queue: deque[float] = deque()
+        self._fair = FairQueue(lambda: self._now) if run.fair else None
+        self._queue: deque[float] | FairQueue = deque() if self._fair is None else self._fair
         """Messages that nobody holds, the oldest first."""
         self._asking: Asking[_Pod] = Oldest() if run.delivery is Delivery.OLDEST else Chance(self._random)
         """Pods that would take a message; while there is one, the queue is empty."""
@@ -290,6 +312,8 @@ class _Simulation:
 
     def _deliver(self, arrived: float) -> None:
         """Gives a message to one of the pods that ask, an idle one or not: SQS does not know."""
+        if self._fair is not None:
+            self._fair.took(arrived)
         pod = self._asking.take()
         if pod.state is _State.IDLE:
             del self._idle[pod]
@@ -338,6 +362,10 @@ class _Simulation:
         outcome.waits.add(pod.started - pod.arrived)
         outcome.latencies.add(self._now - pod.arrived)
         outcome.busy_seconds += self._now - pod.started
+        if isinstance(pod.arrived, Tagged):
+            outcome.waits_of.setdefault(pod.arrived.tenant, Percentiles()).add(pod.started - pod.arrived)
+            if self._fair is not None:
+                self._fair.ended(pod.arrived)
         self._started -= pod.started
         if work.gap:
             pod.ends = (*pod.ends, self._now)[-self._at_runtime :]
@@ -392,6 +420,9 @@ class _Simulation:
 
     def _give_back(self, arrivals: list[float]) -> None:
         """Makes messages visible again, the oldest first."""
+        if self._fair is not None:
+            for arrived in arrivals:
+                self._fair.ended(arrived)
         while arrivals and self._asking:
             self._deliver(arrivals.pop(0))
         self._queue.extendleft(reversed(arrivals))

@@ -30,6 +30,14 @@ class Percentiles:
         self.sum += seconds
         self.highest = max(self.highest, seconds)
 
+    def add_all(self, other: Percentiles) -> None:
+        """Counts what another has counted."""
+        for number, count in other._classes.items():
+            self._classes[number] = self._classes.get(number, 0) + count
+        self.count += other.count
+        self.sum += other.sum
+        self.highest = max(self.highest, other.highest)
+
     @property
     def mean(self) -> float:
         """The mean; 0 without any."""

@@ -17,6 +17,7 @@ from contract.prices import (
     requests_of,
     total,
 )
+from loadtest.fair_shares import waits_of
 from loadtest.phases import Phase
 from loadtest.run import Run, percentile
 from loadtest.samples import usage_between
@@ -85,6 +86,8 @@ class Figures:
     """Seconds by which a clock was corrected, where it was."""
     starts: list[StepFigures]
     """Empty where there are no pods."""
+    waits: dict[str, float]
+    """p95 of the wait in a queue, in seconds, by tenant; empty where there is one alone."""
 
     def phase(self, phase: Phase) -> PhaseFigures | None:
         """Returns the figures of a phase; None when no task has it."""
@@ -126,6 +129,7 @@ def figures_of(run: Run) -> Figures:
             if bounds.offset
         },
         starts=_starts(run),
+        waits=waits_of(run),
     )
 
 

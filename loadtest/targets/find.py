@@ -7,6 +7,7 @@ import os
 import re
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,18 @@ def find_target(settings: Settings) -> Target:
     Raises:
         TargetError: it is not there, or cannot be used.
     """
+    return replace(_find(settings), api_keys=_keys_in(settings.api_keys))
+
+
+def _keys_in(text: str) -> dict[str, str]:
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    found = {name: key for name, _, key in pairs if name and key}
+    if len(found) < len(pairs):
+        raise TargetError("--api-keys: write name=key,name=key, each name once")
+    return found
+
+
+def _find(settings: Settings) -> Target:
     config = read_config(settings.config or PROJECT / "config.yaml")
     for option, address in (("--api-url", settings.api_url), ("--endpoint", settings.endpoint)):
         if address and not address.startswith(("http://", "https://")):

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from contract.config import Config
+from loadtest.planner.arrivals import FLOOD
 from loadtest.scenario import LocalStack
 from loadtest.target import Kind, Place, Target, TargetError
 
@@ -87,6 +89,11 @@ class OwnStack:
     def __init__(self, options: LocalStack, config: Config, folder: Path) -> None:
         self._options = options
         self._ports = ports_needed(config, options.replicas)
+        self.keys = {
+            name: secrets.token_urlsafe(16)
+            for name in [FLOOD, *(f"quiet-{number}" for number in range(1, options.keys))][: options.keys]
+        }
+        """Its API keys, by tenant."""
         self.state = folder / "up.json"
         self._log = folder / "stack.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -101,6 +108,8 @@ class OwnStack:
         command = [*up_command(), *up_options(self._options, self.state, free_base(self._ports))]
         self._output = self._log.open("wb")
         environment = {**os.environ, "DARKROOM_FOLLOW_STARTER": "1", "COLUMNS": "160", "PYTHONDONTWRITEBYTECODE": ""}
+        if self.keys:
+            environment["API_KEYS"] = ",".join(f"{name}={key}" for name, key in self.keys.items())
         self._process = subprocess.Popen(
             command,
             cwd=PROJECT,

@@ -281,6 +281,12 @@ def answers_are_about_their_task(story: Story) -> Iterator[str]:
             yield f"{task}: the answer was about {name}, which is {story.task_of[name]}'s"
 
 
+def messages_name_their_tenant(story: Story) -> Iterator[str]:
+    """Whatever sends a task's message, and however often, tells the queue whose it is."""
+    for event in story.of(Kind.UNGROUPED):
+        yield f"{event.facts['who']} sent {event.facts['submission']} with the message group {event.facts['group']!r}"
+
+
 def callbacks_follow_results(story: Story) -> Iterator[str]:
     """No callback before its task's end is in the record and its results are in the bucket."""
     stored: dict[str, float] = {}
@@ -383,6 +389,7 @@ CHECKS: Final[tuple[Callable[[Story], Iterable[str]], ...]] = (
     records_go_forward,
     clients_see_no_step_back,
     answers_are_about_their_task,
+    messages_name_their_tenant,
     callbacks_follow_results,
     deletions_follow_ends,
     results_are_stored,

@@ -42,6 +42,8 @@ class Kind(StrEnum):
     """A message was put into the dead-letter queue: `who`, `submission`, `body`, `asked`."""
     RESENT = "resent"
     """A message that SNS could not deliver was put into its queue: `who`, `submission`, `asked`."""
+    UNGROUPED = "ungrouped"
+    """A task's message was sent with another message group than its tenant: `who`, `submission`, `group`."""
     HEARD = "heard"
     """The subscriber got a callback: `submission`, `body`."""
     FAULT = "fault"

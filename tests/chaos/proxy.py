@@ -105,16 +105,22 @@ class NotingProxy(FaultProxy):
                             Kind.PUBLISHED, who=who, submission=submission, body=json.loads(text), asked=asked
                         )
                 else:
-                    for text, _ in published(form):
+                    for text, group in grouped(form):
                         self.messages[request_of(text)] = text
+                        self._note_group(text, group, who=who)
 
     def _note_sent(self, document: dict[str, Any], *, who: str, asked: float) -> None:
         submission = document.get("MessageAttributes", {}).get("submission", {}).get("StringValue", "")
         body = document["MessageBody"]
+        self._note_group(body, document.get("MessageGroupId", ""), who=who)
         if document["QueueUrl"].endswith(_DEAD_LETTERS):
             self._history.add(Kind.BURIED, who=who, submission=submission, body=body[:2000], asked=asked)
         else:
             self._history.add(Kind.RESENT, who=who, submission=message_of(body)[1], asked=asked)
+
+    def _note_group(self, body: str, group: str, *, who: str) -> None:
+        if group != tenant_of(body):
+            self._history.add(Kind.UNGROUPED, who=who, submission=message_of(body)[1], group=group)
 
     def _note_object(self, request: web.Request, call: Call, answer: web.Response, *, who: str, asked: float) -> None:
         key = call.resource.partition("/")[2]
@@ -152,6 +158,14 @@ def message_of(body: str) -> tuple[str, str]:
         return "", ""
 
 
+def tenant_of(body: str) -> str:
+    """Returns whose task a message is about; empty: nobody's."""
+    try:
+        return str(json.loads(body)["metadata"].get("tenant", ""))
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
 def request_of(body: str) -> str:
     """Returns which request a task message is about; empty when it does not say."""
     context = json.loads(body)["metadata"].get("context")
@@ -175,3 +189,12 @@ def published(form: dict[str, str]) -> list[tuple[str, str]]:
 
 def _json(data: Any) -> Any:
     return json.loads(bytes(data))
+
+
+def grouped(form: dict[str, str]) -> list[tuple[str, str]]:
+    """Returns message and message group of each message of a Publish or PublishBatch form."""
+    return [
+        (text, form.get(f"{name.removesuffix('Message')}MessageGroupId", ""))
+        for name, text in form.items()
+        if name == "Message" or name.endswith(".Message")
+    ]

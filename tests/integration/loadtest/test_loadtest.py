@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ SCENARIO = {
     "mix": MIX,
     "drain": 90,
     "linger": 0,
+    "flood": {"tasks": 4, "begin": 0.5},
     "checks": {
         "no_task_lost": True,
         "no_contradiction": True,
@@ -49,6 +50,7 @@ SCENARIO = {
         "drained_within": 90,
         "gpu_idle_at_most": 100,
         "generator_lag": 20,
+        "fair_shares": True,
     },
 }
 
@@ -64,7 +66,13 @@ class Running:
 
     def options(self) -> list[str]:
         """Returns the options that name both to the command line."""
-        return ["--shape", str(self.scenario), "--state", str(self.state), "--config", str(CONFIG)]
+        named = ["--shape", str(self.scenario), "--state", str(self.state), "--config", str(CONFIG)]
+        return [*named, "--api-keys", self.keys]
+
+    @property
+    def keys(self) -> str:
+        """The API keys, as the load test takes them."""
+        return ",".join(f"{name}={key}" for name, key in self.target.api_keys.items())
 
     @contextmanager
     def locust(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -73,7 +81,7 @@ class Running:
         process = subprocess.Popen(
             [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", *named, *arguments],
             cwd=ROOT,
-            env={**os.environ, "DARKROOM_HOME": str(self.home)},
+            env={**os.environ, "DARKROOM_HOME": str(self.home), "DARKROOM_API_KEYS": self.keys},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -120,10 +128,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     os.environ.setdefault("DARKROOM_HOME", str(state_folder()))
     config = read_config(CONFIG)
     # Tasks that take no time may pass through the queue between two looks at it.
-    own = OwnStack(LocalStack(config=CONFIG, replicas=2, seconds_per_task=0.4), config, folder)
+    own = OwnStack(LocalStack(config=CONFIG, replicas=2, seconds_per_task=0.4, keys=3), config, folder)
     try:
         state = own.start(lambda _: None)
-        target = target_of(state, own.state, config, "")
+        target = replace(target_of(state, own.state, config, ""), api_keys=own.keys)
         yield Running(own.state, target, folder / "small.yaml", home)
     finally:
         own.stop()
@@ -133,7 +141,7 @@ def test_a_spike_is_accounted_for_judged_and_reported(stack: Running, tmp_path: 
     before = stack.subscriptions()
     done = loadtest(*stack.options(), "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "verdict: all 6 checks hold" in done.stdout
+    assert "verdict: all 7 checks hold" in done.stdout
     assert "sent, " in done.stderr, "progress"
     run = load_run(tmp_path)
     assert len(run.tasks) > 12
@@ -141,6 +149,9 @@ def test_a_spike_is_accounted_for_judged_and_reported(stack: Running, tmp_path: 
     assert {task.tasktype for task in run.tasks} == {"text-to-image", "image-to-image"}
     assert all(len(spans) == 7 for spans in run.spans), "every phase of every task"
     assert max(sample.ended for sample in run.samples) == len(run.tasks)
+    assert sum(task.tenant == "flood" for task in run.tasks) == 4
+    assert {task.tenant for task in run.tasks} == {"flood", "quiet-1", "quiet-2"}
+    assert "foretold: " in done.stdout, "what a fair queue would do"
     assert any(sample.busy for sample in run.samples)
     assert {sample.replicas["sdruntime"].ready for sample in run.samples if sample.replicas} == {2}
     assert (tmp_path / "report.html").stat().st_size > 20_000
@@ -150,6 +161,7 @@ def test_a_spike_is_accounted_for_judged_and_reported(stack: Running, tmp_path: 
 
 def test_without_sns_users_learn_the_end_from_the_apis_events(stack: Running, tmp_path: Path) -> None:
     closed = ["arrive=closed", "shape.base=2", "shape.high=3", "shape.duration=2", "wait=events"]
+    closed += ["flood=null", "checks.fair_shares=false"]
     closed.append("checks.drained_within=null")  # three users at two replicas may never leave a message waiting
     changes = [part for change in closed for part in ("--set", change)]
     done = loadtest(*stack.options(), *changes, "--out", str(tmp_path))

@@ -325,6 +325,10 @@ def cancelled_by_another(world: World) -> None:
     world.add(Kind.CANCEL, task="bob/t", status=202, submission="St")
 
 
+def sent_without_its_group(world: World) -> None:
+    world.add(Kind.UNGROUPED, who="api", submission="St", group="")
+
+
 def died_by_itself(world: World) -> None:
     world.add(Kind.ENDED, name="agent-0-1", status=1, expected=False)
 
@@ -502,6 +506,7 @@ FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
     "an API that shows a step back": (seen_going_back, "clients_see_no_step_back"),
     "a task that another tenant reads": (seen_by_another, "answers_are_about_their_task"),
     "a task that another tenant cancels": (cancelled_by_another, "answers_are_about_their_task"),
+    "a message that does not say whose it is": (sent_without_its_group, "messages_name_their_tenant"),
     "a process that dies by itself": (died_by_itself, "everything_recovers"),
     "a stack trace": (wrote_a_trace, "everything_recovers"),
     "a cancelled submission that comes back after it was forgotten": (came_back, "records_go_forward"),

@@ -15,6 +15,7 @@ from loadtest.run import percentile
 from loadtest.samples import Depth, Replicas, Sample
 from loadtest.scaling_checks import Moment, called_at
 from loadtest.scenario import Checks, ScalingCheck
+from loadtest.target import Kind
 from loadtest.tasks import Answer, Heard, Task
 from loadtest.verdict import Outcome
 from tests.unit.loadtest.support import BEGAN, run, sample, seen, task
@@ -301,3 +302,49 @@ def test_judging_never_fails_whatever_was_seen(moments: list[tuple[int, int]], e
     found = judge(run(ALL, [task(number, seconds=item) for number, item in enumerate(ends)], samples))
     assert found
     assert all(item.says and "\n" not in item.says for item in found)
+
+
+def flood_of(quiet_wait: float) -> list[Task]:
+    """Returns 200 tasks of one tenant at once, and one of each of 20 others, each of which waited so long."""
+    loud = [task(number, due=0.0, seconds=2.0 + 2 * number, tenant="loud") for number in range(200)]
+    quiet = []
+    for number in range(20):
+        made = task(1000 + number, due=10.0 + number, tenant=f"quiet-{number}")
+        assert made.seen is not None
+        begins = made.due_at + 0.05 + quiet_wait
+        quiet.append(
+            made.model_copy(
+                update={
+                    "seen": made.seen.model_copy(
+                        update={"started_at": begins, "finished_at": begins + 1, "generation": 1.0}
+                    ),
+                    "heard": [Heard(at=begins + 1.1, result=True, digest="same")],
+                }
+            )
+        )
+    return [
+        *(
+            item.model_copy(update={"seen": item.seen and item.seen.model_copy(update={"generation": 1.0})})
+            for item in loud
+        ),
+        *quiet,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "quiet_wait", "holds"),
+    [(Kind.AWS, 1.0, True), (Kind.AWS, 150.0, False), (Kind.LOCAL, 150.0, True)],
+)
+def test_quiet_keys_are_judged_on_aws_and_elsewhere_stand_beside_the_planners_number(
+    target: Kind, quiet_wait: float, holds: bool
+) -> None:
+    checks = Checks.model_validate({**NONE, "fair_shares": True})
+    found = outcome(checks, flood_of(quiet_wait), [sample(1)], target=target)
+    assert found.passed is holds, found.says
+    assert f"at most {quiet_wait:.1f} s; foretold: " in found.says
+    assert ("not judged" in found.says) is (target is Kind.LOCAL)
+
+
+def test_quiet_keys_without_a_replica_are_nothing_to_look_at() -> None:
+    checks = Checks.model_validate({**NONE, "fair_shares": True})
+    assert not outcome(checks, flood_of(1.0), []).passed

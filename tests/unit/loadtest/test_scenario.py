@@ -84,7 +84,7 @@ def test_a_scenario_may_be_changed_from_the_command_line() -> None:
         ("steady", ["shape.rte=1"], "did you mean rate? allowed here: duration, kind, rate"),
         ("steady", ["checks.scaling.need=1"], "did you mean needed? allowed here: runtime, scale_out_within"),
         ("steady", ["mix=[{wieght: 1}]"], "mix.0.wieght: unknown key; did you mean weight?"),
-        ("steady", ["foo=1"], "foo: unknown key; allowed here: shape, arrive"),
+        ("steady", ["xyz=1"], "xyz: unknown key; allowed here: shape, flood, arrive"),
         ("replay", ["arrive=closed"], "replay.yaml: arrive: a replay's arrivals are its own; it must be open"),
     ],
 )

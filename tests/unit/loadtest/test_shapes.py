@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.arrivals import arrivals, length, share_of
+from loadtest.arrivals import arrivals, flooded, length, share_of
+from loadtest.scenario import Flood
 from loadtest.shapes import Day, Ramp, Replay, ReplayError, Shape, Soak, Spike, Steady, Step, parse_arrivals
 
 levels = st.floats(0, 5)
@@ -115,3 +116,16 @@ def test_a_file_that_cannot_be_replayed_is_refused_in_one_line(text: str, says: 
 def test_a_replay_that_is_not_there_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match=r"nowhere\.csv"):
         length(Replay(kind="replay", file=tmp_path / "nowhere.csv"))
+
+
+def test_a_flood_is_the_first_tenants_and_the_others_share_the_load() -> None:
+    shape = Steady(kind="steady", rate=5, duration=60)
+    flood = Flood(tasks=100, begin=10, within=5)
+    found = list(flooded(arrivals(shape, 1), flood, ["loud", "a", "b"], 1))
+    assert [item.at for item in found] == sorted(item.at for item in found)
+    loud = [item.at for item in found if item.tenant == "loud"]
+    assert (len(loud), min(loud)) == (100, 10)
+    assert max(loud) < 15
+    others = [item for item in found if item.tenant != "loud"]
+    assert [item.at for item in others] == [item.at for item in arrivals(shape, 1)]
+    assert {item.tenant for item in others} == {"a", "b"}

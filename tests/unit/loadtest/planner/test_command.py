@@ -44,6 +44,24 @@ def test_a_plan_is_told_written_and_drawn(spike: Path, tmp_path: Path) -> None:
     assert (tmp_path / "p.svg").read_text().lstrip().startswith("<?xml")
 
 
+def test_a_file_with_tenants_is_planned_with_a_fair_queue_and_without(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.csv"
+    rows = [*((0.0, "loud") for _ in range(300)), *((float(second), f"quiet-{second % 11}") for second in range(60))]
+    path.write_text("time,tenant\n" + "".join(f"{at},{tenant}\n" for at, tenant in rows))
+    done = call("--arrivals", str(path), "--set", "minReplicaCount=1", "--json", str(tmp_path / "p.json"))
+    assert done.exit_code == 0, done.output
+    assert "in a fair queue" in done.output
+    found = json.loads((tmp_path / "p.json").read_text())["fairness"]
+    assert found["loudest"] == "loud"
+    assert found["fair"]["quiet"]["p95"] < found["not_fair"]["quiet"]["p95"]
+
+
+def test_a_flood_without_others_is_refused() -> None:
+    done = call("--flood", "10")
+    assert done.exit_code == 2
+    assert "--tenants" in done.output
+
+
 def test_the_same_command_draws_the_same_picture(spike: Path, tmp_path: Path) -> None:
     pictures = []
     for name in ("one.svg", "two.svg"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agent import pace
 from contract.prices import Capacity
 from contract.scaling.settings import Scaling
-from loadtest.planner.arrivals import Random, Recorded
+from loadtest.planner.arrivals import Random, Recorded, Shared, Tagged
 from loadtest.planner.asking import Delivery
 from loadtest.planner.model import LEAD, Nodes, Run, Work
 from loadtest.planner.simulation import Outcome, simulate
@@ -408,3 +408,43 @@ def test_a_hundred_thousand_gpus_fit_into_memory_and_100_000_tasks_take_seconds(
     assert time.process_time() - began < 12
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < 400 * 1024  # KiB
     assert math.isfinite(outcome.utilisation)
+
+
+FAIR = Run(work=Work(seconds=2, prefetch=0), nodes=INSTANT, fair=True)
+TEN = scaled(minReplicaCount=10, maxReplicaCount=10)
+
+
+def flooded(flood: int, tenants: int = 12, rate: float = 2.0) -> Shared:
+    return Shared(Random(Steady(kind="steady", rate=rate, duration=1200)), tenants, flood)
+
+
+def test_a_fair_queue_keeps_a_flood_from_the_others_and_loses_none_of_it() -> None:
+    fair = simulate(flooded(1000), TEN, FAIR)
+    not_fair = simulate(flooded(1000), TEN, replace(FAIR, fair=False))
+    calm = simulate(flooded(0), TEN, FAIR)
+    assert fair.quiet_waits.at(95) < calm.waits.at(95) + 3, "a quiet tenant waits for a run at hand at most"
+    assert not_fair.quiet_waits.at(95) > 60
+    assert fair.loudest == "flood"
+    assert fair.waits_of["flood"].count == not_fair.waits_of["flood"].count == 1000
+    assert fair.waits_of["flood"].at(95) > not_fair.waits_of["flood"].at(95), "what the others save, it waits"
+    assert (fair.tasks, fair.unfinished) == (not_fair.tasks, 0)
+
+
+def test_without_tenants_a_queue_is_no_other_than_before() -> None:
+    load = Random(Steady(kind="steady", rate=4, duration=600))
+    plain, tagged = (
+        simulate(load, TEN, replace(FAIR, fair=False)),
+        simulate(Shared(load, 3), TEN, replace(FAIR, fair=False)),
+    )
+    assert (plain.waits.sum, plain.node_seconds) == (tagged.waits.sum, tagged.node_seconds)
+    assert plain.waits_of == {}
+
+
+@given(st.lists(st.tuples(st.floats(0, 300), st.sampled_from(["", "a", "b", "c"])), min_size=1, max_size=60))
+@settings(max_examples=50, deadline=None)
+def test_a_fair_queue_hands_out_every_message_once_also_those_that_come_back(arrivals: list[tuple[float, str]]) -> None:
+    times = Recorded(tuple(Tagged(at, tenant) for at, tenant in sorted(arrivals)))
+    risky = replace(PROMPT, capacity=Capacity.SPOT, interruptions_per_hour=60)
+    outcome = simulate(times, scaled(minReplicaCount=2, maxReplicaCount=3), replace(FAIR, nodes=risky))
+    assert outcome.tasks == len(arrivals)
+    assert sum(waits.count for waits in outcome.waits_of.values()) == len(arrivals)
