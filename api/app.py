@@ -109,7 +109,7 @@ def create_app(
     app.router.redirect_slashes = False
     gate: ASGIApp = Gate(app, front.callers, front.throttle, front.metrics)
     if comfy is not None:
-        gate = comfy.with_keys(gate)
+        gate = comfy.before(gate, front.streams)
     hosts = Hosts(gate, settings.hosts())
     observed = Observation(hosts, front.metrics, front.tracer, {route.endpoint: route.path for route in routes})
     return Paths(with_cors(observed, settings, config), settings.root_path)
@@ -119,9 +119,9 @@ class _ComfyV2:
     """Comfy's API v2, which is imported where it is on, and nowhere else."""
 
     def __init__(self) -> None:
-        from api.comfy_v2 import keys, routes  # noqa: PLC0415 - see above
+        from api.comfy_v2 import front, routes  # noqa: PLC0415 - see above
 
-        self.routes, self.make, self.with_keys = routes.ROUTES, routes.make_comfy, keys.BearerKeys
+        self.routes, self.make, self.before = routes.ROUTES, routes.make_comfy, front.before
 
 
 def image_sources(settings: Settings) -> list[str]:

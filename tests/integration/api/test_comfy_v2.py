@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import httpx
@@ -9,7 +11,8 @@ import pytest
 from blake3 import blake3
 
 from contract.objects import INPUTS
-from tests.integration.api.conftest import Api, StartApi
+from tests.integration.api.conftest import Api, StartApi, throttled
+from tests.support.deployment import Deployment
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 FLOW = {"1": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}}
@@ -107,6 +110,29 @@ async def test_links_lead_through_the_gateway_and_the_runtimes_own_address(start
 )
 async def test_a_list_says_what_is_wrong_with_how_it_is_asked_for(api: Api, query: str, code: str) -> None:
     assert code_of(await api.client.get(f"/api/v2/jobs?{query}")) == (400, code)
+
+
+async def test_whoever_asks_too_often_how_a_job_stands_waits_for_his_turn(
+    start_api: StartApi, module_deployment: Deployment
+) -> None:
+    config = throttled(module_deployment.config, rate_limit=10, burst_limit=2)
+    api = await start_api(comfy_api=True, config=config)
+    began = time.monotonic()
+    answers = await asyncio.gather(*(api.client.get("/api/v2/jobs/nobodys") for _ in range(6)))
+    assert [code_of(answer) for answer in answers] == [(404, "not_found")] * 6
+    assert time.monotonic() - began > 0.3
+    # By any other way, and for what changes something, it is refused as ever.
+    refused = await asyncio.gather(*(api.client.post("/api/v2/jobs", json={}) for _ in range(3)))
+    assert code_of(refused[-1]) == (429, "throttled")
+    assert (await api.client.get("/v1/tasks/nobodys")).status_code == 429
+    assert api.front.streams.open == 0
+
+
+async def test_where_too_many_wait_already_nobody_else_does(start_api: StartApi, module_deployment: Deployment) -> None:
+    config = throttled(module_deployment.config, rate_limit=4, burst_limit=1)
+    api = await start_api(comfy_api=True, config=config, max_event_streams=1)
+    answers = await asyncio.gather(*(api.client.get("/api/v2/jobs/nobodys") for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [404, 404, 429]
 
 
 async def test_pages_of_jobs_follow_each_other(api: Api) -> None:
