@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from agent.aws import describe, persist
 from agent.callbacks import Callbacks
-from agent.decisions import Fail, begin, ended_by, exhausted, may_have_orphans, on_error
+from agent.decisions import Fail, begin, ended_by, exhausted, may_have_orphans, on_error, waits_in_vain
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from agent.holdings import Held
 from agent.inputs.payloads import Payloads
@@ -30,6 +30,7 @@ from agent.outcomes import (
     Answered,
     Cancelled,
     Exhausted,
+    Expired,
     HandedBack,
     Outcome,
     Raised,
@@ -43,17 +44,22 @@ from contract.record import (
     AlreadyEndedError,
     Failure,
     NotHolderError,
+    Record,
     Status,
     Timings,
+    TooLateError,
     Transition,
     TransitionError,
     UnknownSubmissionError,
     end_unstarted,
     excuse,
+    expire,
     finish,
+    let_go,
     note_callback,
     note_callback_refused,
     note_cost,
+    too_late,
 )
 from contract.store import RecordStore
 from contract.task_lists import TaskLists
@@ -172,7 +178,7 @@ class Completion:
         """Does what an ended record calls for, and deletes the message.
 
         Returns:
-            How the task has ended: succeeded, failed, cancelled, or dead_lettered.
+            How the task has ended: succeeded, failed, cancelled, expired, or dead_lettered.
 
         Raises:
             botocore.exceptions.ClientError: AWS refuses a request that cannot be done without.
@@ -252,10 +258,7 @@ class Completion:
             case Raised(error):
                 return await self._fail(held, error)
             case HandedBack(delay):
-                if held.attempt:
-                    await self._excuse(held)
-                await self._hand_back(held, delay)
-                return "handed_back"
+                return await self._return(held, delay)
             case Unreadable(reason):
                 return await self._bury(held, reason)
             case Abandoned():
@@ -264,9 +267,21 @@ class Completion:
                 await self._end(held, Status.CANCELLED, error=_CANCELLED)
             case Exhausted():
                 await self._end(held, Status.FAILED, error=exhausted(held.submission), dead_lettered=True)
+            case Expired():
+                await self._expire(held)
             case Settled():
                 await self._reread(held)
         return None
+
+    async def _return(self, held: Held, delay: int) -> str | None:
+        """Hands a task back that was not run, or not to its end."""
+        if held.attempt:
+            if waits_in_vain(held.submission, delay, datetime.now(UTC)):
+                await self._end(held, Status.EXPIRED, error=too_late(held.submission))
+                return None
+            await self._excuse(held)
+        await self._hand_back(held, delay)
+        return "handed_back"
 
     async def _succeed(self, held: Held, outcome: Answered) -> str | None:
         began = time.monotonic()
@@ -310,9 +325,15 @@ class Completion:
             log.warning("task_failed", code=verdict.failure.code, error=verdict.failure.message)
             await self._end(held, Status.FAILED, error=verdict.failure, dead_lettered=verdict.dead_letter)
             return None
+        if waits_in_vain(held.submission, verdict.delay, datetime.now(UTC)):
+            last = Failure(code=error.code, message=error.message)
+            await self._end(held, Status.EXPIRED, error=too_late(held.submission, last))
+            return None
         log.warning("task_retried", code=error.code, error=error.message, delay=verdict.delay, excused=verdict.excuse)
         if verdict.excuse:
             await self._excuse(held)
+        elif held.submission.start_by is not None:
+            await self._give_up_hold(held, let_go)
         else:
             await self._note_cost(held)
         await self._hand_back(held, verdict.delay)
@@ -409,16 +430,35 @@ class Completion:
                 raise OvertakenError(str(refused)) from refused
             await self._reread(held)
 
+    async def _expire(self, held: Held) -> None:
+        """Ends a task that was to begin by now.
+
+        Raises:
+            OvertakenError: somebody has begun it in time.
+        """
+        expired = partial(
+            expire, submission=held.submission_id, seen_attempts=held.seen_attempts, now=datetime.now(UTC)
+        )
+        try:
+            await self._change(held, expired)
+        except AlreadyEndedError:
+            await self._reread(held)
+        except TransitionError as error:
+            raise OvertakenError(str(error)) from error
+
     async def _excuse(self, held: Held) -> None:
-        excused = partial(
-            excuse,
+        await self._give_up_hold(held, excuse)
+
+    async def _give_up_hold(self, held: Held, how: Callable[..., Record]) -> None:
+        given_up = partial(
+            how,
             submission=held.submission_id,
             holder=held.holder,
             attempt=held.attempt,
             cost=self._meter.cost_of(held),
         )
         try:
-            await self._change(held, excused)
+            await self._change(held, given_up)
         except NotHolderError as error:
             # Our own write, answered late, has taken the holder out of the record.
             if error.submission is None or error.submission.holder is not None:
@@ -499,6 +539,8 @@ def _after_refusal(error: TransitionError) -> Outcome:
         return Settled()
     if isinstance(error, NotHolderError) or error.submission is None:
         return Abandoned()
+    if isinstance(error, TooLateError):
+        return Expired()
     return Cancelled()
 
 

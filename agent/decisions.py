@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -50,11 +50,13 @@ class Arrival(StrEnum):
     """A cancel was asked for and its holder is gone: end it as cancelled."""
     EXHAUST = "exhaust"
     """Its attempts are used up (its agents died), or soon its receives: it fails for good."""
+    EXPIRE = "expire"
+    """It was to begin by now."""
     DEFER = "defer"
     """A second copy of a task that another agent has: look again later."""
 
 
-def on_arrival(submission: Submission, *, receive_count: int, message: str) -> Arrival:
+def on_arrival(submission: Submission, *, receive_count: int, message: str, now: datetime) -> Arrival:
     """Returns what to do with a received message whose submission stands as given.
 
     A task's message comes again when the agent that had it has died, frozen, or handed it back. A second copy of it
@@ -65,6 +67,7 @@ def on_arrival(submission: Submission, *, receive_count: int, message: str) -> A
         receive_count: how often the message was received, this time included. One that is received for the first time,
             of a task that has a holder already, is a second copy: the holder's was received before.
         message: its id in SQS, by which the holder's own message is known.
+        now: this agent's time.
     """
     if submission.status.terminal:
         return Arrival.SETTLE
@@ -74,6 +77,8 @@ def on_arrival(submission: Submission, *, receive_count: int, message: str) -> A
         return Arrival.DEFER
     if submission.status is Status.CANCELLING:
         return Arrival.CANCEL
+    if submission.is_too_late(now):
+        return Arrival.EXPIRE
     if submission.blamed >= MAX_ATTEMPTS or is_last:
         return Arrival.EXHAUST
     return Arrival.RUN
@@ -117,7 +122,7 @@ def begin(
 
     Raises:
         NotHolderError: another agent has started an attempt since.
-        TransitionError: as `contract.record.start`.
+        TooLateError, TransitionError: as `contract.record.start`.
     """
     found = record.find(submission) if record is not None else None
     if record is not None and found is not None and not found.status.terminal:
@@ -195,6 +200,11 @@ def on_error(error: TaskError, *, blamed: int, excused: int, jitter: float) -> F
     if blamed >= MAX_ATTEMPTS:
         return Fail(failure, dead_letter=True)
     return Retry(retry_delay(blamed, jitter=jitter), excuse=False)
+
+
+def waits_in_vain(submission: Submission, delay: int, now: datetime) -> bool:
+    """Tells whether a task that is tried again after so many seconds could not begin in time."""
+    return submission.is_too_late(now + timedelta(seconds=delay))
 
 
 def may_have_orphans(submission: Submission) -> bool:

@@ -44,6 +44,11 @@ class Exhausted:
 
 
 @dataclass(frozen=True)
+class Expired:
+    """It was to begin by now."""
+
+
+@dataclass(frozen=True)
 class Settled:
     """It has ended already, here or elsewhere."""
 
@@ -68,4 +73,4 @@ class Unreadable:
     reason: str
 
 
-type Outcome = Answered | Raised | Cancelled | Exhausted | Settled | Abandoned | HandedBack | Unreadable
+type Outcome = Answered | Raised | Cancelled | Exhausted | Expired | Settled | Abandoned | HandedBack | Unreadable

@@ -18,6 +18,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -35,7 +36,7 @@ from agent.operations.metrics import Metrics
 from agent.operations.recycling import Recycling
 from agent.operations.telemetry import Tracer
 from agent.operations.warm_up import WarmUp
-from agent.outcomes import Abandoned, Answered, Answering, HandedBack, Outcome, Raised
+from agent.outcomes import Abandoned, Answered, Answering, Expired, HandedBack, Outcome, Raised
 from agent.pace import Pace
 from agent.preparation import Preparation
 from agent.release import Release
@@ -309,6 +310,11 @@ class Pipeline:
                 # This process was frozen, or SQS out of reach, for too long: others may run it by now.
                 self._results.release()
                 self._spawn_completion(held, Abandoned())
+                continue
+            if held.submission.is_too_late(datetime.now(UTC)):
+                # The start is written beside the run, and would be refused when the runtime has begun.
+                self._results.release()
+                self._spawn_completion(held, Expired())
                 continue
             if self._environment is not None and not self._environment.suits(held.metadata.environment):
                 # It has changed since the task was prepared. The next one to receive it judges anew.

@@ -15,7 +15,7 @@ from agent.environment import EnvironmentKeeper
 from agent.errors import TaskError
 from agent.holdings import Held, Holdings
 from agent.inputs.payloads import Payloads
-from agent.outcomes import Cancelled, Exhausted, HandedBack, Outcome, Raised, Settled, Unreadable
+from agent.outcomes import Cancelled, Exhausted, Expired, HandedBack, Outcome, Raised, Settled, Unreadable
 from agent.release import Release
 from agent.runtimes.base import Runtime
 from contract.inputs import NO_RULES
@@ -126,7 +126,8 @@ class Preparation:
 
     def _by_record(self, held: Held) -> Outcome | None:
         delivery = held.delivery
-        match on_arrival(held.submission, receive_count=delivery.receive_count, message=delivery.message_id):
+        now = datetime.now(UTC)
+        match on_arrival(held.submission, receive_count=delivery.receive_count, message=delivery.message_id, now=now):
             case Arrival.RUN:
                 return None
             case Arrival.SETTLE:
@@ -135,6 +136,8 @@ class Preparation:
                 return Cancelled()
             case Arrival.EXHAUST:
                 return Exhausted()
+            case Arrival.EXPIRE:
+                return Expired()
             case Arrival.DEFER:
                 log.info("second_copy", of="a task that runs elsewhere")
                 return self._put_off(held)
@@ -173,6 +176,7 @@ class Preparation:
             tags=metadata.tags or {},
             wants_environment=metadata.environment or "",
             submitted_at=metadata.submitted_at or datetime.now(UTC),
+            start_by=metadata.start_by,
             sent_at=None if sent is None else datetime.fromtimestamp(sent, UTC),
         )
         made = await persist(

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -15,7 +16,7 @@ from agent.aws import CALL_TIMEOUT, describe
 from agent.decisions import Arrival, on_arrival
 from agent.holdings import Held, Holdings, Interruption, Stage
 from agent.meter import Meter
-from agent.outcomes import Abandoned, Cancelled, Outcome, Settled
+from agent.outcomes import Abandoned, Cancelled, Expired, Outcome, Settled
 from contract.outages import OUTAGES
 from contract.progress import progress_interval
 from contract.record import Status, TransitionError, report_progress
@@ -160,10 +161,13 @@ def _is_watched(held: Held) -> bool:
 def _judge_waiting(held: Held) -> Outcome | None:
     """Returns what becomes of a task that waits to run, or None when it may go on waiting."""
     # As if received before, and the holder's own: that it is no second copy was settled when it came.
-    match on_arrival(held.submission, receive_count=2, message=held.submission.message):
+    submission = held.submission
+    match on_arrival(submission, receive_count=2, message=submission.message, now=datetime.now(UTC)):
         case Arrival.SETTLE:
             return Settled()
         case Arrival.CANCEL:
             return Cancelled()
+        case Arrival.EXPIRE:
+            return Expired()
         case _:
-            return Abandoned() if held.submission.attempts > held.seen_attempts else None
+            return Abandoned() if submission.attempts > held.seen_attempts else None

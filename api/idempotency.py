@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.auth import Caller
 from api.aws import AWS_ERRORS, Aws
+from api.deadlines import reason_to_refuse
 from api.digest import digest
 from api.errors import ApiError, InvalidRequestError, UnavailableError
 from api.requests import TaskRequest
@@ -88,6 +89,7 @@ class Idempotency:
 
         Raises:
             ApiError: 409, the key was used for another request.
+            InvalidRequestError: 400, the time by which it is to begin has passed, and it was not accepted before.
             UnavailableError: AWS is out of reach.
         """
         place = idempotency_key(caller.tenant, caller.name, key)
@@ -135,13 +137,16 @@ class Idempotency:
                     submission=ticket.submission,
                     submitted_at=ticket.submitted_at,
                 )
-                if won := await self._put(place, ours):
+                too_late = reason_to_refuse(request.start_by, ticket.submitted_at)
+                if too_late is None and (won := await self._put(place, ours)):
                     return won
                 theirs = await self._read(place)
+                if theirs is not None and (theirs.note.request != wanted or not await self._was_refused(theirs.note)):
+                    return theirs
+                if too_late is not None:
+                    raise too_late
                 if theirs is None:
                     continue
-                if theirs.note.request != wanted or not await self._was_refused(theirs.note):
-                    return theirs
                 # The first sending was answered with 503, and that submission has ended: begin anew, with the same id.
                 again = ours.model_copy(update={"task_id": theirs.note.task_id})
                 if won := await self._put(place, again, replaced=theirs.etag):

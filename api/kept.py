@@ -88,6 +88,8 @@ class KeptRequests:
 def shown_metadata(record: Record, kept: KeptRequest) -> dict[str, Any]:
     """Returns the metadata of a task's newest submission as it was sent, without what may be secret in it."""
     metadata, webhook = _metadata(record, kept), record.current.webhook
+    if (start_by := record.current.start_by) is not None:  # of this one; who retries it says another
+        metadata["start_by"] = start_by.isoformat(timespec="milliseconds")
     return {**metadata, "webhook": {**metadata["webhook"], "url": webhook.shown}} if webhook is not None else metadata
 
 

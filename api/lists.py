@@ -66,7 +66,7 @@ _PARAMETERS: Final = (
     "status", "runtime", "tasktype", "since", "until", "id_prefix", "limit", "cursor", "tenant",
 )  # fmt: skip
 
-_ENDED_BADLY: Final = frozenset({Status.FAILED, Status.CANCELLED})
+_ENDED_BADLY: Final = frozenset({Status.FAILED, Status.CANCELLED, Status.EXPIRED})
 
 _log = structlog.get_logger(__name__)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
 
+from api import deadlines
 from api.errors import ApiError, InvalidRequestError
 from api.unknown_keys import count_unknown, unknown_key, unknown_keys
 from contract import openai
@@ -78,6 +80,8 @@ class TaskRequest:
     """By which costs are summed up."""
     environment: str | None = None
     """The hash of the environment that may run it; None: any."""
+    start_by: datetime | float | None = None
+    """By when it is to begin: a time, or seconds from its submission."""
     unknown: tuple[str, ...] = ()
     """A sentence for each key that nobody reads."""
 
@@ -154,6 +158,12 @@ class MetadataV1(_Metadata):
     tags: Annotated[
         Tags | None,
         Field(description="Optional: up to 8 short words of yours by their names; costs are summed up by them."),
+    ] = None
+    start_by: Annotated[
+        datetime | float | None,
+        BeforeValidator(deadlines.parse_start_by),
+        WithJsonSchema(deadlines.SCHEMA),
+        Field(description="Optional: a time, or seconds from now; if no attempt has begun by then, it is `expired`."),
     ] = None
 
 
@@ -375,6 +385,7 @@ def _from_task(task: _Task[Any], config: Config) -> TaskRequest:
         environment=metadata.environment,
         webhook=metadata.webhook if isinstance(metadata, MetadataV1) else None,
         tags=(metadata.tags or {}) if isinstance(metadata, MetadataV1) else {},
+        start_by=metadata.start_by if isinstance(metadata, MetadataV1) else None,
     )
 
 

@@ -130,6 +130,7 @@ class _Standing(BaseModel):
     tasktype: TaskType
     submission: str
     submitted_at: datetime
+    start_by: Annotated[datetime | None, Field(description="No attempt begins from then on; null: at any time.")]
     started_at: datetime | None
     finished_at: datetime | None
     attempts: int

@@ -31,6 +31,7 @@ from api.readiness import Readiness
 from api.runtimes import Runtimes
 from api.settings import Settings
 from api.submit import Acceptance
+from api.sweeps.deadlines import Deadlines
 from api.sweeps.expiry import Expiry
 from api.sweeps.sweeper import Sweeper
 from api.sweeps.undelivered import Undelivered
@@ -147,12 +148,21 @@ def make_services(front: Front, aws: Aws) -> Services:
         look_seconds=settings.webhook_look_seconds,
     )
     webhooks.secrets = Secrets.parse(settings.webhook_secrets.get_secret_value())
+    deadlines = Deadlines(
+        s3=aws.s3,
+        bucket=settings.s3_bucket,
+        store=store,
+        callbacks=callbacks,
+        metrics=front.metrics,
+        interval=settings.deadline_sweep_seconds,
+    )
     acceptance = Acceptance(
         aws=aws,
         store=store,
         lists=task_lists,
         callbacks=callbacks,
         webhooks=webhooks,
+        deadlines=deadlines,
         config=config,
         bucket=settings.s3_bucket,
         topic_arn=settings.task_topic_arn,
@@ -237,6 +247,8 @@ def make_services(front: Front, aws: Aws) -> Services:
                 most_tries=settings.undelivered_tries,
             ),
             undelivered_interval=settings.undelivered_sweep_seconds,
+            deadlines=deadlines,
+            deadlines_interval=settings.deadline_sweep_seconds,
         ),
     )
 

@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     """How long a task may take from its submission to its end; SQS forgets its message after 14 days."""
     expiry_sweep_seconds: Annotated[float, Field(gt=0)] = 6 * 3600
     """Between two looks for tasks that took longer."""
+    deadline_sweep_seconds: Annotated[float, Field(gt=0)] = 300
+    """Between two looks for tasks with a `start_by` that another API process has accepted."""
     undelivered_sweep_seconds: Annotated[float, Field(gt=0)] = 30
     """Between two looks for tasks that SNS could not deliver."""
     undelivered_tries: Annotated[int, Field(ge=1)] = 30

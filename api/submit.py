@@ -14,15 +14,17 @@ from pydantic import ValidationError
 
 from api.aws import AWS_ERRORS, UNAVAILABLE, Aws
 from api.callbacks import Callbacks
+from api.deadlines import reason_to_refuse, resolve
 from api.errors import ApiError, UnavailableError, unknown_task
 from api.requests import TaskRequest
+from api.sweeps.deadlines import Deadlines
 from api.unsettled import Ticket, Unsettled
 from api.webhooks import Webhooks
 from contract.config import Config
 from contract.documents import encode
 from contract.identifiers import TaskRef, new_ulid
 from contract.kept_request import ELSEWHERE, encode_request, pack
-from contract.objects import output_prefix, payload_key, request_key, s3_url
+from contract.objects import Deadline, output_prefix, payload_key, request_key, s3_url
 from contract.outages import is_gone
 from contract.publications import Publications
 from contract.record import (
@@ -111,6 +113,7 @@ class Acceptance:
         lists: TaskLists,
         callbacks: Callbacks,
         webhooks: Webhooks,
+        deadlines: Deadlines,
         config: Config,
         bucket: str,
         topic_arn: str,
@@ -122,6 +125,7 @@ class Acceptance:
         self._lists = lists
         self._callbacks = callbacks
         self._webhooks = webhooks
+        self._deadlines = deadlines
         self._config = config
         self._bucket = bucket
         self._more_inline = message_bytes - SNS_MESSAGE_LIMIT
@@ -138,9 +142,11 @@ class Acceptance:
         """Puts a new task on its way, and sees to it that no earlier sending that was answered 503 runs besides.
 
         Raises:
-            ApiError: as `accept`.
+            ApiError: as `accept`; 400, the time by which it is to begin has passed, or is too far away.
         """
         ticket = new_ticket(request, tenant)
+        if (refusal := reason_to_refuse(request.start_by, ticket.submitted_at)) is not None:
+            raise refusal
         earlier = self._unsettled.take(request, ticket.task)
         try:
             return await self.accept(request, ticket, trace=trace, is_new=True, instead_of=earlier, anew=anew)
@@ -181,6 +187,7 @@ class Acceptance:
             NotAcceptedError: AWS is out of reach.
             ApiError: 409, too many submissions of this task id are under way, or one is that is to be sent `anew`.
         """
+        start_by = resolve(request.start_by, ticket.submitted_at)
         metadata = Metadata(
             id=ticket.task.id,
             tenant=ticket.task.tenant,
@@ -194,6 +201,7 @@ class Acceptance:
             environment=request.environment,
             submission=ticket.submission,
             submitted_at=ticket.submitted_at,
+            start_by=start_by,
             trace=trace,
         )
         # Beside the record and the message: whoever reads a list looks for the record of each of its lines.
@@ -219,6 +227,8 @@ class Acceptance:
             async with asyncio.timeout(_STEP_SECONDS):
                 if request.webhook is not None:
                     await self._webhooks.anchor(ticket.task, ticket.submission)
+                if start_by is not None:
+                    await self._deadlines.mark(Deadline(start_by, ticket.task, ticket.submission))
                 await self._publish(message, request, ticket.task.tenant)
         except AWS_ERRORS as error:
             _log.warning("cannot publish the task", task_id=ticket.task_id, error=repr(error))
@@ -298,6 +308,7 @@ class Acceptance:
             tags=dict(request.tags),
             wants_environment=request.environment or "",
             submitted_at=ticket.submitted_at,
+            start_by=resolve(request.start_by, ticket.submitted_at),
         )
 
         def transition(record: Record | None) -> Record:

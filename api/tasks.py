@@ -40,6 +40,7 @@ TASK_STATUS: Final = {
     Status.SUCCEEDED: "finished",
     Status.FAILED: "failed",
     Status.CANCELLED: "failed",
+    Status.EXPIRED: "failed",
 }
 """The words of `GET /task` for the states of a record."""
 

@@ -80,5 +80,6 @@ def _digest(request: TaskRequest, task: TaskRef) -> str:
             request.webhook and request.webhook.model_dump(mode="json"),
             dict(request.tags),
             request.content,
+            *([str(request.start_by)] if request.start_by is not None else ()),
         ]
     )

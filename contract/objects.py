@@ -10,6 +10,7 @@
     .usage/{log}/…                .usage/{tenant}/{log}/…                what tasks have cost; see contract/usage.py
     .webhooks/{id}/…              .webhooks/{tenant}/{id}/…              a submission's ledger of webhook deliveries
     {prefix}/{id}/…               {tenant}/{prefix}/{id}/…               results
+    .deadlines/{time}/…                                                  a task that is to begin by then
     .runtimes/{name}.jsonl.gz                                            what a runtime tells of its nodes
     .agents/{runtime}/{agent}.json                                       what an agent tells of itself
     .runtimes/{name}/environments.json                                   which environments its agents have told of
@@ -22,7 +23,8 @@ slash. All that is a tenant's lies in its own ten folders.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
 from contract.identifiers import TaskRef
 
@@ -37,6 +39,7 @@ RUNTIMES: Final = ".runtimes/"
 AGENTS: Final = ".agents/"
 USAGE: Final = ".usage/"
 WEBHOOKS: Final = ".webhooks/"
+DEADLINES: Final = ".deadlines/"
 
 SAMPLE: Final = "samples/cat.png"
 """A picture for everybody's first image-to-image task; local provisioning puts it there."""
@@ -70,6 +73,35 @@ def task_of_record(key: str) -> TaskRef | None:
     tenant, _, task_id = key.removeprefix(RECORDS).removesuffix(".json").rpartition("/")
     task = TaskRef(task_id, tenant)
     return task if key == record_key(task) and "/" not in tenant else None
+
+
+class Deadline(NamedTuple):
+    """When to look whether a submission has begun."""
+
+    at: datetime
+    """In whole milliseconds."""
+    task: TaskRef
+    submission: str
+    """A ULID."""
+
+    @property
+    def key(self) -> str:
+        """Where its mark lies: the keys of all tenants sort by time."""
+        at = self.at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+        return f"{DEADLINES}{at}Z/{self.submission}/{tenant_folder(self.task.tenant)}{self.task.id}"
+
+    @classmethod
+    def read(cls, key: str) -> Deadline | None:
+        """Returns what is marked under a key; None when it is no mark."""
+        time, _, rest = key.removeprefix(DEADLINES).partition("/")
+        submission, _, rest = rest.partition("/")
+        tenant, _, task_id = rest.rpartition("/")
+        try:
+            at = datetime.strptime(time, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+        except ValueError:
+            return None
+        found = cls(at, TaskRef(task_id, tenant), submission)
+        return found if found.key == key and task_id and submission and "/" not in tenant else None
 
 
 def payload_folder(task: TaskRef) -> str:

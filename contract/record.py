@@ -4,9 +4,10 @@ Pure functions from record to record. `contract.store` applies them with S3's co
 writers never both win.
 
     queued ──start──▶ running ──finish──▶ succeeded | failed | cancelled
-      │                  │  └─start (a second attempt, after a crash or a transient error)
-      │                  └─request_cancel──▶ cancelling ──finish──▶ cancelled (or what the runtime had already done)
-      └─request_cancel──▶ cancelled
+      │ │                │ │└─start (a second attempt, after a crash or a transient error)
+      │ │                │ └─request_cancel──▶ cancelling ──finish──▶ cancelled (or what the runtime had already done)
+      │ └─request_cancel─│───▶ cancelled
+      └────────expire────┴───▶ expired (no attempt begins after `start_by`; one that is under way goes on)
 
 A task id may be submitted again. The newest submission is `current`; earlier ones stay in `earlier` until they have
 ended and are crowded out. `contract.store` keeps those beside the record: their messages may still come.
@@ -50,6 +51,10 @@ NOT_ACCEPTED: Final = "not_accepted"
 """The error code of a submission whose message could not be published: its client was told that it will not run."""
 
 
+EXPIRED: Final = "expired"
+"""The error code of a submission that nobody has begun in time, or has brought to an end."""
+
+
 class Status(StrEnum):
     """Where a submission stands."""
 
@@ -59,11 +64,13 @@ class Status(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """No attempt had begun by its `start_by`."""
 
     @property
     def terminal(self) -> bool:
         """Whether this is an end: it never changes again within one submission."""
-        return self in {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
+        return self in {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED}
 
 
 class Failure(BaseModel):
@@ -118,6 +125,8 @@ class Submission(BaseModel):
     """The hash of the environment that may run it; empty: any."""
     status: Status = Status.QUEUED
     submitted_at: Annotated[datetime, AfterValidator(_with_zone)]
+    start_by: Annotated[datetime | None, Field(exclude_if=_is_none)] = None
+    """No attempt begins from then on. Not written where there is none."""
     started_at: datetime | None = None
     """Of the newest attempt. Never before `submitted_at`, whatever the clocks of API and agent say."""
     finished_at: datetime | None = None
@@ -167,6 +176,10 @@ class Submission(BaseModel):
     def blamed(self) -> int:
         """Attempts that count against the task: each start that nobody excused."""
         return self.attempts - self.excused
+
+    def is_too_late(self, now: datetime) -> bool:
+        """Tells whether no attempt may begin any more."""
+        return self.start_by is not None and now >= self.start_by
 
     @property
     def ended_unstarted_by_cancel(self) -> bool:
@@ -234,6 +247,10 @@ class AlreadyEndedError(TransitionError):
 
 class NotHolderError(TransitionError):
     """Another attempt has begun since: the caller's result no longer counts."""
+
+
+class TooLateError(TransitionError):
+    """The submission should have begun by now; `expire` it instead."""
 
 
 class UnknownSubmissionError(TransitionError):
@@ -316,7 +333,7 @@ def start(
     """Returns the record with a new attempt running, held by `holder`, which has it from the message with this id.
 
     Raises:
-        AlreadyEndedError, UnknownSubmissionError.
+        AlreadyEndedError, TooLateError, UnknownSubmissionError.
         TransitionError: a cancel was asked for; `finish` it as cancelled instead.
     """
     record, found = _known(record, submission)
@@ -324,6 +341,8 @@ def start(
         raise AlreadyEndedError(f"submission {submission} has already ended as {found.status}", found)
     if found.status is Status.CANCELLING:
         raise TransitionError(f"submission {submission} is being cancelled", found)
+    if found.is_too_late(now):
+        raise TooLateError(f"submission {submission} was to begin by {found.start_by}", found)
     return record.replace(
         found.model_copy(
             update={
@@ -387,6 +406,66 @@ def note_cost(record: Record | None, submission: str, *, holder: str, attempt: i
 
 def _known_cost(cost: Cost | None) -> dict[str, Cost]:
     return {} if cost is None else {"cost": cost}
+
+
+def let_go(record: Record | None, submission: str, *, holder: str, attempt: int, cost: Cost | None = None) -> Record:
+    """Returns the record in which the running attempt has ended and counts, and the next one is waited for.
+
+    So that whoever looks at `start_by` can tell a task that waits from one that runs. The arguments are `excuse`'s.
+
+    Raises:
+        AlreadyEndedError, NotHolderError, UnknownSubmissionError.
+    """
+    record, found = _held(record, submission, holder, attempt)
+    return record.replace(found.model_copy(update={"holder": None, "progress": None} | _known_cost(cost)))
+
+
+def expire(
+    record: Record | None, submission: str, *, seen_attempts: int, now: datetime, callback_owed: bool = False
+) -> Record:
+    """Returns the record of a submission that nobody has begun in time; a cancel that was asked for comes first.
+
+    Args:
+        record: as it stands.
+        submission: which one.
+        seen_attempts: attempts when the caller found that it does not run.
+        now: the caller's time.
+        callback_owed: whether the API is to see to its callback.
+
+    Raises:
+        AlreadyEndedError, UnknownSubmissionError.
+        NotHolderError: an attempt has begun since, in time.
+        TransitionError: it may still begin.
+    """
+    record, found = _known(record, submission)
+    if found.status.terminal:
+        raise AlreadyEndedError(f"submission {submission} has already ended as {found.status}", found)
+    if found.attempts != seen_attempts:
+        raise NotHolderError(f"attempt {found.attempts} of submission {submission} began meanwhile", found)
+    if found.status is Status.CANCELLING:
+        status, error = Status.CANCELLED, Failure(code="cancelled", message="the task was cancelled")
+    elif found.is_too_late(now):
+        status, error = Status.EXPIRED, too_late(found)
+    else:
+        raise TransitionError(f"submission {submission} may still begin", found)
+    return record.replace(_ended(found, status, now, error=error, callback_owed=callback_owed))
+
+
+def too_late(submission: Submission, last: Failure | None = None) -> Failure:
+    """Returns why a submission has expired.
+
+    Args:
+        submission: with a `start_by`.
+        last: what its last attempt came to.
+    """
+    by = submission.start_by.isoformat(timespec="milliseconds") if submission.start_by is not None else "never"
+    if last is not None:
+        text = f"attempt {submission.attempts} came to {last.code} ({last.message}), and no other may begin after {by}"
+    elif submission.attempts:
+        text = f"{submission.attempts} of its attempts came to nothing, and no other had begun by {by}"
+    else:
+        text = f"no agent had begun it by {by}"
+    return Failure(code=EXPIRED, message=text)
 
 
 def finish(

@@ -74,8 +74,13 @@ def next_submission(letter: DeadLetter) -> str:
 
 
 def resubmitted(task: TaskMessage, submission: str, now: datetime) -> TaskMessage:
-    """Returns the task as a new submission: an agent does not run one again whose record has ended."""
-    metadata = task.metadata.model_copy(update={"submission": submission, "submitted_at": now, "trace": None})
+    """Returns the task as a new submission: an agent does not run one again whose record has ended.
+
+    Whoever sends it back wants it now, whenever it was to begin at first.
+    """
+    metadata = task.metadata.model_copy(
+        update={"submission": submission, "submitted_at": now, "start_by": None, "trace": None}
+    )
     return task.model_copy(update={"metadata": metadata})
 
 

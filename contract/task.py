@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
@@ -71,6 +71,11 @@ def _check_context(value: JsonValue) -> JsonValue:
     return value
 
 
+def _in_utc(value: datetime | None) -> datetime | None:
+    """Returns a moment that can be compared with others: a foreign publisher's may name no time zone, and is UTC."""
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
 class Metadata(BaseModel):
     """Who a task is, where it goes, and where its results go."""
 
@@ -86,6 +91,8 @@ class Metadata(BaseModel):
     submission: str = Field(default="", max_length=100)
     """A ULID for each accepted request; empty when someone else than our API published the message."""
     submitted_at: datetime | None = None
+    start_by: Annotated[datetime | None, AfterValidator(_in_utc)] = None
+    """No attempt begins from then on."""
     inputs: InputRules | None = None
     """What the request says of single links, against what the agent would take them for."""
     webhook: Webhook | None = None

@@ -11,7 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.objects import AGENTS, ENDED, IDEMPOTENCY, INPUTS, LISTS, PAYLOADS, RECORDS, REQUESTS, USAGE, WEBHOOKS
+from contract.objects import (
+    AGENTS,
+    DEADLINES,
+    ENDED,
+    IDEMPOTENCY,
+    INPUTS,
+    LISTS,
+    PAYLOADS,
+    RECORDS,
+    REQUESTS,
+    USAGE,
+    WEBHOOKS,
+)
 from contract.webhooks import FILTER_POLICY
 
 if TYPE_CHECKING:  # the agent needs names from here, and neither the deployment's schema nor YAML
@@ -154,7 +166,19 @@ def topology(config: Config, *, region: str = "us-east-1", account: str = LOCAL_
         webhooks_dead_letter=f"{stack}_webhooks-dlq",
         output_bucket=config.cloud.output_bucket or _bucket(stack, "output", account, region),
         model_bucket=config.model_bucket or _bucket(stack, "models", account, region),
-        expiring_prefixes=(RECORDS, ENDED, PAYLOADS, IDEMPOTENCY, INPUTS, LISTS, REQUESTS, WEBHOOKS, AGENTS, USAGE),
+        expiring_prefixes=(
+            RECORDS,
+            ENDED,
+            PAYLOADS,
+            IDEMPOTENCY,
+            INPUTS,
+            LISTS,
+            REQUESTS,
+            WEBHOOKS,
+            AGENTS,
+            USAGE,
+            DEADLINES,
+        ),
         expiry_days=RECORD_DAYS,
         queues=tuple(
             Queue(

@@ -27,6 +27,7 @@ async def view_of(task: TaskRef, submission: Submission, *, bucket: str, links: 
         "tasktype": submission.tasktype,
         "submission": submission.submission,
         "submitted_at": submission.submitted_at,
+        "start_by": submission.start_by,
         "started_at": submission.started_at,
         "finished_at": submission.finished_at,
         "attempts": submission.attempts,

@@ -89,7 +89,11 @@ class Webhook(BaseModel):
     ]
     events: Annotated[
         tuple[Event, ...],
-        Field(min_length=1, max_length=len(Event), description="Left out: the three ends of a task."),
+        Field(
+            min_length=1,
+            max_length=len(Event),
+            description="Left out: the three ends of a task. One that expires is told of as failed.",
+        ),
     ] = TERMINAL
 
     @property

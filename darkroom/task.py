@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from darkroom.errors import DarkroomError
 
-TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
+TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 """The states that are ends."""
 
 _SAFE_NAME: Final = re.compile(r"[^\w.\- ]", re.ASCII)
@@ -39,7 +39,7 @@ class Task:
 
     id: str
     status: str
-    """queued, running, cancelling, succeeded, failed or cancelled."""
+    """queued, running, cancelling, succeeded, failed, cancelled or expired."""
     runtime: str
     tasktype: str
     submission: str

@@ -70,7 +70,8 @@ def note_news(ledger: Ledger, submission: Submission, now: datetime) -> Ledger:
             ledger = _forget_progress(ledger)
     if ended:
         ledger = _supersede(ledger)
-        end = Event(submission.status.value)
+        # Whoever waits for a task's failure is not to miss this one; `data.status` says which it is.
+        end = Event.FAILED if submission.status is Status.EXPIRED else Event(submission.status.value)
         if end in wanted and not ledger.of(*TERMINAL):
             ledger = ledger.add(end, key=end.value, at=submission.finished_at or now, now=now)
     return ledger

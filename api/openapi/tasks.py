@@ -19,8 +19,9 @@ from api.openapi.parameters import (
 )
 
 _LISTING: Final = """\
-Each task is listed once, where its newest submission is. With `status=failed`, `status=cancelled` or both, the order is
-that of their ends. A page may be shorter than `limit` although there is a `next`: states have to be looked for."""
+Each task is listed once, where its newest submission is. Where only states out of `failed`, `cancelled` and `expired`
+are wanted, the order is that of their ends. A page may be shorter than `limit` although there is a `next`: states have
+to be looked for."""
 
 
 def paths(build: Build) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from api.aws import UNAVAILABLE
+from api.sweeps.deadlines import Deadlines
 from api.sweeps.expiry import Expiry
 from api.sweeps.undelivered import Undelivered
 
@@ -20,6 +21,9 @@ _AGAIN_AFTER: Final = 30.0
 """Seconds after a failure; doubled each time."""
 
 _LONGEST_WAIT: Final = 600.0
+
+_Sweep = Callable[[], Awaitable[float]]
+_Wait = Callable[[float], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
 
@@ -32,21 +36,31 @@ class Sweeper:
         expiry_interval: seconds between two of them.
         undelivered: the sweep for undelivered tasks.
         undelivered_interval: seconds between two of them.
+        deadlines: the sweep for tasks that were to begin by now.
+        deadlines_interval: seconds between two looks for those that other processes have accepted.
     """
 
     def __init__(
-        self, *, expiry: Expiry, expiry_interval: float, undelivered: Undelivered, undelivered_interval: float
+        self,
+        *,
+        expiry: Expiry,
+        expiry_interval: float,
+        undelivered: Undelivered,
+        undelivered_interval: float,
+        deadlines: Deadlines,
+        deadlines_interval: float,
     ) -> None:
-        self._sweeps = (
-            (expiry.sweep, expiry_interval, "expired tasks"),
-            (undelivered.sweep, undelivered_interval, "undelivered tasks"),
+        self._sweeps: tuple[tuple[_Sweep, _Wait, float, str], ...] = (
+            (expiry.sweep, asyncio.sleep, expiry_interval, "expired tasks"),
+            (undelivered.sweep, asyncio.sleep, undelivered_interval, "undelivered tasks"),
+            (deadlines.sweep, deadlines.wait, deadlines_interval, "tasks that were to begin"),
         )
 
     async def run(self) -> None:
         """Sweeps until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for sweep, interval, what in self._sweeps:
-                group.create_task(_repeat(sweep, interval, what))
+            for sweep, wait, interval, what in self._sweeps:
+                group.create_task(_repeat(sweep, wait, interval, what))
 
 
 def wait_after(failures: int, interval: float) -> float:
@@ -59,11 +73,11 @@ def wait_after(failures: int, interval: float) -> float:
     return min(_LONGEST_WAIT, min(_AGAIN_AFTER, interval) * 2.0 ** min(failures - 1, 30))
 
 
-async def _repeat(sweep: Callable[[], Awaitable[float]], interval: float, what: str) -> None:
+async def _repeat(sweep: _Sweep, pause: _Wait, interval: float, what: str) -> None:
     # Processes that start together need not sweep together.
     failures, wait = 0, min(_FIRST_AFTER, interval) * random.uniform(0.5, 1)  # noqa: S311 - no secret
     while True:
-        await asyncio.sleep(wait)
+        await pause(wait)
         try:
             wait = await sweep()
         except Exception as error:  # noqa: BLE001 - the next one may do better

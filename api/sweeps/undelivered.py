@@ -86,6 +86,7 @@ def given_up(record: Record | None, metadata: Metadata, *, now: datetime) -> Rec
         webhook=metadata.webhook,
         tags=metadata.tags or {},
         submitted_at=metadata.submitted_at or now,
+        start_by=metadata.start_by,
     )
     error = Failure(
         code=UNDELIVERABLE,

@@ -17,11 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Self
 
-from contract.record import Failure, Record, Status, Submission
+from contract.record import EXPIRED, Failure, Record, Status, Submission
 from contract.topology import EXPIRY
-
-EXPIRED: Final = "expired"
-"""The error code of a submission that nobody has ended in time."""
 
 CALLBACK_GRACE: Final = timedelta(minutes=2)
 """At most, before a sweep takes over a callback that is owed."""

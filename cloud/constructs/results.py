@@ -12,6 +12,7 @@ from constructs import Construct
 from cloud.constructs.pod_identity import allow, deny
 from contract.objects import (
     AGENTS,
+    DEADLINES,
     ENDED,
     IDEMPOTENCY,
     INPUTS,
@@ -25,7 +26,7 @@ from contract.objects import (
 )
 from contract.topology import Topology, bucket_cors, bucket_lifecycle
 
-API_ALONE: Final = (IDEMPOTENCY, REQUESTS, WEBHOOKS, ".sweeps/")
+API_ALONE: Final = (DEADLINES, IDEMPOTENCY, REQUESTS, WEBHOOKS, ".sweeps/")
 """Prefixes of keys that no agent reads or writes."""
 
 
@@ -87,6 +88,7 @@ def api_access(place: Topology) -> list[iam.PolicyStatement]:
             [f"{bucket}/{INPUTS}*"],
             owner=place.account,
         ),
+        allow("ForgetDeadlines", ["s3:DeleteObject"], [f"{bucket}/{DEADLINES}*"], owner=place.account),
     ]
 
 

@@ -17,7 +17,7 @@ from cloud.smoke.journeys import Journey
 from cloud.smoke.picture import draw
 from cloud.waiting import wait_until
 
-_TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
+_TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from local.client.options import (
     print_json,
 )
 
-_STATES: Final = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
+_STATES: Final = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired")
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -27,6 +27,7 @@ _COLOURS: Final = {
     "succeeded": "green",
     "failed": "red",
     "cancelled": "magenta",
+    "expired": "magenta",
 }
 
 

@@ -23,6 +23,8 @@ _FITS: Final = 240 * 1024
 """Bytes that surely fit into a message of 256 KiB, attributes included."""
 _CLOCK: Final = 2.0
 """Seconds by which S3's clock, which tells whole ones, may be off."""
+_UNBEGUN: Final = frozenset({Status.CANCELLED, Status.EXPIRED})
+"""Ends of what may never have run."""
 _KEPT: Final = ("id", "result", "output_url")
 """What is never left out of a callback."""
 
@@ -33,6 +35,7 @@ RANK: Final = {
     Status.SUCCEEDED: 3,
     Status.FAILED: 3,
     Status.CANCELLED: 3,
+    Status.EXPIRED: 3,
 }
 """A submission's rank never falls."""
 
@@ -134,7 +137,7 @@ def refusals_hold(story: Story) -> Iterator[str]:
 
 
 def what_is_over_does_not_run(story: Story) -> Iterator[str]:
-    """What was cancelled before it ran never runs, however late its message comes.
+    """What was cancelled, or has expired, before it ran never runs, however late its message comes.
 
     Except for one whose agent AWS keeps from seeing it.
     """
@@ -148,12 +151,33 @@ def what_is_over_does_not_run(story: Story) -> Iterator[str]:
     over: dict[str, float] = {}
     for request, names in story.submission_of.items():
         found = [(story.find(name), story.ends.get(name)) for name in names]
-        if all(one is not None and one.status is Status.CANCELLED and not one.attempts for one, _ in found):
+        if all(one is not None and one.status in _UNBEGUN and not one.attempts for one, _ in found):
             over[request] = max(end.at for _, end in found if end is not None)
     for event in story.of(Kind.RUN):
         request, began = event.facts["request"], float(event.facts["began"])
         if began > over.get(request, began) + grace and not any(since <= began <= until for since, until in struck):
-            yield f"{request} ran {began - over[request]:.1f} s after it had been cancelled"
+            yield f"{request} ran {began - over[request]:.1f} s after it had been cancelled, or had expired"
+
+
+def times_to_begin_hold(story: Story) -> Iterator[str]:
+    """No attempt begins after the time by which it was to, and nothing expires that had time left."""
+    for task, versions in story.versions.items():
+        seen: dict[str, int] = {}
+        for write in versions:
+            for name, found in write.record.submissions().items():
+                if found.attempts > seen.get(name, 0) and found.started_at and found.is_too_late(found.started_at):
+                    yield f"{task}: an attempt of {name} began at {found.started_at}, and was to by {found.start_by}"
+                seen[name] = found.attempts
+    for task, found in story.submissions():
+        if found.status is Status.EXPIRED and not found.attempts and _late(found) < 0:
+            yield f"{task}: it expired {-_late(found):.1f} s before its time"
+
+
+def _late(submission: Submission) -> float:
+    """Returns by how many seconds a submission that has expired has ended after its time."""
+    if submission.start_by is None or submission.finished_at is None:
+        return float("-inf")
+    return (submission.finished_at - submission.start_by).total_seconds()
 
 
 def dead_letters_say_so(story: Story) -> Iterator[str]:
@@ -384,6 +408,7 @@ CHECKS: Final[tuple[Callable[[Story], Iterable[str]], ...]] = (
     ends_are_called_back,
     refusals_hold,
     what_is_over_does_not_run,
+    times_to_begin_hold,
     dead_letters_say_so,
     the_innocent_are_tried_again,
     records_go_forward,
@@ -442,7 +467,12 @@ def _figures(story: Story) -> dict[str, int | float]:
         "generations completed": runs["succeeded"],
         "generations too many": sum(number - 1 for number in succeeded.values()),
         "sent again, since SNS could not deliver it": sum(1 for _ in story.of(Kind.RESENT)),
-        "ended since no agent came in time": sum(_expired(item) for _, item in story.submissions()),
+        "ended since no agent came in time": sum(
+            _expired(item) and item.status is Status.FAILED for _, item in story.submissions()
+        ),
+        "seconds from start_by to such an end, at most": round(
+            max((_late(item) for _, item in story.submissions() if item.status is Status.EXPIRED), default=0.0), 1
+        ),
         "callbacks shortened": sum("truncated" in event.facts["body"] for event in story.of(Kind.HEARD)),
         "faults": sum("skipped" not in event.facts for event in story.of(Kind.FAULT)),
         "seconds to recover": float(story.last(Kind.SETTLED).get("seconds", 0)),

@@ -176,6 +176,8 @@ class Client:
 
     def _post(self, planned: PlannedTask, task: dict[str, Any], *, key: str) -> dict[str, Any]:
         route, headers = ("/v1/tasks", {"idempotency-key": key}) if key else ("/v1alpha2", {})
+        if planned.kind is TaskKind.DATED:
+            route = "/v1/tasks"  # the other one knows of no such thing
         try:
             answer = self._http.post(route, json={"task": task}, headers=headers | _key(planned))
         except httpx.HTTPError as error:
@@ -201,6 +203,7 @@ class Client:
                 "tasktype": task_type(of_type),
                 "prefix": planned.prefix,
                 "context": {"request": request},
+                **({"start_by": planned.again_after} if planned.kind is TaskKind.DATED else {}),
             },
             "content": content_of(planned.kind, request, of_type, visibility=self._plan.visibility),
         }

@@ -54,6 +54,8 @@ class TaskKind(StrEnum):
     """Cancelled while it waits for a runtime that is away; then its id is submitted again and again to another one."""
     UNATTENDED = "unattended"
     """Waits for a runtime that is away, for longer than its queue keeps messages."""
+    DATED = "dated"
+    """It is to begin within some seconds; some of these are for a runtime that is away."""
     UNDELIVERED = "undelivered"
     """Sent while the queue is gone that it is for."""
 
@@ -119,7 +121,7 @@ class PlannedTask:
     kind: TaskKind
     runtime: str
     again_after: float = 0.0
-    """Seconds until it is cancelled, submitted or delivered again."""
+    """Seconds until it is cancelled, submitted or delivered again; of a dated one: within which it is to begin."""
     tenant: str = ""
     """Whose it is; empty: nobody's, as what is published past the API."""
     shares: str = ""
@@ -229,6 +231,7 @@ _SHARES: Final = {
     TaskKind.HASTY_ONCE: 0.01,
     TaskKind.CROWDED: 0.005,
     TaskKind.UNDELIVERED: 0.005,
+    TaskKind.DATED: 0.08,
 }
 """Of all tasks; the rest is plain."""
 
@@ -402,7 +405,8 @@ def _tasks(
 
     def made(position: int, kind: TaskKind) -> PlannedTask:
         at, runtime = position / number * window, draw.choice(pods)
-        again_after = draw.choice([0.0, draw.uniform(0.0, 1.0), draw.uniform(0.0, window / 24)])
+        again = [0.0, draw.uniform(0.0, 1.0), draw.uniform(0.0, window / 24)]
+        again_after = draw.choice(_TO_BEGIN if kind is TaskKind.DATED else again)
         # So late that the queue still has them when the agent comes, and some before it does.
         waiting = draw.uniform(max(1.2 * _GONE * window, away.comes_at - RETENTION + 15), 0.9 * away.comes_at)
         match kind:
@@ -417,7 +421,7 @@ def _tasks(
                 at, runtime = waiting, away
             case TaskKind.HUGE:
                 at = draw.uniform(0.1, 0.6) * window
-            case TaskKind.PLAIN if draw.random() < _SHARE_AWAY:
+            case TaskKind.PLAIN | TaskKind.DATED if draw.random() < _SHARE_AWAY[kind]:
                 at, runtime = draw.choice([waiting, draw.uniform(away.comes_at, window)]), away
             case _:
                 pass
@@ -441,7 +445,10 @@ _SHARE_OTHERS: Final = 0.1
 _ORDINARY: Final = frozenset({TaskKind.PLAIN, TaskKind.IDEMPOTENT, TaskKind.CANCELLED, TaskKind.RESUBMITTED})
 
 
-_SHARE_AWAY: Final = 0.05
-"""Of the plain tasks, those for the runtime that is away at first."""
+_SHARE_AWAY: Final = {TaskKind.PLAIN: 0.05, TaskKind.DATED: 0.3}
+"""Of these kinds of tasks, those for the runtime that is away at first."""
+
+_TO_BEGIN: Final = (0.3, 1.0, 3.0, 12.0)
+"""Seconds within which a dated task is to begin."""
 
 _OUTPUTS: Final = frozenset({TaskKind.MANY, TaskKind.HUGE})

@@ -85,6 +85,7 @@ AGENT, API = ("default", "sdruntime"), ("darkroom", "api")
         (".agents/sdruntime/01.json", {"Get", "Put"}, {"Get", "Put"}),
         (".idempotency/a.json", set(), {"Get", "Put"}),
         (".sweeps/expiry.json", set(), {"Get", "Put"}),
+        (".deadlines/20261201T083000.000Z/01/alice/a", set(), {"Get", "Put", "Delete"}),
         (".webhooks/alice/a/01.json", set(), {"Get", "Put"}),
     ],
 )
@@ -184,6 +185,7 @@ def test_the_api_publishes_keeps_records_reads_lengths_and_takes_only_what_went_
         ("s3:PutObject", f"{bucket}/.*"),
         ("s3:AbortMultipartUpload", f"{bucket}/.inputs/*"),
         ("s3:ListMultipartUploadParts", f"{bucket}/.inputs/*"),
+        ("s3:DeleteObject", f"{bucket}/.deadlines/*"),
     }
 
 

@@ -2,8 +2,8 @@
 import { computed, signal } from "../vendor/signals.js";
 import { send, taskPath } from "./api.js";
 
-export const STATUSES = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled"];
-const ENDED = new Set(["succeeded", "failed", "cancelled"]);
+export const STATUSES = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"];
+const ENDED = new Set(["succeeded", "failed", "cancelled", "expired"]);
 
 /** id → view; a new Map at each change. */
 export const tasks = signal(new Map());

@@ -1,11 +1,11 @@
-"""Cancelling: a waiting task never runs, a running one is interrupted, an ended one stays as it is."""
+"""Cancelling and expiring: a waiting task never runs, a running one is interrupted, an ended one stays as it is."""
 
 from __future__ import annotations
 
 import pytest
 
 from contract.record import Status
-from tests.support.stack import SHORT_VISIBILITY, Pod, Stack
+from tests.support.stack import SHORT_VISIBILITY, Pod, Stack, task, unique
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("together")
@@ -127,3 +127,45 @@ def test_cancelling_twice_is_cancelling_once(stack: Stack, runtime: str) -> None
 
 def test_an_unknown_task_answers_404(stack: Stack) -> None:
     assert stack.cancel("never-heard-of").status_code == 404
+
+
+def submit_by(stack: Stack, runtime: str, start_by: float) -> str:
+    made = task(unique("by"), runtime)
+    made["metadata"]["start_by"] = start_by
+    answer = stack.post("/v1/tasks", {"task": made})
+    assert answer.status_code == 202, answer.text
+    return str(made["metadata"]["id"])
+
+
+def assert_expired(stack: Stack, task_id: str, *, drained: bool) -> None:
+    submission = stack.wait_ended_once(task_id, Status.EXPIRED, drained=drained)
+    attributes = stack.deployment.callbacks.heard(task_id)[0].attributes
+    assert (attributes["status"], attributes["error_code"], attributes["result"]) == ("expired", "expired", "false")
+    assert submission.attempts == 0
+    shown = stack.get(f"/v1/tasks/{task_id}").json()
+    assert shown["status"] == "expired"
+    assert shown["start_by"] <= shown["finished_at"]
+
+
+def test_a_task_that_was_to_begin_by_some_time_expires_without_an_agent(stack: Stack, runtime: str) -> None:
+    task_id = submit_by(stack, runtime, 1)
+    assert stack.deployment.callbacks.wait_for(task_id, within=30).body["result"] is False
+    pod = stack.start_pod(runtime)
+    assert_expired(stack, task_id, drained=True)
+    assert pod.fake.runs(task_id) == []
+    listed = stack.get("/v1/tasks?status=expired").json()["tasks"]
+    assert task_id in {item["id"] for item in listed}
+
+
+def test_a_task_that_waits_behind_another_one_expires_and_the_other_goes_on(stack: Stack, runtime: str) -> None:
+    pod = stack.start_pod(runtime)
+    ahead = task(unique("ahead"), runtime, prompt="[[fault:hang]]")
+    ahead["metadata"]["start_by"] = 8
+    assert stack.post("/v1/tasks", {"task": ahead}).status_code == 202
+    pod.fake.wait_running(ahead["metadata"]["id"])
+    task_id = submit_by(stack, runtime, 1)
+    assert_expired(stack, task_id, drained=False)  # the other one's message is held
+    assert pod.fake.runs(task_id) == []
+    assert stack.status(ahead["metadata"]["id"]) is Status.RUNNING
+    assert stack.cancel(ahead["metadata"]["id"]).is_success
+    assert_works(stack, pod)

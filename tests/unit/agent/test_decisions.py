@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -50,6 +50,7 @@ def submissions(draw: st.DrawFn) -> Submission:
         excused=draw(st.integers(0, attempts)),
         holder=draw(st.none() | st.just("another agent")),
         message=draw(st.sampled_from(["", "m", "n"])),
+        start_by=draw(st.none() | st.sampled_from([NOW, NOW + timedelta(seconds=1)])),
     )
 
 
@@ -57,10 +58,13 @@ def submissions(draw: st.DrawFn) -> Submission:
 def test_a_task_runs_only_while_it_is_unfinished_unexhausted_and_uncancelled(
     submission: Submission, receives: int
 ) -> None:
-    arrival = on_arrival(submission, receive_count=receives, message="m")
+    arrival = on_arrival(submission, receive_count=receives, message="m", now=NOW)
 
     assert (arrival is Arrival.SETTLE) == submission.status.terminal
+    if arrival is Arrival.EXPIRE:
+        assert submission.start_by == NOW
     if arrival is Arrival.RUN:
+        assert submission.start_by != NOW
         assert submission.status in {Status.QUEUED, Status.RUNNING}
         assert submission.blamed < MAX_ATTEMPTS
 
@@ -69,9 +73,10 @@ def test_a_task_runs_only_while_it_is_unfinished_unexhausted_and_uncancelled(
 def test_a_message_that_sqs_would_soon_bury_without_a_callback_is_ended_instead(
     submission: Submission, receives: int
 ) -> None:
-    assert on_arrival(submission, receive_count=receives, message="m") in {
+    assert on_arrival(submission, receive_count=receives, message="m", now=NOW) in {
         Arrival.SETTLE,
         Arrival.CANCEL,
+        Arrival.EXPIRE,
         Arrival.EXHAUST,
     }
     assert exhausted(submission).message
@@ -79,7 +84,7 @@ def test_a_message_that_sqs_would_soon_bury_without_a_callback_is_ended_instead(
 
 @given(submissions())
 def test_a_copy_that_is_received_for_the_first_time_never_takes_a_task_from_its_holder(submission: Submission) -> None:
-    arrival = on_arrival(submission, receive_count=1, message="m")
+    arrival = on_arrival(submission, receive_count=1, message="m", now=NOW)
 
     if submission.holder is not None and not submission.status.terminal:
         assert arrival is Arrival.DEFER
@@ -89,7 +94,7 @@ def test_a_copy_that_is_received_for_the_first_time_never_takes_a_task_from_its_
 def test_a_message_that_came_back_is_deferred_only_when_the_holder_has_the_task_from_another_one(
     submission: Submission, receives: int
 ) -> None:
-    arrival = on_arrival(submission, receive_count=receives, message="m")
+    arrival = on_arrival(submission, receive_count=receives, message="m", now=NOW)
 
     if arrival is Arrival.DEFER:
         assert submission.holder is not None

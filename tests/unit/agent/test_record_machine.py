@@ -12,9 +12,18 @@ from itertools import count
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.decisions import MAX_EXCUSES_FOR_CRASHES, Arrival, Fail, begin, exhausted, on_arrival, on_error
+from agent.decisions import (
+    MAX_EXCUSES_FOR_CRASHES,
+    Arrival,
+    Fail,
+    begin,
+    exhausted,
+    on_arrival,
+    on_error,
+    waits_in_vain,
+)
 from agent.errors import PermanentError, RuntimeUnavailableError, TaskError, TransientError
 from contract.identifiers import TaskRef
 from contract.record import (
@@ -28,10 +37,13 @@ from contract.record import (
     TransitionError,
     end_unstarted,
     excuse,
+    expire,
     finish,
+    let_go,
     report_progress,
     request_cancel,
     submit,
+    too_late,
 )
 from contract.task import TaskType
 from contract.topology import MAX_ATTEMPTS
@@ -80,6 +92,13 @@ class TaskLife(RuleBasedStateMachine):
         self.message_visible = True
         self.cancelled_by_user = False
 
+    @initialize(seconds=st.none() | st.integers(1, 20))
+    def it_may_have_to_begin_by_some_time(self, seconds: int | None) -> None:
+        if seconds is not None:
+            late = START + timedelta(seconds=seconds)
+            self.record = self.record.replace(self.current.model_copy(update={"start_by": late}))
+            self.history = [self.current]
+
     def _apply(self, transition: Transition) -> None:
         self.now += timedelta(seconds=1)
         ended_before = self.record.current.status.terminal
@@ -97,12 +116,15 @@ class TaskLife(RuleBasedStateMachine):
 
     @rule(receives=st.integers(1, 5), message=st.sampled_from(["message", "second copy"]))
     def an_agent_receives_the_message(self, receives: int, message: str) -> None:
-        arrival = on_arrival(self.current, receive_count=receives, message=message)
+        arrival = on_arrival(self.current, receive_count=receives, message=message, now=self.now)
         if arrival is Arrival.RUN:
             assert self.current.holder is None or self.current.message == message, "a copy takes it from its holder"
             self.waiting.append((self.current, message))
         elif arrival is Arrival.CANCEL:
             self._apply(lambda record: end_unstarted(record, "s", status=Status.CANCELLED, now=self.now))
+        elif arrival is Arrival.EXPIRE:
+            seen = self.current.attempts
+            self._apply(lambda record: expire(record, "s", seen_attempts=seen, now=self.now))
         elif arrival is Arrival.EXHAUST:
             assert self.current.blamed >= MAX_ATTEMPTS
             error = exhausted(self.current)
@@ -123,9 +145,27 @@ class TaskLife(RuleBasedStateMachine):
         except NotHolderError:
             assert before.attempts > seen.attempts, "refused although nobody was faster"
         except TransitionError:
-            assert before.status.terminal or before.status is Status.CANCELLING
+            assert before.status.terminal or before.status is Status.CANCELLING or before.is_too_late(self.now)
         else:
+            assert not self.current.is_too_late(self.now), "an attempt has begun too late"
             self.attempts.append(Attempt(holder, self.current.attempts, self.record))
+
+    @rule(seen=st.integers(0, 5))
+    def the_api_looks_whether_it_has_begun(self, seen: int) -> None:
+        before = self.current
+        if before.holder is not None:
+            return
+        try:
+            self._apply(lambda record: expire(record, "s", seen_attempts=seen, now=self.now, callback_owed=True))
+        except AlreadyEndedError:
+            assert before.status.terminal
+        except NotHolderError:
+            assert before.attempts != seen
+        except TransitionError:
+            assert not before.is_too_late(self.now)
+        else:
+            assert before.attempts == seen
+            assert self.current.status is (Status.CANCELLED if before.status is Status.CANCELLING else Status.EXPIRED)
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), status=st.sampled_from([Status.SUCCEEDED, Status.CANCELLED]))
@@ -173,8 +213,22 @@ class TaskLife(RuleBasedStateMachine):
                     dead_lettered=verdict.dead_letter,
                 )
             )
-        elif verdict.excuse:
-            self._apply(lambda record: excuse(record, "s", holder=attempt.holder, attempt=attempt.number))
+        elif waits_in_vain(self.current, verdict.delay, self.now):
+            self._apply(
+                lambda record: finish(
+                    record,
+                    "s",
+                    holder=attempt.holder,
+                    attempt=attempt.number,
+                    status=Status.EXPIRED,
+                    now=self.now,
+                    error=too_late(record.current) if record else None,
+                )
+            )
+        else:
+            give_up = excuse if verdict.excuse else let_go
+            if verdict.excuse or self.current.start_by is not None:
+                self._apply(lambda record: give_up(record, "s", holder=attempt.holder, attempt=attempt.number))
         self.attempts.remove(attempt)
 
     @precondition(lambda self: self.attempts)
@@ -243,6 +297,13 @@ class TaskLife(RuleBasedStateMachine):
         assert after.excused >= before.excused
         if not after.status.terminal:
             assert _RANK[after.status] >= _RANK[before.status]
+
+    @invariant()
+    def only_what_was_to_begin_by_some_time_expires(self) -> None:
+        if self.current.status is Status.EXPIRED:
+            assert self.current.start_by is not None
+            assert self.current.error is not None
+            assert self.current.error.code == "expired"
 
     @invariant()
     def attempts_are_bounded(self) -> None:

@@ -103,6 +103,7 @@ async def test_a_content_travels_inline_up_to_what_the_topic_takes(limit: int, s
         lists=nobody,
         callbacks=nobody,
         webhooks=nobody,
+        deadlines=nobody,
         config=CONFIG,
         bucket="b",
         topic_arn="t",

@@ -397,6 +397,32 @@ def expired(world: World, after: float = EXPIRY + 1, *, told: bool = True) -> No
         world.add(Kind.HEARD, submission=name, body=body)
 
 
+def dated(world: World, *, ended: float = 6, began: float | None = None) -> None:
+    """A task that was to begin within five seconds, and has expired after so many, or begun."""
+    name = world.accept("t")
+
+    def to_begin(record: Record | None) -> Record:
+        assert record is not None
+        return record.replace(record.current.model_copy(update={"start_by": NOW + timedelta(seconds=5)}))
+
+    world.change("t", "api", to_begin)
+    if began is not None:
+
+        def begun(record: Record | None) -> Record:
+            assert record is not None
+            at = NOW + timedelta(seconds=began)
+            found = record.current.model_copy(update={"status": Status.RUNNING, "attempts": 1, "started_at": at})
+            return record.replace(found)
+
+        world.change("t", "agent-1-1", begun)
+    error = Failure(code="expired", message="")
+    over = partial(end_unstarted, submission=name, status=Status.EXPIRED, error=error)
+    submission = world.change("t", "api", partial(over, now=NOW + timedelta(seconds=ended)))
+    body = callback_for("t", submission).model_dump(mode="json")
+    world.add(Kind.PUBLISHED, who="api", submission=name, body=body)
+    world.add(Kind.HEARD, submission=name, body=body)
+
+
 def sent_again(world: World, *, resent: bool = True) -> None:
     """A task that SNS could not deliver: the API puts it into its queue, and takes it from the undelivered ones."""
     name = world.accept("t")
@@ -463,7 +489,7 @@ def short_and_cut(world: World) -> None:
             event.facts["body"] = event.facts["body"] | {"context": None, "truncated": ["context"], "image_count": 1}
 
 
-@pytest.mark.parametrize("story", [crowded, long_callback, expired, sent_again, sent_after_its_cancel])
+@pytest.mark.parametrize("story", [crowded, long_callback, expired, dated, sent_again, sent_after_its_cancel])
 def test_an_odd_story_is_sound(story: Callable[[World], None]) -> None:
     world = sound()
     story(world)
@@ -516,6 +542,8 @@ FAULTS: dict[str, tuple[Callable[[World], None], str]] = {
     "two submissions for one sending": (partial(sent_after_its_cancel, before=0), "accepted_tasks_end"),
     "a task that expires too early": (partial(expired, after=EXPIRY - 3), "the_innocent_are_tried_again"),
     "a task that expires without a word": (partial(expired, told=False), "ends_are_called_back"),
+    "a task that expires before its time": (partial(dated, ended=4), "times_to_begin_hold"),
+    "a task that begins after its time": (partial(dated, began=5), "times_to_begin_hold"),
     "an undelivered message that is dropped": (partial(sent_again, resent=False), "deletions_follow_ends"),
     "a run of what was refused": (ran_after_its_refusal, "refusals_hold"),
     "a callback that was shortened without saying so": (cut_without_a_word, "ends_are_called_back"),

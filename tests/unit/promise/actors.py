@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from botocore.exceptions import EndpointConnectionError
 
@@ -21,11 +24,12 @@ from agent.preparation import Preparation
 from agent.runtimes.base import Answer, Output, Prepared
 from agent.task_queue import TaskQueue
 from api.auth import ANONYMOUS
-from api.aws import Aws
+from api.aws import AWS_ERRORS, Aws
 from api.requests import TaskRequest
 from api.services import Services, make_front, make_services
 from api.settings import Settings
 from api.submit import Accepted
+from api.sweeps.deadlines import Deadlines
 from api.sweeps.expiry import Expiry
 from api.sweeps.verdicts import Rules
 from api.tasks import Cancelled
@@ -34,7 +38,7 @@ from contract.identifiers import TaskRef
 from contract.store import RecordStore
 from contract.task import RuntimeType, TaskType
 from contract.task_lists import TaskLists
-from tests.unit.promise.cloud import BUCKET, CALLBACKS, TASKS, Cloud, Process
+from tests.unit.promise.cloud import BUCKET, CALLBACKS, TASKS, WRITTEN, Cloud, Process
 
 CONFIG: Final = parse_config(
     "modelBucketArn: arn:aws:s3:::models\nmodelsRuntime:\n- {name: sdruntime, type: sdwebui}\n"
@@ -57,10 +61,25 @@ OUTCOMES: Final[list[Outcome]] = [
 """What a run may come to; the last one is an agent that drains."""
 
 
-def request(task_id: str, context: int, *, large: bool) -> TaskRequest:
+def request(task_id: str, context: int, *, large: bool, start_by: float | None = None) -> TaskRequest:
     """Returns a request; a large one travels by reference."""
     content = {"prompt": "x" * (2000 if large else 1)}
-    return TaskRequest(task_id, CONFIG.runtimes[0], TaskType.TEXT_TO_IMAGE, "output", context, content, None)
+    return TaskRequest(
+        task_id, CONFIG.runtimes[0], TaskType.TEXT_TO_IMAGE, "output", context, content, None, start_by=start_by
+    )
+
+
+now: ContextVar[Callable[[], datetime]] = ContextVar("now", default=lambda: WRITTEN)
+"""What the clock of the process says that is at work."""
+
+
+class Clock(datetime):
+    """Stands for `datetime` where processes ask for the time."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        """Returns the process's time."""
+        return cls.fromtimestamp(now.get()().timestamp(), UTC)
 
 
 class ApiProcess(Process):
@@ -85,6 +104,20 @@ class ApiProcess(Process):
     async def cancel(self, task_id: str) -> Cancelled:
         """Cancels a task as `DELETE /v1/tasks/{id}` does."""
         return await self.services.tasks.cancel(TaskRef(task_id))
+
+    async def look_for_deadlines(self, cloud: Cloud) -> None:
+        """Ends what was to begin by now."""
+        client: Any = cloud.client(self)
+        deadlines = Deadlines(
+            s3=client,
+            bucket=BUCKET,
+            store=RecordStore(client, BUCKET),
+            callbacks=self.services.callbacks,
+            metrics=_FRONT.metrics,
+            interval=0,
+        )
+        with suppress(*AWS_ERRORS):
+            await deadlines.sweep()
 
     async def sweep(self, cloud: Cloud) -> None:
         """Looks once through all records, long after everything has happened."""

@@ -47,6 +47,8 @@ class Process:
 
     name: str
     dead: bool = False
+    ahead: timedelta = timedelta()
+    """By which its clock is fast."""
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def kill(self) -> None:
@@ -211,7 +213,7 @@ class Cloud:
         return {"ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(LATER, usegmt=True)}}}
 
     def _list_objects(self, Prefix: str) -> list[str]:  # noqa: N803
-        return [key for key in self.objects if key.startswith(Prefix)]
+        return sorted(key for key in self.objects if key.startswith(Prefix))
 
     def _list_objects_v2(self, Prefix: str, **_: Any) -> Any:  # noqa: N803
         return {"Contents": [{"Key": key} for key in self._list_objects(Prefix)], "IsTruncated": False}

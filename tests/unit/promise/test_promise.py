@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,8 +20,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+import agent.completion
+import agent.preparation
 import api.idempotency
 import api.submit
+import api.sweeps.deadlines
 from agent.holdings import Delivery
 from agent.outcomes import Outcome
 from api.errors import ApiError
@@ -31,8 +35,8 @@ from contract import record as record_module
 from contract.objects import ENDED, PAYLOADS, RECORDS, list_key
 from contract.record import Record, Status, Submission, is_not_accepted
 from contract.task_log import SUBMITTED, UNSUCCESSFUL, Entry, parse_segment
-from tests.unit.promise.actors import OUTCOMES, SUCCESS, AgentProcess, ApiProcess, request
-from tests.unit.promise.cloud import Call, Cloud, Process, operation
+from tests.unit.promise.actors import OUTCOMES, SUCCESS, AgentProcess, ApiProcess, Clock, now, request
+from tests.unit.promise.cloud import WRITTEN, Call, Cloud, Process, operation
 from tests.unit.promise.cloud import Fate as CallFate
 from tests.unit.promise.stepping import SteppingLoop
 
@@ -72,6 +76,8 @@ class Promise(RuleBasedStateMachine):
         structlog.configure(processors=[_drop])
         self.patch.setattr(record_module, "KEPT_EARLIER", 1)  # so that few submissions crowd one out
         self.patch.setattr(api.submit, "INLINE_LIMIT", 1000)
+        for module in (agent.completion, agent.preparation, api.submit, api.sweeps.deadlines):
+            self.patch.setattr(module, "datetime", Clock)
         self._note_tickets()
         self.loop = SteppingLoop()
         self.cloud = Cloud()
@@ -81,6 +87,7 @@ class Promise(RuleBasedStateMachine):
         self.apis: list[ApiProcess] = []
         self.agents: list[AgentProcess] = []
         self.number = 0
+        self.time = WRITTEN
         self.violations: list[str] = []
         self.last: dict[str, Submission] = {}
         """Each submission as it was last written."""
@@ -117,6 +124,10 @@ class Promise(RuleBasedStateMachine):
         self.last[name] = now
         if now.attempts and name in self.refused:
             self.violations.append(f"{name} runs although its client was told that it will not")
+        if now.start_by is not None and now.attempts > (before.attempts if before else 0):
+            assert now.started_at is not None
+            if now.started_at >= now.start_by:
+                self.violations.append(f"{name} was to begin by {now.start_by}, and did so at {now.started_at}")
         if before is None:
             return
         if before.status.terminal:
@@ -153,6 +164,7 @@ class Promise(RuleBasedStateMachine):
         self.number += 1
         context = copy_context()
         context.run(operation.set, self.number)
+        context.run(now.set, lambda: self.time + process.ahead)
         begun = Operation(self.number, process, self.loop.create_task(coroutine, context=context), sent)
         process.tasks.append(begun.task)
         self.operations.append(begun)
@@ -224,14 +236,17 @@ class Promise(RuleBasedStateMachine):
     @rule(
         key=st.sampled_from([None, None, "k"]),
         large=st.booleans(),
+        start_by=st.sampled_from([None, None, 60.0]),
         which=st.integers(0, 1),
         steps=STEPS,
         cancelled=st.booleans(),
     )
-    def a_client_submits(self, key: str | None, large: bool, which: int, steps: int, cancelled: bool) -> None:
+    def a_client_submits(
+        self, key: str | None, large: bool, start_by: float | None, which: int, steps: int, cancelled: bool
+    ) -> None:
         known = next((item for item in self.sent if key is not None and item.key == key), None)
         if known is None:
-            known = Sent(request(TASK, len(self.sent), large=large), key)
+            known = Sent(request(TASK, len(self.sent), large=large, start_by=start_by), key)
             self.sent.append(known)
         self._send(known, which, steps)
         if cancelled:
@@ -305,9 +320,23 @@ class Promise(RuleBasedStateMachine):
 
     def _lapse(self, name: str) -> None:
         self.cloud.messages[name].visible = True
-        for agent in self.agents:
-            for held in agent.holdings:
+        for process in self.agents:
+            for held in process.holdings:
                 held.lost = held.lost or held.delivery.message_id == name
+
+    @rule(seconds=st.sampled_from([1, 59, 60, 100]))
+    def the_time_comes_by_which_tasks_are_to_begin(self, seconds: int) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    @rule(data=st.data(), ahead=st.sampled_from([-50, 0, 50]))
+    def a_clock_is_set(self, data: st.DataObject, ahead: int) -> None:
+        process = data.draw(st.sampled_from([*self._alive(self.apis), *self._alive(self.agents)]))
+        process.ahead = timedelta(seconds=ahead)
+
+    @rule(which=st.integers(0, 1), steps=STEPS)
+    def an_api_looks_for_what_was_to_begin_by_now(self, which: int, steps: int) -> None:
+        process = self._alive(self.apis)[which]
+        self._finish(self._begin(process, process.look_for_deadlines(self.cloud)), steps)
 
     @rule()
     def time_passes(self) -> None:
@@ -330,6 +359,11 @@ class Promise(RuleBasedStateMachine):
             network.let(network.calls[0], CallFate.REFUSED if network.calls[0].abandoned else CallFate.DONE)
             self.loop.run_until_idle()
         self.loop.pass_time(120)
+        self.time += timedelta(hours=1)
+        looking = self._alive(self.apis)[0]
+        self._begin(looking, looking.look_for_deadlines(self.cloud))
+        self.loop.pass_time(120)
+        self._judge_deadlines()
         for _ in range(60):
             if not self.cloud.messages:
                 break
@@ -362,6 +396,12 @@ class Promise(RuleBasedStateMachine):
             self.loop.close()
             self.patch.undo()
             structlog.configure(**self.logging)
+
+    def _judge_deadlines(self) -> None:
+        for name in self.promised:
+            submission = self.last[name]
+            waits = submission.holder is None and not submission.status.terminal
+            assert not (waits and submission.start_by), f"{name} waits beyond {submission.start_by}"
 
     def _judge(self) -> None:
         assert not self.violations
