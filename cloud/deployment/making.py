@@ -59,8 +59,9 @@ def _create_bucket(s3: Any, name: str, region: str) -> None:
 
 
 def bootstrap(work: Work) -> None:
-    """Prepares account and region for spot instances and for the CDK, unless that was done before."""
-    _allow_spot(work.aws)
+    """Prepares account and region for spot instances, the sample application and the CDK, unless that was done."""
+    for service in ("spot", *(["ecs"] if work.config.cloud.sample.enabled else [])):
+        _allow(work.aws, service)
     stack = find_stack(work.aws, _BOOTSTRAP_STACK)
     if stack is not None and stack["StackStatus"] in _BOOTSTRAPPED:
         work.report.detail(f"{_BOOTSTRAP_STACK} is there")
@@ -68,10 +69,13 @@ def bootstrap(work: Work) -> None:
     _cdk(work, "bootstrap", f"aws://{work.aws.account}/{work.aws.region}")
 
 
-def _allow_spot(aws: Aws) -> None:
-    """Makes the role without which an account gets no spot instance (Karpenter, "Troubleshooting")."""
+def _allow(aws: Aws, service: str) -> None:
+    """Makes a service's role, without which an account's first spot instance, or first cluster of ECS, may fail.
+
+    Karpenter, "Troubleshooting"; Amazon ECS, "Using service-linked roles".
+    """
     try:
-        aws.client("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
+        aws.client("iam").create_service_linked_role(AWSServiceName=f"{service}.amazonaws.com")
     except ClientError as error:
         if code_of(error) not in _THERE_ALREADY:
             raise

@@ -32,7 +32,7 @@ from cloud.deployment.zones import choose, keep
 from cloud.image_cache.images import images_of, own_image
 from cloud.names import split_image
 from cloud.reporter import Reporter
-from contract.config import ConfigError, RuntimeConfig, load_config, parse_config
+from contract.config import ConfigError, RuntimeConfig, Sample, load_config, parse_config
 from contract.task import RuntimeType
 from contract.topology import topology
 from tests.cloud.synthesis import ROOT
@@ -587,6 +587,20 @@ def test_a_bootstrap_that_was_broken_off_is_done_again(
     monkeypatch.setattr(making, "find_stack", lambda *_: {"StackStatus": status})
     making.bootstrap(Work(Mock(account=ACCOUNT, region="us-east-1"), CONFIG, Reporter(), tmp_path))
     assert ran.called is again
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_the_role_of_ecs_is_made_where_the_sample_application_wants_it(place: Place, sample: bool) -> None:
+    http().post(f"{place.endpoint}/moto-api/reset").raise_for_status()
+    place._stack("CDKToolkit")
+    config = load_config(ROOT / "config.yaml")
+    cloud = config.cloud.model_copy(update={"sample": Sample(enabled=sample)})
+    aws = Aws("us-east-1", place.endpoint)
+    work = Work(aws, config.model_copy(update={"cloud": cloud}), Reporter(), place.folder)
+    for _ in range(2):
+        making.bootstrap(work)
+    made = {role["Path"] for role in client("iam", place.endpoint).list_roles()["Roles"]}
+    assert ("/aws-service-role/ecs.amazonaws.com/" in made) is sample
 
 
 def test_a_state_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
