@@ -29,6 +29,7 @@ COMPONENTS = {
     "cloud-tools": "cloud/requirements-tools.txt",
     "loadtest": "loadtest/requirements.txt",
     "localstack": "local/localstack/requirements.txt",
+    "ministack": "local/ministack/requirements.txt",
 }
 
 nox.needs_version = ">=2025.2.9"
@@ -141,9 +142,10 @@ def client(session: nox.Session) -> None:
 def test(session: nox.Session) -> None:
     """Run every test that needs nothing but this machine; arguments after `--` go to pytest."""
     _install(session, COMPONENTS["tests"])
-    session.run("python", "-m", "local", "localstack", "install")
+    for emulator in ("localstack", "ministack"):  # what differs between them is asked of both
+        session.run("python", "-m", "local", "emulator", "install", emulator)
     # By file, because stacks of processes are shared within one; xdist 3.8's groups are lost on pytest 9.2.
-    # At most four: each has a LocalStack, and a stack or two of processes beside it.
+    # At most four: each has an emulator, and a stack or two of processes beside it.
     shared = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
     session.run("python", "-m", "pytest", *(session.posargs or shared))
 
@@ -152,7 +154,7 @@ def test(session: nox.Session) -> None:
 def chaos(session: nox.Session) -> None:
     """Let everything fail at random for minutes, and check that nothing was lost; `-- --help` lists the options."""
     _install(session, COMPONENTS["tests"])
-    session.run("python", "-m", "local", "localstack", "install")
+    session.run("python", "-m", "local", "emulator", "install", os.environ.get("EMULATOR", "localstack"))
     # Ctrl-C ends the faults; what was under way is then waited for, and judged.
     session.run("python", "-m", "tests.chaos", *session.posargs, interrupt_timeout=180, terminate_timeout=20)
 
@@ -161,7 +163,7 @@ def chaos(session: nox.Session) -> None:
 def attack(session: nox.Session) -> None:
     """Send hostile requests to a stack of its own, and check that nothing breaks, stalls or stays; see `-- --help`."""
     _install(session, COMPONENTS["tests"])
-    session.run("python", "-m", "local", "localstack", "install")
+    session.run("python", "-m", "local", "emulator", "install", os.environ.get("EMULATOR", "localstack"))
     session.run("python", "-m", "tests.attack", *session.posargs, interrupt_timeout=30, terminate_timeout=10)
 
 
@@ -190,7 +192,7 @@ def lock(session: nox.Session) -> None:
         session.error("`nox -s lock` needs uv on the PATH: https://docs.astral.sh/uv/")
     constraint: list[str] = []
     for group, path in COMPONENTS.items():
-        # One resolution for everybody but LocalStack: what the tests saw is what the images hold.
+        # One resolution for everybody but the emulators: what the tests saw is what the images hold.
         session.run(
             uv,
             "pip",
@@ -204,7 +206,7 @@ def lock(session: nox.Session) -> None:
             "--custom-compile-command=uvx nox -s lock",
             "--quiet",
             f"--output-file={path}",
-            *([] if group == "localstack" else constraint),
+            *([] if group in {"localstack", "ministack"} else constraint),
             *session.posargs,
             external=True,
         )
@@ -311,7 +313,7 @@ def cluster(session: nox.Session) -> None:
 def cluster_test(session: nox.Session) -> None:
     """Ask a real API server and real KEDA about every example and promise; builds them once (10 minutes or more)."""
     _install(session, COMPONENTS["tests"])
-    session.run("python", "-m", "local", "localstack", "install")
+    session.run("python", "-m", "local", "emulator", "install", os.environ.get("EMULATOR", "localstack"))
     session.run("python", "-m", "cluster", "build", interrupt_timeout=30, terminate_timeout=5)
     session.run("python", "-m", "pytest", "tests/cluster", "-m", "cluster", "-p", "no:xdist", *session.posargs)
 

@@ -32,6 +32,9 @@ from local import state_file
 from local.clients import Clients, make_clients
 from local.config import load_local_config
 from local.emulator import UnfitEmulatorError, check, name_of
+from local.emulators.environment import EnvironmentFailedError, ensure_environment
+from local.emulators.kinds import LOCALSTACK
+from local.emulators.process import serve_environment
 from local.folders import state_folder
 from local.harness import plan
 from local.harness.lines import Printer
@@ -40,8 +43,6 @@ from local.harness.ports import Ports, PortsError, refuse_ports_in_use
 from local.harness.restarts import RestartPolicy
 from local.harness.sample import curl_line
 from local.harness.supervisor import StartFailedError, Supervisor
-from local.localstack.environment import EnvironmentFailedError, ensure_environment
-from local.localstack.process import SERVE, serve_environment
 from local.provision import provision
 
 ENDED: Final = 0
@@ -186,13 +187,13 @@ class ClusterRun:
     async def _start_emulator(self, host: str) -> None:
         python = await asyncio.to_thread(ensure_environment, state_folder(), say=self._printer.say)
         environment = serve_environment(python, self._folder / "localstack")
-        component = plan.localstack(python, SERVE, environment, self._front)
+        component = plan.emulator(LOCALSTACK, python, environment, self._front)
         if host != "127.0.0.1" and host.replace(".", "").isdigit():
             # On the network of the cluster's containers too, and for no other name than addresses.
             component = replace(
                 component,
                 listens=False,
-                command=(str(python), "-I", str(SERVE), "--leash", "--host", host, "--port", str(component.port)),
+                command=(*component.command[:-2], "--host", host, "--port", str(component.port)),
                 environment={**environment, "ALLOWED_HOSTS": "localhost"},
             )
         elif host != "127.0.0.1":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from local.emulators.environment import ensure_environment
+from local.emulators.kinds import chosen
+from local.emulators.process import Emulator
 from local.folders import state_folder
-from local.localstack.environment import ensure_environment
-from local.localstack.process import LocalStack
 from tests.support.deployment import Deployment, deploy
 from tests.support.longest_first import place_of
 
@@ -29,10 +31,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def localstack_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The LocalStack of this test session; with pytest-xdist each worker has one (two seconds, 150 MB)."""
-    python = ensure_environment(state_folder(), say=print)
-    process = LocalStack(python=python, folder=tmp_path_factory.mktemp("localstack"))
+def localstack_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The emulator of this test session, LocalStack or what `EMULATOR` names; with pytest-xdist each worker has one."""
+    kind = chosen(os.environ)
+    python = ensure_environment(state_folder(), say=print, kind=kind)
+    process = Emulator(python=python, folder=tmp_path_factory.mktemp(kind.name), kind=kind)
     try:
         process.start()
         yield process.wait_until_ready()
@@ -41,7 +44,7 @@ def localstack_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loc
 
 
 @pytest.fixture(scope="session")
-def localstack(localstack_process: LocalStack) -> str:
+def localstack(localstack_process: Emulator) -> str:
     """The URL of this session's LocalStack; use `deployment` unless a test needs nothing provisioned."""
     return localstack_process.endpoint
 

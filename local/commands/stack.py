@@ -1,4 +1,4 @@
-"""The commands that start things: up, provision, sink, localstack. What they need is imported when they are called."""
+"""The commands that start things: up, provision, sink, emulator. What they need is imported when they are called."""
 
 # ruff: noqa: PLC0415 - the client's commands must not wait for boto3
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from local.emulators.kinds import KINDS, EmulatorName
+
 if TYPE_CHECKING:
     from contract.config import Config
     from contract.topology import Topology
@@ -26,8 +28,10 @@ ConfigOption = Annotated[
 ]
 EndpointOption = Annotated[
     str | None,
-    typer.Option("--endpoint", envvar="AWS_ENDPOINT_URL", help="LocalStack's URL.", show_envvar=True),
+    typer.Option("--endpoint", envvar="AWS_ENDPOINT_URL", help="The emulator's URL.", show_envvar=True),
 ]
+
+EmulatorArgument = Annotated[EmulatorName, typer.Argument(help="Which one.")]
 
 CONFIG: Final = Path("config.yaml")
 
@@ -37,10 +41,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("up")(up)
     app.command("provision")(provision)
     app.command("sink")(sink)
-    localstack = typer.Typer(help="LocalStack alone.", no_args_is_help=True, rich_markup_mode=None)
-    localstack.command("install")(install_localstack)
-    localstack.command("run")(run_localstack)
-    app.add_typer(localstack, name="localstack")
+    emulator = typer.Typer(help="An emulator of AWS alone.", no_args_is_help=True, rich_markup_mode=None)
+    emulator.command("install")(install_emulator)
+    emulator.command("run")(run_emulator)
+    app.add_typer(emulator, name="emulator")
 
 
 def up(  # noqa: PLR0917 - typer reads options from parameters
@@ -73,8 +77,12 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     ] = None,
     endpoint: Annotated[
         str | None,
-        typer.Option(help="Use the emulator of AWS that already runs there, instead of starting LocalStack."),
+        typer.Option(help="Use the emulator of AWS that already runs there, instead of starting one."),
     ] = None,
+    emulator: Annotated[
+        EmulatorName,
+        typer.Option(envvar="EMULATOR", help="Which emulator of AWS is started: ministack is the lighter one."),
+    ] = EmulatorName.LOCALSTACK,
     runtime: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,6 +112,9 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
     if not autoscale and (node_seconds or image_seconds or model_seconds or sync_seconds is not None):
         _fail("--node-seconds, --image-seconds, --model-seconds and --sync-seconds need --autoscale", USAGE)
     _check_endpoint(endpoint)
+    kind = KINDS[emulator]
+    if keep and not kind.keeps:
+        _fail(f"--keep is for LocalStack; {kind.title} keeps nothing", USAGE)
     if keep and endpoint is not None:
         _fail("--keep is for the LocalStack that `up` starts; what runs at --endpoint keeps what it keeps", USAGE)
     if runtime and autoscale:
@@ -122,6 +133,7 @@ def up(  # noqa: PLR0917 - typer reads options from parameters
         seconds_per_task=seconds_per_task,
         port_base=port_base,
         endpoint=endpoint,
+        emulator=kind,
         real=real,
         keep=keep,
     )
@@ -197,26 +209,30 @@ def sink(
         _fail(f"the sink cannot listen on {host}:{port}: {error.strerror}; choose another --port", USAGE)
 
 
-def install_localstack() -> None:
-    """Make LocalStack's environment, if it is not there."""
+def install_emulator(name: EmulatorArgument = EmulatorName.LOCALSTACK) -> None:
+    """Make an emulator's environment, if it is not there."""
+    from local.emulators.environment import EnvironmentFailedError, ensure_environment
     from local.folders import state_folder
-    from local.localstack.environment import EnvironmentFailedError, ensure_environment
 
     try:
-        ensure_environment(state_folder(), say=typer.echo)
+        ensure_environment(state_folder(), say=typer.echo, kind=KINDS[name])
     except EnvironmentFailedError as error:
         _fail(str(error), 1)
 
 
-def run_localstack(port: Annotated[int, typer.Option(min=0, max=65535)] = 4566) -> None:
-    """Run LocalStack alone until Ctrl-C."""
+def run_emulator(
+    name: EmulatorArgument = EmulatorName.LOCALSTACK,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 4566,
+) -> None:
+    """Run an emulator alone until Ctrl-C."""
+    from local.emulators.environment import EnvironmentFailedError, ensure_environment
+    from local.emulators.process import Emulator, EmulatorFailedError
     from local.folders import state_folder
-    from local.localstack.environment import EnvironmentFailedError, ensure_environment
-    from local.localstack.process import LocalStack, LocalStackFailedError
 
+    kind = KINDS[name]
     try:
-        python = ensure_environment(state_folder(), say=typer.echo)
-        process = LocalStack(python=python, folder=state_folder() / "localstack" / f"alone-{port}", port=port)
+        python = ensure_environment(state_folder(), say=typer.echo, kind=kind)
+        process = Emulator(python=python, folder=state_folder() / kind.name / f"alone-{port}", port=port, kind=kind)
         try:
             process.start()
             process.wait_until_ready()
@@ -224,10 +240,10 @@ def run_localstack(port: Annotated[int, typer.Option(min=0, max=65535)] = 4566) 
             process.wait()
         finally:
             process.stop()
-    except (EnvironmentFailedError, LocalStackFailedError) as error:
+    except (EnvironmentFailedError, EmulatorFailedError) as error:
         _fail(str(error), 1)
     except OSError as error:
-        _fail(f"LocalStack cannot listen on port {port}: {error.strerror}; choose another --port", USAGE)
+        _fail(f"{kind.title} cannot listen on port {port}: {error.strerror}; choose another --port", USAGE)
 
 
 def _loaded(path: Path) -> Config:
@@ -245,8 +261,8 @@ def _clients(endpoint: str | None) -> Clients:
 
     if not endpoint:
         _fail(
-            "name LocalStack's URL with --endpoint or AWS_ENDPOINT_URL, such as http://127.0.0.1:4566 "
-            "(this command is for LocalStack only; AWS itself is set up by the cloud stack)",
+            "name the emulator's URL with --endpoint or AWS_ENDPOINT_URL, such as http://127.0.0.1:4566 "
+            "(this command is for an emulator only; AWS itself is set up by the cloud stack)",
             USAGE,
         )
     _check_endpoint(endpoint)

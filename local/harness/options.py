@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local.emulators.kinds import LOCALSTACK, Kind
 from local.harness.replicas import StartDelays
 
 
@@ -36,10 +37,12 @@ class Options:
     port_base: int | None = None
     """All ports count from here; None takes the usual ones."""
     endpoint: str | None = None
-    """The URL of a LocalStack that already runs; None starts one."""
+    """The URL of an emulator that already runs; None starts one."""
+    emulator: Kind = LOCALSTACK
+    """The one that is started."""
     real: Mapping[str, str] = field(default_factory=dict)
     """Runtimes that have a real server: its address by the runtime's name. No fake one is started for them."""
     keep: bool = False
-    """Whether LocalStack's objects and messages outlive it, in a file."""
+    """Whether the emulator's objects and messages outlive it, in a file."""
     start_timeout: float = 90.0
     """Seconds until all must be ready."""

@@ -15,6 +15,7 @@ from contract.runtimes import KINDS
 from contract.topology import Topology
 from contract.webhooks import LOOPBACK
 from local.clients import CREDENTIALS
+from local.emulators.kinds import Kind
 from local.folders import PROJECT
 from local.harness.options import Options
 from local.harness.ports import Ports, Worker
@@ -45,7 +46,7 @@ class Stage(IntEnum):
     RUNTIME = 2
     WEBHOOKS = 3
     SINK = 4
-    LOCALSTACK = 5
+    EMULATOR = 5
     KEDA = 6
     CONTROL_PLANE = 7
     STORE = 8
@@ -120,7 +121,7 @@ def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def aws_environment(endpoint: str, region: str) -> dict[str, str]:
-    """Returns the environment by which a process reaches LocalStack, and nothing else that calls itself AWS."""
+    """Returns the environment by which a process reaches the emulator, and nothing else that calls itself AWS."""
     return CREDENTIALS | {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_REGION": region,
@@ -292,20 +293,20 @@ def sink(place: Topology, options: Options, ports: Ports, inherited: Mapping[str
     )
 
 
-def localstack(
-    python: Path, serve: Path, environment: Mapping[str, str], ports: Ports, *, keep: Path | None = None
+def emulator(
+    kind: Kind, python: Path, environment: Mapping[str, str], ports: Ports, *, keep: Path | None = None
 ) -> Component:
-    """Returns LocalStack, which runs in an environment of its own; `keep` is the file in which its state stays."""
+    """Returns the emulator, which runs in an environment of its own; `keep` is the file in which its state stays."""
     return Component(
-        name="localstack",
-        stage=Stage.LOCALSTACK,
+        name=kind.name,
+        stage=Stage.EMULATOR,
         command=(
-            *(str(python), "-I", str(serve), "--leash", "--fd", "{fd}"),
+            *(str(python), "-I", str(kind.serve), "--leash", "--fd", "{fd}"),
             *(() if keep is None else ("--keep", str(keep))),
         ),
         environment=environment,
         port=ports.localstack,
-        ready_path="/_localstack/health",
+        ready_path=kind.health_path,
         listens=True,
         leash=True,
     )

@@ -25,6 +25,8 @@ from local.chart_values import unknown_values
 from local.clients import Clients, make_clients
 from local.config import load_local_config
 from local.emulator import UnfitEmulatorError, check, name_of
+from local.emulators.environment import EnvironmentFailedError, ensure_environment
+from local.emulators.process import serve_environment
 from local.folders import state_folder
 from local.harness import plan
 from local.harness.autoscale import Fleet, LocalAutoscaling, read_backlog
@@ -47,8 +49,6 @@ from local.harness.state import (
 )
 from local.harness.supervisor import StartFailedError, Supervisor
 from local.kept import kept_path, send_again
-from local.localstack.environment import EnvironmentFailedError, ensure_environment
-from local.localstack.process import SERVE, serve_environment
 from local.provision import Action, account_of, provision
 
 ENDED: Final = 0
@@ -117,13 +117,13 @@ class Stack:
         self._place: Topology = topology(config)
         self._ports = ports
         self._endpoint = options.endpoint or f"http://127.0.0.1:{ports.localstack}"
-        self._folder = state_folder() / "localstack" / f"run-{ports.localstack}"
+        self._folder = state_folder() / options.emulator.name / f"run-{ports.localstack}"
         self._webhooks_queue = ""
         self._printer = Printer(console, list(_wanted(config, options, ports)))
         self._supervisor = Supervisor(self._printer, RestartPolicy())
         self._kept = kept_path(ports.localstack) if options.keep else None
         self._clients: Clients | None = None
-        self._emulator = "LocalStack"
+        self._emulator = options.emulator.title
         self._queues: dict[str, str] = {}
         self._dead_letters: dict[str, str] = {}
         self._components: list[plan.Component] = []
@@ -198,7 +198,7 @@ class Stack:
         else:
             self._printer.say("starting the stack; replicas follow their queues …")
         if options.endpoint is None:
-            await self._start_localstack()
+            await self._start_emulator()
         # The API takes longest to load, and waits by itself for what it needs.
         await self._launch(plan.api(self._place, options, ports, os.environ, endpoint=self._endpoint))
         fakes = plan.runtimes(config, options, ports, os.environ)
@@ -206,10 +206,10 @@ class Stack:
             for component in fakes:
                 if not component.address:
                     await self._launch(component)
-        # Making the clients takes nearly a second of reading models; LocalStack starts meanwhile.
+        # Making the clients takes nearly a second of reading models; the emulator starts meanwhile.
         clients = self._clients = await asyncio.to_thread(make_clients, self._endpoint)
         if options.endpoint is None:
-            await self._supervisor.wait_until_ready("localstack", within=options.start_timeout)
+            await self._supervisor.wait_until_ready(options.emulator.name, within=options.start_timeout)
         else:
             await self._adopt_account(clients)
         self._emulator = await asyncio.to_thread(name_of, self._endpoint)
@@ -267,28 +267,30 @@ class Stack:
         self._components = [component for component in self._components if component.stage is not plan.Stage.API]
         await self._launch(plan.api(self._place, self._options, self._ports, os.environ, endpoint=self._endpoint))
 
-    async def _start_localstack(self) -> None:
-        python = await asyncio.to_thread(ensure_environment, state_folder(), say=self._printer.say)
+    async def _start_emulator(self) -> None:
+        kind = self._options.emulator
+        python = await asyncio.to_thread(ensure_environment, state_folder(), say=self._printer.say, kind=kind)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         environment = serve_environment(python, self._folder)
-        component = plan.localstack(python, SERVE, environment, self._ports, keep=self._kept)
+        component = plan.emulator(kind, python, environment, self._ports, keep=self._kept)
         await self._launch(component)
 
     async def _launch(self, component: plan.Component) -> None:
         self._components.append(component)
-        lost = self._localstack_is_back if component.stage is plan.Stage.LOCALSTACK else self._write_state
+        lost = self._emulator_is_back if component.stage is plan.Stage.EMULATOR else self._write_state
         await self._supervisor.start(component, after_restart=lost)
 
-    async def _localstack_is_back(self) -> None:
+    async def _emulator_is_back(self) -> None:
         try:
             clients = make_clients(self._endpoint)
             await asyncio.to_thread(self._provision, clients)
             await self._send_again(clients)
         except (UnfitEmulatorError, BotoCoreError, ClientError) as error:
-            self._printer.say(f"LocalStack cannot be provisioned again: {error}", style="red")
+            self._printer.say(f"{self._emulator} cannot be provisioned again: {error}", style="red")
             return
         if self._kept is None:
-            self._printer.say("LocalStack keeps all in memory: tasks and images from before are gone", style="yellow")
+            lost = f"{self._emulator} keeps all in memory: tasks and images from before are gone"
+            self._printer.say(lost, style="yellow")
         await self._write_state()
 
     async def _send_again(self, clients: Clients) -> None:
@@ -398,7 +400,8 @@ class Stack:
 
         with contextlib.suppress(TimeoutError, BotoCoreError, ClientError):
             if await asyncio.wait_for(asyncio.to_thread(holds_tasks), _LAST_LOOK):
-                self._printer.say("tasks and images were in LocalStack's memory, and go with it", style="yellow")
+                lost = f"tasks and images were in the memory of {self._emulator}, and go with it"
+                self._printer.say(lost, style="yellow")
 
 
 def _described(fleet: Fleet, pids: Mapping[str, int], options: Options) -> Replicas:
@@ -433,7 +436,7 @@ def _wanted(config: Config, options: Options, ports: Ports) -> dict[str, int]:
     """
     wanted = {"api": ports.api, "sink": ports.sink, "webhooks": ports.webhooks}
     if options.endpoint is None:
-        wanted["localstack"] = ports.localstack
+        wanted[options.emulator.name] = ports.localstack
     for runtime, name, worker in plan.workers(config, options, ports):
         own = [] if runtime.name in options.real else [(name, worker.runtime)]
         for process, port in (*own, (f"{name}-agent", worker.agent)):

@@ -7,105 +7,49 @@
 - It makes a TLS certificate at start, which fails with pyOpenSSL from 26 on ('X509' object has no attribute
   'add_extensions'), and costs time. Nobody here speaks TLS to it.
 - On a signal it waits up to ten seconds for long polls that are under way. Nothing needs to be written at the end.
-- With `--leash` it ends when its standard input does, so that it never outlives whoever started it, not even
-  by SIGKILL.
+- It would outlive whoever started it (`serving.py`).
 
-Two more things are mended:
+Two faults are mended:
 
 - LocalStack calls itself by `localhost`, SNS for each delivery to a queue. Listening on another address alone, it
   answers 200 to all that is published and delivers nothing. So then it listens on 127.0.0.1 as well.
-- Any web page that a developer opens could read the buckets under a host name of its own (DNS rebinding), and write to
-  them by a form. A host name that is none of ours is refused, and with it what pages of other sites would change.
-
-One fault of LocalStack's is mended too: the long poll of a client that has gone (a killed agent) lives on for up to
-20 s, and a message that arrives meanwhile is handed to nobody, and stays invisible for its visibility timeout.
+- The long poll of a client that has gone (a killed agent) lives on for up to 20 s, and a message that arrives meanwhile
+  is handed to nobody, and stays invisible for its visibility timeout.
 """
 
 # mypy: disable-error-code="import-not-found"
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import re
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from ipaddress import ip_address
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-PORT_IN_USE = 98
-"""Exit status."""
+# This script is no part of a package where it runs.
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "emulators")]
+
+import serving
 
 ITSELF = "127.0.0.1"
 """The address by which LocalStack calls itself."""
 
-OWN_DOMAINS = ("localhost", "localhost.localstack.cloud")
-"""Names of this machine, buckets' names in front included: by RFC 6761, and by LocalStack's DNS."""
-
-_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d*)?")
-
 
 def main() -> None:
     """Reads the arguments, takes the port, and serves until a signal comes or the leash is let go."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=4566)
-    parser.add_argument("--fd", type=int, help="a listening socket to take over, instead of --host and --port")
+    parser = serving.arguments_of(__doc__)
     parser.add_argument("--keep", type=Path, help="a file that keeps S3's objects and SNS's messages, see keep.py")
-    parser.add_argument("--leash", action="store_true", help="end when standard input ends")
     arguments = parser.parse_args()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: os._exit(0))
-    if arguments.leash:
-        threading.Thread(target=_end_with_standard_input, daemon=True).start()
-    try:
-        listeners = _listeners(arguments)
-    except OSError as error:
-        sys.stderr.write(f"LocalStack cannot listen on {arguments.host}:{arguments.port}: {error.strerror}\n")
-        sys.exit(PORT_IN_USE)
+    serving.end_with_others(leash=arguments.leash)
+    listeners = _listeners(serving.first_listener("LocalStack", arguments))
     address, port = listeners[0].getsockname()[:2]
     for name, value in settings(port).items():
         os.environ.setdefault(name, value)
-    _serve(listeners, allowed_hosts(os.environ.get("ALLOWED_HOSTS", ""), address), arguments.keep)
-
-
-def allowed_hosts(setting: str, listening_on: str) -> frozenset[str] | None:
-    """Returns the host names that are answered to besides IP addresses; None: any.
-
-    Args:
-        setting: names, with commas between them; `*` for any. Empty: the names of this machine when it listens on a
-            loopback address, otherwise any.
-        listening_on: the address.
-    """
-    names = frozenset(part.strip().lower() for part in setting.split(",") if part.strip())
-    if "*" in names or (not names and not ip_address(listening_on).is_loopback):
-        return None
-    return names.union(OWN_DOMAINS)
-
-
-def first_refused(allowed: frozenset[str], hosts: Iterable[str]) -> str | None:
-    """Returns the first host, with or without a port, that is no address, and none of these names nor below one."""
-    for host in hosts:
-        parts = _HOST.fullmatch(host.strip().lower())
-        name = parts[1].removesuffix(".") if parts else host
-        if name and not _is_address(name) and not any(name == own or name.endswith(f".{own}") for own in allowed):
-            return host
-    return None
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return True
+    _serve(listeners, serving.allowed_hosts(os.environ.get("ALLOWED_HOSTS", ""), address), arguments.keep)
 
 
 def settings(port: int) -> dict[str, str]:
@@ -127,30 +71,19 @@ def settings(port: int) -> dict[str, str]:
     }
 
 
-def _listeners(arguments: argparse.Namespace) -> list[socket.socket]:
-    """Returns the socket that was asked for, and one on LocalStack's own address where that is not among its own."""
-    first = (
-        socket.socket(fileno=arguments.fd) if arguments.fd is not None else _listening(arguments.host, arguments.port)
-    )
+def _listeners(first: socket.socket) -> list[socket.socket]:
+    """Returns a socket, and one on LocalStack's own address where that is not its own."""
     address, port = first.getsockname()[:2]
     if address in {ITSELF, "0.0.0.0"}:  # noqa: S104 - asked whether somebody chose it
         return [first]
     try:
-        return [first, _listening(ITSELF, port)]
+        return [first, serving.listening(ITSELF, port)]
     except OSError as error:
         sys.stderr.write(
             f"LocalStack cannot listen on {ITSELF}:{port} ({error.strerror}), and without it SNS delivers nothing "
             f"to any queue: end what listens there, or take another port\n"
         )
-        sys.exit(PORT_IN_USE)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(1024)
-    return listener
+        sys.exit(serving.PORT_IN_USE)
 
 
 def _serve(listeners: list[socket.socket], allowed: frozenset[str] | None, keep: Path | None) -> None:
@@ -177,8 +110,6 @@ def _serve(listeners: list[socket.socket], allowed: frozenset[str] | None, keep:
 
 
 def _keep(path: Path, gateway: Any) -> None:
-    # This script is no part of a package where it runs.
-    sys.path.append(str(Path(__file__).parent))
     from keep import Keeping
 
     keeping = Keeping(path, gateway)
@@ -193,18 +124,15 @@ def _host_guard(allowed: frozenset[str]) -> Callable[[Any, Any, Any], None]:
 
     def guard(chain: Any, context: Any, response: Any) -> None:
         headers = context.request.headers
-        refused = first_refused(allowed, headers.getlist("Host"))
-        if refused is None and context.request.method not in {"GET", "HEAD", "OPTIONS"}:
+        refused = serving.first_refused(allowed, headers.getlist("Host"))
+        if refused is None and context.request.method not in serving.READING:
             # A page of another site reads what the bucket's CORS rules let it read, and changes nothing.
-            origins = [urlsplit(origin).netloc or origin for origin in headers.getlist("Origin")]
-            refused = first_refused(allowed, origins)
+            refused = serving.refused_origin(allowed, headers.getlist("Origin"))
         if refused is None:
             return
-        message = f"the host {refused[:80]!r} is not allowed: use localhost or 127.0.0.1, or name it in ALLOWED_HOSTS"
-        error = {"code": "host_not_allowed", "message": message, "details": {"host": refused[:80]}}
         response.status_code = 403
         response.headers["Content-Type"] = "application/json"
-        response.set_response(json.dumps({"error": error}))
+        response.set_response(json.dumps(serving.refusal(refused)))
         chain.terminate()
 
     return guard
@@ -263,12 +191,6 @@ def _end_long_polls_with_their_clients() -> None:
     _WSGIResponse.run = remembered_run
     _WSGIResponse._finished = waking_finished
     InterruptibleQueue.get = get_for_somebody
-
-
-def _end_with_standard_input() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(0)
 
 
 if __name__ == "__main__":

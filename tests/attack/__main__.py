@@ -46,9 +46,9 @@ def _break_off(*_: object) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from local.emulators.environment import EnvironmentFailedError
+    from local.emulators.process import EmulatorFailedError
     from local.folders import state_folder
-    from local.localstack.environment import EnvironmentFailedError
-    from local.localstack.process import LocalStackFailedError
     from tests.attack.run import GROUPS, Attack
     from tests.attack.verdict import judge
 
@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("attack: broken off; its processes have ended\n")
         return 2
-    except (AssertionError, EnvironmentFailedError, LocalStackFailedError) as error:
+    except (AssertionError, EnvironmentFailedError, EmulatorFailedError) as error:
         sys.stderr.write(f"attack: it could not begin: {error}\nlogs: {folder}\n")
         return 2
     wrong = judge(attack.tried, pulse, attack.phases, rest=attack.rest, after=attack.after, hits=attack.hits)

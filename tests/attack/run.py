@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from local.emulators.environment import ensure_environment
+from local.emulators.kinds import chosen
+from local.emulators.process import Emulator
 from local.folders import state_folder
-from local.localstack.environment import ensure_environment
-from local.localstack.process import LocalStack
 from tests.attack.bodies import bodies, crowd
 from tests.attack.heads import REFUSED, Attempt, heads, methods_and_paths, smuggling
 from tests.attack.links import canary, spellings
@@ -60,9 +62,11 @@ class Attack:
 
         Raises:
             AssertionError: a process does not come up.
-            EnvironmentFailedError, LocalStackFailedError: LocalStack cannot be installed, or does not start.
+            EnvironmentFailedError, EmulatorFailedError: LocalStack cannot be installed, or does not start.
         """
-        localstack = LocalStack(python=ensure_environment(state_folder(), say=self._say), folder=self._folder)
+        kind = chosen(os.environ)
+        python = ensure_environment(state_folder(), say=self._say, kind=kind)
+        localstack = Emulator(python=python, folder=self._folder, kind=kind)
         localstack.start()
         try:
             localstack.wait_until_ready()

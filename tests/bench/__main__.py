@@ -21,9 +21,9 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from local.emulators.environment import EnvironmentFailedError, ensure_environment
+from local.emulators.process import Emulator, EmulatorFailedError
 from local.folders import state_folder
-from local.localstack.environment import EnvironmentFailedError, ensure_environment
-from local.localstack.process import LocalStack, LocalStackFailedError
 from tests.bench import bare
 from tests.bench.api import API_GOAL, measure_api
 from tests.bench.contenders import Contender, ContenderError, Names, floor, is_ours, other, ours, with_slots
@@ -91,7 +91,7 @@ def bench(
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             rows, api, lists = runner.run(work.run(chosen, contenders))
-    except (BenchError, LocalStackFailedError, EnvironmentFailedError) as error:
+    except (BenchError, EmulatorFailedError, EnvironmentFailedError) as error:
         console.print(f"[red]{error}[/red]\nlogs: {folder}")
         raise typer.Exit(1) from error
     if rows:
@@ -214,7 +214,7 @@ class _Work:
     def _localstack(self, key: str) -> Iterator[str]:
         folder = self._folder / f"localstack-{key}"
         folder.mkdir(parents=True)
-        process = LocalStack(python=self._python, folder=folder)
+        process = Emulator(python=self._python, folder=folder)
         process.start()
         try:
             yield process.wait_until_ready().endpoint

@@ -60,9 +60,9 @@ def _judge_again(path: Path) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from contract.task import RuntimeType
+    from local.emulators.environment import EnvironmentFailedError
+    from local.emulators.process import EmulatorFailedError
     from local.folders import state_folder
-    from local.localstack.environment import EnvironmentFailedError
-    from local.localstack.process import LocalStackFailedError
     from tests.chaos.checker import check
     from tests.chaos.plan import TaskKind, make_plan
     from tests.chaos.report import repeat_command, summary
@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
     trial = Trial(plan, folder, limit=arguments.seconds, say=lambda line: print(line, flush=True))
     try:
         events = trial.run()
-    except (TrialError, EnvironmentFailedError, LocalStackFailedError) as error:
+    except (TrialError, EnvironmentFailedError, EmulatorFailedError) as error:
         sys.stderr.write(f"chaos: the trial could not begin: {error}\nlogs: {folder}\n")
         return 2
     verdict = check(events)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract.record import Status
+from local.emulators.environment import ensure_environment
+from local.emulators.kinds import chosen
+from local.emulators.process import Emulator
 from local.folders import state_folder
-from local.localstack.environment import ensure_environment
-from local.localstack.process import LocalStack
 from tests.chaos.client import Client, api_keys
 from tests.chaos.contents import HUGE_OUTPUTS
 from tests.chaos.front import Front
@@ -80,7 +81,7 @@ class _Struck:
     client: Client
     proxy: NotingProxy
     deployment: TrialDeployment
-    localstack: LocalStack
+    localstack: Emulator
 
 
 class TrialError(Exception):
@@ -105,7 +106,7 @@ class Trial:
         *,
         limit: float,
         say: Callable[[str], None],
-        localstack: LocalStack | None = None,
+        localstack: Emulator | None = None,
     ) -> None:
         self._plan = plan
         self._folder = folder
@@ -122,13 +123,15 @@ class Trial:
 
         Raises:
             TrialError: a process does not come up.
-            EnvironmentFailedError, LocalStackFailedError: LocalStack cannot be installed, or does not start.
+            EnvironmentFailedError, EmulatorFailedError: LocalStack cannot be installed, or does not start.
         """
         localstack = self._localstack
         if localstack is None:
-            localstack = LocalStack(
-                python=ensure_environment(state_folder(), say=self._say),
+            kind = chosen(os.environ)
+            localstack = Emulator(
+                python=ensure_environment(state_folder(), say=self._say, kind=kind),
                 folder=self._folder,
+                kind=kind,
                 settings={"SQS_ENABLE_MESSAGE_RETENTION_PERIOD": "1"},
             )
             localstack.start()
@@ -142,7 +145,7 @@ class Trial:
             self.history.close()
         return self.history.events
 
-    def _run(self, localstack: LocalStack) -> None:
+    def _run(self, localstack: Emulator) -> None:
         plan, history = self._plan, self.history
         guilty = [task.name for task in plan.tasks if task.kind in GUILTY]
         history.add(
@@ -299,7 +302,7 @@ class Trial:
 
     # Recovery --------------------------------------------------------------------------------------------------------
 
-    def _heal(self, pods: Pods, proxy: NotingProxy, deployment: TrialDeployment, localstack: LocalStack) -> None:
+    def _heal(self, pods: Pods, proxy: NotingProxy, deployment: TrialDeployment, localstack: Emulator) -> None:
         proxy.heal()
         os.kill(localstack.pid, signal.SIGCONT)
         deployment.restore()

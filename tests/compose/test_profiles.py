@@ -114,6 +114,11 @@ def test_another_localstack_is_taken(unstarted: Compose) -> None:
     assert not found.get("read_only")
 
 
+def test_the_lighter_emulator_is_taken(unstarted: Compose) -> None:
+    found = services(unstarted, EMULATOR="ministack")["localstack"]
+    assert (found["image"], found["build"]["dockerfile"]) == ("darkroom/ministack", "local/ministack/Dockerfile")
+
+
 def test_a_second_gpu_joins_the_first(compose: Compose) -> None:
     compose.run("--profile", "second-gpu", "up", "--wait", "--no-build", "--wait-timeout", "60")
     names = compose.run("ps", "--format", "{{.Service}} {{.Health}}")

@@ -15,8 +15,11 @@ from typer.testing import CliRunner, Result
 
 from cloud.commands import app
 from cloud.deployment import checks
-from tests.support.processes import Process, http
-from tests.support.waiting import free_port
+from local.emulators.environment import ensure_environment
+from local.emulators.kinds import MINISTACK
+from local.emulators.process import Emulator
+from local.folders import state_folder
+from tests.support.processes import http
 
 REGION = "us-east-1"
 Run = Callable[..., Result]
@@ -51,24 +54,12 @@ def client(service: str, endpoint: str) -> Any:
 @pytest.fixture(scope="session")
 def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a MiniStack, which deploys CloudFormation templates for real."""
-    port, folder = free_port(), tmp_path_factory.mktemp("ministack")
-    process = Process(
-        "ministack",
-        "ministack",
-        folder=folder,
-        environment={
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(port),
-            "TMPDIR": str(folder),
-            # Brokers on fixed ports, which nobody here needs.
-            "IOT_MTLS_ENABLED": "0",
-            "SFTP_ENABLED": "0",
-        },
-        ready_url=f"http://127.0.0.1:{port}/_ministack/health",
-    )
+    python = ensure_environment(state_folder(), say=print, kind=MINISTACK)
+    folder = tmp_path_factory.mktemp("ministack")
+    process = Emulator(python=python, folder=folder, kind=MINISTACK, settings={"SERVICES": ""})
     try:
-        process.wait_ready(60)
-        yield f"http://127.0.0.1:{port}"
+        process.start()
+        yield process.wait_until_ready().endpoint
     finally:
         process.stop()
 

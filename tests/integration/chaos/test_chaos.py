@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from contract.task import RuntimeType
-from local.localstack.process import LocalStack
+from local.emulators.process import Emulator
 from tests.chaos.checker import check
 from tests.chaos.history import Kind, read
 from tests.chaos.plan import FaultKind, make_plan
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize(("seed", "types"), [(954, [RuntimeType.SDWEBUI, RuntimeType.HTTP])])
-def test_nothing_is_lost(localstack_process: LocalStack, tmp_path: Path, seed: int, types: list[RuntimeType]) -> None:
+def test_nothing_is_lost(localstack_process: Emulator, tmp_path: Path, seed: int, types: list[RuntimeType]) -> None:
     plan = make_plan(seed, tasks=40, window=7, visibility=3, seconds_per_task=0.1, types=types)
     trial = Trial(plan, tmp_path, limit=LIMIT, say=print, localstack=localstack_process)
     verdict = check(trial.run())

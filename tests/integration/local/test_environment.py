@@ -1,4 +1,4 @@
-"""LocalStack's environment is made once for each list of pins, by whoever comes first."""
+"""An emulator's environment is made once for each list of pins, by whoever comes first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.localstack.environment import EnvironmentFailedError, ensure_environment
+from local.emulators.environment import EnvironmentFailedError, ensure_environment
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_of_many_that_come_at_once_one_makes_it_and_the_others_wait(tmp_path: Pa
 
 def test_without_uv_the_librarys_own_tools_make_it(tmp_path: Path, pins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    monkeypatch.setattr("local.localstack.environment._working_uv", lambda: None)
+    monkeypatch.setattr("local.emulators.environment._working_uv", lambda: None)
     python = ensure_environment(tmp_path, say=print, requirements=pins)
     assert (python.parent / "pip").exists()
 

@@ -18,10 +18,10 @@ from contract.objects import SAMPLE
 from contract.task import Metadata, TaskMessage, TaskType, encode_task_message
 from contract.topology import Topology, string_attributes, topology
 from local.clients import Clients, make_clients
+from local.emulators.environment import ensure_environment
+from local.emulators.process import Emulator
 from local.folders import state_folder
 from local.kept import SentAgain, kept_path, send_again
-from local.localstack.environment import ensure_environment
-from local.localstack.process import LocalStack
 from local.provision import provision
 from tests.support.deployment import CONFIG
 from tests.support.waiting import eventually
@@ -34,7 +34,7 @@ BUCKET = PLACE.output_bucket
 def localstack(folder: Path) -> Iterator[Clients]:
     """One life of a LocalStack, which ends by SIGKILL."""
     python = ensure_environment(state_folder(), say=print)
-    process = LocalStack(python=python, folder=folder, keep=folder / "kept.sqlite3")
+    process = Emulator(python=python, folder=folder, keep=folder / "kept.sqlite3")
     process.start()
     try:
         process.wait_until_ready()

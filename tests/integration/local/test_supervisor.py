@@ -142,7 +142,7 @@ async def test_what_dies_later_is_started_again_and_welcomed() -> None:
 
 async def test_stages_end_in_order_and_the_stubborn_are_killed() -> None:
     async with supervised() as bench:
-        await bench.supervisor.start(server("two", Stage.LOCALSTACK))
+        await bench.supervisor.start(server("two", Stage.EMULATOR))
         await bench.supervisor.start(server("one", Stage.API, stubborn=True, stop_timeout=0.3))
         for name in ("one", "two"):
             await bench.supervisor.wait_until_ready(name, within=60)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contract.hosts import AllowedHosts
 from fake_runtime.hosts import AllowedHosts as AllowedHostsOfTheFake
-from local.localstack import serve
+from local.emulators import serving
 
 LOOPBACK, ANYWHERE = "127.0.0.1", "0.0.0.0"
 
@@ -26,8 +26,8 @@ def fake(setting: str, listening_on: str, host: str) -> bool:
 
 
 def localstack(setting: str, listening_on: str, host: str) -> bool:
-    allowed = serve.allowed_hosts(setting, listening_on)
-    return allowed is None or serve.first_refused(allowed, [host]) is None
+    allowed = serving.allowed_hosts(setting, listening_on)
+    return allowed is None or serving.first_refused(allowed, [host]) is None
 
 
 @pytest.fixture(params=[api_and_sink, fake, localstack])

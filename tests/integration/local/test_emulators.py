@@ -1,4 +1,4 @@
-"""The embedded LocalStack keeps to itself, and does what the design leans on."""
+"""The embedded emulators keep to themselves, and do what the design leans on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -19,21 +21,49 @@ from contract.config import parse_config
 from contract.topology import topology
 from local.clients import make_clients
 from local.emulator import Findings, examine, name_of
+from local.emulators.environment import ensure_environment
+from local.emulators.kinds import KINDS, Kind
+from local.emulators.process import Emulator, EmulatorFailedError, serve_environment
 from local.folders import state_folder
-from local.localstack.environment import ensure_environment
-from local.localstack.process import SERVE, LocalStack, LocalStackFailedError, serve_environment
 from local.provision import provision
-from tests.support.deployment import CONFIG, Deployment
+from tests.support.deployment import CONFIG, Deployment, deploy
 from tests.support.waiting import eventually, free_port
 
 
-def test_it_listens_on_this_machine_alone(localstack_process: LocalStack) -> None:
+@pytest.fixture(scope="module", params=list(KINDS.values()), ids=list(KINDS))
+def emulator(
+    request: pytest.FixtureRequest, localstack_process: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Emulator]:
+    """Each emulator in turn."""
+    kind: Kind = request.param
+    if kind is localstack_process.kind:
+        yield localstack_process
+        return
+    python = ensure_environment(state_folder(), say=print, kind=kind)
+    process = Emulator(python=python, folder=tmp_path_factory.mktemp(kind.name), kind=kind)
+    try:
+        process.start()
+        yield process.wait_until_ready()
+    finally:
+        process.stop()
+
+
+@pytest.fixture(scope="module")
+def deployment(emulator: Emulator) -> Deployment:
+    """A provisioned stack on it."""
+    return deploy(emulator.endpoint)
+
+
+def test_it_says_its_name_and_lacks_nothing_that_the_service_leans_on(deployment: Deployment) -> None:
+    assert name_of(deployment.endpoint).startswith(("LocalStack 2026", "MiniStack 1"))
+    assert examine(deployment.clients, deployment.place) == Findings()
+
+
+def test_it_listens_on_this_machine_alone(emulator: Emulator) -> None:
     listening = [
-        item.laddr
-        for item in psutil.Process(localstack_process.pid).net_connections("inet")
-        if item.status == psutil.CONN_LISTEN
+        item.laddr for item in psutil.Process(emulator.pid).net_connections("inet") if item.status == psutil.CONN_LISTEN
     ]
-    assert {(address.ip, address.port) for address in listening} == {("127.0.0.1", localstack_process.port)}
+    assert {(address.ip, address.port) for address in listening} == {("127.0.0.1", emulator.port)}
 
 
 @pytest.mark.parametrize(
@@ -58,14 +88,15 @@ def test_a_page_of_another_site_neither_reads_under_its_own_name_nor_writes(
     assert deployment.object_keys("theirs") == []
 
 
-def test_bound_to_another_address_it_delivers_all_the_same(tmp_path: Path) -> None:
-    python = ensure_environment(state_folder(), say=print)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_bound_to_another_address_it_delivers_all_the_same(kind: Kind, tmp_path: Path) -> None:
+    python = ensure_environment(state_folder(), say=print, kind=kind)
     port = free_port()
-    command = [str(python), "-I", str(SERVE), "--leash", "--host", "127.0.0.2", "--port", str(port)]
+    command = [str(python), "-I", str(kind.serve), "--leash", "--host", "127.0.0.2", "--port", str(port)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env=serve_environment(python, tmp_path))
     endpoint = f"http://127.0.0.2:{port}"
     try:
-        eventually(lambda: name_of(endpoint).startswith("LocalStack"))
+        eventually(lambda: name_of(endpoint).startswith(kind.title))
         clients = make_clients(endpoint)
         place = topology(parse_config(CONFIG.format(stack="elsewhere")))
         list(provision(place, clients))
@@ -75,23 +106,22 @@ def test_bound_to_another_address_it_delivers_all_the_same(tmp_path: Path) -> No
         process.wait()
 
 
-def test_it_writes_nothing_outside_its_folder(localstack_process: LocalStack) -> None:
-    files = [Path(item.path) for item in psutil.Process(localstack_process.pid).open_files()]
-    folder = localstack_process.log.parent
+def test_it_writes_nothing_outside_its_folder(emulator: Emulator) -> None:
+    files = [Path(item.path) for item in psutil.Process(emulator.pid).open_files()]
+    folder = emulator.log.parent
     assert [file for file in files if "/site-packages/" not in str(file) and not file.is_relative_to(folder)] == []
 
 
-def test_a_second_one_on_its_port_is_refused(localstack_process: LocalStack, tmp_path: Path) -> None:
-    python = ensure_environment(state_folder(), say=print)
-    second = LocalStack(python=python, folder=tmp_path, port=localstack_process.port)
+def test_a_second_one_on_its_port_is_refused(localstack_process: Emulator, tmp_path: Path) -> None:
+    second = Emulator(python=Path("/bin/false"), folder=tmp_path, port=localstack_process.port)
     with pytest.raises(OSError, match="in use"):
         second.start()
 
 
 def test_one_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
-    broken = LocalStack(python=Path("/bin/false"), folder=tmp_path)
+    broken = Emulator(python=Path("/bin/false"), folder=tmp_path)
     broken.start()
-    with pytest.raises(LocalStackFailedError, match=r"localstack\.log"):
+    with pytest.raises(EmulatorFailedError, match=r"localstack\.log"):
         broken.wait_until_ready()
     broken.stop()
 
@@ -101,9 +131,9 @@ def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
         "import sys, time\n"
         "from pathlib import Path\n"
         "from local.folders import state_folder\n"
-        "from local.localstack.environment import ensure_environment\n"
-        "from local.localstack.process import LocalStack\n"
-        "process = LocalStack(python=ensure_environment(state_folder(), say=print), folder=Path(sys.argv[1]))\n"
+        "from local.emulators.environment import ensure_environment\n"
+        "from local.emulators.process import Emulator\n"
+        "process = Emulator(python=ensure_environment(state_folder(), say=print), folder=Path(sys.argv[1]))\n"
         "process.start()\n"
         "print(process.pid, flush=True)\n"
         "time.sleep(60)\n"
@@ -190,3 +220,28 @@ def test_the_long_poll_of_a_client_that_has_gone_takes_no_message(deployment: De
     process.stdout.close()
     deployment.clients.sqs.send_message(QueueUrl=url, MessageBody="for somebody else")
     assert deployment.clients.sqs.receive_message(QueueUrl=url, WaitTimeSeconds=2)["Messages"]
+
+
+def test_the_trace_and_the_group_of_a_message_reach_its_queue(deployment: Deployment) -> None:
+    url = deployment.queue_url("dynamicruntime")
+    trace = "Root=1-6b0cd4cc-7de771af39ebd56608290bf5"
+    sns = make_clients(deployment.endpoint).sns
+    sns.meta.events.register(
+        "before-call.sns", lambda params, **_: params["headers"].update({"X-Amzn-Trace-Id": trace})
+    )
+    runtime: Any = {"runtime": {"DataType": "String", "StringValue": "dynamicruntime"}}
+    sns.publish_batch(
+        TopicArn=deployment.place.task_topic_arn,
+        PublishBatchRequestEntries=[
+            {"Id": group, "Message": group, "MessageAttributes": runtime, "MessageGroupId": group}
+            for group in ("alice", "bob")
+        ],
+    )
+    found: dict[str, Any] = {}
+    while len(found) < 2:
+        answer = deployment.clients.sqs.receive_message(
+            QueueUrl=url, WaitTimeSeconds=5, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+        )
+        found |= {message["Body"]: message["Attributes"] for message in answer["Messages"]}
+    assert {name: values["MessageGroupId"] for name, values in found.items()} == {"alice": "alice", "bob": "bob"}
+    assert {values["AWSTraceHeader"] for values in found.values()} == {trace}

@@ -1,4 +1,4 @@
-"""Starts, awaits and ends one LocalStack process that lives no longer than this one."""
+"""Starts, awaits and ends one process of an emulator that lives no longer than this one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
-SERVE: Final = Path(__file__).with_name("serve.py")
+from local.emulators.kinds import LOCALSTACK, Kind
+
 START_TIMEOUT: Final = 60.0
 """Seconds; two are usual."""
 STOP_TIMEOUT: Final = 5.0
@@ -23,19 +24,20 @@ _POLL: Final = 0.05
 _SERVICES: Final = ("s3", "sns", "sqs")
 
 
-class LocalStackFailedError(Exception):
-    """LocalStack did not start or has died; the text says why and names its log."""
+class EmulatorFailedError(Exception):
+    """An emulator did not start or has died; the text says why and names its log."""
 
 
-class LocalStack:
-    """One LocalStack on 127.0.0.1, its data in memory, unless `keep.py` keeps them.
+class Emulator:
+    """One emulator on 127.0.0.1, its data in memory, unless they are kept.
 
     Args:
         python: the Python of its environment (`ensure_environment`).
-        folder: of its log (`localstack.log`) and its temporary files.
+        folder: of its log (such as `localstack.log`) and its temporary files.
         port: to listen on; 0 takes a free one.
-        settings: LocalStack's own, beside those that it always gets.
+        settings: the emulator's own, beside those that it always gets.
         keep: the file in which its state outlives it; None: it does not.
+        kind: which emulator.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class LocalStack:
         port: int = 0,
         settings: Mapping[str, str] | None = None,
         keep: Path | None = None,
+        kind: Kind = LOCALSTACK,
     ) -> None:
+        self.kind = kind
         self.port = port
         self._keep = () if keep is None else ("--keep", str(keep))
-        self.log = folder / "localstack.log"
+        self.log = folder / f"{kind.name}.log"
         self._python = python
         self._folder = folder
         self._settings = dict(settings or {})
@@ -65,10 +69,10 @@ class LocalStack:
         """The process id.
 
         Raises:
-            LocalStackFailedError: it has not been started.
+            EmulatorFailedError: it has not been started.
         """
         if self._process is None:
-            raise LocalStackFailedError("LocalStack has not been started")
+            raise EmulatorFailedError(f"{self.kind.title} has not been started")
         return self._process.pid
 
     def start(self) -> None:
@@ -86,7 +90,7 @@ class LocalStack:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [self._python, "-I", SERVE, "--leash", "--fd", str(listener.fileno()), *self._keep],
+                    [self._python, "-I", self.kind.serve, "--leash", "--fd", str(listener.fileno()), *self._keep],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -103,13 +107,15 @@ class LocalStack:
         """Returns whether every service answers.
 
         Raises:
-            LocalStackFailedError: the process is dead.
+            EmulatorFailedError: the process is dead.
         """
         if not self.is_alive():
-            raise LocalStackFailedError(f"LocalStack has ended; its last words: {self.last_words()} (log: {self.log})")
+            raise EmulatorFailedError(
+                f"{self.kind.title} has ended; its last words: {self.last_words()} (log: {self.log})"
+            )
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
         try:
-            connection.request("GET", "/_localstack/health")
+            connection.request("GET", self.kind.health_path)
             services = json.loads(connection.getresponse().read())["services"]
         except (OSError, http.client.HTTPException, ValueError, KeyError):
             return False
@@ -121,19 +127,19 @@ class LocalStack:
         """Returns itself once every service answers.
 
         Raises:
-            LocalStackFailedError: it has died, or did not answer within `timeout` seconds.
+            EmulatorFailedError: it has died, or did not answer within `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while not self.is_ready():
             if time.monotonic() > deadline:
-                raise LocalStackFailedError(f"LocalStack does not answer after {timeout:.0f} s (log: {self.log})")
+                raise EmulatorFailedError(f"{self.kind.title} does not answer after {timeout:.0f} s (log: {self.log})")
             time.sleep(_POLL)
         return self
 
     def wait(self) -> int:
         """Returns its exit status once it has ended."""
         if self._process is None:
-            raise LocalStackFailedError("LocalStack has not been started")
+            raise EmulatorFailedError(f"{self.kind.title} has not been started")
         return self._process.wait()
 
     def stop(self) -> None:
@@ -160,7 +166,7 @@ class LocalStack:
 
 
 def serve_environment(python: Path, folder: Path) -> dict[str, str]:
-    """Returns LocalStack's environment: nothing of the caller's but what a process needs, and `LS_LOG`.
+    """Returns an emulator's environment: nothing of the caller's but what a process needs, and `LS_LOG`.
 
     Args:
         python: the Python of its environment (`ensure_environment`).

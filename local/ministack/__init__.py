@@ -1,0 +1,1 @@
+"""MiniStack, the light emulator: its pins, its launcher, its image."""
