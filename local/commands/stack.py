@@ -183,7 +183,7 @@ def provision(
         Reprovision(clients, place, say=typer.echo, ready=ready_file).run()
 
 
-def sink(
+def sink(  # noqa: PLR0917 - typer reads options from parameters
     config: ConfigOption = CONFIG,
     endpoint: EndpointOption = None,
     host: Annotated[str, typer.Option(envvar="SINK_HOST")] = "127.0.0.1",
@@ -191,9 +191,13 @@ def sink(
     allowed_hosts: Annotated[
         str, typer.Option(envvar="ALLOWED_HOSTS", help="Host names that it answers to, besides localhost.")
     ] = "",
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Read what other processes say from standard input; /lines shows it.")
+    ] = False,
 ) -> None:
     """Show the callbacks that arrive, on a page and in the terminal."""
     from contract.hosts import AllowedHosts
+    from local.sink.lines import Lines
     from local.sink.run import run_sink
 
     try:
@@ -204,7 +208,8 @@ def sink(
     clients = _clients(endpoint)
     place = _place(_loaded(config), clients)
     try:
-        asyncio.run(run_sink(clients, place, host=host, port=port, hosts=hosts, say=typer.echo))
+        heard = Lines() if lines else None
+        asyncio.run(run_sink(clients, place, host=host, port=port, hosts=hosts, say=typer.echo, lines=heard))
     except OSError as error:
         _fail(f"the sink cannot listen on {host}:{port}: {error.strerror}; choose another --port", USAGE)
 

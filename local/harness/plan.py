@@ -66,6 +66,8 @@ class Component:
     """Seconds between SIGTERM and SIGKILL."""
     listens: bool = False
     """The harness binds the port and hands the socket down; `{fd}` in the command stands for its number."""
+    hears: bool = False
+    """What all processes say is written to its standard input, one JSON document a line."""
     leash: bool = False
     """The process ends when its standard input does."""
     address: str = ""
@@ -286,10 +288,12 @@ def sink(place: Topology, options: Options, ports: Ports, inherited: Mapping[str
             *(sys.executable, "-m", "local", "sink"),
             *("--config", str(options.config.resolve())),
             *("--port", str(ports.sink)),
+            "--lines",
         ),
         environment=base_environment(inherited) | aws_environment(endpoint, place.region),
         port=ports.sink,
         ready_path="/readyz",
+        hears=True,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ WATCHDOG: Final = Path(__file__).with_name("watchdog.py")
 
 _CHUNK: Final = 1 << 16
 _POLL: Final = 0.1
+_UNREAD: Final = 1 << 20
+"""Bytes that wait for a process that hears all lines."""
 
 
 class StartFailedError(Exception):
@@ -197,7 +200,7 @@ class Supervisor:
                 command = [part.replace("{fd}", str(listener.fileno())) for part in command]
             child.process = await asyncio.create_subprocess_exec(
                 *command,
-                stdin=asyncio.subprocess.PIPE if component.leash else asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if component.leash or component.hears else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=dict(component.environment),
@@ -296,9 +299,18 @@ class Supervisor:
                 child.last_line = line.strip()
             if child.component.log is None:
                 self._printer.line(child.component.name, line)
+            self._pass_on(child.component.name, line)
         if child.component.log is not None and lines:
             with child.component.log.open("a", encoding="utf-8") as log:
                 log.writelines(f"{line}\n" for line in lines)
+
+    def _pass_on(self, name: str, line: str) -> None:
+        """Writes a line to whoever hears all of them; one that does not read misses some."""
+        for child in self._children.values():
+            stdin = child.process.stdin if child.component.hears and child.process is not None else None
+            if stdin is None or stdin.is_closing() or stdin.transport.get_write_buffer_size() > _UNREAD:
+                continue
+            stdin.write(json.dumps({"part": name, "line": line}).encode() + b"\n")
 
     async def _poll_until_ready(self, component: Component) -> None:
         ask = partial(answers_ok, host=component.host, secure=component.secure)

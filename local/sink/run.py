@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Callable
 
 from aiohttp import web
@@ -13,14 +14,22 @@ from contract.hosts import AllowedHosts
 from contract.processes import OursAlone
 from contract.topology import Topology
 from local.clients import Clients
+from local.sink.lines import Lines
 from local.sink.server import Memory, make_app, sentence
 from local.sink.subscription import Heard, Listener
 
 
 async def run_sink(
-    clients: Clients, place: Topology, *, host: str, port: int, hosts: AllowedHosts, say: Callable[[str], None]
+    clients: Clients,
+    place: Topology,
+    *,
+    host: str,
+    port: int,
+    hosts: AllowedHosts,
+    say: Callable[[str], None],
+    lines: Lines | None = None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM.
+    """Serves until SIGINT or SIGTERM; with `lines`, hears what other processes say on standard input.
 
     Raises:
         OSError: the port is in use.
@@ -40,8 +49,9 @@ async def run_sink(
         loop.add_signal_handler(number, stopped.set)
     listener = Listener(clients, place, hear)
     logging.getLogger("aiohttp.server").addFilter(OursAlone())
-    runner = web.AppRunner(make_app(memory, listener, hosts), access_log=None, shutdown_timeout=0.2)
+    runner = web.AppRunner(make_app(memory, listener, hosts, lines), access_log=None, shutdown_timeout=0.2)
     await runner.setup()
+    hearing = None if lines is None else asyncio.create_task(lines.hear(sys.stdin.buffer), name="hear")
     try:
         site = web.TCPSite(runner, host, port)
         await site.start()
@@ -49,4 +59,6 @@ async def run_sink(
         say(f"callbacks are shown at http://{host}:{port}")
         await stopped.wait()
     finally:
+        if hearing is not None:
+            hearing.cancel()
         await runner.cleanup()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from contract.hosts import AllowedHosts, refusal
+from local.sink.lines import Lines
 from local.sink.origins import may_read
 from local.sink.picture import cat_png
 from local.sink.subscription import Heard, Listener
@@ -63,8 +65,8 @@ class Memory:
             self._waiting.discard(queue)
 
 
-def make_app(memory: Memory, listener: Listener, hosts: AllowedHosts) -> web.Application:
-    """Returns the web application, which answers to these host names."""
+def make_app(memory: Memory, listener: Listener, hosts: AllowedHosts, lines: Lines | None = None) -> web.Application:
+    """Returns the web application, which answers to these host names; `lines` has what other processes say."""
 
     @web.middleware
     async def known_host(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -118,6 +120,7 @@ def make_app(memory: Memory, listener: Listener, hosts: AllowedHosts) -> web.App
     app.router.add_get("/deliveries", deliveries)
     app.router.add_get("/events", events)
     _add_webhooks(app)
+    _add_lines(app, lines)
     app.router.add_get("/samples/cat.png", picture)
     app.router.add_get("/healthz", healthy)
     app.router.add_get("/readyz", ready)
@@ -141,6 +144,18 @@ def _add_webhooks(app: web.Application) -> None:
 
     app.router.add_post("/webhooks", take_webhook)
     app.router.add_get("/webhooks", show_webhooks)
+
+
+def _add_lines(app: web.Application, lines: Lines | None) -> None:
+    """Lets an application show what the other processes say of a task, if it hears them."""
+    if lines is None:
+        return
+
+    async def show_lines(request: web.Request) -> web.Response:
+        """Answers the lines that name a task, the oldest first."""
+        return web.json_response([asdict(line) for line in lines.about(request.query.get("id", ""))])
+
+    app.router.add_get("/lines", show_lines)
 
 
 async def _stream(request: web.Request, memory: Memory) -> web.StreamResponse:

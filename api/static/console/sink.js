@@ -64,3 +64,11 @@ export async function callbacksOf({ id, tenant }, options) {
     return [];
   }
 }
+
+/** Returns what the parts said of a task, {lines}; {elsewhere} where the sink does not hear them, as in Compose. */
+export async function linesOf({ id }, options) {
+  const answer = await fetch(`${sink}/lines?${new URLSearchParams({ id })}`, options);
+  if (answer.status === 404) return { elsewhere: true };
+  if (!answer.ok) throw new Error(`The sink answered ${answer.status}.`);
+  return { lines: await answer.json() };
+}

@@ -1,4 +1,5 @@
 // One task's page: what was asked, what became of it, and what can be done with it.
+import { useState } from "../vendor/hooks.js";
 import { alive, get, send, taskPath } from "./api.js";
 import { Heard } from "./callbacks.js";
 import { clock } from "./format.js";
@@ -10,7 +11,7 @@ import { Result } from "./media.js";
 import { Action, Badge, Fake, Problem, Progress, usePolled } from "./parts.js";
 import { describe } from "./request.js";
 import { go, place, to } from "./router.js";
-import { callbacksOf, sink } from "./sink.js";
+import { callbacksOf, linesOf, sink } from "./sink.js";
 import { cancel, ended, learn, retry, tasks } from "./tasks.js";
 import { Timeline } from "./timeline.js";
 
@@ -39,6 +40,7 @@ export function TaskPage() {
     <${Request} task=${task} />
     ${task.webhook && html`<${Deliveries} task=${task} over=${over} />`}
     <${Callbacks} task=${task} over=${over} />
+    <${Lines} task=${task} />
     <${Earlier} task=${task} />
     <details class="card"><summary>The API's answer</summary><pre>${stringify(task, 2)}</pre></details>
   </section>`;
@@ -104,6 +106,30 @@ function Callbacks({ task, over }) {
   const { value } = usePolled(async (options) => (sink ? callbacksOf(task, options) : []), over && alive.value ? 3000 : 0, [task.id, task.submission, over]);
   if (!value?.length) return null;
   return html`<div class="card"><h3>Callbacks</h3><ol class="plain">${value.map((heard, index) => html`<li key=${index}><${Heard} heard=${heard} pictures=${false} /></li>`)}</ol></div>`;
+}
+
+/** What the parts said of a task: the harness tells it; elsewhere the lines lie in other places. */
+function Lines({ task }) {
+  const [open, setOpen] = useState(false);
+  const { value, error } = usePolled(async (options) => (sink && open ? linesOf(task, options) : null), open && sink ? 3000 : 0, [task.id, open]);
+  return html`<details class="card" onToggle=${(event) => setOpen(event.currentTarget.open)}><summary>Log lines</summary>
+    ${error && html`<p class="faint">They cannot be had now.</p>`}
+    ${value?.lines && (value.lines.length
+      ? html`<pre>${value.lines.map(({ part, line }) => `${part} │ ${line}\n`)}</pre>`
+      : html`<p class="faint">No line names it. The newest 20,000 lines of all parts are remembered, while this stack runs.</p>`)}
+    ${(!sink || value?.elsewhere) && html`<${Elsewhere} id=${task.id} />`}
+  </details>`;
+}
+
+function Elsewhere({ id }) {
+  const [where, query] = sink
+    ? ["In a terminal, in the folder of compose.yaml:", `docker compose logs --no-color | grep -wF -- ${quoted(id)}`]
+    : ["In CloudWatch Logs Insights, over the log group that ends with /application:", `fields @timestamp, kubernetes.pod_name, @message | filter @message like ${JSON.stringify(id)} | sort @timestamp`];
+  return html`<p class="faint">${where}</p><pre>${query}</pre>`;
+}
+
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function Earlier({ task }) {

@@ -114,6 +114,8 @@ def test_the_sinks_picture_can_be_an_input(up: Up) -> None:
     [callback] = eventually(lambda: up.callbacks("from-the-sink"))
     assert callback["result"] is True
     deliveries = http().get(f"{up.state.sink}/deliveries", params={"id": "from-the-sink"}).json()
+    lines = http().get(f"{up.state.sink}/lines", params={"id": "from-the-sink"}).json()
+    assert {"api", "sdruntime-agent"} <= {line["part"] for line in lines}
     assert [item["callback"] for item in deliveries] == [callback]
 
 
