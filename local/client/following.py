@@ -21,7 +21,7 @@ def follow(url: str, key: str | None, task_ids: Sequence[str], *, as_json: bool 
 
     Ctrl-C ends the watching, and not the tasks.
     """
-    from local.client.show import Progress  # noqa: PLC0415 - rich takes longer than the rest of the command
+    from local.client.progress import Progress  # noqa: PLC0415 - rich takes longer than the rest of the command
 
     wanted = list(dict.fromkeys(task_ids))
 
