@@ -5,6 +5,8 @@ import { eventsOf } from "./stream.js";
 
 /** Its address: the local stack's, or a path of the sample application, which wants the API key; empty: there is none. */
 export const sink = document.querySelector("meta[name=callback-sink]").content;
+/** Whether it is one of a stack on this machine. */
+export const local = sink !== "" && !sink.startsWith("/");
 /** The newest first. */
 export const callbacks = signal([]);
 /** Whether the sink answers. */

@@ -11,7 +11,7 @@ import { Result } from "./media.js";
 import { Action, Badge, Fake, Problem, Progress, usePolled } from "./parts.js";
 import { describe } from "./request.js";
 import { go, place, to } from "./router.js";
-import { callbacksOf, linesOf, sink } from "./sink.js";
+import { callbacksOf, linesOf, local, sink } from "./sink.js";
 import { cancel, ended, learn, retry, tasks } from "./tasks.js";
 import { Timeline } from "./timeline.js";
 
@@ -111,20 +111,20 @@ function Callbacks({ task, over }) {
 /** What the parts said of a task: the harness tells it; elsewhere the lines lie in other places. */
 function Lines({ task }) {
   const [open, setOpen] = useState(false);
-  const { value, error } = usePolled(async (options) => (sink && open ? linesOf(task, options) : null), open && sink ? 3000 : 0, [task.id, open]);
+  const { value, error } = usePolled(async (options) => (local && open ? linesOf(task, options) : null), open && local ? 3000 : 0, [task.id, open]);
   return html`<details class="card" onToggle=${(event) => setOpen(event.currentTarget.open)}><summary>Log lines</summary>
     ${error && html`<p class="faint">They cannot be had now.</p>`}
     ${value?.lines && (value.lines.length
       ? html`<pre>${value.lines.map(({ part, line }) => `${part} │ ${line}\n`)}</pre>`
       : html`<p class="faint">No line names it. The newest 20,000 lines of all parts are remembered, while this stack runs.</p>`)}
-    ${(!sink || value?.elsewhere) && html`<${Elsewhere} id=${task.id} />`}
+    ${(!local || value?.elsewhere) && html`<${Elsewhere} id=${task.id} />`}
   </details>`;
 }
 
 function Elsewhere({ id }) {
-  const [where, query] = sink
+  const [where, query] = local
     ? ["In a terminal, in the folder of compose.yaml:", `docker compose logs --no-color | grep -wF -- ${quoted(id)}`]
-    : ["In CloudWatch Logs Insights, over the log group that ends with /application:", `fields @timestamp, kubernetes.pod_name, @message | filter @message like ${JSON.stringify(id)} | sort @timestamp`];
+    : ["In CloudWatch Logs Insights, over the log groups of this deployment:", `fields @timestamp, @logStream, @message | filter @message like ${JSON.stringify(id)} | sort @timestamp`];
   return html`<p class="faint">${where}</p><pre>${query}</pre>`;
 }
 
