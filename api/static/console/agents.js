@@ -3,7 +3,7 @@ import { get } from "./api.js";
 import { GpuChart } from "./chart.js";
 import { between, clock, plural, seconds } from "./format.js";
 import { html } from "./html.js";
-import { key } from "./keys.js";
+import { key, tenant } from "./keys.js";
 import { Problem, usePolled } from "./parts.js";
 import { to } from "./router.js";
 
@@ -29,11 +29,17 @@ function Agent({ agent }) {
   const silent = between(agent.heard_at, new Date().toISOString());
   return html`<p>
       <span class=${`badge ${LOOKS[state] ?? "queued"}`}>${WORDS[state] ?? state}</span>
-      ${tasks.map((task) => html` <a key=${task.id} class="id" href=${to("tasks", { id: task.id })}>${task.id}</a>${task.tenant && html` <span class="faint">of ${task.tenant}</span>`}`)}
+      ${tasks.map((task) => html` <${Task} key=${task.id} task=${task} own=${agent.host == null} />`)}
       ${hidden > 0 && html` <span class="faint">${plural(hidden, "task")} of others</span>`}
     </p>
     <p class="faint">${agent.host ?? agent.id}${agent.version ? ` · ${agent.version}` : ""}${agent.slots > 1 ? ` · ${agent.slots} slots` : ""} · since ${clock(agent.started_at)}${busy + idle > 0 ? ` · GPU ${Math.round((100 * idle) / (busy + idle))} % idle` : ""}${silent > SILENT ? ` · not heard of for ${seconds(silent)}` : ""}</p>
     ${reason && html`<p class="faint">${reason}</p>`}`;
+}
+
+/** An admin's key shows the page of a task while its tenant is looked at. */
+function Task({ task, own }) {
+  const shown = own || !task.tenant || task.tenant === tenant.value;
+  return html`${shown ? html`<a class="id" href=${to("tasks", { id: task.id })}>${task.id}</a>` : html`<code>${task.id}</code>`}${!own && task.tenant && html` <span class="faint">of ${task.tenant}</span>`}`;
 }
 
 const LOOKS = { busy: "running", ready: "succeeded", failed: "failed", draining: "cancelling" };

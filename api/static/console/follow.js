@@ -1,7 +1,7 @@
 // Keeps `tasks` true: one stream of events for the whole page, and none while nobody looks at it.
 import { signal } from "../vendor/signals.js";
 import { call, get, taskPath } from "./api.js";
-import { key } from "./keys.js";
+import { who } from "./keys.js";
 import { eventsOf } from "./stream.js";
 import { ended, forgetAll, learn, tasks } from "./tasks.js";
 
@@ -72,7 +72,7 @@ export function startFollowing() {
   document.addEventListener("visibilitychange", restart);
   addEventListener("pagehide", () => current?.abort());
   let used;
-  key.subscribe((value) => {
+  who.subscribe((value) => {
     if (used !== undefined && used !== value) { last = ""; forgetAll(); }
     used = value;
     restart();

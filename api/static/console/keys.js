@@ -3,15 +3,20 @@ import { computed, signal } from "../vendor/signals.js";
 
 const PLACE = "keys";
 
-/** [{name, key}]; in sessionStorage, so that they go with the tab. */
+/** [{name, key, tenant}]; in sessionStorage, so that they go with the tab. */
 export const keys = signal(kept().keys);
 export const chosen = signal(kept().chosen);
-export const key = computed(() => keys.value.find((one) => one.name === chosen.value)?.key ?? "");
+const used = computed(() => keys.value.find((one) => one.name === chosen.value));
+export const key = computed(() => used.value?.key ?? "");
+/** Whose tasks an admin's key looks at; empty: its own tenant's. */
+export const tenant = computed(() => used.value?.tenant ?? "");
+/** Changes with whose tasks are shown. */
+export const who = computed(() => `${tenant.value}/${key.value}`);
 /** Why a key is asked for: null, or the API's own sentence. */
 export const asked = signal(null);
 
-export function add(name, value) {
-  keys.value = [...keys.value.filter((one) => one.name !== name), { name, key: value }];
+export function add(name, value, whose = "") {
+  keys.value = [...keys.value.filter((one) => one.name !== name), { name, key: value, tenant: whose }];
   choose(name);
 }
 

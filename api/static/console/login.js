@@ -18,15 +18,17 @@ export function KeyAsked() {
 function Ask({ why }) {
   const [name, setName] = useState(why ? chosen.value : "");
   const [value, setValue] = useState("");
+  const [whose, setWhose] = useState("");
   function take(event) {
     event.preventDefault();
-    if (value.trim()) add(name.trim() || "my key", value.trim());
+    if (value.trim()) add(name.trim() || whose.trim() || "my key", value.trim(), whose.trim());
   }
   return html`<form onSubmit=${take} autocomplete="off">
     <h2 id="key-title">API key</h2>
     <p>${why ? `The key “${chosen.value}” was refused: ${why}` : "This API asks for a key. It is kept in this tab, and goes with it."}</p>
     <label>Name <input id="key-name" type="text" value=${name} placeholder="such as alice" spellcheck="false" onInput=${(event) => setName(event.target.value)} /></label>
     <label>Key <input id="key" type="password" required value=${value} autocomplete="off" onInput=${(event) => setValue(event.target.value)} /></label>
+    <label>Tenant, for an admin's key <input id="key-tenant" type="text" value=${whose} placeholder="whose tasks to look at; empty: its own" spellcheck="false" onInput=${(event) => setWhose(event.target.value)} /></label>
     <p class="row"><button type="submit" class="primary">Use this key</button>
       <button type="button" onClick=${() => { asked.value = null; }}>Not now</button></p>
   </form>`;
@@ -43,7 +45,7 @@ export function KeyChoice() {
     else choose(value.slice(1));
   }
   return html`<label class="key-choice"><span class="unseen">API key</span><select id="key-choice" aria-label="API key" value=${`=${chosen.value}`} onChange=${take}>
-    ${named.map(({ name }) => html`<option key=${name} value=${`=${name}`} selected=${name === chosen.value}>${name}</option>`)}
+    ${named.map(({ name, tenant }) => html`<option key=${name} value=${`=${name}`} selected=${name === chosen.value}>${name}${tenant && name !== tenant ? ` (${tenant})` : ""}</option>`)}
     <option value="+">another key …</option><option value="-">forget this key</option>
   </select></label>`;
 }

@@ -10,7 +10,7 @@ import { html } from "./html.js";
 import { TaskList } from "./list.js";
 import { KeyAsked, KeyChoice } from "./login.js";
 import { watchPulse } from "./pulse.js";
-import { chosen } from "./keys.js";
+import { who } from "./keys.js";
 import { place, to } from "./router.js";
 import { Runtimes, watchRuntimes } from "./runtimes.js";
 import { sink } from "./sink.js";
@@ -38,7 +38,7 @@ function Console() {
       <${KeyChoice} />
     </header>
     <div role="alert" class="away-place">${!alive.value && html`<p class="away">The API does not answer. This page goes on by itself when it is back.</p>`}</div>
-    <main id="main" tabindex="-1"><${View} key=${`${name}/${id}/${chosen.value}`} /></main>
+    <main id="main" tabindex="-1"><${View} key=${`${name}/${id}/${who.value}`} /></main>
     <${KeyAsked} />`;
 }
 

@@ -237,21 +237,30 @@ def test_a_list_stays_as_long_as_somebody_has_made_it(shown: Shown, open_page: O
 
 def test_keys_are_asked_for_by_name_and_show_their_own_tasks(shown: Shown, open_page: OpenPage, tmp_path: Path) -> None:
     with Stack(shown.stack.deployment, tmp_path) as stack:
-        stack.start_api(API_KEYS="alice=first-key,bob=second-key")
+        stack.start_api(API_KEYS="alice=first-key,bob=second-key", API_ADMIN_KEYS="ops=third-key")
         body = {"task": task("alices", "comfyruntime", tasktype="pipeline") | {"content": workflow("x")}}
         assert stack.post("/v1alpha2", body, **{"x-api-key": "first-key"}).status_code == 200
         page = open_page(stack.api)
-        for name, key in (("bob", "second-key"), ("alice", "first-key")):
+        for name, key, tenant in (("bob", "second-key", ""), ("alice", "first-key", ""), ("ops", "third-key", "alice")):
             dialog = page.get_by_role("dialog")
             dialog.get_by_label("Name").fill(name)
             dialog.get_by_label("Key", exact=True).fill(key)
+            dialog.get_by_label("Tenant").fill(tenant)
             dialog.get_by_role("button", name="Use this key").click()
             expect(dialog).not_to_be_visible()
             if name == "bob":
                 expect(page.get_by_text("No tasks yet")).to_be_visible()
+            else:
+                expect(row(page, "alices")).to_be_visible()
+            if name != "ops":
                 page.get_by_label("API key").select_option("+")
-        expect(row(page, "alices")).to_be_visible()
+        row(page, "alices").get_by_role("button", name="Cancel alices").click()
+        expect(row(page, "alices").locator(".badge")).to_have_text(re.compile("cancelled"))
+        row(page, "alices").get_by_role("link", name="alices").click()
+        expect(page.get_by_text("tenant alice")).to_be_visible()
+        expect(page.get_by_role("button", name="Retry alices")).to_have_count(0)
         page.get_by_label("API key").select_option("=bob")
+        page.get_by_role("link", name="Tasks").click()
 
         expect(row(page, "alices")).to_have_count(0)
         assert page.evaluate("localStorage.length") == 0
