@@ -14,7 +14,7 @@ from agent import pipeline as pipeline_module
 from agent import running as running_module
 from agent import runtime_follower
 from agent.completion import Completion
-from agent.errors import RuntimeUnavailableError, TransientError
+from agent.errors import PermanentError, RuntimeUnavailableError, TransientError
 from agent.holdings import Delivery, Held, Holdings
 from agent.operations.lifecycle import Lifecycle, State
 from agent.operations.metrics import Metrics
@@ -24,6 +24,7 @@ from agent.operations.warm_up import WarmUp, WarmUpRequest
 from agent.outcomes import Answered, HandedBack, Outcome, Raised
 from agent.pipeline import Pipeline
 from agent.preparation import Preparation
+from agent.release import Release
 from agent.results import LEAST, MOST
 from agent.runtimes.base import Answer, Arriving, Prepared
 from agent.task_queue import TaskQueue
@@ -186,6 +187,7 @@ class Agent:
         warm_up: WarmUpRequest | None = None,
         recycle_by: RecycleBy = RecycleBy.NOBODY,
         limits: Limits | None = None,
+        release: Release | None = None,
     ) -> None:
         self.queue, self.runtime, self.completing = Queue(), Runtime(), Completing()
         self.holdings, self.metrics, self.stop = Holdings(), Metrics("r"), asyncio.Event()
@@ -209,6 +211,7 @@ class Agent:
             warm_up=self.warm_up,
             recycling=self.recycling,
             lifecycle=self.lifecycle,
+            release=release,
         )
 
     @asynccontextmanager
@@ -298,6 +301,38 @@ async def test_the_gpu_does_not_wait_for_uploads_until_too_many_results_are_in_m
         agent.completing.gate.set()
 
         await agent.until(lambda: names[MOST] in agent.runtime.started)
+
+
+class Releasing(Release):
+    """Holds each result until its test lets it go, and refuses one."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+        self.gate = asyncio.Event()
+
+    async def pass_through(self, held: Held, outcome: Answered) -> Outcome:
+        name = held.delivery.message_id
+        self.held.append(name)
+        await self.gate.wait()
+        return Raised(PermanentError("output_refused", "no")) if name == "b" else outcome
+
+
+async def test_the_gpu_does_not_wait_while_results_are_checked_and_marked() -> None:
+    release = Releasing()
+    agent = Agent(release=release)
+    agent.put("a", "b", "c")
+    async with agent.running():
+        for name in ("a", "b"):
+            agent.runtime.end(name).set_result(ANSWER)
+        await agent.until(lambda: release.held == ["a", "b"])
+        await agent.until(lambda: agent.runtime.started == ["a", "b", "c"])
+        assert agent.completing.outcomes == {}, "nothing is stored before"
+
+        release.gate.set()
+
+        await agent.until(lambda: agent.completing.outcomes.keys() == {"a", "b"})
+        assert isinstance(agent.completing.outcomes["a"], Answered)
+        assert isinstance(agent.completing.outcomes["b"], Raised)
 
 
 async def test_the_next_run_begins_while_the_answer_of_the_last_one_is_still_arriving() -> None:
