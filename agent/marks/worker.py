@@ -214,6 +214,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever the library prints is no answer
     serve(sys.stdin.buffer, answers)
+    with suppress(BrokenPipeError):
+        answers.close()  # what an agent that was killed did not wait for
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +20,7 @@ from pydantic import SecretStr
 from agent.errors import PermanentError, TransientError
 from agent.marks import signer as module
 from agent.marks.facts import facts_of_request
+from agent.marks.frames import write_frame
 from agent.marks.manifest import GENERATED
 from agent.marks.signer import Signer, WrongSignerError
 from agent.marks.worker import Marker, SignerError
@@ -26,6 +29,7 @@ from contract.outputs import OutputRules, Told, Unmarked
 from fake_runtime import media
 from local.harness.signer import make_signer
 from tests.support.stack import workflow
+from tests.support.waiting import PATIENCE
 
 PEM = make_signer()
 FACTS = facts_of_request({"prompt": workflow("a dog")})
@@ -203,6 +207,26 @@ async def test_a_signer_that_cannot_sign_is_refused(pem: str, words: str) -> Non
     with pytest.raises(SignerError, match=words) as caught:
         Marker(pem)
     assert "PRIVATE" not in str(caught.value)
+
+
+def last_words() -> tuple[bytes, int]:
+    """What a process writes, and ends with, whose agent is gone before it answers."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "agent.marks.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        write_frame(process.stdin, {"signer": "no PEM"}, [])
+        process.stdout.close()
+        return process.stderr.read(), process.wait(PATIENCE)
+
+
+async def test_it_ends_in_silence_when_its_agent_is_killed_in_the_middle() -> None:
+    assert last_words() == (b"", 0)
 
 
 async def test_it_is_refused_at_the_start() -> None:
