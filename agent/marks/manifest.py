@@ -31,7 +31,7 @@ def manifest_of(facts: Facts, told: Collection[Told], *, runtime: str, when: str
         "softwareAgent": {"name": runtime},
         "digitalSourceType": GENERATED,
     }
-    # As text: seeds have 64 bits, and readers of JSON only 53; and the library takes lists of small integers for bytes.
+    # As text: readers of JSON know 53 bits of a seed's 64, and the library would cut each to eight (findings/).
     parameters: dict[str, Any] = {}
     if Told.SEED in told and facts.seeds:
         parameters["darkroom.seed"] = [str(seed) for seed in facts.seeds]
