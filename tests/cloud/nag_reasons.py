@@ -95,7 +95,7 @@ REASONS: Final = [
         "actions that have no resources in IAM: putting traces, describing targets",
     ),
     (
-        r"AwsSolutions-IAM5\[Resource::arn:aws:s3:::[-a-z]+-(output-\d+|models|uploads)/(\.|\.inputs/|\.webhooks/)?\*\]",
+        r"AwsSolutions-IAM5\[Resource::arn:aws:s3:::[-a-z]+-(output-\d+|models|uploads)/(\.|\.(inputs|webhooks|deadlines)/)?\*\]",
         r"(Api/Identity/Role|Webhooks/Identity/Role|Runtimes/[-a-z]+\.identity/Role|Models/CopyRole)/DefaultPolicy/Resource",
         "objects are named by tasks and models; the buckets are named one by one",
     ),

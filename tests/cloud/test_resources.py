@@ -405,7 +405,10 @@ def test_results_are_delivered_by_cloudfront_only_when_the_config_says_so_and_re
     (refusal,) = [item for item in statements if item.get("Sid") == "DeliverNoRecords"]
     assert refusal["Effect"] == "Deny"
     endings = {str(resource["Fn::Join"][1][-1]) for resource in refusal["Resource"]}
-    private = ("agents", "tasks", "ended", "payloads", "idempotency", "inputs", "lists", "requests", "webhooks")
+    private = (
+        *("agents", "deadlines", "ended", "idempotency", "inputs", "lists"),
+        *("payloads", "requests", "tasks", "usage", "webhooks"),
+    )
     assert endings == {f"/.{folder}/*" for folder in private}
 
 

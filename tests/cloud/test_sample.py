@@ -7,7 +7,10 @@ from typing import Any, Final
 import pytest
 
 from api.sample.settings import SampleSettings
-from tests.cloud.synthesis import Synthesis
+from contract.config import Sample
+from contract.fixed_cost import fixed_of
+from contract.prices import bill, fixed_usage, load_prices, total
+from tests.cloud.synthesis import ROOT, Synthesis
 from tests.cloud.test_permissions import actions_of
 
 ON: Final = "AWS::ECS::Service"
@@ -99,3 +102,10 @@ def test_it_takes_callbacks_from_a_queue_of_its_own_and_may_do_nothing_else(with
     (subscription,) = within.properties("AWS::SNS::Subscription", stack)
     assert (subscription["Protocol"], subscription["RawMessageDelivery"]) == ("sqs", True)
     assert subscription["TopicArn"].endswith(f":{within.config.stack_name}-callbacks")
+
+
+def test_its_page_says_what_it_costs(within: Synthesis) -> None:
+    config = within.config
+    without = config.model_copy(update={"cloud": config.cloud.model_copy(update={"sample": Sample()})})
+    costs = [total(bill(fixed_usage(fixed_of(one)), load_prices())) for one in (config, without)]
+    assert f"${costs[0] - costs[1]:.2f} a month" in (ROOT / "docs" / "sample.md").read_text(encoding="utf-8")
