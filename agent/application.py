@@ -7,6 +7,7 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from agent.inputs import Inputs, fetch
 from agent.inputs.payloads import Payloads
 from agent.meter import Meter, price_of
 from agent.nudges import Nudges
+from agent.operations.gen_ai import attributes_of
 from agent.operations.health import HealthServer
 from agent.operations.lifecycle import Lifecycle, LifecycleCollector
 from agent.operations.metrics import Metrics
@@ -154,6 +156,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 visibility_timeout=settings.visibility_timeout,
                 release=release,
                 environment=environment,
+                describe=partial(attributes_of, settings.runtime_type) if tracer.on else None,
             ),
             completion=Completion(
                 queue=queue,

@@ -126,9 +126,7 @@ class Completion:
     async def start(self, held: Held) -> None:
         """Writes the start of an attempt; a refusal is left in `held.refused`."""
         held.holder = self._new_holder()
-        delivery = held.delivery
-        if delivery.waited is not None:
-            held.queued_seconds = delivery.waited + time.monotonic() - delivery.received_at
+        held.queued_seconds = held.age
         transition = partial(
             begin,
             submission=held.submission_id,
@@ -295,6 +293,8 @@ class Completion:
                 held, TransientError("storage_refused", f"the results could not be stored: {describe(error)}")
             )
         upload = time.monotonic() - began
+        if result.image_url and (age := held.age) is not None:
+            self._metrics.first_image.observe(age)
         self._metrics.phases.labels("upload").observe(upload)
         await self._end(
             held,

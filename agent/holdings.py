@@ -84,6 +84,8 @@ class Held:
     facts: Facts | None = None
     """What its files' content credentials may tell of its request; None where they have none."""
     preparing_seconds: float = 0.0
+    described: dict[str, str | int] = field(default_factory=dict)
+    """What the span of its run says of it; empty where there are no spans."""
     queued_seconds: float | None = None
     """From its publication to the start of this attempt; None: not known."""
     holder: str = ""
@@ -103,6 +105,12 @@ class Held:
     """Seconds that it took."""
     progress: float = 0.0
     reported_progress: float = 0.0
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since its message was published, by SQS's clock until its receipt; None: SQS does not tell."""
+        waited = self.delivery.waited
+        return None if waited is None else waited + time.monotonic() - self.delivery.received_at
 
     @property
     def gpu_seconds(self) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
@@ -15,13 +16,14 @@ from agent.environment import EnvironmentKeeper
 from agent.errors import TaskError
 from agent.holdings import Held, Holdings
 from agent.inputs.payloads import Payloads
+from agent.operations.gen_ai import Attributes
 from agent.outcomes import Cancelled, Exhausted, Expired, HandedBack, Outcome, Raised, Settled, Unreadable
 from agent.release import Release
 from agent.runtimes.base import Runtime
 from contract.inputs import NO_RULES
 from contract.record import Submission, TooManyUnfinishedError, submit
 from contract.store import RecordStore, Stored
-from contract.task import RuntimeType, TaskMessage, UnreadableMessageError, parse_task_message
+from contract.task import RuntimeType, TaskMessage, TaskType, UnreadableMessageError, parse_task_message
 from contract.task_lists import TaskLists
 
 log = structlog.get_logger()
@@ -44,6 +46,7 @@ class Preparation:
         visibility_timeout: seconds after which a second copy is looked at again for the first time.
         release: is told of each request, where results are marked.
         environment: of the runtime; without it a task that demands one is not judged.
+        describe: makes what the span of a run says of it out of the task's type and content, where there are spans.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class Preparation:
         visibility_timeout: int,
         release: Release | None = None,
         environment: EnvironmentKeeper | None = None,
+        describe: Callable[[TaskType, dict[str, Any]], Attributes] | None = None,
     ) -> None:
         self._release = release
+        self._describe = describe
         self._holdings = holdings
         self._store = store
         self._lists = lists
@@ -153,6 +158,8 @@ class Preparation:
         if self._release is not None:
             self._release.note_request(held, content)
         metadata = task.metadata
+        if self._describe is not None:
+            held.described = self._describe(metadata.tasktype, content)
         held.prepared = await self._runtime.prepare(
             metadata.tasktype, content, tenant=metadata.tenant, rules=metadata.inputs or NO_RULES
         )

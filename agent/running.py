@@ -78,7 +78,7 @@ class Running:
         held.interruption = asyncio.get_running_loop().create_future()
         held.starting = asyncio.create_task(self._start(held))
         log.info("run_started", type=held.metadata.tasktype)
-        with self._tracer.span("run", held.trace, task_id=held.metadata.id):
+        with self._tracer.span("run", held.trace, task_id=held.metadata.id, **held.described) as span:
             run = asyncio.create_task(
                 self._runtime.run(
                     held.prepared,
@@ -100,13 +100,13 @@ class Running:
                 self._metrics.phases.labels("run").observe(seconds)
                 if run.done():
                     held.leave_gpu()
-                    return _blamed(outcome_of(run, seconds), turn)
+                    return _told(span, _blamed(outcome_of(run, seconds), turn))
                 held.interrupt(Interruption.TIMEOUT)  # without effect when something else came first
                 reason = held.interruption.result()
                 await self._stop(run, reason)
                 # Whatever it returned is not looked at: an interrupted SD Web UI answers 200 with a half-made image.
                 drop(run)
-                return after_interruption(reason, self._task_timeout)
+                return _told(span, after_interruption(reason, self._task_timeout))
             finally:
                 run.cancel()
                 held.leave_gpu()
@@ -129,6 +129,13 @@ class Running:
         await asyncio.wait({run}, timeout=DRAIN_INTERRUPT_TIMEOUT if self._is_draining() else INTERRUPT_TIMEOUT)
         if not run.done():
             self._stuck()
+
+
+def _told[O: Outcome | Answering](span: Any, outcome: O) -> O:
+    """Returns the outcome, after its span was told of an error; None: there are no spans."""
+    if span is not None and isinstance(outcome, Raised):
+        span.set_attribute("error.type", outcome.error.code)
+    return outcome
 
 
 def _blamed(outcome: Outcome | Answering, turn: Turn) -> Outcome | Answering:

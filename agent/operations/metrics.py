@@ -29,6 +29,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.first_image = Histogram(
+            "darkroom_agent_time_to_first_image_seconds",
+            "Seconds from the publication of a task to its first image in S3.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
         self.busy = Counter("darkroom_agent_busy_seconds", "Seconds with a run under way.", registry=self.registry)
         self.idle = Counter("darkroom_agent_idle_seconds", "Seconds with a runtime but no run.", registry=self.registry)
         self.held = Gauge("darkroom_agent_held_messages", "Held messages, by stage.", ["stage"], registry=self.registry)

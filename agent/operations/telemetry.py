@@ -13,6 +13,9 @@ from agent.settings import Settings
 class Tracer(Protocol):
     """Makes spans."""
 
+    on: bool
+    """Whether anybody gets them."""
+
     def span(self, name: str, trace: str | None, **attributes: str | int) -> AbstractContextManager[Any]:
         """Returns a span that is a child of an X-Ray trace header (`Root=…;Parent=…;Sampled=…`), if there is one."""
 
@@ -25,6 +28,8 @@ class Tracer(Protocol):
 
 class NoTracer:
     """Tracing that is off."""
+
+    on = False
 
     def span(self, name: str, trace: str | None, **attributes: str | int) -> AbstractContextManager[Any]:
         """Returns a context that does nothing."""
@@ -46,6 +51,8 @@ def make_tracer(settings: Settings) -> Tracer:
 
 class _OpenTelemetryTracer:
     """Spans in batches to an OTLP/HTTP endpoint, from a thread of its own."""
+
+    on = True
 
     def __init__(self, settings: Settings) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ class Span:
     trace: str
     span: str
     parent: str
+    said: Mapping[str, str | int]
+    """Its attributes, of texts and whole numbers."""
 
 
 @contextmanager
@@ -41,7 +43,12 @@ def collector() -> Iterator[tuple[str, list[Span]]]:
             names = {item.key: item.value.string_value for item in resource.resource.attributes}
             spans.extend(
                 Span(
-                    names["service.name"], item.name, item.trace_id.hex(), item.span_id.hex(), item.parent_span_id.hex()
+                    names["service.name"],
+                    item.name,
+                    item.trace_id.hex(),
+                    item.span_id.hex(),
+                    item.parent_span_id.hex(),
+                    {told.key: told.value.string_value or told.value.int_value for told in item.attributes},
                 )
                 for scope in resource.scope_spans
                 for item in scope.spans
@@ -66,7 +73,7 @@ def test_the_spans_of_a_task_are_one_trace_from_the_request_to_the_end(localstac
         clients_trace, clients_span = "6b016d550e07cad5c3eec9fbfb5c2e43", "53995c3f42cd8ad8"
         header = f"Root=1-{clients_trace[:8]}-{clients_trace[8:]};Parent={clients_span};Sampled=1"
         for more in ({}, {"x-amzn-trace-id": header}):
-            answer = stack.post("/v1alpha2", {"task": task(unique("traced"), runtime)}, **more)
+            answer = stack.post("/v1alpha2", {"task": task(unique("traced"), runtime, seed=11)}, **more)
             assert answer.status_code == 200, answer.text
 
         def requests() -> list[Span]:
@@ -85,4 +92,8 @@ def test_the_spans_of_a_task_are_one_trace_from_the_request_to_the_end(localstac
         for request in (ours, clients):
             assert request.service == "darkroom-api"
             assert {span.parent for span in of_agent(request)} == {request.span}
+            [run] = [span for span in of_agent(request) if span.name == "run"]
+            assert run.said["gen_ai.output.type"] == "image"
+            assert run.said["gen_ai.request.seed"] == 11
+            assert "error.type" not in run.said
         assert "GET /readyz" not in {span.name for span in spans}, "probes would be nearly all that there is to see"
