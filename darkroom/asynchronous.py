@@ -304,6 +304,22 @@ class AsyncDarkroom:
         """
         return dict(await self._call(calls.environment(runtime, hash, against)))
 
+    async def usage(
+        self,
+        *,
+        by: Sequence[str] | str = (),
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+    ) -> dict[str, Any]:
+        """Returns what the tasks have cost that ended in a span: `rows`, the dearest first, and their `total`.
+
+        Args:
+            by: one or several of key, runtime, tag, tag:NAME; empty: the total alone.
+            since: ended not before; None: the day so far (UTC).
+            until: ended before; None: now.
+        """
+        return dict(await self._call(calls.usage(by, since, until)))
+
     async def convert(self, workflow: bytes | Mapping[str, Any], *, runtime: str) -> dict[str, Any]:
         """Makes a task's content of a ComfyUI workflow in any form.
 

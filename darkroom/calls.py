@@ -126,6 +126,16 @@ def page(
     return Call("GET", "/v1/tasks?" + urlencode({key: value for key, value in wanted.items() if value}))
 
 
+def usage(by: Sequence[str] | str, since: datetime | str | None, until: datetime | str | None) -> Call:
+    """Returns the call that sums up what tasks have cost."""
+    wanted = {
+        "by": by if isinstance(by, str) else ",".join(by),
+        "from": since.isoformat() if isinstance(since, datetime) else since,
+        "to": until.isoformat() if isinstance(until, datetime) else until,
+    }
+    return Call("GET", "/v1/usage?" + urlencode({key: value for key, value in wanted.items() if value}))
+
+
 def retry(task: Task | str, content: Mapping[str, Any] | None, metadata: Mapping[str, Any] | None) -> Call:
     """Returns the call that runs a task again."""
     change = {key: dict(value) for key, value in (("content", content), ("metadata", metadata)) if value is not None}

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from contract.costs import Cost
 from contract.record import Status, Submission
 from loadtest.mix import Work
 
@@ -53,6 +54,8 @@ class Seen(BaseModel):
     upload: float | None = None
     images: int = 0
     error: str = ""
+    cost: Cost | None = None
+    """None: the agents know of no price."""
 
     @classmethod
     def of(cls, submission: Submission) -> Seen:
@@ -71,6 +74,7 @@ class Seen(BaseModel):
             upload=timings.upload if timings else None,
             images=len(submission.image_url),
             error=submission.error.message if submission.error else "",
+            cost=submission.cost,
         )
 
 

@@ -15,6 +15,7 @@ from contract.prices import (
     PriceTable,
     Usage,
     bill,
+    by_service,
     fixed_usage,
     per_image,
     requests_of,
@@ -40,6 +41,22 @@ class Bill:
     variable_at_full_use: tuple[Line, ...]
     """The same images on GPUs that are never idle, as the reference's cost table has it."""
     fixed: tuple[Line, ...]
+    utilisation: float = 0.0
+    """The share of the paid GPU hours in which tasks ran."""
+
+    @property
+    def gpu_tasks(self) -> Decimal:
+        """USD of the GPU nodes that tasks have used: the sum of what they tell of themselves (docs/costs.md)."""
+        return (self._gpu * Decimal(repr(self.utilisation))).quantize(Decimal("0.01"))
+
+    @property
+    def gpu_idle(self) -> Decimal:
+        """USD of the GPU nodes for the rest: starts, and waiting for tasks."""
+        return self._gpu - self.gpu_tasks
+
+    @property
+    def _gpu(self) -> Decimal:
+        return by_service(self.variable).get("Amazon EC2", Decimal(0))
 
     @property
     def total(self) -> Decimal:
@@ -68,6 +85,7 @@ def monthly_bill(outcome: Outcome, scaling: Scaling, run: Run, table: PriceTable
         variable=bill(_usage(images, node_hours, run, _extra_sqs(outcome, scaling, run, times)), table),
         variable_at_full_use=bill(_usage(images, useful_hours, run, 0.0), table),
         fixed=bill(fixed_usage(fixed), table),
+        utilisation=outcome.utilisation,
     )
 
 

@@ -85,6 +85,9 @@ def _bill_table(bill: Bill, prices: PriceTable) -> Table:
     ideal, real = by_service(bill.variable_at_full_use), by_service(bill.variable)
     for service in real:
         table.add_row(service, _usd(ideal.get(service, Decimal(0))), _usd(real[service]))
+        if service == "Amazon EC2":
+            table.add_row("  of which tasks", _usd(ideal.get(service, Decimal(0))), _usd(bill.gpu_tasks))
+            table.add_row("  of which idle", _usd(Decimal(0)), _usd(bill.gpu_idle))
     table.add_section()
     table.add_row("for the images", _usd(total(bill.variable_at_full_use)), _usd(total(bill.variable)))
     for service, amount in by_service(bill.fixed).items():
@@ -165,6 +168,8 @@ def as_json(plan: Plan, table: PriceTable) -> dict[str, Any]:
             "variable": [_line(line) for line in bill.variable],
             "variable_at_full_use": [_line(line) for line in bill.variable_at_full_use],
             "fixed": [_line(line) for line in bill.fixed],
+            "gpu_tasks_usd": str(bill.gpu_tasks),
+            "gpu_idle_usd": str(bill.gpu_idle),
             "total_usd": str(bill.total),
             "variable_usd_per_thousand_images": str(bill.per_thousand),
             "prices": {"region": table.region, "as_of": table.as_of.isoformat(), "source": table.source},

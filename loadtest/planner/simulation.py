@@ -19,6 +19,7 @@ import heapq
 import math
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
@@ -167,13 +168,23 @@ class Outcome:
         return self.busy_seconds / self.node_seconds if self.node_seconds else 0.0
 
 
-def simulate(arrivals: Arrivals, scaling: Scaling, run: Run) -> Outcome:
-    """Returns what becomes of a load; the same for the same arguments."""
-    return _Simulation(arrivals, scaling, run).run()
+def simulate(arrivals: Arrivals, scaling: Scaling, run: Run, *, book: Callable[[float], None] | None = None) -> Outcome:
+    """Returns what becomes of a load; the same for the same arguments.
+
+    Args:
+        arrivals: the load.
+        scaling: the scaler's settings.
+        run: everything else.
+        book: is told the GPU seconds of each run, of those that were lost too.
+    """
+    return _Simulation(arrivals, scaling, run, book).run()
 
 
 class _Simulation:
-    def __init__(self, arrivals: Arrivals, scaling: Scaling, run: Run) -> None:
+    def __init__(
+        self, arrivals: Arrivals, scaling: Scaling, run: Run, book: Callable[[float], None] | None = None
+    ) -> None:
+        self._book = book
         self._pieces = arrivals.pieces(run.seed)
         self._settings = run
         self._ahead, self._at_runtime = run.work.ahead, run.work.at_runtime
@@ -366,6 +377,8 @@ class _Simulation:
             outcome.waits_of.setdefault(pod.arrived.tenant, Percentiles()).add(pod.started - pod.arrived)
             if self._fair is not None:
                 self._fair.ended(pod.arrived)
+        if self._book:
+            self._book(self._now - pod.started)
         self._started -= pod.started
         if work.gap:
             pod.ends = (*pod.ends, self._now)[-self._at_runtime :]
@@ -411,6 +424,8 @@ class _Simulation:
         outcome = self._outcome
         outcome.repeated_tasks += 1
         outcome.busy_seconds += max(0.0, self._now - pod.started)
+        if self._book:
+            self._book(max(0.0, self._now - pod.started))
         self._started -= pod.started
         pod.run += 1
         self._leaving -= 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from contract.costs import GpuPrice, split_bill
 from contract.prices import (
     REFERENCE_INSTANCE,
     Capacity,
@@ -68,6 +69,19 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What the GPUs of this run cost, in USD: what the tasks tell of themselves, and idle time; None: not known."""
+
+    tasks_seconds: Decimal
+    idle_seconds: Decimal
+    tasks: Decimal | None
+    idle: Decimal | None
+    together: Decimal | None
+    source: str
+    """Of the prices."""
+
+
+@dataclass(frozen=True)
 class Figures:
     """Everything that the report says in numbers."""
 
@@ -82,6 +96,8 @@ class Figures:
     """0 to 1, until the queue was empty."""
     gpu_seconds: float
     cost: Cost | None
+    spent: Spent | None
+    """None: the agents count no costs, or no GPU's time was seen."""
     skew: dict[str, float]
     """Seconds by which a clock was corrected, where it was."""
     starts: list[StepFigures]
@@ -96,9 +112,10 @@ class Figures:
     def as_json(self) -> dict[str, Any]:
         """Returns all of it as JSON can hold it."""
         cost = None if self.cost is None else {key: _plain(value) for key, value in vars(self.cost).items()}
+        spent = None if self.spent is None else {key: _plain(value) for key, value in vars(self.spent).items()}
         phases = [{key: _plain(value) for key, value in vars(item).items()} for item in self.phases]
         starts = [vars(item) for item in self.starts]
-        return {**vars(self), "phases": phases, "cost": cost, "starts": starts}
+        return {**vars(self), "phases": phases, "cost": cost, "spent": spent, "starts": starts}
 
 
 def _plain(value: Any) -> Any:
@@ -123,6 +140,7 @@ def figures_of(run: Run) -> Figures:
         gpu_idle=use.idle_share,
         gpu_seconds=use.available,
         cost=None if use.idle_share is None or not images else cost_of(use.available, use.busy, images),
+        spent=spent_of(run, use.available),
         skew={
             name: bounds.offset
             for name, bounds in [("API", run.clocks.api), *run.clocks.agents.items()]
@@ -141,6 +159,29 @@ def _starts(run: Run) -> list[StepFigures]:
         for step, seconds in start.steps.items():
             steps.setdefault(step, []).append(seconds)
     return [StepFigures(step, len(all_), sum(all_) / len(all_), max(all_)) for step, all_ in steps.items()]
+
+
+def spent_of(run: Run, available: float) -> Spent | None:
+    """Returns what the GPUs of a run cost.
+
+    Args:
+        run: with what its tasks tell.
+        available: GPU seconds that were there, and paid for.
+    """
+    costs = [task.seen.cost for task in run.tasks if task.seen is not None and task.seen.cost is not None]
+    if not costs or available <= 0:
+        return None
+    prices = {cost.price for cost in costs}
+    sources = sorted({cost.source for cost in costs})
+    # Where GPUs differ, nobody here can tell which of them were idle.
+    [price] = prices if len(prices) == 1 else [None]
+    gpu = GpuPrice(None if price is None else Decimal(repr(price)), "")
+    # A GPU is seen every second, and a task may have begun before the first look.
+    used = sum(cost.gpu_seconds for cost in costs)
+    split = split_bill(costs, paid_seconds=max(available, used), price=gpu)
+    return Spent(
+        split.tasks_seconds, split.idle_seconds, split.tasks_usd, split.idle_usd, split.total_usd, "; ".join(sources)
+    )
 
 
 def cost_of(available: float, busy: float, images: int) -> Cost:

@@ -95,6 +95,29 @@ def tasks(  # noqa: PLR0917 - typer reads options from parameters
         show_tasks(list(some))
 
 
+def usage(  # noqa: PLR0917 - as above
+    by: Annotated[str, typer.Option("--by", help="With commas between them: key, runtime, tag, tag:NAME.")] = "runtime",
+    since: Annotated[str, typer.Option("--since", help="How long ago at most (2h, 30d), or a time.")] = "1d",
+    until: Annotated[str | None, typer.Option("--until", help="How long ago at least, or a time.")] = None,
+    as_json: JsonOption = False,
+    api: ApiOption = None,
+    api_key: KeyOption = None,
+) -> None:
+    """Show what tasks have cost that ended in a span.
+
+    Example: darkroom usage --by tag:team --since 30d
+    """
+    first, last = _moment(since, "--since"), _moment(until, "--until")
+    with connected(api, api_key) as client:
+        found = client.usage(by=by, since=first, until=last)
+    if as_json:
+        print_json(found)
+        return
+    from local.client.show import show_usage  # noqa: PLC0415 - as above
+
+    show_usage(found)
+
+
 def retry(
     task_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Tasks that have ended.")],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for them and save their images.")] = True,

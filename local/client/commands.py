@@ -45,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("retry")(browsing.retry)
     app.command("upload")(upload)
     app.command("runtimes")(runtimes)
+    app.command("usage")(browsing.usage)
     app.command("dead-letters")(browsing.dead_letters)
     app.add_typer(environments.app, name="environment")
 

@@ -90,6 +90,27 @@ def show_runtimes(runtimes: Iterable[dict[str, Any]]) -> None:
     Console().print(table)
 
 
+def show_usage(usage: dict[str, Any]) -> None:
+    """Prints a table of what tasks have cost, and their sum."""
+    parts = usage["by"]
+    table = Table(*parts, "tasks", "GPU seconds", "USD", box=SIMPLE_HEAD, pad_edge=False)
+    rest = [{"tasks": 0, **usage["rest"]}] if usage["rest"] else []
+    for row in [*usage["rows"], *rest]:
+        table.add_row(*(Text(str(row.get(part) or "-")) for part in parts), *_spent(row))
+    total = usage["total"]
+    if parts:
+        table.add_section()
+    table.add_row(*(Text("total" if at == 0 else "") for at, _ in enumerate(parts)), *_spent(total))
+    _print(table, "")
+    if total["unpriced_tasks"]:
+        Console(stderr=True).print(f"the price of {total['unpriced_tasks']} tasks is not known", highlight=False)
+
+
+def _spent(row: dict[str, Any]) -> tuple[str, str, str]:
+    usd = "unknown" if row["usd"] is None else f"{row['usd']:.6f}"
+    return str(row["tasks"]), f"{row['gpu_seconds']:,.1f}", usd
+
+
 def show_letters(letters: Iterable[dict[str, Any]]) -> None:
     """Prints a table of dead letters."""
     table = Table("message", "runtime", "task", "status", "attempts", "sent", "reason")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from contract.costs import GpuPrice, charged
 from loadtest.checks import judge
 from loadtest.report.compare import differences, write_comparison
 from loadtest.report.figures import cost_of, figures_of
@@ -123,6 +125,37 @@ def test_a_million_images_cost_what_their_gpu_seconds_cost() -> None:
     assert float(cost.gpu_if_never_idle) == pytest.approx(220.83, abs=0.02)
     assert float(cost.gpu) == pytest.approx(2 * 220.83, abs=0.04)
     assert cost.busy_share == 0.5
+
+
+def priced(price: GpuPrice) -> Run:
+    """Returns the run whose tasks tell what they have cost."""
+    made = some_run()
+    tasks = [
+        item.model_copy(update={"seen": item.seen.model_copy(update={"cost": charged(None, 0.5, price)})})
+        if item.seen
+        else item
+        for item in made.tasks
+    ]
+    return replace(made, tasks=tasks)
+
+
+def test_what_tasks_tell_of_their_cost_and_idle_time_are_the_bill_of_the_runs_gpus(tmp_path: Path) -> None:
+    made = priced(GpuPrice(Decimal(3600), "mine"))
+    figures = figures_of(made)
+    assert figures.spent is not None
+    assert (figures.spent.tasks, figures.spent.tasks_seconds) == (20, 20)
+    assert figures.spent.together == pytest.approx(Decimal(figures.gpu_seconds))
+    assert figures.spent.idle == figures.spent.together - 20
+    write_report(tmp_path, made, judge(made))
+    assert "What the GPUs of this run cost" in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["figures"]["spent"]["tasks"] == 20
+
+
+def test_a_price_that_is_not_known_leaves_the_runs_bill_unknown() -> None:
+    spent = figures_of(priced(GpuPrice(None, "nobody knows"))).spent
+    assert spent is not None
+    assert (spent.tasks, spent.idle, spent.together) == (None, None, None)
+    assert figures_of(some_run()).spent is None
 
 
 def test_durations_are_written_as_people_do() -> None:

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.chart_values import chart_defaults
-from contract.prices import Fixed, by_service, load_prices, total
+from contract.costs import Cost, charged, split_bill
+from contract.gpu_prices import default_price
+from contract.prices import Capacity, Fixed, by_service, load_prices, total
 from contract.scaling.settings import Scaling
 from loadtest.planner.arrivals import Recorded, daily, from_csv
 from loadtest.planner.asking import Chance, Oldest
@@ -185,3 +187,31 @@ def test_gpus_that_are_never_idle_cost_as_in_the_references_table() -> None:
     assert outcome.utilisation > 0.97
     real, ideal = (by_service(lines)["Amazon EC2"] for lines in (bill.variable, bill.variable_at_full_use))
     assert ideal < real < ideal * Decimal("1.04")
+
+
+def test_what_the_tasks_of_a_month_have_cost_and_idle_time_are_the_planners_bill() -> None:
+    """Thirty days with GPUs that come and go, and Spot nodes that are taken: no run is left out, none counts twice."""
+    costs: list[Cost] = []
+    nodes = Nodes(instance="g6.2xlarge", capacity=Capacity.SPOT, interruptions_per_hour=0.5)
+    price = default_price(region=load_prices().region, instance=nodes.instance, capacity=nodes.capacity)
+    # A scaler that looks seldom, for the sake of the test's time.
+    scaling = Scaling(min_replica_count=0, max_replica_count=5, queue_length=2, polling_interval=600)
+    run = Run(work=Work(seconds=60, spread=0.5, grace_seconds=10), nodes=nodes, sync_period=600)
+
+    outcome = simulate(
+        daily(400, 30, noon_to_night=5), scaling, run, book=lambda spent: costs.append(charged(None, spent, price))
+    )
+
+    bill = monthly_bill(outcome, scaling, run, load_prices(), Fixed())
+    split = split_bill(costs, paid_seconds=outcome.node_seconds, price=price)
+    assert outcome.repeated_tasks > 10
+    assert len(costs) == outcome.tasks + outcome.repeated_tasks
+    assert split.total_usd is not None
+    assert split.tasks_usd is not None
+    assert split.idle_usd is not None
+    # The bill is rounded to the cent, and its hours to a hundredth.
+    cent = Decimal("0.02")
+    assert abs(split.total_usd - by_service(bill.variable)["Amazon EC2"]) <= cent
+    assert abs(split.tasks_usd - bill.gpu_tasks) <= cent
+    assert abs(split.idle_usd - bill.gpu_idle) <= cent
+    assert bill.gpu_tasks + bill.gpu_idle == by_service(bill.variable)["Amazon EC2"]
