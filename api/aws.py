@@ -46,7 +46,7 @@ class S3(S3Client, Protocol):
     async def delete_object(self, *, Bucket: str, Key: str) -> None:  # noqa: N803 - S3's names
         """Amazon S3 DeleteObject."""
 
-    def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803 - S3's names
+    def list_folder(self, *, Bucket: str, Prefix: str, StartAfter: str = "") -> AsyncIterator[Listed]:  # noqa: N803
         """Amazon S3 ListObjectsV2, page after page."""
 
 

@@ -240,9 +240,13 @@ class Usage:
         return looked_at
 
     async def _keys(self, tenant: str, *, first: str, last: str) -> list[str]:
-        """Lists the logs of some days: those of a whole month go by one listing, those of a day by their own."""
-        prefix = usage_folder(tenant) + _common(first, last)
-        return [item.key async for item in self._s3.list_folder(Bucket=self._bucket, Prefix=prefix)]
+        """Lists the logs of some days, and none of those before."""
+        folder, found = usage_folder(tenant), list[str]()
+        async for item in self._s3.list_folder(Bucket=self._bucket, Prefix=folder, StartAfter=folder + first):
+            if item.key[len(folder) :][: len(last)] > last:
+                break
+            found.append(item.key)
+        return found
 
     async def _read(self, logs: Sequence[TaskLog]) -> AsyncIterator[list[Used]]:
         """Yields the lines of logs, an object after the other, a few ahead."""
@@ -265,12 +269,3 @@ class Usage:
         async with self._reading:
             segment = await log.segment(seq)
         return lines_of(segment) if segment is not None else []
-
-
-def _common(first: str, last: str) -> str:
-    """Returns how two days begin, as far as a listing can go by it: `2026-01-31`, `2026-01-`, `2026-` or nothing."""
-    if first == last:
-        return f"{first}/"
-    if first[:8] == last[:8]:
-        return first[:8]
-    return first[:5] if first[:5] == last[:5] else ""

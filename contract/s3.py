@@ -227,14 +227,22 @@ class S3:
         link: str = await (await self.whole()).generate_presigned_url("upload_part", Params=part, ExpiresIn=seconds)
         return link
 
-    async def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803
+    async def list_folder(
+        self,
+        *,
+        Bucket: str,  # noqa: N803
+        Prefix: str,  # noqa: N803
+        StartAfter: str = "",  # noqa: N803
+    ) -> AsyncIterator[Listed]:
         """Amazon S3 ListObjectsV2, page after page: yields all objects below a folder, in the order of their keys.
+
+        The prefix is that of a whole folder: obstore finds nothing by a part of a name.
 
         Raises:
             UnreachableError: a page repeats what was there before: an emulator's listing would never end.
         """
         self._check(Bucket)
-        last = ""
+        last = StartAfter
         for pages in (self._list_plain, self._list_any):
             try:
                 async for page in pages(Bucket, Prefix, last):

@@ -1,7 +1,7 @@
 """What a run's span says of it in the words of OpenTelemetry's conventions for generative AI: never a prompt.
 
-The conventions are release 0.1.0 of open-telemetry/semantic-conventions-genai, the first of its own (status:
-development). They know no operation of making images; `generate_content` is theirs for anything but text alone.
+The conventions are version 1.41.0 of open-telemetry/semantic-conventions (docs/gen-ai/gen-ai-spans.md, status:
+development). They know no operation of making images; `generate_content` is theirs for any content.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ import { Runtimes, watchRuntimes } from "./runtimes.js";
 import { sink } from "./sink.js";
 import { Submit } from "./submit.js";
 import { TaskPage } from "./task.js";
+import { Usage } from "./usage.js";
 
-const VIEWS = { tasks: TaskList, gallery: Gallery, runtimes: Runtimes, callbacks: Callbacks, submit: Submit };
-const TABS = [["tasks", "Tasks"], ["gallery", "Gallery"], ["runtimes", "Runtimes"], ...(sink ? [["callbacks", "Callbacks"]] : []), ["submit", "New task"]];
+const VIEWS = { tasks: TaskList, gallery: Gallery, runtimes: Runtimes, usage: Usage, callbacks: Callbacks, submit: Submit };
+const TABS = [["tasks", "Tasks"], ["gallery", "Gallery"], ["runtimes", "Runtimes"], ["usage", "Usage"], ...(sink ? [["callbacks", "Callbacks"]] : []), ["submit", "New task"]];
 
 function Console() {
   const { name, id } = place.value;

@@ -14,6 +14,7 @@ import { go, place, to } from "./router.js";
 import { callbacksOf, linesOf, local, sink } from "./sink.js";
 import { cancel, ended, learn, retry, tasks } from "./tasks.js";
 import { Timeline } from "./timeline.js";
+import { dollars } from "./usage.js";
 
 const SLOW = 10000;
 
@@ -36,7 +37,7 @@ export function TaskPage() {
     <${Progress} task=${task} />
     <${Why} task=${task} />
     <${Results} task=${task} />
-    <div class="card"><h3>Time</h3><${Timeline} task=${task} /></div>
+    <div class="card"><h3>Time</h3><${Timeline} task=${task} />${task.cost && html`<p class="faint">${task.cost.gpu_seconds.toFixed(1)} GPU seconds, <a href=${to("usage")}>cost</a> ${dollars(task.cost.usd)} (${task.cost.source})</p>`}</div>
     <${Request} task=${task} />
     ${task.webhook && html`<${Deliveries} task=${task} over=${over} />`}
     <${Callbacks} task=${task} over=${over} />

@@ -260,3 +260,14 @@ def test_without_an_api_the_command_says_how_to_start_one(darkroom: Callable[...
 @pytest.mark.parametrize("command", ["submit", "list", "watch", "retry", "status", "upload", "dead-letters"])
 def test_each_command_shows_an_example(darkroom: Callable[..., Result], command: str) -> None:
     assert f"darkroom {command}" in darkroom(command, "--help").output.partition("Example")[2]
+
+
+def test_the_usage_is_asked_for_by_client_and_command(client: Darkroom, darkroom: Callable[..., Result]) -> None:
+    # These agents know of no price.
+    nothing = {"tasks": 0, "gpu_seconds": 0, "usd": 0, "unpriced_tasks": 0}
+    found = client.usage(by=["runtime", "tag:team"], since="2026-01-01", until="2026-01-31")
+    assert (found["by"], found["rows"], found["total"]) == (["runtime", "tag:team"], [], nothing)
+    told = darkroom("usage", "--by", "key", "--since", "2d")
+    assert told.exit_code == 0, told.output
+    assert ["total", "0", "0.0", "0.000000"] in [line.split() for line in told.stdout.splitlines()]
+    assert "tag:NAME" in darkroom("usage", "--by", "colour").output

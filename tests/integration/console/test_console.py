@@ -80,6 +80,9 @@ def test_a_task_is_followed_from_the_form_to_its_picture(shown: Shown, open_page
     for told in ("a red fox", "blurry", "7"):
         expect(facts.get_by_text(told, exact=True)).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("generation"))).to_be_visible()
+    expect(page.get_by_text("GPU seconds")).to_be_visible()
+    page.get_by_role("link", name="Usage").click()
+    expect(page.get_by_role("row", name=re.compile("^sdruntime .*\\$"))).to_be_visible()
     assert refused == []
 
 

@@ -123,8 +123,8 @@ def test_a_foreign_publisher_cannot_name_a_tenant_that_is_no_folder(stack: Stack
 
 
 def usage(stack: Stack, key: str, by: str) -> dict[str, Any]:
-    """Returns what tasks have cost today, the night before included."""
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    """Returns what tasks have cost in the last two days."""
+    since = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     answer = http().get(f"{stack.api}/v1/usage", params={"by": by, "from": since}, headers={"x-api-key": key})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())

@@ -46,7 +46,7 @@ class Bucket:
     def put(self, key: str, data: bytes, *, ago: float = 0) -> None:
         self.objects[key] = (data, NOW - timedelta(seconds=ago))
 
-    async def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803
+    async def list_folder(self, *, Bucket: str, Prefix: str, **_: str) -> AsyncIterator[Listed]:  # noqa: N803
         self.calls.append("LIST")
         if self.away:
             raise ClientError({"Error": {"Code": "SlowDown"}}, "ListObjectsV2")

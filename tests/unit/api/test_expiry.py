@@ -108,7 +108,7 @@ class Aws:
         self._call()  # it may die before it hears of it
         return {"ETag": self.objects[Key][1]}
 
-    async def list_folder(self, *, Bucket: str, Prefix: str) -> AsyncIterator[Listed]:  # noqa: N803
+    async def list_folder(self, *, Bucket: str, Prefix: str, **_: str) -> AsyncIterator[Listed]:  # noqa: N803
         self._call()
         for key in sorted(self.objects):
             if key.startswith(Prefix):

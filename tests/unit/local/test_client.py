@@ -17,7 +17,7 @@ from darkroom.errors import checked
 from darkroom.events import Event, parse_events
 from local.client.__main__ import make_app
 from local.client.requests import UnknownRequestError, from_prompt, route_of, task_id_of
-from local.client.show import outcome, show_letters, show_tasks
+from local.client.show import outcome, show_letters, show_tasks, show_usage
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -147,3 +147,20 @@ def test_the_examples_of_a_command_keep_their_lines(command: str) -> None:
     examples = text.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
     assert len(examples) > 1
     assert all(line.strip().startswith(f"darkroom {command}") for line in examples)
+
+
+def test_usage_is_shown_with_its_sum_and_says_where_a_price_is_not_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    priced = {"tasks": 2, "gpu_seconds": 3.5, "usd": 0.25, "unpriced_tasks": 0}
+    unpriced = {"tasks": 1, "gpu_seconds": 1.0, "usd": None, "unpriced_tasks": 1}
+    rows = [{"tag:team": "ads", **priced}, {"tag:team": None, **unpriced}]
+    total = {"tasks": 3, "gpu_seconds": 4.5, "usd": None, "unpriced_tasks": 1}
+    show_usage({"by": ["tag:team"], "rows": rows, "rest": None, "total": total})
+    out, err = capsys.readouterr()
+    lines = [line.split() for line in out.splitlines()]
+    assert ["ads", "2", "3.5", "0.250000"] in lines
+    assert ["-", "1", "1.0", "unknown"] in lines
+    assert ["total", "3", "4.5", "unknown"] in lines
+    assert "of 1 tasks is not known" in err
