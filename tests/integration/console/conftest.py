@@ -66,8 +66,8 @@ def shown(chromium: str, localstack: str, tmp_path_factory: pytest.TempPathFacto
     with Stack(deploy(localstack, config=CONFIG), tmp_path_factory.mktemp("console")) as stack:
         stack.start_api()
         drawing = stack.start_pod("drawingruntime", ready=False)
-        settings = {"RUNTIME_FAKE": "true", "STATUS_INTERVAL_SECONDS": 1, "GPU_HOUR_USD": "3600"}
-        yield Shown(stack, stack.start_pod("sdruntime", **settings), drawing)
+        pod = stack.start_pod("sdruntime", RUNTIME_FAKE="true", STATUS_INTERVAL_SECONDS=1, GPU_HOUR_USD="3600")
+        yield Shown(stack, pod, drawing)
 
 
 @pytest.fixture

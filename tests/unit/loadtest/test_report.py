@@ -143,7 +143,7 @@ def test_what_tasks_tell_of_their_cost_and_idle_time_are_the_bill_of_the_runs_gp
     made = priced(GpuPrice(Decimal(3600), "mine"))
     figures = figures_of(made)
     assert figures.spent is not None
-    assert (figures.spent.tasks, figures.spent.tasks_seconds) == (20, 20)
+    assert figures.spent.tasks == figures.spent.tasks_seconds == 20
     assert figures.spent.together == pytest.approx(Decimal(figures.gpu_seconds))
     assert figures.spent.idle == figures.spent.together - 20
     write_report(tmp_path, made, judge(made))
