@@ -22,6 +22,7 @@ from agent.holdings import Holdings
 from agent.inputs import Inputs, fetch
 from agent.inputs.payloads import Payloads
 from agent.meter import Meter, price_of
+from agent.model_digests import ModelDigests
 from agent.nudges import Nudges
 from agent.operations.gen_ai import attributes_of
 from agent.operations.health import HealthServer
@@ -118,6 +119,9 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
             settings.runtime_name,
             image=settings.runtime_image,
             fake=settings.runtime_fake,
+            digests=ModelDigests(settings.models_folder, settings.models_digests_file)
+            if settings.models_folder is not None
+            else None,
         )
         await stack.enter_async_context(_beside(environment.run(), "environment"))
 
@@ -218,6 +222,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> bool:
                 recycling=recycling,
                 holdings=holdings,
                 metrics=metrics,
+                environment=lambda: environment.hash,
             )
             stack.push_async_callback(presence.end)
             await stack.enter_async_context(_beside(presence.run(), "presence"))

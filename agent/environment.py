@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from agent.aws import describe
 from agent.decisions import detour
 from agent.errors import PermanentError, TaskError
+from agent.model_digests import ModelDigests
 from agent.outcomes import HandedBack
 from contract.environment import Lock, note_environment, read_index
 from contract.objects import environment_key
@@ -65,16 +66,28 @@ class EnvironmentKeeper:
         name: the runtime's, of config.yaml.
         image: the server's container image; empty: not known.
         fake: whether the runtime is a stand-in.
+        digests: of the models that the agent sees, too.
     """
 
     def __init__(
-        self, runtime: TellsEnvironment, s3: S3, bucket: str, name: str, *, image: str = "", fake: bool = False
+        self,
+        runtime: TellsEnvironment,
+        s3: S3,
+        bucket: str,
+        name: str,
+        *,
+        image: str = "",
+        fake: bool = False,
+        digests: ModelDigests | None = None,
     ) -> None:
         self._runtime = runtime
         self._s3 = s3
         self._bucket = bucket
         self._name = name
         self._beside = {"image": image or None, "fake": fake}
+        self._digests = digests
+        self._incomplete = asyncio.Event()
+        self._computing = False
         self._met = asyncio.Event()
         self._known = asyncio.Event()
         self._meetings = 0
@@ -96,7 +109,24 @@ class EnvironmentKeeper:
         self._met.set()
 
     async def run(self) -> None:
-        """Looks each time that the server is met, and now and then in between."""
+        """Looks each time that the server is met, and now and then in between; computes digests beside that."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_whenever_due())
+            if self._digests is not None:
+                group.create_task(self._compute(self._digests))
+
+    async def _compute(self, digests: ModelDigests) -> None:
+        while True:
+            await self._incomplete.wait()
+            self._incomplete.clear()
+            self._computing = True
+            try:
+                if await digests.compute():
+                    self._met.set()  # the same server, of which more is known
+            finally:
+                self._computing = False
+
+    async def _look_whenever_due(self) -> None:
         while True:
             await self._met.wait()
             self._met.clear()
@@ -122,6 +152,10 @@ class EnvironmentKeeper:
             log.warning("the runtime's environment is not known", error=str(error))
             return False
         lock = told.model_copy(update=self._beside).in_order()
+        if self._digests is not None:
+            lock = await self._digests.fill(lock)
+            if self._digests.lacks:
+                self._incomplete.set()
         hashed = await asyncio.to_thread(lambda: lock.hash)
         if meeting != self._meetings:
             return False
@@ -168,7 +202,8 @@ class EnvironmentKeeper:
             log.info("a task demands an environment, and this one is not known yet", wanted=wanted)
         if self._hash == wanted:
             return None
-        is_about = not self._hash or await self._is_about(wanted)
+        # What is still being computed may turn out to be what is wanted.
+        is_about = not self._hash or self._computing or await self._is_about(wanted)
         delay = detour(receive_count=receive_count, is_about=is_about, jitter=random.random())  # noqa: S311 - no secret
         if delay is not None:
             log.info("a task demands another environment", wanted=wanted, seconds=delay, receives=receive_count)

@@ -52,6 +52,16 @@ class Settings(BaseSettings):
     runtime_image: Annotated[
         str, Field(description="container image of the runtime, best with its digest; a part of its environment")
     ] = ""
+    models_folder: Annotated[
+        Path | None,
+        Field(
+            description="where the agent sees the runtime's models, for their digests: they are computed in the "
+            "background, and are a part of its environment"
+        ),
+    ] = None
+    models_digests_file: Annotated[
+        Path | None, Field(description="file that keeps these digests, lest the next agent compute them again")
+    ] = None
     sqs_queue_url: Annotated[str, Field(description="URL of the runtime's queue", pattern=r"^https?://\S+$")]
     sqs_dlq_url: Annotated[
         str,

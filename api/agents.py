@@ -167,6 +167,7 @@ def _told(heard: _Heard, caller: Caller, *, sees_all: bool) -> dict[str, Any]:
         "id": note.agent,
         "host": note.host if sees_all else None,
         "version": note.version or None,
+        "environment": note.environment or None,
         "state": note.state,
         "reason": (note.reason or None) if sees_all else None,
         "since": note.since,

@@ -414,6 +414,7 @@ class Agent(BaseModel):
 
     id: str
     host: Annotated[str | None, Field(description="Where it runs, such as its pod; null: not told to tenants.")]
+    environment: Annotated[str | None, Field(description="The hash of its runtime's environment; null: not known.")]
     version: Annotated[str | None, Field(description="`AGENT_VERSION` of the agent; null: nobody has set it.")]
     state: Annotated[
         str,

@@ -62,6 +62,8 @@ class AgentNote(BaseModel):
     """Where it runs; in Kubernetes the pod's name."""
     version: str = ""
     """What its image is called by those who deploy it; empty: nobody has said."""
+    environment: str = ""
+    """The hash of its runtime's environment (`contract.environment`); empty: not known."""
     state: str
     """starting, waiting-for-runtime, recycling, warming, ready, busy, draining, failed or ended."""
     reason: str = ""

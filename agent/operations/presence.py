@@ -133,6 +133,7 @@ class Presence:
         recycling: says why its runtime is to be restarted.
         holdings: what it holds.
         metrics: count the GPU's time.
+        environment: tells the hash of the runtime's environment; empty: not known.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Presence:
         recycling: Recycling,
         holdings: Holdings,
         metrics: Metrics,
+        environment: Callable[[], str] = str,
     ) -> None:
         self._s3 = s3
         self._bucket = bucket
@@ -158,6 +160,7 @@ class Presence:
         self._interval = interval
         self._host = host or socket.gethostname()
         self._version = version
+        self._environment = environment
         self._slots = slots
         self._lifecycle = lifecycle
         self._pipeline = pipeline
@@ -192,6 +195,7 @@ class Presence:
             agent=self._agent,
             host=self._host,
             version=self._version,
+            environment=self._environment(),
             state=state,
             reason="" if ended else self._pipeline.reason[:_LONGEST_REASON],
             since=datetime.now(UTC) if ended else self._lifecycle.since,

@@ -29,6 +29,9 @@ def test_a_task_is_made_by_the_environment_that_it_demands_and_says_which_made_i
     changes = stack.get(f"{place}/{hashes['b']}?against={hashes['a']}").json()["difference"]["changes"]
     assert [item["what"] for item in changes] == ["image"]
 
+    agents = stack.get(f"/v1/runtimes/{runtime}/agents").json()["agents"]
+    assert {agent["environment"] for agent in agents} <= {None, *hashes.values()}
+
     def submit(environment: str) -> tuple[int, str]:
         document = task(unique("demand"), runtime, steps=2)
         document["metadata"]["environment"] = environment
