@@ -30,13 +30,27 @@ from tests.bench.contenders import Contender, ContenderError, Names, floor, is_o
 from tests.bench.lists import LIST_GOAL, TASKS, measure_lists
 from tests.bench.measure import measure
 from tests.bench.programs import BenchError
-from tests.bench.report import ApiRow, Figures, ListRow, Row, api_table, document, list_table, scenario_table
+from tests.bench.report import (
+    ApiRow,
+    Figures,
+    ListRow,
+    Row,
+    StackRow,
+    api_table,
+    document,
+    list_table,
+    scenario_table,
+    stack_table,
+)
 from tests.bench.scenarios import SCENARIOS, Scenario
+from tests.bench.stack import TASKS as STACK_TASKS
+from tests.bench.stack import measure_stacks
 
 API: Final = "api"
 LIST: Final = "list"
+STACK: Final = "stack"
 _GROUPS: Final = {"g": ("gb", "gc"), "all": (*SCENARIOS, API)}
-"""`list` is no part of all: it takes minutes to write its tasks."""
+"""`list` is no part of all: it takes minutes to write its tasks. `stack` starts whole stacks."""
 _QUICK: Final = ("a", "b", API)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -45,7 +59,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command(help=__doc__)
 def bench(
     scenario: Annotated[
-        str, typer.Option(help=f"which, separated by commas: {', '.join(SCENARIOS)}, g (gb and gc), api, list, all")
+        str,
+        typer.Option(help=f"which, separated by commas: {', '.join(SCENARIOS)}, g, api, list, stack, all"),
     ] = "",
     quick: Annotated[
         bool, typer.Option("--quick", help="few tasks, to see that all works; figures mean little")
@@ -69,6 +84,9 @@ def bench(
         bool, typer.Option("--sns-envelope", help="it expects messages as SNS wraps them without raw delivery")
     ] = False,
     agent_env: Annotated[list[str] | None, typer.Option(help="a further variable of our own agent")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="stack: another checkout, in which `uvx nox -s up` has been run once")
+    ] = None,
     soak: Annotated[int, typer.Option(min=0, help="api: watch its memory over so many requests, such as 100000")] = 0,
 ) -> None:
     console = Console(width=None if os.isatty(1) else 180)
@@ -87,10 +105,10 @@ def bench(
         raise typer.Exit(2) from error
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="darkroom-bench-"))
-    work = _Work(console, folder, quick=quick, repeat=repeat, agents=agents, tasks=tasks, soak=soak)
+    work = _Work(console, folder, quick=quick, repeat=repeat, agents=agents, tasks=tasks, soak=soak, against=against)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            rows, api, lists = runner.run(work.run(chosen, contenders))
+            rows, api, lists, stacks = runner.run(work.run(chosen, contenders))
     except (BenchError, EmulatorFailedError, EnvironmentFailedError) as error:
         console.print(f"[red]{error}[/red]\nlogs: {folder}")
         raise typer.Exit(1) from error
@@ -100,6 +118,8 @@ def bench(
         console.print(api_table(api, API_GOAL))
     if lists:
         console.print(list_table(lists, LIST_GOAL))
+    if stacks:
+        console.print(stack_table(stacks, tasks or STACK_TASKS))
     console.print(f"[dim]{time.monotonic() - begun:.0f} s on {os.cpu_count()} processors[/dim]")
     if json is not None:
         found = document(rows, api, surroundings(quick=quick, repeat=repeat, agents=agents))
@@ -114,7 +134,16 @@ class _Work:
     """One invocation."""
 
     def __init__(
-        self, console: Console, folder: Path, *, quick: bool, repeat: int, agents: int, tasks: int, soak: int
+        self,
+        console: Console,
+        folder: Path,
+        *,
+        quick: bool,
+        repeat: int,
+        agents: int,
+        tasks: int,
+        soak: int,
+        against: Path | None,
     ) -> None:
         self._console = console
         self._folder = folder
@@ -123,16 +152,18 @@ class _Work:
         self._agents = agents
         self._tasks = tasks
         self._soak = soak
+        self._against = against
         self._python = Path()
 
     async def run(
         self, chosen: Sequence[str], contenders: Sequence[Contender]
-    ) -> tuple[list[Row], list[ApiRow], list[ListRow]]:
+    ) -> tuple[list[Row], list[ApiRow], list[ListRow], list[StackRow]]:
         """Measures everything that is chosen."""
         self._python = await asyncio.to_thread(lambda: ensure_environment(state_folder(), say=self._console.print))
         rows: list[Row] = []
         api: list[ApiRow] = []
         lists: list[ListRow] = []
+        stacks: list[StackRow] = []
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -142,6 +173,16 @@ class _Work:
         )
         with Progress(*columns, console=self._console, transient=True) as bars:
             for key in chosen:
+                if key == STACK:  # each has an emulator of its own
+                    stacks = await asyncio.to_thread(
+                        measure_stacks,
+                        self._against,
+                        folder=self._folder / key,
+                        tasks=self._tasks or STACK_TASKS,
+                        repeat=self._repeat,
+                        progress=_bar(bars, "stack"),
+                    )
+                    continue
                 # One LocalStack for each scenario, the same for all agents: what it has to remember stays small.
                 with self._localstack(key) as endpoint:
                     if key == API:
@@ -161,7 +202,7 @@ class _Work:
                         )
                     else:
                         rows += await self._scenario(endpoint, SCENARIOS[key], contenders, bars)
-        return rows, api, lists
+        return rows, api, lists, stacks
 
     async def _scenario(
         self, endpoint: str, scenario: Scenario, contenders: Sequence[Contender], bars: Progress
@@ -245,8 +286,8 @@ def _choose(text: str, *, quick: bool) -> list[str]:
         return list(_QUICK) if quick else list(_GROUPS["all"])
     chosen: list[str] = []
     for key in (item.strip() for item in text.split(",") if item.strip()):
-        if key not in SCENARIOS and key not in _GROUPS and key not in {API, LIST}:
-            known = ", ".join([*SCENARIOS, *_GROUPS, API, LIST])
+        if key not in SCENARIOS and key not in _GROUPS and key not in {API, LIST, STACK}:
+            known = ", ".join([*SCENARIOS, *_GROUPS, API, LIST, STACK])
             raise typer.BadParameter(f"--scenario: there is no {key!r}; there are {known}")
         chosen += _GROUPS.get(key, (key,))
     return list(dict.fromkeys(chosen))

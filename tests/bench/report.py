@@ -53,6 +53,20 @@ class ListRow:
     worst: float
 
 
+@dataclass(frozen=True)
+class StackRow:
+    """What `up` of one checkout takes with one emulator: the medians over its repetitions."""
+
+    checkout: str
+    emulator: str
+    repetitions: tuple[Figures, ...]
+
+    @property
+    def figures(self) -> Figures:
+        """The median of each figure."""
+        return medians(self.repetitions)
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
@@ -151,6 +165,26 @@ def list_table(rows: Sequence[ListRow], goal: float) -> Table:
         seconds = [_milliseconds(value) for value in (row.first, row.median, row.worst)]
         met = row.worst <= goal
         table.add_row(row.what, str(row.tasks), *seconds, Text("met" if met else "MISSED", style="" if met else "red"))
+    return table
+
+
+def stack_table(rows: Sequence[StackRow], tasks: int) -> Table:
+    """Returns the table of stacks."""
+    table = Table(title=f"uvx nox -s up, and {tasks} tasks at latency 0 on 32 connections", title_justify="left")
+    columns = ("checkout", "emulator", "ready", "memory at rest", "of it the emulator", "accepted", "through")
+    for number, title in enumerate(columns):
+        table.add_column(title, justify="left" if number < 2 else "right")
+    for row in rows:
+        found = row.figures
+        table.add_row(
+            row.checkout,
+            row.emulator,
+            f"{found['ready']:.1f} s",
+            _megabytes(found["memory"] or 0),
+            _megabytes(found["emulator"] or 0),
+            f"{found['accepted']:.0f}/s",
+            f"{found['tasks']:.0f}/s",
+        )
     return table
 
 
