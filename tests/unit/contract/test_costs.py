@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from contract.callback import encode_callback
 from contract.costs import Cost, GpuPrice, charged, split_bill
@@ -25,6 +27,7 @@ from contract.record import (
     start,
     submit,
 )
+from contract.tags import Tags
 from contract.task import Metadata, TaskMessage, TaskType, encode_task_message
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -150,3 +153,21 @@ def test_a_bill_with_a_price_that_is_not_known_has_no_sum() -> None:
     nowhere = price_in(table, region="x", instance="g", capacity=Capacity.SPOT)
     assert split_bill([charged(None, 1, nowhere)], paid_seconds=2, price=PRICE).total_usd is None
     assert split_bill([charged(None, 1, PRICE)], paid_seconds=2, price=nowhere).total_usd is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"a b": "x"}, "begins with a letter or digit"),
+        ({"-a": "x"}, "begins with a letter or digit"),
+        ({"a" * 33: "x"}, "1 to 32"),
+        ({"a": ""}, "1 to 64"),
+        ({"a": "x" * 65}, "1 to 64"),
+        ({"a": "x\ny"}, "no control characters"),
+        ({f"t{number}": "x" for number in range(9)}, "at most 8"),
+        ({"a": 1}, "valid string"),
+    ],
+)
+def test_a_tag_that_is_none_is_refused_in_words(tags: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        TypeAdapter(Tags).validate_python(tags)
