@@ -7,6 +7,7 @@ server's own version is told by `/internal/sysinfo`, which is there with the web
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from agent.runtimes.http import Server
@@ -21,6 +22,8 @@ _SHAPING: Final = (
     "sdxl_refiner_high_aesthetic_score", "sdxl_refiner_low_aesthetic_score", "sgm_noise_multiplier", "tiling",
     "token_merging_ratio", "upcast_attn", "use_old_emphasis_implementation", "use_old_scheduling",
 )  # fmt: skip
+
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 _FILES: Final = (
     ("Stable-diffusion", "/sdapi/v1/sd-models", "title"),
@@ -69,6 +72,12 @@ def _extensions(document: Any) -> tuple[Extension, ...] | None:
     )
 
 
+def _digest(value: Any) -> str | None:
+    """Returns a digest that the server has computed. sd-server has computed none, and says 64 eights for each model."""
+    text = (word(value) or "").lower()
+    return f"sha256:{text}" if _SHA256.fullmatch(text) and len(set(text)) > 1 else None
+
+
 async def _models(server: Server) -> tuple[ModelFile, ...] | None:
     found: list[ModelFile] = []
     known = False
@@ -78,7 +87,6 @@ async def _models(server: Server) -> tuple[ModelFile, ...] | None:
         for item in listed or ():
             file = word(item.get("filename")) or word(item.get("path"))
             name = file.replace("\\", "/").rpartition("/")[2] if file else word(item.get(key))
-            digest = word(item.get("sha256"))
             if name:
-                found.append(ModelFile(folder=folder, name=name, digest=f"sha256:{digest.lower()}" if digest else None))
+                found.append(ModelFile(folder=folder, name=name, digest=_digest(item.get("sha256"))))
     return tuple(found) if known and len(found) <= MOST_MODELS else None

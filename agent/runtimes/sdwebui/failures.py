@@ -17,8 +17,9 @@ _BAD_REQUEST: Final = (
     "bad number of images passed",
     "number of steps must be non-negative",
     "Trying to create tensor with negative dimension",
+    "[json.exception.",
 )
-"""What 1.10.1 breaks at while it runs, however often it is tried (seen; see docs/conformance.md)."""
+"""What 1.10.1 breaks at while it runs, and sd-server at once, however often it is tried (docs/conformance.md)."""
 
 
 def failure_of(status: int, body: bytes) -> TaskError:
@@ -95,7 +96,8 @@ def _words(document: dict[str, Any]) -> str:
         words = "; ".join(_field_fault(item) for item in detail)
     else:
         # `errors` repeats `detail` on newer starlette ("404: Sampler not found"), so it only fills a gap.
-        words = str(detail or document.get("errors") or document.get("error") or "")
+        # Beside its `error`, sd-server has a `message`.
+        words = str(detail or document.get("errors") or document.get("message") or document.get("error") or "")
     return _shortened(words)
 
 

@@ -109,6 +109,13 @@ async def test_sd_web_ui_tells_checkpoints_with_their_digests_and_what_shapes_pi
     assert "sd_model_checkpoint" not in lock.settings, "requests change it"
 
 
+@pytest.mark.parametrize("made_up", ["8" * 64, "", None, "unknown", "12ab", 7])
+async def test_a_digest_that_nobody_has_computed_is_unknown(made_up: Any) -> None:
+    listed = [{"title": "tiny", "filename": "/models/tiny.safetensors", "sha256": made_up}]
+    lock = await told_by(RuntimeType.SDWEBUI, {"/sdapi/v1/sd-models": listed})
+    assert lock.models == (ModelFile(folder="Stable-diffusion", name="tiny.safetensors"),)
+
+
 async def test_sd_web_ui_with_its_page_tells_its_version() -> None:
     lock = await told_by(
         RuntimeType.SDWEBUI,

@@ -14,6 +14,7 @@ from aiohttp import web
 from agent.errors import PermanentError, TaskError, TransientError
 from agent.runtimes import Answer, Runtime
 from agent.runtimes.sdwebui import adapter as module
+from agent.runtimes.sdwebui.failures import failure_of
 from contract.task import RuntimeType, TaskType
 from tests.conformance.suites import SUITES
 from tests.unit.agent.runtime_support import adapter_of, cancel, png, web_server, whole
@@ -129,6 +130,14 @@ class TestSdServer:
             assert not is_left(runtime)
             assert (await run(runtime, SMALL)).outputs
             assert [record.outcome for record in webui.gpu.records] == ["succeeded", "succeeded"]
+
+    def test_a_value_of_the_wrong_type_fails_the_task_at_once_in_its_words(self) -> None:
+        said = "[json.exception.type_error.302] type must be number, but is string"  # as 97d2990 answers
+        error = failure_of(500, json.dumps({"error": "server_error", "message": said}).encode())
+        assert isinstance(error, PermanentError)
+        assert said in error.message
+        other = failure_of(500, json.dumps({"error": "server_error", "message": "generate_image failed"}).encode())
+        assert isinstance(other, TransientError)
 
     @pytest.mark.parametrize("kind", [TaskType.EXTRA_SINGLE_IMAGE, TaskType.EXTRA_BATCH_IMAGES])
     async def test_what_it_has_no_route_for_fails_the_task_at_once(self, kind: TaskType) -> None:
