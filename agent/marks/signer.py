@@ -82,7 +82,7 @@ class Signer:
 
         Raises:
             PermanentError: a file cannot be marked.
-            TransientError: the process died of it, twice.
+            TransientError: the process died of it, twice, or cannot sign any more.
         """
         numbers = [number for number, output in enumerate(answer.outputs) if _media_type(output)]
         if not numbers:
@@ -127,6 +127,9 @@ class Signer:
                 except TransientError:
                     if number == _TRIES:
                         raise
+                except WrongSignerError as error:
+                    # It could at the start; a certificate runs out.
+                    raise TransientError("credentials_failed", f"nothing can be signed any more: {error}") from error
         raise AssertionError("the last try has raised")
 
     async def _asked_once(

@@ -191,6 +191,20 @@ async def test_a_process_that_dies_is_started_again_and_a_second_death_is_the_ta
     await mark(signer, FILES["image/jpeg"])
 
 
+async def test_a_certificate_that_has_run_out_since_the_start_is_told_of_as_such() -> None:
+    signer = Signer(SecretStr(PEM), OutputRules(content_credentials=True), runtime="a server")
+    await signer.start()
+    try:
+        assert signer._process is not None
+        signer._process.kill()
+        signer._pem = SecretStr(make_signer(days=-1))
+        for _ in range(2):
+            with pytest.raises(TransientError, match="not valid at time of signing"):
+                await mark(signer, FILES["image/jpeg"])
+    finally:
+        await signer.close()
+
+
 @pytest.mark.parametrize(
     ("pem", "words"),
     [
