@@ -73,7 +73,7 @@ def fate(submission: Submission | None, marked: datetime, now: datetime) -> Fate
         now: by this process's clock.
     """
     if submission is None:
-        return now + OFTEN if now < marked + NOT_WRITTEN else Fate.FORGET
+        return _later(marked, now) if now < marked + NOT_WRITTEN else Fate.FORGET
     if submission.status.terminal:
         owed = submission.status is Status.EXPIRED and submission.owes_callback
         return Fate.CALL_BACK if owed else Fate.FORGET
@@ -82,8 +82,19 @@ def fate(submission: Submission | None, marked: datetime, now: datetime) -> Fate
     if not submission.is_too_late(now):
         return submission.start_by
     if submission.holder is not None and now < (submission.started_at or now) + LONGEST_RUN:
-        return now + min(max(now - submission.start_by, OFTEN), SELDOM)
+        return _later(submission.start_by, now)
     return Fate.END
+
+
+def _later(since: datetime, now: datetime) -> datetime:
+    """Returns when to look again, more and more rarely.
+
+    The steps are the same for all: processes that look at one mark at about the same time leave one, not one each.
+    """
+    over = now - since
+    if over >= SELDOM:
+        return since + (over // SELDOM + 1) * SELDOM
+    return since + OFTEN * (1 << (over // OFTEN).bit_length())
 
 
 class Deadlines:
@@ -145,14 +156,15 @@ class Deadlines:
         """
         now = datetime.now(UTC)
         self._next = now + timedelta(seconds=self._interval)  # a task that is accepted meanwhile makes it sooner
-        due = await self._due(now)
+        due, some_done = await self._due(now), False
         for some in batched(due, _LOOKING, strict=False):
             for done in await asyncio.gather(*(self._look(item, now) for item in some), return_exceptions=True):
                 if isinstance(done, BaseException):
                     raise done
+                some_done |= done
                 if not done:
                     self._next = min(self._next, now + timedelta(seconds=_SOON))
-        if len(due) == _AT_ONCE:
+        if len(due) == _AT_ONCE and some_done:
             return 0.0
         return max(0.0, (self._next - datetime.now(UTC)).total_seconds())
 

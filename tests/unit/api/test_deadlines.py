@@ -16,6 +16,7 @@ from api.callbacks import Callbacks
 from api.deadlines import parse_start_by, reason_to_refuse, resolve
 from api.errors import InvalidRequestError
 from api.metrics import Metrics
+from api.sweeps import deadlines as sweeps
 from api.sweeps.deadlines import LONGEST_RUN, NOT_WRITTEN, OFTEN, SELDOM, Deadlines, Fate, fate
 from contract.identifiers import TaskRef
 from contract.objects import DEADLINES, Deadline
@@ -129,6 +130,14 @@ def test_only_what_waits_beyond_its_time_ends(
         assert status.terminal or start_by is None
 
 
+@given(st.integers(0, 200_000), st.integers(0, 59))
+def test_processes_that_look_at_about_the_same_time_leave_one_mark(minutes: int, seconds: int) -> None:
+    at = datetime(2026, 12, 1, tzinfo=UTC)
+    now = at + minutes * OFTEN
+    running = queued(at).model_copy(update={"status": Status.RUNNING, "holder": "agent", "started_at": now})
+    assert fate(running, at, now) == fate(running, at, now + seconds * SECOND)
+
+
 def test_a_mark_whose_record_is_not_there_yet_waits_for_it_and_not_for_ever() -> None:
     now = datetime(2026, 12, 1, tzinfo=UTC)
     assert fate(None, now, now) == now + OFTEN
@@ -205,7 +214,7 @@ async def test_a_run_goes_on_beyond_its_time_and_is_looked_at_again() -> None:
     await place.deadlines.sweep()
     assert (await place.found()).status is Status.RUNNING
     (mark,) = place.marks()
-    assert mark.at > deadline.at + OFTEN
+    assert mark.at >= deadline.at + OFTEN
 
 
 @pytest.mark.parametrize("gave_up", [excuse, let_go])
@@ -233,6 +242,18 @@ async def test_a_callback_that_cannot_go_out_keeps_the_mark(monkeypatch: pytest.
     await place.deadlines.sweep()
     assert (await place.found()).callback_sent
     assert place.marks() == []
+
+
+async def test_a_full_look_of_which_nothing_can_be_done_is_not_repeated_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweeps, "_AT_ONCE", 1)
+    place = Place()
+    await place.submitted(past())
+    with monkeypatch.context() as broken:
+        broken.setattr(place.cloud, "_publish", _refuse)
+        assert await place.deadlines.sweep() > 5
+    assert await place.deadlines.sweep() == 0
 
 
 def _refuse(**_: Any) -> Any:
