@@ -21,7 +21,7 @@ from agent.outcomes import Cancelled, Exhausted, Expired, HandedBack, Outcome, R
 from agent.release import Release
 from agent.runtimes.base import Runtime
 from contract.inputs import NO_RULES
-from contract.record import Submission, TooManyUnfinishedError, submit
+from contract.record import TooManyUnfinishedError, submission_of, submit
 from contract.store import RecordStore, Stored
 from contract.task import RuntimeType, TaskMessage, TaskType, UnreadableMessageError, parse_task_message
 from contract.task_lists import TaskLists
@@ -173,17 +173,10 @@ class Preparation:
         stored = await persist(lambda: self._store.read(metadata.ref, about=submission_id), "s3:GetObject record")
         if stored is not None and stored.record.find(submission_id) is not None:
             return stored
-        new = Submission(
+        new = submission_of(
+            metadata,
             submission=submission_id,
-            runtime=metadata.runtime,
-            tasktype=metadata.tasktype,
-            prefix=metadata.prefix,
-            context=metadata.context,
-            webhook=metadata.webhook,
-            tags=metadata.tags or {},
-            wants_environment=metadata.environment or "",
             submitted_at=metadata.submitted_at or datetime.now(UTC),
-            start_by=metadata.start_by,
             sent_at=None if sent is None else datetime.fromtimestamp(sent, UTC),
         )
         made = await persist(

@@ -38,6 +38,7 @@ from contract.record import (
     end_unstarted,
     is_not_accepted,
     note_callback,
+    submission_of,
     submit,
 )
 from contract.store import RecordStore
@@ -177,8 +178,8 @@ class Acceptance:
             trace: the X-Ray header of the request.
             is_new: nobody has written this ticket before, so that it need not be looked for among what has ended.
             instead_of: tickets of the same request whose fate is not known. Each is withdrawn in the same write, unless
-                it runs or has run after all: then that is what this sending is told of. One that was cancelled
-                meanwhile stands for nothing: who sends the request after that wants it anew.
+                it runs or has run after all: then that is what this sending is told of. One that was cancelled or
+                has expired meanwhile stands for nothing: who sends the request after that wants it anew.
             anew: it is sent again, and accepted only if its task has ended.
             withdraw: what is done when the message cannot be published, instead of `withdraw` for the ticket; another
                 sending of the same ticket may be under way, and only its owner knows.
@@ -217,7 +218,7 @@ class Acceptance:
                 content = encode(request.content)
                 message = await self._message(metadata, request, content)
                 kept = await self._keep(request, ticket, content) if self._keep_requests else ""
-                taken = await self._record(request, ticket, instead_of, kept, is_new=is_new, anew=anew)
+                taken = await self._record(metadata, ticket, instead_of, kept, is_new=is_new, anew=anew)
         except UNAVAILABLE as error:
             _log.warning("cannot write the task", task_id=ticket.task_id, error=repr(error))
             raise NotAcceptedError(ticket.task_id, Fate.UNKNOWN if instead_of else Fate.NOT_ACCEPTED, error) from error
@@ -289,7 +290,7 @@ class Acceptance:
 
     async def _record(
         self,
-        request: TaskRequest,
+        metadata: Metadata,
         ticket: Ticket,
         instead_of: Sequence[Ticket],
         kept: str,
@@ -298,18 +299,7 @@ class Acceptance:
         anew: bool,
     ) -> Ticket:
         """Writes the submission into the record; returns its ticket, or the one of `instead_of` that runs already."""
-        new = Submission(
-            submission=ticket.submission,
-            runtime=request.runtime.name,
-            tasktype=request.task_type,
-            prefix=request.prefix,
-            context=request.context,
-            webhook=request.webhook,
-            tags=dict(request.tags),
-            wants_environment=request.environment or "",
-            submitted_at=ticket.submitted_at,
-            start_by=resolve(request.start_by, ticket.submitted_at),
-        )
+        new = submission_of(metadata, submitted_at=ticket.submitted_at)
 
         def transition(record: Record | None) -> Record:
             for earlier in instead_of:
@@ -398,7 +388,7 @@ def _withdrawn(record: Record | None, ticket: Ticket) -> Record:
 
 
 def _taken(record: Record, tickets: Sequence[Ticket]) -> Ticket | None:
-    """Returns the first of several tickets that an agent has begun with, and nobody has cancelled."""
+    """Returns the first of several tickets that an agent has begun with, neither cancelled nor too late."""
     for ticket in tickets:
         found = record.find(ticket.submission)
         if found is not None and _has_begun(found) and found.status not in {Status.CANCELLING, Status.CANCELLED}:

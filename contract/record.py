@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from contract.costs import Cost
 from contract.identifiers import TaskRef
 from contract.tags import Tags
-from contract.task import TaskType
+from contract.task import Metadata, TaskType
 from contract.webhooks import Webhook
 
 KEPT_EARLIER: Final = 20
@@ -185,6 +185,32 @@ class Submission(BaseModel):
     def ended_unstarted_by_cancel(self) -> bool:
         """Whether a cancel ended it before any agent began: whether it has a message in a queue is not known."""
         return self.status is Status.CANCELLED and not self.attempts
+
+
+def submission_of(
+    metadata: Metadata, *, submitted_at: datetime, submission: str = "", sent_at: datetime | None = None
+) -> Submission:
+    """Returns the submission that a task's message tells of, as one that waits: whoever writes it loses nothing of it.
+
+    Args:
+        metadata: of the message.
+        submitted_at: when its message was first sent.
+        submission: its id, where the message has none.
+        sent_at: when SQS took the message, where `submitted_at` does not tell.
+    """
+    return Submission(
+        submission=metadata.submission or submission,
+        runtime=metadata.runtime,
+        tasktype=metadata.tasktype,
+        prefix=metadata.prefix,
+        context=metadata.context,
+        webhook=metadata.webhook,
+        tags=metadata.tags or {},
+        wants_environment=metadata.environment or "",
+        submitted_at=submitted_at,
+        start_by=metadata.start_by,
+        sent_at=sent_at,
+    )
 
 
 def is_not_accepted(submission: Submission) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 
 from ulid import ULID
 
-from contract.record import Record, Status, Submission
+from contract.record import Record, Status, Submission, submission_of
 from contract.task import TaskMessage, UnreadableMessageError, parse_task_message
 
 TOO_OFTEN: Final = "received too often"
@@ -86,16 +86,7 @@ def resubmitted(task: TaskMessage, submission: str, now: datetime) -> TaskMessag
 
 def as_submission(task: TaskMessage, now: datetime) -> Submission:
     """Returns what the record says of a task that waits in its queue again."""
-    found = task.metadata
-    return Submission(
-        submission=found.submission,
-        runtime=found.runtime,
-        tasktype=found.tasktype,
-        prefix=found.prefix,
-        context=found.context,
-        webhook=found.webhook,
-        submitted_at=now,
-    )
+    return submission_of(task.metadata, submitted_at=now)
 
 
 class Way(StrEnum):

@@ -21,7 +21,16 @@ from api.aws import Sqs
 from api.callbacks import Callbacks
 from api.metrics import Metrics
 from contract.outages import OUTAGES
-from contract.record import Failure, Record, Status, Submission, TransitionError, end_unstarted, submit
+from contract.record import (
+    Failure,
+    Record,
+    Status,
+    Submission,
+    TransitionError,
+    end_unstarted,
+    submission_of,
+    submit,
+)
 from contract.store import RecordStore
 from contract.task import Metadata, TaskMessage, UnreadableMessageError, encode_task_message, parse_task_message
 from contract.topology import Queue, Topology, message_group, string_attributes, takes
@@ -77,17 +86,7 @@ def given_up(record: Record | None, metadata: Metadata, *, now: datetime) -> Rec
     found = record.find(metadata.submission) if record is not None else None
     if record is not None and found is not None and found.status is not Status.QUEUED:
         return record
-    new = Submission(
-        submission=metadata.submission,
-        runtime=metadata.runtime,
-        tasktype=metadata.tasktype,
-        prefix=metadata.prefix,
-        context=metadata.context,
-        webhook=metadata.webhook,
-        tags=metadata.tags or {},
-        submitted_at=metadata.submitted_at or now,
-        start_by=metadata.start_by,
-    )
+    new = submission_of(metadata, submitted_at=metadata.submitted_at or now)
     error = Failure(
         code=UNDELIVERABLE,
         message=f"it could not be brought into the queue of runtime {metadata.runtime}: is it there?",

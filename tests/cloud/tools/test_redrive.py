@@ -19,7 +19,16 @@ from contract import dead_letters
 from contract.identifiers import TaskRef, new_ulid
 from contract.objects import record_key
 from contract.record import Record, Status
-from contract.redrive import DeadLetter, Way, as_submission, count_by_reason, is_selected, next_submission, way_back
+from contract.redrive import (
+    DeadLetter,
+    Way,
+    as_submission,
+    count_by_reason,
+    is_selected,
+    next_submission,
+    resubmitted,
+    way_back,
+)
 from contract.task import SNS_MESSAGE_LIMIT, parse_task_message
 from tests.cloud.tools.conftest import Run
 from tests.support.deployment import Deployment
@@ -305,6 +314,15 @@ def test_only_a_task_that_has_failed_runs_anew(status: Status, way: Way) -> None
     submission = as_submission(task, datetime.now(UTC)).model_copy(update={"status": status})
     assert way_back(Record(id="a", current=submission), task) is way
     assert way_back(None, task) is Way.AS_IT_IS
+
+
+def test_a_task_that_runs_anew_keeps_its_tags_and_its_environment_but_not_its_time() -> None:
+    metadata = {"id": "a", "runtime": "r", "tasktype": "text-to-image", "prefix": "p", "submission": new_ulid()}
+    wanted = {"tags": {"team": "a"}, "environment": "e" * 64, "start_by": "2026-12-01T00:00:00Z"}
+    task = parse_task_message(json.dumps({"metadata": {**metadata, **wanted}, "content": {}}))
+    now = datetime.now(UTC)
+    found = as_submission(resubmitted(task, new_ulid(), now), now)
+    assert (found.tags, found.wants_environment, found.start_by) == ({"team": "a"}, "e" * 64, None)
 
 
 def letter(reason: str, message_id: str = "1", sent_at: int = 1) -> DeadLetter:

@@ -72,6 +72,8 @@ def test_what_no_queue_takes_fails_and_owes_a_callback_with_a_record_or_without(
         assert (ended.submission, ended.status, ended.owes_callback) == ("s", Status.FAILED, True)
         assert ended.error is not None
         assert ended.error.code == "undeliverable"
+    tagged = given_up(None, metadata(tags={"team": "a"}, environment="e" * 64), now=NOW).current
+    assert (tagged.tags, tagged.wants_environment) == ({"team": "a"}, "e" * 64)
     running = start(submit(None, TaskRef("t"), waiting), "s", holder="h", now=NOW)
     cancelled = request_cancel(submit(None, TaskRef("t"), waiting), now=NOW)
     for record in (running, cancelled, request_cancel(running, now=NOW)):

@@ -29,12 +29,33 @@ from contract.record import (
     report_progress,
     request_cancel,
     start,
+    submission_of,
     submit,
 )
-from contract.task import TaskType
+from contract.task import Metadata, TaskType
+from contract.webhooks import Webhook
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = TaskRef("t")
+
+
+def test_a_submission_has_all_that_its_message_tells() -> None:
+    metadata = Metadata(
+        id="t",
+        runtime="sdruntime",
+        tasktype=TaskType.TEXT_TO_IMAGE,
+        prefix="output",
+        context={"abc": 123},
+        submission="s1",
+        start_by=NOW,
+        webhook=Webhook(url="https://example.com/hook"),
+        tags={"team": "a"},
+        environment="e" * 64,
+    )
+    found = submission_of(metadata, submitted_at=NOW)
+    names = Metadata.model_fields.keys() & Submission.model_fields.keys() - {"environment", "submitted_at"}
+    assert {name: getattr(found, name) for name in names} == {name: getattr(metadata, name) for name in names}
+    assert (found.wants_environment, found.environment, found.submitted_at) == ("e" * 64, "", NOW)
 
 
 def new(submission: str = "s1") -> Submission:
