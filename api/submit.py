@@ -59,6 +59,9 @@ _THREAD_THRESHOLD: Final = 64 * 1024
 _SETTLE_SECONDS: Final = 2.0
 """Between two tries to withdraw what nobody knows the fate of."""
 
+_FOR_NOTHING: Final = frozenset({Status.CANCELLING, Status.CANCELLED, Status.EXPIRED})
+"""States of a submission whose request, sent again, wants new work."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -391,7 +394,7 @@ def _taken(record: Record, tickets: Sequence[Ticket]) -> Ticket | None:
     """Returns the first of several tickets that an agent has begun with, neither cancelled nor too late."""
     for ticket in tickets:
         found = record.find(ticket.submission)
-        if found is not None and _has_begun(found) and found.status not in {Status.CANCELLING, Status.CANCELLED}:
+        if found is not None and _has_begun(found) and found.status not in _FOR_NOTHING:
             return ticket
     return None
 

@@ -80,6 +80,8 @@ def _digest(request: TaskRequest, task: TaskRef) -> str:
             request.webhook and request.webhook.model_dump(mode="json"),
             dict(request.tags),
             request.content,
-            *([str(request.start_by)] if request.start_by is not None else ()),
+            str(request.start_by) if request.start_by is not None else None,
+            request.environment,
+            request.inputs and request.inputs.model_dump(mode="json"),
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from api import unsettled as module
 from api.requests import TaskRequest
-from api.submit import new_ticket
+from api.submit import _taken, new_ticket
 from api.unsettled import Unsettled
 from contract.config import parse_config
 from contract.identifiers import TaskRef
-from contract.task import TaskType
+from contract.inputs import InputRules
+from contract.record import Record, Status, submission_of
+from contract.task import Metadata, TaskType
 
 CONFIG = parse_config("modelBucketArn: arn:aws:s3:::models\nmodelsRuntime:\n- {name: sdruntime, type: sdwebui}\n")
 REQUEST = TaskRequest(None, CONFIG.runtimes[0], TaskType.TEXT_TO_IMAGE, "output", None, {"prompt": "a dog"}, None)
@@ -44,6 +47,42 @@ def test_a_request_of_other_content_is_another_one() -> None:
 
     assert unsettled.take(replace(REQUEST, content={"prompt": "a cat"}), TaskRef("a")) == []
     assert len(unsettled.take(REQUEST, TaskRef("a"))) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"environment": "a" * 64},
+        {"start_by": 60.0},
+        {"tags": {"team": "b"}},
+        {"inputs": InputRules(fetch=("/1/inputs/image",))},
+    ],
+)
+def test_a_request_that_wants_something_else_besides_is_another_one(other: dict[str, Any]) -> None:
+    unsettled = Unsettled()
+    unsettled.note(REQUEST, new_ticket(replace(REQUEST, task_id="a"), ""))
+
+    assert unsettled.take(replace(REQUEST, **other), TaskRef("a")) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "is_taken"),
+    [
+        (Status.QUEUED, False),
+        (Status.RUNNING, True),
+        (Status.SUCCEEDED, True),
+        (Status.CANCELLED, False),
+        (Status.EXPIRED, False),
+    ],
+)
+def test_an_earlier_sending_stands_for_a_later_one_only_if_it_did_the_work(status: Status, is_taken: bool) -> None:
+    ticket = new_ticket(replace(REQUEST, task_id="a"), "")
+    metadata = Metadata(
+        id="a", runtime="sdruntime", tasktype=TaskType.TEXT_TO_IMAGE, prefix="output", submission=ticket.submission
+    )
+    found = submission_of(metadata, submitted_at=ticket.submitted_at).model_copy(update={"status": status})
+
+    assert _taken(Record(id="a", current=found), [ticket]) == (ticket if is_taken else None)
 
 
 def test_the_newest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
