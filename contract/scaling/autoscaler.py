@@ -24,8 +24,8 @@ def resting_at(scaling: Scaling, backlog: keda.Backlog) -> int:
     if not scaling.enabled:
         return max(1, scaling.min_replica_count)
     messages = keda.metric(scaling, backlog)
-    if messages <= scaling.activation_queue_length:
-        return scaling.min_replica_count
+    if not scaling.min_replica_count and messages <= scaling.activation_queue_length:
+        return 0  # where there is always one, KEDA leaves the queue to the HPA, which knows of no activation
     least = max(1, scaling.min_replica_count)
     return max(least, min(hpa.recommend(scaling, replicas=0, messages=messages), scaling.max_replica_count))
 

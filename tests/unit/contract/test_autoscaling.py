@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.config import RuntimeConfig
@@ -66,6 +66,7 @@ def run(scaling: Scaling, load: list[int], *, step: float = 15.0) -> list[int]:
     return [autoscaler.decide(number * step, Backlog(messages)) for number, messages in enumerate(load)]
 
 
+@example(messages=2, length=1, least=1, most=5, activation=2)
 @given(st.integers(0, 500), st.integers(1, 30), st.integers(0, 5), st.integers(5, 40), st.integers(0, 5))
 def test_where_the_rules_rest_is_where_the_autoscaler_comes_to_with_a_queue_that_stays(
     messages: int, length: int, least: int, most: int, activation: int
