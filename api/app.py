@@ -44,6 +44,7 @@ from api.routes.operations import make_routes, unknown_route
 from api.services import Front, make_front, make_services
 from api.settings import Settings
 from contract.config import Config
+from contract.origins import bucket_origins
 from contract.secret_store import read_secrets
 from contract.webhook_secrets import Secrets
 
@@ -98,7 +99,7 @@ def create_app(
         *(events.ROUTES + webhooks.ROUTES + workflows.ROUTES + agents.ROUTES + usage.ROUTES),
         *environments.ROUTES,
         *(comfy.routes if comfy is not None else ()),
-        *make_routes(Pages(image_sources(settings), settings.callback_sink_url), orjson.dumps(document)),
+        *make_routes(_pages(settings), orjson.dumps(document)),
     ]
     app = Starlette(
         routes=list[BaseRoute](routes),
@@ -124,13 +125,28 @@ class _ComfyV2:
         self.routes, self.make, self.before = routes.ROUTES, routes.make_comfy, front.before
 
 
-def image_sources(settings: Settings) -> list[str]:
+def _pages(settings: Settings) -> Pages:
+    uploads = upload_sources(settings)
+    return Pages(image_sources(settings, uploads), uploads, settings.callback_sink_url)
+
+
+def upload_sources(settings: Settings) -> list[str]:
+    """Returns the origins to which links for the parts of files may lead."""
+    address = settings.public_s3_endpoint_url or settings.aws_endpoint_url
+    return [_origin(address)] if address else bucket_origins(settings.s3_bucket, settings.aws_region)
+
+
+def image_sources(settings: Settings, s3: list[str]) -> list[str]:
     """Returns the origins from which the web page shows images."""
-    address = settings.cdn_base_url or settings.public_s3_endpoint_url or settings.aws_endpoint_url
-    if not address:
-        return [f"https://{settings.s3_bucket}.s3.{settings.aws_region}.amazonaws.com", "https://*.amazonaws.com"]
+    if settings.cdn_base_url:
+        return [_origin(settings.cdn_base_url)]
+    emulated = settings.public_s3_endpoint_url or settings.aws_endpoint_url
+    return s3 if emulated else [*s3, "https://*.amazonaws.com"]
+
+
+def _origin(address: str) -> str:
     parts = urlsplit(address)
-    return [f"{parts.scheme}://{parts.netloc}"]
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 async def _api_error(_: Request, error: Exception) -> Response:

@@ -47,10 +47,11 @@ class Pages:
 
     Args:
         image_sources: origins beside our own from which the page shows results: S3's or the CDN's.
+        upload_sources: origins to which the page sends the parts of large files: S3's.
         sink: the address of the callback sink as a browser reaches it, or a path of this server; empty: there is none.
     """
 
-    def __init__(self, image_sources: list[str], sink: str = "") -> None:
+    def __init__(self, image_sources: list[str], upload_sources: list[str], sink: str = "") -> None:
         self._files = {
             path.relative_to(FOLDER).as_posix(): _read(path, sink)
             for path in sorted(FOLDER.rglob("*"))
@@ -62,7 +63,7 @@ class Pages:
                 "default-src 'none'",
                 "script-src 'self'",
                 "style-src 'self'",
-                " ".join(("connect-src 'self'", *([sink] if "://" in sink else []))),
+                " ".join(("connect-src 'self'", *upload_sources, *([sink] if "://" in sink else []))),
                 f"img-src 'self' data: blob: {sources}",
                 f"media-src 'self' {sources}",
                 # Results that are text: shown as they are, in a frame that may do nothing.

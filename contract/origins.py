@@ -1,4 +1,4 @@
-"""Origins of browser applications that may use the API and read results (Fetch standard, "CORS protocol")."""
+"""Origins (HTML standard, "Origins"): of browser applications that may use the API and read results, and of S3."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ def _origin(text: str) -> str:
     scheme, host, port = parts.groups()
     # Browsers leave out the port that is usual for the scheme.
     return f"{scheme}://{host}{'' if port in {None, _USUAL_PORTS.get(scheme)} else port}"
+
+
+def bucket_origins(bucket: str, region: str) -> list[str]:
+    """Returns the origins of links to a bucket on AWS.
+
+    botocore signs those for us-east-1 for the host name without a region. (Amazon S3, "Virtual hosting of buckets")
+    """
+    ending = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    hosts = [f"s3.{region}.{ending}", *(["s3.amazonaws.com"] if region == "us-east-1" else [])]
+    return [f"https://{bucket}.{host}" for host in hosts]

@@ -379,20 +379,23 @@ def bucket_lifecycle(place: Topology) -> dict[str, Any]:
 
 
 def bucket_cors(place: Topology) -> dict[str, Any]:
-    """Returns the CORS configuration of the output bucket: links read a result, or bring a part of an input.
+    """Returns the CORS configuration of the output bucket: which pages may read a result by its link, or bring a part.
 
-    There is no rule where nobody may.
+    A part's link is all that it takes to bring the part, from a page or from elsewhere: so any page may, and the
+    console needs to be known by no address. (S3 applies the first rule that fits.)
     """
-    if not place.cors_origins:
-        return {"CORSRules": []}
-    return {
-        "CORSRules": [
-            {
-                "AllowedOrigins": list(place.cors_origins),
-                "AllowedMethods": ["GET", "HEAD", "PUT"],
-                "AllowedHeaders": ["*"],
-                "ExposeHeaders": ["ETag", "Content-Length", "Content-Range", "Content-Disposition"],
-                "MaxAgeSeconds": 600,
-            }
-        ]
+    parts = {
+        "AllowedOrigins": ["*"],
+        "AllowedMethods": ["PUT"],
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag"],
+        "MaxAgeSeconds": 600,
     }
+    results = {
+        "AllowedOrigins": list(place.cors_origins),
+        "AllowedMethods": ["GET", "HEAD"],
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag", "Content-Length", "Content-Range", "Content-Disposition"],
+        "MaxAgeSeconds": 600,
+    }
+    return {"CORSRules": [results, parts] if place.cors_origins else [parts]}

@@ -60,7 +60,7 @@ def provision(place: Topology, clients: Clients) -> Iterator[Change]:
     yield _bucket(clients, place.output_bucket)
     yield _lifecycle(clients, place)
     yield _sample(clients, place)
-    yield from _cors(clients, place)
+    yield _cors(clients, place)
     if place.model_bucket != place.output_bucket:
         yield _bucket(clients, place.model_bucket)
     yield _topic(clients, place.task_topic, place.task_topic_arn)
@@ -165,24 +165,19 @@ def _lifecycle(clients: Clients, place: Topology) -> Change:
     return Change(action, kind, name)
 
 
-def _cors(clients: Clients, place: Topology) -> Iterator[Change]:
+def _cors(clients: Clients, place: Topology) -> Change:
     wanted: Any = bucket_cors(place)
     kind, name = "CORS", place.output_bucket
     try:
-        found: Any = clients.s3.get_bucket_cors(Bucket=name)["CORSRules"]
+        found, action = clients.s3.get_bucket_cors(Bucket=name)["CORSRules"], Action.UPDATED
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") != "NoSuchCORSConfiguration":
             raise
-        found = []
+        found, action = [], Action.CREATED
     if found == wanted["CORSRules"]:
-        if found:
-            yield Change(Action.UNCHANGED, kind, name)
-    elif wanted["CORSRules"]:
-        clients.s3.put_bucket_cors(Bucket=name, CORSConfiguration=wanted)
-        yield Change(Action.UPDATED if found else Action.CREATED, kind, name)
-    else:
-        clients.s3.delete_bucket_cors(Bucket=name)
-        yield Change(Action.REMOVED, kind, name)
+        return Change(Action.UNCHANGED, kind, name)
+    clients.s3.put_bucket_cors(Bucket=name, CORSConfiguration=wanted)
+    return Change(action, kind, name)
 
 
 def _topic(clients: Clients, name: str, arn: str) -> Change:

@@ -23,6 +23,7 @@ queue. Everything is set by environment variables:
   ALLOWED_HOSTS       host names that it answers to, besides localhost and IP addresses; empty: no others when HOST is a
                       loopback address, otherwise any
   IMAGE_SOURCES       origins from which the page shows results, with spaces between them
+  UPLOAD_SOURCES      origins to which the page sends the parts of large files, with spaces between them
   LOG_LEVEL, LOG_FORMAT   INFO; json or console
   AWS_ENDPOINT_URL, AWS_REGION and AWS credentials as usual
 """

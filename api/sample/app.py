@@ -76,7 +76,7 @@ def create_sample(settings: SampleSettings) -> ASGIApp:
 
 
 def _pages(settings: SampleSettings) -> list[Route]:
-    pages = Pages(settings.image_sources.split(), CALLBACKS)
+    pages = Pages(settings.image_sources.split(), settings.upload_sources.split(), CALLBACKS)
 
     async def page(request: Request) -> Response:
         return _guarded(pages.answer("index.html", request))

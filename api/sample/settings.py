@@ -24,6 +24,8 @@ class SampleSettings(BaseSettings):
     allowed_hosts: str = ""
     image_sources: str = ""
     """Origins from which the page shows results, with spaces between them; empty: the page's own."""
+    upload_sources: str = ""
+    """Origins to which the page sends the parts of large files, with spaces between them; empty: it cannot."""
     aws_region: str = "us-east-1"
     aws_endpoint_url: str = ""
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

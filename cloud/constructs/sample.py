@@ -19,6 +19,7 @@ from cloud import names
 from cloud.constructs.cluster import retention
 from cloud.constructs.pod_identity import allow
 from contract.config import Config
+from contract.origins import bucket_origins
 from contract.topology import Topology
 
 PORT: Final = 8080
@@ -110,7 +111,7 @@ class SampleApplication(Construct):
             execution_role=execution_role,
         )
         place = self._place
-        bucket = f"https://{place.output_bucket}.s3.{place.region}.{names.url_suffix(place.partition)}"
+        bucket = " ".join(bucket_origins(place.output_bucket, place.region))
         log = logs.LogGroup(self, "Logs", retention=retention(self._config), removal_policy=RemovalPolicy.DESTROY)
         container = task.add_container(
             "sample",
@@ -127,6 +128,7 @@ class SampleApplication(Construct):
                 "API_URL": api_url,
                 "CALLBACK_QUEUE_URL": queue.queue_url,
                 "IMAGE_SOURCES": cdn or bucket,
+                "UPLOAD_SOURCES": bucket,
             },
             logging=ecs.LogDriver.aws_logs(stream_prefix="sample", log_group=log),
         )

@@ -1,9 +1,9 @@
 // One field of the form, by its type.
-import { useId, useState } from "../vendor/hooks.js";
-import { call } from "./api.js";
+import { useEffect, useId, useRef, useState } from "../vendor/hooks.js";
 import { html } from "./html.js";
 import { numberOf } from "./json.js";
 import { Problem } from "./parts.js";
+import { upload } from "./upload.js";
 
 export function Field({ field, value, set, sample }) {
   const { label, type = "string", short, wide, title } = field;
@@ -48,26 +48,63 @@ function Line({ field, value, set }) {
 /** An input file: an address, a file that is uploaded, or the sample picture. */
 function FileField({ field, value, set, sample }) {
   const { label, pointer, title } = field;
-  const [state, setState] = useState({ busy: false, error: null, shown: "" });
-  async function upload(file) {
+  const [state, setState] = useState(NOTHING);
+  const chooser = useRef(null);
+  const giveUp = useRef(() => {});
+  // The form may have changed when the file has arrived.
+  const latest = useRef(set);
+  latest.current = set;
+  useEffect(() => {
+    const left = () => giveUp.current();
+    addEventListener("pagehide", left);
+    return () => {
+      removeEventListener("pagehide", left);
+      left();
+    };
+  }, []);
+
+  async function take(file) {
+    giveUp.current();
     if (!file) return;
-    setState({ busy: true, error: null, shown: "" });
+    const stop = new AbortController();
+    const show = (change) => { if (!stop.signal.aborted) setState({ ...NOTHING, ...change }); };
+    giveUp.current = () => {
+      stop.abort();
+      setState(NOTHING);
+    };
+    show({ busy: true });
     try {
-      const answer = await call(`v1/inputs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file, headers: { "content-type": file.type || "application/octet-stream" } });
-      set((await answer.json()).s3);
-      setState({ busy: false, error: null, shown: file.type.startsWith("image/") ? URL.createObjectURL(file) : "" });
+      const address = await upload(file, stop.signal, (share) => show({ busy: true, share }));
+      if (stop.signal.aborted) return;
+      latest.current(address);
+      show({ shown: file.type.startsWith("image/") ? URL.createObjectURL(file) : "" });
     } catch (error) {
-      setState({ busy: false, error, shown: "" });
+      show({ error });
+      if (!stop.signal.aborted) chooser.current.value = "";
     }
+  }
+  function cancel() {
+    giveUp.current();
+    // The same file may be chosen again.
+    chooser.current.value = "";
+  }
+  function write(text) {
+    cancel();
+    set(text);
   }
   const text = String(value ?? "");
   const given = text.length > 300 ? `${text.slice(0, 60)}… (${text.length} characters)` : text;
   return html`<fieldset class="whole file-field" title=${title}><legend>${label}</legend>
-    <input type="text" inputmode="url" placeholder="https://… or s3://…" aria-label=${`${label}: address`} data-pointer=${pointer} value=${given} spellcheck="false" onInput=${(event) => { setState({ busy: false, error: null, shown: "" }); set(event.target.value); }} />
-    <span class="row"><input type="file" aria-label=${`${label}: a file of yours`} onChange=${(event) => upload(event.target.files[0])} />
-      ${sample && text !== sample && html`<button type="button" onClick=${() => set(sample)}>Use the sample picture</button>`}</span>
-    ${state.busy && html`<span class="faint" role="status">Uploading …</span>`}
+    <input type="text" inputmode="url" placeholder="https://… or s3://…" aria-label=${`${label}: address`} data-pointer=${pointer} value=${given} spellcheck="false" onInput=${(event) => write(event.target.value)} />
+    <span class="row"><input type="file" ref=${chooser} aria-label=${`${label}: a file of yours`} onChange=${(event) => take(event.target.files[0])} />
+      ${sample && text !== sample && html`<button type="button" onClick=${() => write(sample)}>Use the sample picture</button>`}</span>
+    ${state.busy && html`<span class="row"><span class="faint" role="status">Uploading …</span>
+      <progress max="1" value=${state.share} aria-label=${`${label}: upload`}></progress>
+      <button type="button" onClick=${cancel}>Cancel the upload</button></span>`}
     ${state.shown && html`<img class="thumb" src=${state.shown} alt="the file that was uploaded" />`}
     <${Problem} error=${state.error} />
   </fieldset>`;
 }
+
+/** What a file's field tells while no file was chosen. */
+const NOTHING = { busy: false, share: undefined, error: null, shown: "" };

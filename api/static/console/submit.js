@@ -10,6 +10,7 @@ import { TYPES, carried, fieldsOf, isWorkflow, valueAt, withValue } from "./requ
 import { go, place } from "./router.js";
 import { runtimes } from "./runtimes.js";
 import { fakes, learn } from "./tasks.js";
+import { uploading } from "./upload.js";
 
 /** What is in the form; kept while one looks elsewhere. */
 const draft = signal(null);
@@ -113,7 +114,7 @@ function Form({ form, change }) {
       <label>Webhook <input id="webhook" type="url" placeholder="https://… is told of the end" value=${form.webhook} spellcheck="false" onInput=${(event) => change({ webhook: event.target.value })} /></label>
     </div>
     <${Problem} error=${error} />
-    <button type="submit" id="send" class="primary" disabled=${busy || !form.runtime}>Submit</button>
+    <button type="submit" id="send" class="primary" disabled=${busy || uploading.value > 0 || !form.runtime}>Submit</button>
   </form>`;
 }
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Response, Route, expect
 
-from contract.objects import catalogue_key
+from contract.objects import catalogue_key, split_s3_url
 from contract.record import Status
 from tests.integration.console.conftest import Shown
 from tests.integration.e2e.test_workflows import drawing
@@ -22,6 +22,15 @@ from tests.support.web import picture
 OpenPage = Callable[..., Page]
 
 MANY = 200
+
+
+PARTS = re.compile("partNumber=")
+"""Addresses of parts of large files."""
+
+
+def is_given_up(answer: Response) -> bool:
+    """Tells whether an upload was given up."""
+    return answer.request.method == "DELETE" and answer.status == 204
 
 
 def row(page: Page, task_id: str) -> Locator:
@@ -172,6 +181,52 @@ def test_a_file_of_ones_own_becomes_an_input(shown: Shown, open_page: OpenPage, 
     page.get_by_role("button", name="Submit").click()
 
     expect(page.locator(".title .badge")).to_have_text(re.compile("succeeded"))
+
+
+def test_a_large_file_goes_to_s3_in_parts_or_is_given_up(shown: Shown, open_page: OpenPage, tmp_path: Path) -> None:
+    s3, bucket = shown.stack.deployment.clients.s3, shown.stack.deployment.place.output_bucket
+    film = tmp_path / "film.PNG"
+    film.write_bytes(bytes(9 * 2**20))
+    page = open_page(f"{shown.stack.api}/#/submit")
+    page.get_by_label("Task type").select_option("image-to-image")
+    chooser, address = page.get_by_label("Input image: a file of yours"), page.get_by_label("Input image: address")
+    before = address.input_value()
+    sent: list[Route] = []
+
+    def break_refuse_then_hold(route: Route) -> None:
+        sent.append(route)
+        if len(sent) == 1:
+            route.abort()
+        elif len(sent) == 2:
+            route.fulfill(status=418, headers={"access-control-allow-origin": "*"})
+
+    def chosen(tries: int) -> None:
+        chooser.set_input_files(film)
+        while len(sent) < tries:
+            page.wait_for_timeout(20)
+
+    page.route(PARTS, break_refuse_then_hold)
+    with page.expect_response(is_given_up):
+        chosen(2)
+    expect(page.locator(".file-field .problem")).to_contain_text("part 1 of 2 cannot be sent, S3 refuses it")
+    with page.expect_response(is_given_up):
+        chosen(3)
+        page.get_by_role("button", name="Cancel the upload").click()
+    with page.expect_response(is_given_up):
+        chosen(4)
+        expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+        page.get_by_role("link", name="Gallery").click()
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+
+    page.unroute(PARTS)  # As long as it holds requests, Playwright answers in S3's place whether a page may send.
+    page.get_by_role("link", name="New task").click()
+    expect(address).to_have_value(before)
+    chooser.set_input_files(film)
+    page.get_by_label("Width").fill("64")
+    expect(address).to_have_value(re.compile("^s3://.*png$"))
+    expect(page.get_by_label("Width")).to_have_value("64")
+    key = split_s3_url(address.input_value())[1]
+    assert s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == film.stat().st_size
 
 
 def test_a_dropped_workflow_of_the_editor_becomes_a_form_and_runs(shown: Shown, open_page: OpenPage) -> None:

@@ -26,6 +26,7 @@ def start(stack: Stack, folder: Path, api: str) -> str:
         "API_URL": api,
         "CALLBACK_QUEUE_URL": queue.url,
         "IMAGE_SOURCES": stack.deployment.endpoint,
+        "UPLOAD_SOURCES": stack.deployment.endpoint,
         "PORT": str(port),
     }
     process = Process("sample", "api.sample", folder=folder, environment=environment, ready_url=f"{url}/healthz")

@@ -78,7 +78,7 @@ def test_the_buckets_are_there_and_the_output_bucket_forgets_what_it_should(modu
 def test_a_second_run_changes_nothing(module_deployment: Deployment) -> None:
     changes = list(provision(module_deployment.place, module_deployment.clients))
     assert [change for change in changes if change.action is not Action.UNCHANGED] == []
-    assert len(changes) == 10 + 3 * len(module_deployment.place.queues)
+    assert len(changes) == 11 + 3 * len(module_deployment.place.queues)
 
 
 def test_what_differs_is_corrected_and_nothing_else(deployment: Deployment) -> None:
@@ -111,11 +111,11 @@ def test_pages_of_the_origins_that_are_named_can_read_results_and_no_others(depl
     assert allowed(page) == (None, None)
     open_to_it = dataclasses.replace(place, cors_origins=(page,))
     assert [str(item) for item in provision(open_to_it, deployment.clients) if item.action is not Action.UNCHANGED] == [
-        f"created   CORS {place.output_bucket}"
+        f"updated   CORS {place.output_bucket}"
     ]
     assert all(item.action is Action.UNCHANGED for item in provision(open_to_it, deployment.clients))
     assert (allowed(page), allowed("http://evil.example")) == ((page, page), (None, None))
-    assert f"removed   CORS {place.output_bucket}" in map(str, provision(place, deployment.clients))
+    assert f"updated   CORS {place.output_bucket}" in map(str, provision(place, deployment.clients))
     assert allowed(page) == (None, None)
 
 

@@ -13,7 +13,7 @@ from api.pages import BUNDLE, FOLDER, Pages, modules, scripts
 from tests.support.bundled import COMMAND, is_current
 from tests.support.vendored import LICENCES, SOURCES, as_served, digest, sources
 
-PAGES = Pages(["https://bucket.example"], "http://127.0.0.1:8001")
+PAGES = Pages(["https://cdn.example"], ["https://bucket.example"], "http://127.0.0.1:8001")
 MODULES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js") if path.name != BUNDLE)
 MOST_BYTES = 100 * 1024
 
@@ -75,7 +75,7 @@ def test_no_script_or_style_may_come_from_anywhere_else_or_stand_in_the_page() -
     answer = asked("index.html")
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["script-src"] == policy["style-src"] == "'self'"
-    assert policy["connect-src"] == "'self' http://127.0.0.1:8001"
+    assert policy["connect-src"] == "'self' https://bucket.example http://127.0.0.1:8001"
     for path in FOLDER.rglob("*"):
         if path.suffix in {".html", ".js"} and "vendor" not in path.parts and path.name != BUNDLE:
             text = path.read_text()

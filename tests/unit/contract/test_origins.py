@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
+from urllib.parse import urlsplit
 
-from contract.origins import parse_origins
+import pytest
+from botocore.config import Config
+from botocore.session import Session
+
+from contract.origins import bucket_origins, parse_origins
 
 
 @pytest.mark.parametrize(
@@ -34,3 +39,18 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
 def test_every_origin_is_allowed_alone() -> None:
     with pytest.raises(ValueError, match="name it alone"):
         parse_origins(("*", "https://studio.example"))
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "cn-north-1"])
+def test_links_to_a_bucket_have_one_of_its_origins(region: str) -> None:
+    session = Session()
+    session.set_credentials("key", "secret")
+    client: Any = session.create_client(
+        "s3", region_name=region, config=Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+    )
+    parts = urlsplit(
+        client.generate_presigned_url(
+            "upload_part", Params={"Bucket": "studio-results", "Key": "a", "UploadId": "b", "PartNumber": 1}
+        )
+    )
+    assert f"{parts.scheme}://{parts.netloc}" in bucket_origins("studio-results", region)
