@@ -7,6 +7,7 @@ has told of itself, its environment is not known.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from datetime import UTC, datetime
@@ -147,7 +148,7 @@ class EnvironmentKeeper:
         """Asks the server, and stores what it tells if that is news; returns whether all of that was done."""
         meeting = self._meetings
         try:
-            told = await self._runtime.tell_environment()
+            told = _written(await self._runtime.tell_environment())
         except TaskError as error:
             log.warning("the runtime's environment is not known", error=str(error))
             return False
@@ -231,3 +232,9 @@ class EnvironmentKeeper:
             self._asked_at = now
             self._about = {name: index.lately(name, moment) for name in index.seen}
         return self._about.get(wanted, False)
+
+
+def _written(lock: Lock) -> Lock:
+    """Returns a lock that can be written: Python's servers tell a name that is no UTF-8 with lone surrogates."""
+    text = json.dumps(lock.model_dump(), ensure_ascii=False)
+    return Lock.model_validate(json.loads(text.encode("utf-8", "replace"))) if max(text) >= "\ud800" else lock

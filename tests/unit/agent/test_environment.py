@@ -260,6 +260,22 @@ async def test_a_lock_is_stored_once_and_its_index_says_when_it_was_told() -> No
     assert index.lately(ONE.hash, datetime.now(UTC))
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        Lock(type=RuntimeType.SDWEBUI, settings={"sd_vae": "caf\udce9.pt"}),
+        Lock(type=RuntimeType.COMFYUI, models=(ModelFile(folder="caf\udce9", name="a"),)),
+        Lock(type=RuntimeType.COMFYUI, extensions=(Extension(name="caf\udce9"),), packages={"\udce9": "1"}),
+    ],
+)
+async def test_a_name_that_is_no_utf_8_is_told_as_far_as_it_can_be_written(told: Lock) -> None:
+    bucket = Bucket()
+    keeper = keeper_of(Server(told), bucket)
+    keeper.meet()
+    assert await keeper.look()
+    assert b"?" in bucket.objects[environment_key("r", keeper.hash)]
+
+
 async def test_image_and_stand_in_are_parts_of_it() -> None:
     hashes = set()
     for more in ({}, {"image": "a@sha256:1"}, {"image": "a@sha256:2"}, {"fake": True}):
