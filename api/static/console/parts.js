@@ -4,7 +4,7 @@ import { alive } from "./api.js";
 import { html } from "./html.js";
 import { ended } from "./tasks.js";
 
-const SIGNS = { queued: "◌", running: "▶", cancelling: "◐", succeeded: "✓", failed: "✕", cancelled: "⊘", expired: "⧖" };
+const SIGNS = { queued: "◌", running: "▶", cancelling: "◐", succeeded: "✓", failed: "✕", cancelled: "⊘", expired: "◷" };
 
 export function Badge({ status }) {
   return html`<span class=${`badge ${status}`}><span aria-hidden="true">${SIGNS[status]}</span> ${status}</span>`;

@@ -30,10 +30,11 @@ export function TaskPage() {
   }, over ? 0 : SLOW, [id, key.value, over, missed.value, task?.submission]);
   if (error?.status === 404) return html`<section><h2>${id}</h2><p class="empty">There is no such task${key.value ? " for this API key" : ""}. <a href=${to("tasks")}>All tasks</a></p></section>`;
   if (!task) return html`<section><h2>${id}</h2><${Problem} error=${error?.status ? error : null} />${!error && html`<p class="faint">Looking …</p>`}</section>`;
+  const tags = Object.entries(task.tags ?? {}).map(([name, value]) => `${name}=${value}`).join(", ");
   return html`<section aria-labelledby="task-title" class="one">
     <p class="back"><a href=${to("tasks")}>← all tasks</a></p>
     <div class="title"><h2 id="task-title">${task.id}</h2><${Badge} status=${task.status} />${task.fake && html`<${Fake} />`}<${Deeds} task=${task} /></div>
-    <p class="faint">${task.tasktype} on <a href=${to("tasks", { query: { runtime: task.runtime } })}>${task.runtime}</a>${" · "}${task.attempts > 1 ? `attempt ${task.attempts}` : task.attempts === 1 ? "first attempt" : "not begun"}${task.tenant ? ` · tenant ${task.tenant}` : ""} · submission <code>${task.submission}</code></p>
+    <p class="faint">${task.tasktype} on <a href=${to("tasks", { query: { runtime: task.runtime } })}>${task.runtime}</a>${" · "}${task.attempts > 1 ? `attempt ${task.attempts}` : task.attempts === 1 ? "first attempt" : "not begun"}${task.tenant ? ` · tenant ${task.tenant}` : ""} · submission <code>${task.submission}</code>${task.environment && html` · <span title=${task.environment}>environment <code>${task.environment.slice(0, 12)}</code></span>`}${tags && ` · tags ${tags}`}</p>
     <${Progress} task=${task} />
     <${Why} task=${task} />
     <${Results} task=${task} />
