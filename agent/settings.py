@@ -342,5 +342,6 @@ def _line(item: Any) -> str:
     if item["type"] == "missing":
         return f"{name} is not set{hint}"
     message = item["msg"].removeprefix("Value error, ")
-    found = "not shown" if field is not None and field.annotation is SecretStr else repr(item["input"])
+    secret = field is not None and field.annotation is SecretStr
+    found = ("set, but wrong" if item["input"] else "not set") if secret else repr(item["input"])
     return f"{name} is {found}: {message[:1].lower()}{message[1:]}{hint}"

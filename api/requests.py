@@ -404,8 +404,8 @@ def validated(model: type[_Model], document: Any) -> _Model:  # noqa: UP047 - re
         return model.model_validate(document)
     except ValidationError as error:
         details = [
-            {"field": ".".join(_part(part) for part in item["loc"]) or "body", "message": _sentence(item, model)}
-            for item in error.errors(include_url=False, include_input=False, include_context=False)[:_MOST_DETAILS]
+            {"field": ".".join(_part(part) for part in item["loc"] if part != "[key]") or "body", "message": _sentence(item, model)}
+            for item in error.errors(include_url=False, include_input=False)[:_MOST_DETAILS]
         ]
         summary = "; ".join(f"{detail['field']}: {detail['message']}" for detail in details)
         raise ApiError(400, "invalid_request", summary, details=details) from error
@@ -430,6 +430,8 @@ def _sentence(item: Any, model: type[BaseModel]) -> str:
         return unknown_key(str(key), _fields_at(model, path))
     if item["type"] in {"model_type", "dict_type"}:
         return "must be a JSON object"
+    if item["type"] == "too_long":
+        return f"must have at most {item['ctx']['max_length']} entries"
     message: str = item["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import from_json, to_json
 
 from contract.bounds import MESSAGE_BOUNDS, ExcessError, check_bounds
@@ -34,7 +44,18 @@ def message_bytes(message: str, attributes: Mapping[str, str]) -> int:
     return len(message.encode()) + sum(len(f"{name}String{value}".encode()) for name, value in attributes.items())
 
 
-EnvironmentHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_ENVIRONMENT: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def _check_environment(text: str) -> str:
+    if not _ENVIRONMENT.fullmatch(text):
+        raise ValueError("must be a hash of 64 hexadecimal digits in lower case")
+    return text
+
+
+EnvironmentHash = Annotated[
+    str, AfterValidator(_check_environment), WithJsonSchema({"type": "string", "pattern": f"^{_ENVIRONMENT.pattern}$"})
+]
 """Of an environment; see `contract.environment`."""
 
 

@@ -328,6 +328,20 @@ def test_v1_refuses_a_key_that_nobody_reads_and_names_the_one_that_was_meant(
 
 
 @pytest.mark.parametrize(
+    ("metadata", "field", "said"),
+    [
+        ({"tags": {"a b": "x"}}, "tags.a b", "a tag's name has 1 to 32 letters"),
+        ({"tags": {f"t{number}": "x" for number in range(9)}}, "tags", "must have at most 8 entries"),
+        ({"environment": "3f2a"}, "environment", "must be a hash of 64 hexadecimal digits in lower case"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_in_words(metadata: dict[str, Any], field: str, said: str) -> None:
+    (detail,) = refusal(from_v1, v1(**metadata)).details
+    assert detail["field"] == f"task.metadata.{field}"
+    assert detail["message"].startswith(said)
+
+
+@pytest.mark.parametrize(
     ("understand", "document", "said"),
     [
         (from_v1alpha2, v1(id="a", webhook="b", contxt="c"), ["task.metadata.webhook: ", "task.metadata.contxt: "]),
