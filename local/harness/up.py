@@ -385,7 +385,8 @@ class Stack:
         if self._kept is not None:
             say(f"tasks and images are kept in {self._kept}: `up -- --keep` goes on with them; delete it to begin anew")
         elif self._options.endpoint is None:
-            say(f"{self._emulator} keeps its state in memory: tasks and images go with it (`up -- --keep` keeps them)")
+            keep = " (`up -- --keep` keeps them)" if self._options.emulator.keeps else ""
+            say(f"{self._emulator} keeps its state in memory: tasks and images go with it{keep}")
         say("Ctrl-C ends it all")
 
     async def _say_what_is_lost(self) -> None:
