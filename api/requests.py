@@ -404,7 +404,10 @@ def validated(model: type[_Model], document: Any) -> _Model:  # noqa: UP047 - re
         return model.model_validate(document)
     except ValidationError as error:
         details = [
-            {"field": ".".join(_part(part) for part in item["loc"] if part != "[key]") or "body", "message": _sentence(item, model)}
+            {
+                "field": ".".join(_part(part) for part in item["loc"] if part != "[key]") or "body",
+                "message": _sentence(item, model),
+            }
             for item in error.errors(include_url=False, include_input=False)[:_MOST_DETAILS]
         ]
         summary = "; ".join(f"{detail['field']}: {detail['message']}" for detail in details)

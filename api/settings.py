@@ -263,5 +263,7 @@ def _lines(error: ValidationError) -> list[str]:
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
             message = "is required and missing"
+        if item["type"] == "bool_parsing":
+            message = "must be true or false"
         lines.append(f"{name}: {message}" if name else message)
     return lines

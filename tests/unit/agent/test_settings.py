@@ -130,7 +130,11 @@ def test_what_becomes_of_results_is_said_as_in_config_yaml(environment: pytest.M
             "",
             "CREDENTIALS_SIGNER is not set: outputs.contentCredentials needs a signer",
         ),
-        ('{"contentCredentials": true}', "MIGHAgEAMBMG", "CREDENTIALS_SIGNER is set, but wrong: neither PEM nor a file"),
+        (
+            '{"contentCredentials": true}',
+            "MIGHAgEAMBMG",
+            "CREDENTIALS_SIGNER is set, but wrong: neither PEM nor a file",
+        ),
     ],
 )
 def test_a_fault_there_is_named_and_no_key_is_shown(

@@ -103,6 +103,7 @@ def test_a_key_that_is_an_admins_too_is_refused(monkeypatch: pytest.MonkeyPatch)
         ("GATEWAY_SECRET_ARN", "mine", "GATEWAY_SECRET_ARN: must be the ARN of an AWS Secrets Manager entry"),
         ("EXPIRY_SECONDS", "1209600", "SQS forgets a task before anybody looks"),
         ("PORT", "many", "PORT: "),
+        ("COMFY_API", "maybe", "COMFY_API: must be true or false"),
         ("TASK_TOPIC_ARN", "tasks", "TASK_TOPIC_ARN: must be an SNS topic's ARN"),
         ("TASK_TOPIC_ARN", "", "TASK_TOPIC_ARN: is required and missing"),
         ("TASK_TOPIC_ARN", REQUIRED["CALLBACK_TOPIC_ARN"], "must not be the same topic"),
