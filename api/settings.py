@@ -253,10 +253,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError("\n".join(_lines(error))) from error
+        raise SettingsError("\n".join(fault_lines(error))) from error
 
 
-def _lines(error: ValidationError) -> list[str]:
+def fault_lines(error: ValidationError) -> list[str]:
+    """Returns one line for each variable that is missing or wrong, with no value in it."""
     lines = []
     for item in error.errors(include_url=False, include_input=False):
         name = str(item["loc"][0]).upper() if item["loc"] else ""

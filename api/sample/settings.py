@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.settings import SettingsError
+from api.settings import SettingsError, fault_lines
+
+_ADDRESS: Final = re.compile(r"https?://[^\s?#]+")
 
 
 class SampleSettings(BaseSettings):
@@ -15,7 +18,7 @@ class SampleSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True)
 
-    api_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
+    api_url: str
     """The API's address, a gateway's stage included, such as https://….amazonaws.com/prod/."""
     callback_queue_url: Annotated[str, Field(min_length=1)]
     """A queue that is subscribed to the callback topic, with raw message delivery, and nobody else reads."""
@@ -34,6 +37,8 @@ class SampleSettings(BaseSettings):
     @field_validator("api_url")
     @classmethod
     def _without_slash(cls, value: str) -> str:
+        if not _ADDRESS.fullmatch(value):
+            raise ValueError("must be an http:// or https:// address without a query")
         return value.rstrip("/")
 
 
@@ -46,5 +51,4 @@ def load_sample_settings() -> SampleSettings:
     try:
         return SampleSettings()
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
-        raise SettingsError("\n".join(lines)) from error
+        raise SettingsError("\n".join(fault_lines(error))) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.__main__ import main
+from api.sample.settings import load_sample_settings
 from api.settings import SettingsError, load_settings
 
 REQUIRED = {
@@ -144,3 +145,16 @@ def test_help_names_every_required_variable(capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     for name in REQUIRED:
         assert name in shown
+
+
+def test_the_sample_application_names_what_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_URL", "api")
+    monkeypatch.delenv("CALLBACK_QUEUE_URL", raising=False)
+
+    with pytest.raises(SettingsError) as caught:
+        load_sample_settings()
+
+    assert str(caught.value).splitlines() == [
+        "API_URL: must be an http:// or https:// address without a query",
+        "CALLBACK_QUEUE_URL: is required and missing",
+    ]
