@@ -13,7 +13,7 @@ from contract.publications import Publications
 from tests.integration.api.conftest import Api, StartApi
 from tests.integration.api.test_tasks import request
 from tests.support.deployment import Deployment
-from tests.support.waiting import until
+from tests.support.waiting import eventually_async
 
 RUNTIME = "sdruntime"
 KEYS = {"alice": "a-key", "bob": "b-key"}
@@ -24,16 +24,21 @@ async def groups(deployment: Deployment, url: str, count: int) -> Groups:
     """Takes so many tasks from a queue; returns the message group of each by its id."""
     sqs, found = deployment.clients.sqs, Groups()
 
-    def take() -> bool:
-        answer = sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["MessageGroupId"]
+    async def take() -> bool:
+        # In a thread, and without a long poll: the API's sweeps share this loop.
+        answer = await asyncio.to_thread(
+            sqs.receive_message,
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=0,
+            MessageSystemAttributeNames=["MessageGroupId"],
         )
         for message in answer.get("Messages", []):
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            await asyncio.to_thread(sqs.delete_message, QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             found[json.loads(message["Body"])["metadata"]["id"]] = message.get("Attributes", {}).get("MessageGroupId")
         return len(found) >= count
 
-    await until(take)
+    await eventually_async(take)
     return found
 
 
