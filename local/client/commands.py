@@ -23,7 +23,7 @@ from local.client.options import (
     fail,
     print_json,
 )
-from local.client.requests import from_prompt, route_of, task_id_of
+from local.client.requests import demand, from_prompt, route_of, task_id_of
 from local.client.workflows import Converted, convert, is_any_workflow, read_file
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the images.")]
@@ -69,6 +69,13 @@ def submit(  # noqa: PLR0917 - typer reads options from parameters
         typer.Option("--input", metavar="PLACE=FILE", help="Upload a file and name it there: 10.image=cat.png."),
     ] = None,
     task_id: Annotated[str | None, typer.Option("--id", help="The task's id; otherwise one is made.")] = None,
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="By which usage is summed up: team=ads.")
+    ] = None,
+    start_by: Annotated[
+        str | None,
+        typer.Option("--start-by", metavar="TIME", help="Begin by then, or expire: seconds from now, or a time."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 20,
     width: Annotated[int, typer.Option(min=1)] = 512,
     height: Annotated[int, typer.Option(min=1)] = 512,
@@ -110,7 +117,10 @@ def submit(  # noqa: PLR0917 - typer reads options from parameters
                 count=count,
                 seed=seed,
             )
-        answer = client.post(route_of(document), document)
+        route = route_of(document)
+        if tags or start_by is not None:
+            route, document = "/v1/tasks", demand(document, tags=tags or [], start_by=start_by)
+        answer = client.post(route, document)
         accepted = task_id_of(answer)
         if as_json and not wait:
             print_json({"id": accepted, **answer})

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 class UnknownRequestError(Exception):
@@ -29,6 +33,35 @@ def route_of(document: Any) -> str:
                 'this is no request: expected {"task": {"metadata": …, "content": …}} (v1, v1alpha2), '
                 '{"alwayson_scripts": {"task": …, "id_task": …}, …} (v1alpha1) or {"api": …, "payload": …} (/task)'
             )
+
+
+def demand(document: Any, *, tags: Sequence[str] = (), start_by: str | None = None) -> Any:
+    """Returns a request with tags and the time by which it is to begin, in the form that has both (`POST /v1/tasks`).
+
+    Args:
+        document: of v1 or v1alpha2.
+        tags: each `NAME=VALUE`.
+        start_by: a time with its zone, or seconds from now.
+
+    Raises:
+        UnknownRequestError: it has another form, or a tag is not written so.
+    """
+    if not (isinstance(document, dict) and isinstance(document.get("task"), dict)):
+        raise UnknownRequestError('--tag and --start-by are for requests of the form {"task": {"metadata": …, …}}')
+    wanted: dict[str, Any] = {}
+    if tags:
+        wanted["tags"] = dict(map(_tag, tags))
+    if start_by is not None:
+        wanted["start_by"] = float(start_by) if _SECONDS.fullmatch(start_by) else start_by
+    metadata = {**document["task"].get("metadata", {}), **wanted}
+    return {**document, "task": {**document["task"], "metadata": metadata}}
+
+
+def _tag(typed: str) -> tuple[str, str]:
+    name, sign, value = typed.partition("=")
+    if not (name and sign):
+        raise UnknownRequestError(f"--tag {typed!r}: write it as NAME=VALUE, such as team=ads")
+    return name, value
 
 
 def task_id_of(answer: Any) -> str:

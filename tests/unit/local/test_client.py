@@ -16,7 +16,7 @@ from darkroom import Darkroom, RefusedError, Task
 from darkroom.errors import checked
 from darkroom.events import Event, parse_events
 from local.client.__main__ import make_app
-from local.client.requests import UnknownRequestError, from_prompt, route_of, task_id_of
+from local.client.requests import UnknownRequestError, demand, from_prompt, route_of, task_id_of
 from local.client.show import outcome, show_letters, show_tasks, show_usage
 
 JSON = st.recursive(
@@ -41,6 +41,24 @@ def test_a_task_without_an_id_goes_to_v1() -> None:
     assert route_of(request) == "/v1/tasks"
     assert request["task"]["content"]["batch_size"] == 2
     assert request["task"]["content"]["seed"] == 7
+
+
+def test_tags_and_a_time_to_begin_are_added_to_what_the_request_has() -> None:
+    request = from_prompt("A dog", runtime="sdruntime", task_id="mine")
+    request["task"]["metadata"]["tags"] = {"lost": "yes"}
+    asked = demand(request, tags=["team=ads", "for=a=b"], start_by="30.5")
+    assert asked["task"]["metadata"] == {
+        **request["task"]["metadata"],
+        "tags": {"team": "ads", "for": "a=b"},
+        "start_by": 30.5,
+    }
+    assert asked["task"]["content"] == request["task"]["content"]
+    assert "start_by" not in request["task"]["metadata"]
+    assert demand(request, start_by="2026-12-01T08:30:00Z")["task"]["metadata"]["start_by"] == "2026-12-01T08:30:00Z"
+    with pytest.raises(UnknownRequestError, match="--tag 'ads': write it as NAME=VALUE"):
+        demand(request, tags=["ads"])
+    with pytest.raises(UnknownRequestError, match="--tag and --start-by are for requests of the form"):
+        demand({"api": "/prompt", "payload": {}}, tags=["team=ads"])
 
 
 @given(document=JSON)
