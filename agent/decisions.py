@@ -156,6 +156,9 @@ def detour(*, receive_count: int, is_about: bool, jitter: float) -> int | None:
     """
     if receive_count > (MOST_DETOURS if is_about else FEW_DETOURS):
         return None
+    if is_about:
+        # A second more each time: doubled, a task that one of two pods may run would wait a minute one time in 64.
+        return max(1, round(min(receive_count, LONGEST_DETOUR) * (1 - 0.5 * jitter)))
     return retry_delay(receive_count, jitter=jitter, base=1.0, cap=LONGEST_DETOUR)
 
 
