@@ -24,9 +24,10 @@ from api.hosts import Hosts
 from api.middleware import SECURITY_HEADERS
 from api.pages import Pages
 from api.routes.operations import unknown_route
-from api.sample.callbacks import Callbacks, Heard
+from api.sample.callbacks import Callbacks
 from api.sample.settings import SampleSettings
 from api.sample.upstream import Upstream
+from contract.heard_callbacks import Heard
 from contract.hosts import AllowedHosts
 
 CALLBACKS: Final = "/callbacks"

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from contract.heard_callbacks import Heard, Memory
 from contract.hosts import AllowedHosts
 from contract.processes import OursAlone
 from contract.topology import Topology
 from local.clients import Clients
 from local.sink.lines import Lines
-from local.sink.server import Memory, make_app, sentence
-from local.sink.subscription import Heard, Listener
+from local.sink.server import make_app, sentence
+from local.sink.subscription import Listener
 
 
 async def run_sink(

@@ -14,14 +14,12 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from contract.heard_callbacks import KEPT, Heard, Memory
 from contract.hosts import AllowedHosts, refusal
 from local.sink.lines import Lines
 from local.sink.origins import may_read
 from local.sink.picture import cat_png
-from local.sink.subscription import Heard, Listener
-
-KEPT: Final = 1000
-"""Callbacks that are remembered."""
+from local.sink.subscription import Listener
 
 _PAGE: Final = Path(__file__).with_name("page.html")
 _KEEP_ALIVE: Final = 15.0
@@ -29,40 +27,6 @@ _KEEP_ALIVE: Final = 15.0
 
 _SIGNED: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 """What a receiver of webhooks verifies a body by (Standard Webhooks)."""
-
-
-class Memory:
-    """The newest callbacks, and those who wait for the next one. For one event loop."""
-
-    def __init__(self) -> None:
-        self._heard: deque[Heard] = deque(maxlen=KEPT)
-        self._waiting: set[asyncio.Queue[Heard]] = set()
-
-    def add(self, heard: Heard) -> None:
-        """Remembers a callback and tells it to everybody who waits."""
-        self._heard.appendleft(heard)
-        for queue in self._waiting:
-            with contextlib.suppress(asyncio.QueueFull):  # a page that reads too slowly misses one
-                queue.put_nowait(heard)
-
-    def newest_first(self, task_id: str | None = None, tenant: str | None = None) -> list[Heard]:
-        """Returns what is remembered; of one task, if an id is given, and of one tenant (empty: the shared space)."""
-        return [
-            item
-            for item in self._heard
-            if (task_id is None or item.body.get("id") == task_id)
-            and (tenant is None or item.attributes.get("tenant", "") == tenant)
-        ]
-
-    @contextlib.contextmanager
-    def waiting(self) -> Any:
-        """Yields a queue that is given each new callback."""
-        queue: asyncio.Queue[Heard] = asyncio.Queue(maxsize=KEPT)
-        self._waiting.add(queue)
-        try:
-            yield queue
-        finally:
-            self._waiting.discard(queue)
 
 
 def make_app(memory: Memory, listener: Listener, hosts: AllowedHosts, lines: Lines | None = None) -> web.Application:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from contract.heard_callbacks import Heard, parse
 from contract.topology import Topology
 from local.clients import Clients
 
@@ -19,19 +18,6 @@ RETRY: Final = 1.0
 """Seconds between attempts while LocalStack is out of reach."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Heard:
-    """One callback, as it arrived."""
-
-    received_at: datetime
-    body: dict[str, Any]
-    attributes: dict[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns it as the sink's page gets it."""
-        return {"received_at": self.received_at.isoformat(), "attributes": self.attributes, "callback": self.body}
 
 
 def queue_name(place: Topology) -> str:
@@ -49,16 +35,6 @@ def subscribe(clients: Clients, place: Topology) -> str:
         Attributes={"RawMessageDelivery": "true"},
     )
     return url
-
-
-def parse(message: Any, now: datetime) -> Heard:
-    """Returns a received SQS message as a callback; one that is no JSON object is shown as text."""
-    try:
-        body = json.loads(message["Body"])
-    except ValueError:
-        body = message["Body"]
-    attributes = {name: str(item.get("StringValue", "")) for name, item in message.get("MessageAttributes", {}).items()}
-    return Heard(now, body if isinstance(body, dict) else {"text": body}, attributes)
 
 
 class Listener(threading.Thread):

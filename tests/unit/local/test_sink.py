@@ -12,10 +12,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.heard_callbacks import KEPT, Heard, Memory, parse
 from contract.hosts import AllowedHosts
 from local.sink.picture import SIZE, cat_png
-from local.sink.server import KEPT, Memory, make_app, sentence
-from local.sink.subscription import Heard, Listener, parse
+from local.sink.server import make_app, sentence
+from local.sink.subscription import Listener
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

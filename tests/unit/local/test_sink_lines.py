@@ -13,13 +13,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from rich.console import Console
 
+from contract.heard_callbacks import Memory
 from contract.hosts import AllowedHosts
 from local.harness.lines import Printer
 from local.harness.plan import Component, Stage
 from local.harness.restarts import RestartPolicy
 from local.harness.supervisor import Supervisor
 from local.sink.lines import MOST, MOST_CHARACTERS, MOST_SHOWN, Line, Lines
-from local.sink.server import Memory, make_app
+from local.sink.server import make_app
 from local.sink.subscription import Listener
 from tests.support.waiting import until
 
